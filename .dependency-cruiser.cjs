@@ -1,0 +1,26 @@
+// The one-way doors between rooms, as ARCHITECTURE.md draws them.
+const only = (room, allowed) => ({
+  name: `${room}-imports-only-${allowed.length > 0 ? allowed.join("-") : "nothing"}`,
+  severity: "error",
+  from: { path: `^src/${room}/` },
+  to: { path: "^src/", pathNot: [room, ...allowed].map((name) => `^src/${name}/`) },
+});
+
+module.exports = {
+  forbidden: [
+    { name: "no-circular", severity: "error", from: {}, to: { circular: true } },
+    only("protocol", []),
+    only("kit", ["protocol"]),
+    only("vmm", ["protocol", "kit"]),
+    only("image", ["protocol", "kit"]),
+    only("network", ["protocol", "kit"]),
+    only("guest", ["protocol", "kit"]),
+    only("workspace", ["protocol", "kit"]),
+    only("daemon", ["protocol", "kit", "vmm", "image", "network", "guest", "workspace"]),
+    only("sdk", ["protocol", "kit"]),
+    only("operations", ["protocol", "kit", "sdk"]),
+    only("cli", ["protocol", "kit", "sdk", "operations", "mcp"]),
+    only("mcp", ["protocol", "kit", "sdk", "operations"]),
+  ],
+  options: { tsConfig: { fileName: "tsconfig.json" }, tsPreCompilationDeps: true, doNotFollow: { path: "node_modules" } },
+};

@@ -1,0 +1,49 @@
+import type { Client } from "@connectrpc/connect";
+import type {
+  AgentReady,
+  BuilderService,
+  DiagnosticsService,
+  FileService,
+  HelloResponse,
+  OutOfMemory,
+  ProcessExited,
+  ProcessService,
+  SystemService,
+} from "../protocol/gen/pyro/guest/v1/guest_pb.js";
+
+/** What the agent reports by itself, on the event channel. */
+export interface GuestEvents {
+  readonly agentReady?: (event: AgentReady) => void;
+  readonly processExited?: (event: ProcessExited) => void;
+  readonly outOfMemory?: (event: OutOfMemory) => void;
+}
+
+/** Bytes and frames that the link skipped or dropped: none on a clean connection. */
+export interface LinkCounters {
+  readonly skippedBytes: number;
+  readonly droppedFrames: number;
+}
+
+/**
+ * One epoch of the link to one agent, with the typed services on it. When the port or the agent goes away, pending
+ * calls reject with GUEST_DISCONNECTED and `closed` resolves; connect anew to go on.
+ */
+export interface GuestConnection extends AsyncDisposable {
+  readonly hello: HelloResponse;
+  readonly epoch: number;
+  /** Small calls on the control channel. */
+  readonly system: Client<typeof SystemService>;
+  readonly control: Client<typeof ProcessService>;
+  /** Streams on the bulk channel. */
+  readonly process: Client<typeof ProcessService>;
+  readonly file: Client<typeof FileService>;
+  readonly builder: Client<typeof BuilderService>;
+  readonly diagnostics: Client<typeof DiagnosticsService>;
+  /** Resolves, with the reason where there is one, when this epoch is over. Never rejects. */
+  readonly closed: Promise<Error | undefined>;
+  readonly counters: LinkCounters;
+  /** For benchmarks: sends bytes on the probe channel, with the link's own back-pressure. */
+  floodProbe(bytes: number): Promise<void>;
+  /** For benchmarks: resolves when that many probe bytes arrived since the connection began. */
+  probeReceived(bytes: number): Promise<void>;
+}

@@ -1,0 +1,15 @@
+/**
+ * Small tools that know nothing of pyro: processes, deadlines, files, locks, logs. Imports nothing of ours.
+ * Whatever opens something returns a disposable; closing twice is fine.
+ */
+export { baseEnvironment, complete, launch, LaunchError } from "./launch.js";
+export type { Child, ChildExit, Completed, LaunchOptions } from "./launch.js";
+export { DeadlineError, sleep, within } from "./deadline.js";
+export { exists, makePrivateDirectory, readJsonFile, scratchDirectory, syncDirectory, writeFileAtomic } from "./files.js";
+export { tryLock, type FileLock } from "./lock.js";
+export { freshId } from "./ids.js";
+export { Slots } from "./slots.js";
+export { fileLogger, silentLogger, type Logger } from "./log.js";
+export { directoriesFor, type Directories } from "./directories.js";
+export { failpoint } from "./failpoint.js";
+export { connectUnix, shortSocketPath } from "./unix-socket.js";

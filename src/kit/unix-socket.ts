@@ -1,0 +1,30 @@
+import { constants } from "node:fs";
+import { open } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
+import { basename, dirname } from "node:path";
+
+/**
+ * A name for a unix socket that always fits into sun_path (107 bytes): the directory is opened and addressed through
+ * /proc/self/fd. The name holds while the result is not disposed of.
+ */
+export async function shortSocketPath(path: string): Promise<{ path: string } & AsyncDisposable> {
+  const directory = await open(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
+  let closed: Promise<void> | undefined;
+  return {
+    path: `/proc/self/fd/${directory.fd}/${basename(path)}`,
+    [Symbol.asyncDispose]: () => (closed ??= directory.close()),
+  };
+}
+
+/** Connects to a unix socket whatever the length of its path. Rejects with the system's error. */
+export async function connectUnix(path: string): Promise<Socket> {
+  await using short = await shortSocketPath(path);
+  return await new Promise<Socket>((resolve, reject) => {
+    const socket = connect(short.path);
+    socket.once("connect", () => {
+      socket.off("error", reject);
+      resolve(socket);
+    });
+    socket.once("error", reject);
+  });
+}

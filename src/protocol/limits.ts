@@ -1,0 +1,39 @@
+/** Every bound of pyro that is not a user's option: queues, buffers, frames and waits, with units in the names. */
+export const LIMITS = {
+  /** Payload of one frame of the link (architecture: ≤ 64 KiB, so that control never waits long behind bulk). */
+  linkFramePayloadBytes: 64 * 1024,
+  /** One chunk of a bulk stream: large enough that HTTP/2 and protobuf cost little per byte. */
+  bulkChunkBytes: 256 * 1024,
+  /** Longest single argument or environment entry, its NUL included: MAX_ARG_STRLEN of Linux. */
+  argumentBytes: 131_072,
+  /** All arguments and environment entries together: a quarter of the guest's default stack limit of 8 MiB. */
+  argumentsTotalBytes: 2 * 1024 * 1024,
+  argumentCount: 100_000,
+  /** From the start of QEMU to the agent's hello; emulation on a busy machine is slow, progress extends nothing. */
+  bootTimeoutMs: 60_000,
+  /** From the start of QEMU to an answering QMP. */
+  qmpTimeoutMs: 15_000,
+  /** Any small call to the agent. */
+  agentCallTimeoutMs: 15_000,
+  /** Grace between TERM and KILL for a guest command that timed out. */
+  killGraceMs: 1_000,
+  /** Kept of a console or a stderr for error messages. */
+  consoleTailBytes: 16 * 1024,
+  /** Host-side bound of a started run's output: its head and its tail, half each. */
+  runOutputBytes: 32 * 1024 * 1024,
+  /** How long a finished run is kept (contract section 2). */
+  runRetentionMs: 10 * 60_000,
+  /** A call through MCP never blocks longer (contract section 2). */
+  mcpBlockMs: 45_000,
+  /** Text of one MCP result (contract section 2). */
+  mcpTextBytes: 10_000,
+  /** The daemon leaves after this long without a VM or a call. */
+  daemonIdleMs: 60_000,
+  /** A client waits this long for a daemon that it started. */
+  daemonStartMs: 10_000,
+  /** Longest command timeout and VM life that may be asked for: 30 days. */
+  longestSeconds: 30 * 24 * 3600,
+  vcpuCountMax: 64,
+  memMibMin: 128,
+  memMibMax: 1024 * 1024,
+} as const;
