@@ -1,0 +1,94 @@
+import { PyroError } from "../protocol/index.js";
+import { resolveCommand, WORKSPACE_PATH, type CommandRequest } from "./command-line.js";
+import type { CommandExit, Phase, RunningCommand, SandboxFactory, SandboxSpec } from "./sandbox.js";
+
+/** One command in one fresh machine. */
+export interface OneShotSpec extends SandboxSpec, CommandRequest {
+  readonly timeoutMs: number | undefined;
+  /** Bounds the machine's life from the command's start on. */
+  readonly ttlMs: number | undefined;
+  readonly network: boolean;
+}
+
+export interface OneShotResult extends CommandExit {
+  readonly isolation: "kvm" | "software";
+  readonly guestKernel: string;
+  readonly startupUs: number;
+}
+
+/** Who takes the output of a one-shot, and feeds it. */
+export interface OneShotCaller {
+  readonly onPhase: (phase: Phase) => void;
+  /** Takes a chunk; the command's next output waits until it resolves. */
+  readonly onOutput: (stream: "stdout" | "stderr", data: Uint8Array) => Promise<void>;
+  /** The running command, for input and signals. */
+  readonly onStarted?: (command: RunningCommand) => void;
+  readonly openStdin: boolean;
+  readonly whenUnread: "wait" | "drop-oldest";
+}
+
+/**
+ * Runs the command to its end. Whatever happens - result, error, abort - the machine is gone when this settles.
+ * @throws {PyroError} what the factory throws; VM_CRASHED and its like when the machine is lost; the signal's reason
+ */
+export async function runOneShot(
+  factory: SandboxFactory,
+  spec: OneShotSpec,
+  caller: OneShotCaller,
+  signal: AbortSignal,
+): Promise<OneShotResult> {
+  const { argv, env } = resolveCommand(spec);
+  if (spec.network) throw networkNotAvailable();
+  await using sandbox = await factory.open(spec, { signal, onPhase: caller.onPhase });
+  const timeoutMs = shortest(spec.timeoutMs, spec.ttlMs);
+  const command = await sandbox.start({
+    argv,
+    env,
+    cwd: WORKSPACE_PATH,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    openStdin: caller.openStdin,
+    whenUnread: caller.whenUnread,
+  });
+  caller.onPhase({ phase: "running", message: "the command runs" });
+  caller.onStarted?.(command);
+  const exit = await raceLoss(copyOutput(command, caller), sandbox.lost, signal);
+  const { isolation, guestKernel, startupUs } = sandbox;
+  return { ...exit, isolation, guestKernel, startupUs };
+}
+
+async function copyOutput(command: RunningCommand, caller: OneShotCaller): Promise<CommandExit> {
+  for await (const { stream, data } of command.output) await caller.onOutput(stream, data);
+  return await command.exit;
+}
+
+/** The work, unless the machine is lost or the caller leaves first. */
+async function raceLoss<T>(work: Promise<T>, lost: Promise<PyroError>, signal: AbortSignal): Promise<T> {
+  // Whoever loses the race may reject later, when nobody listens any more.
+  work.catch(() => undefined);
+  signal.throwIfAborted();
+  let onAbort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason as Error);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+  const failed = lost.then((error) => {
+    throw error;
+  });
+  failed.catch(() => undefined);
+  try {
+    return await Promise.race([work, failed, aborted]);
+  } finally {
+    if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
+  }
+}
+
+function shortest(...bounds: (number | undefined)[]): number | undefined {
+  const given = bounds.filter((bound) => bound !== undefined && bound > 0) as number[];
+  return given.length === 0 ? undefined : Math.min(...given);
+}
+
+function networkNotAvailable(): PyroError {
+  return new PyroError("NETWORK_NOT_AVAILABLE", "this version of pyro gives no machine a network", {
+    hint: "run without --network; docs/limitations.md says what is planned",
+  });
+}
