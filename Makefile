@@ -1,0 +1,68 @@
+# Two commands do all on a fresh Debian machine with Node and Go: `make demo`, then `make test`.
+# Every target is quick the second time.
+PYRO := bin/pyro
+ENVIRONMENT ?= debian:12
+
+.PHONY: help demo setup build runtime generate test test-unit test-guest test-vm check bench fuzz clean
+
+help:
+	@echo "make demo    install what is missing, build, and run one command in a real VM"
+	@echo "make test    all tests: units, guest agent, real VMs"
+	@echo "make check   format, lint, types, import rules, unused code, generated code, coverage"
+	@echo "make bench   the benchmark: each figure beside its floor"
+	@echo "make fuzz    the fuzzers, a minute each"
+
+setup:
+	@scripts/setup.sh
+
+build: setup
+	@node scripts/build.mjs
+
+runtime: setup
+	@node runtime/build.mjs
+
+demo: build runtime
+	@echo "==> environment $(ENVIRONMENT)" >&2
+	@$(PYRO) env pull $(ENVIRONMENT)
+	@echo "==> pyro run $(ENVIRONMENT) -- git --version" >&2
+	@$(PYRO) run $(ENVIRONMENT) -- git --version
+	@echo "==> where it ran" >&2
+	@$(PYRO) run $(ENVIRONMENT) -- sh -c 'echo "a virtual machine: Linux $$(uname -r), init $$(cat /proc/1/comm), $$(nproc) cpu"'
+	@echo "this host: Linux $$(uname -r), init $$(cat /proc/1/comm), $$(nproc) cpu"
+	@$(PYRO) daemon status
+
+test: test-unit test-guest test-vm
+
+test-unit: build
+	npx vitest run --project unit
+
+test-guest: setup
+	cd guest && go vet ./... && go test ./...
+
+test-vm: build runtime
+	@$(PYRO) env pull $(ENVIRONMENT)
+	@$(PYRO) env pull debian:12-build
+	npx vitest run --project vm
+
+generate: setup
+	npm run generate
+
+check: build runtime
+	npm run check:format
+	npm run check:lint
+	npm run check:types
+	npm run check:imports
+	npm run check:unused
+	scripts/check-generated.sh
+	cd guest && test -z "$$(gofmt -l cmd internal)" && go vet ./...
+	npx vitest run --project unit --coverage --coverage.thresholds.lines=90
+
+bench: build runtime
+	@$(PYRO) env pull $(ENVIRONMENT)
+	node bench/run.mjs
+
+fuzz: setup
+	scripts/fuzz.sh
+
+clean:
+	rm -rf dist coverage runtime/bundle node_modules
