@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess, type StdioOptions } from "node:child_process";
+import type { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 
 /** How a child ended: exactly one of `code` and `signal` is set. */
@@ -33,6 +34,8 @@ export interface Child extends AsyncDisposable {
   readonly stdin: Writable | null;
   readonly stdout: Readable | null;
   readonly exited: Promise<ChildExit>;
+  /** The last bytes of its standard error so far, where that is a pipe. */
+  stderrTail(): string;
   /** Sends a signal to the group; false when it is gone. */
   signal(name: NodeJS.Signals): boolean;
   /** TERM, grace, KILL to the group; idempotent; resolves when the child is reaped. */
@@ -105,11 +108,20 @@ export async function launch(program: string, args: readonly string[], options: 
     });
   });
   child.on("error", () => undefined);
-  if (options.outlives === true) child.unref();
-  return toChild(child, exited, options.graceMs ?? 2_000);
+  if (options.outlives === true) {
+    child.unref();
+    // Its pipe too: it must not keep this process from leaving.
+    (child.stderr as Socket | null)?.unref();
+  }
+  return toChild(child, exited, tail, options.graceMs ?? 2_000);
 }
 
-function toChild(child: ChildProcess, exited: Promise<ChildExit>, graceMs: number): Child {
+function toChild(
+  child: ChildProcess,
+  exited: Promise<ChildExit>,
+  stderrTail: () => string,
+  graceMs: number,
+): Child {
   const pid = child.pid;
   if (pid === undefined) throw new LaunchError(child.spawnfile, "ESRCH", undefined);
   const signal = (name: NodeJS.Signals): boolean => signalGroup(pid, name);
@@ -132,6 +144,7 @@ function toChild(child: ChildProcess, exited: Promise<ChildExit>, graceMs: numbe
     stdin: child.stdin,
     stdout: child.stdout,
     exited,
+    stderrTail,
     signal,
     close,
     [Symbol.asyncDispose]: async () => void (await close()),

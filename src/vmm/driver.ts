@@ -6,6 +6,11 @@ export interface Disk {
   readonly path: string;
   readonly format: "raw" | "qcow2";
   readonly readOnly: boolean;
+  /**
+   * What a qcow2 overlay lies on, one layer. Always said here: the name in the overlay's header is never followed,
+   * and an overlay without this is read as if it had nothing below it.
+   */
+  readonly backing?: { readonly path: string; readonly format: "raw" | "qcow2" };
 }
 
 /** Everything that makes a machine. Two machines of equal spec differ only in `id` and `directory`. */
