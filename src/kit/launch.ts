@@ -70,7 +70,11 @@ export function baseEnvironment(): Record<string, string> {
  * Starts a program: argv only, never a shell, own process group. The only place of pyro that spawns.
  * @throws {LaunchError} when the program cannot be started
  */
-export async function launch(program: string, args: readonly string[], options: LaunchOptions = {}): Promise<Child> {
+export async function launch(
+  program: string,
+  args: readonly string[],
+  options: LaunchOptions = {},
+): Promise<Child> {
   const stdio: StdioOptions = [
     options.stdin ?? "ignore",
     options.stdout ?? "ignore",
