@@ -1,0 +1,110 @@
+// Package h2 serves and calls HTTP/2 on one given connection, tuned for the framed link.
+//
+// It uses the HTTP/2 of net/http: its x/net sibling would bring two modules more for the same code.
+package h2
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+)
+
+const (
+	frameBytes = 1 << 20
+	// What one side may send before the other has read it; also what may lie between them in front of a control frame.
+	streamWindowBytes     = 1 << 20
+	connectionWindowBytes = 2 << 20
+	maxStreams            = 256
+)
+
+func config() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams:          maxStreams,
+		MaxReadFrameSize:              frameBytes,
+		MaxReceiveBufferPerConnection: connectionWindowBytes,
+		MaxReceiveBufferPerStream:     streamWindowBytes,
+	}
+}
+
+func cleartext() *http.Protocols {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	return protocols
+}
+
+// Serve answers the calls that come on conn until conn or the context ends, and closes conn. It returns when all
+// handlers have returned.
+func Serve(ctx context.Context, conn net.Conn, handler http.Handler) error {
+	server := &http.Server{
+		Handler:     handler,
+		Protocols:   cleartext(),
+		HTTP2:       config(),
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	listener := &single{conn: conn, done: make(chan struct{})}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	err := server.Serve(listener)
+	_ = server.Close()
+	_ = conn.Close()
+	if errors.Is(err, errServed) {
+		return nil
+	}
+	return err
+}
+
+// NewTransport makes a client whose calls all go over conn; when conn ends so do they. Use it once per connection.
+func NewTransport(conn net.Conn) *http.Transport {
+	var once sync.Once
+	return &http.Transport{
+		Protocols:          cleartext(),
+		HTTP2:              config(),
+		DisableCompression: true,
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			var dialled net.Conn
+			once.Do(func() { dialled = conn })
+			if dialled == nil {
+				return nil, net.ErrClosed
+			}
+			return dialled, nil
+		},
+	}
+}
+
+var errServed = errors.New("the connection is over")
+
+// single is a listener that gives one connection, and ends when that does.
+type single struct {
+	conn  net.Conn
+	given bool
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (s *single) Accept() (net.Conn, error) {
+	if !s.given {
+		s.given = true
+		return &watched{s.conn, s}, nil
+	}
+	<-s.done
+	return nil, errServed
+}
+
+func (s *single) Close() error {
+	s.once.Do(func() { close(s.done) })
+	return nil
+}
+
+func (s *single) Addr() net.Addr { return s.conn.LocalAddr() }
+
+type watched struct {
+	net.Conn
+	listener *single
+}
+
+func (w *watched) Close() error {
+	_ = w.listener.Close()
+	return w.Conn.Close()
+}

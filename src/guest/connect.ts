@@ -1,0 +1,149 @@
+import { createClient, type ConnectRouter, type Transport } from "@connectrpc/connect";
+import { connectNodeAdapter, createConnectTransport } from "@connectrpc/connect-node";
+import type { Socket } from "node:net";
+import { connectUnix } from "../kit/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
+import {
+  BuilderService,
+  DiagnosticsService,
+  EventService,
+  FileService,
+  ProcessService,
+  SystemService,
+  type HelloResponse,
+} from "../protocol/gen/pyro/guest/v1/guest_pb.js";
+import type { GuestConnection, GuestEvents } from "./connection.js";
+import { disconnected, protocolError, translateCallError } from "./errors.js";
+import { AUTHORITY, openSession, serveSession } from "./http2-session.js";
+import { HostLink } from "./link.js";
+import { translatingErrors } from "./transport.js";
+
+/** A message of a small call; nothing on the control or event channel comes near. */
+const SMALL_MESSAGE_BYTES = 1024 * 1024;
+/** A message of a stream: a chunk and what is around it; also of an agent with other chunks. */
+const BULK_MESSAGE_BYTES = 4 * 1024 * 1024;
+
+export interface ConnectOptions {
+  readonly signal?: AbortSignal;
+  /** From the call to the agent's hello; LIMITS.bootTimeoutMs when left out. */
+  readonly timeoutMs?: number;
+  readonly events?: GuestEvents;
+  /** Version of the daemon, told to the agent. */
+  readonly hostVersion?: string;
+}
+
+/**
+ * Connects to the agent behind the unix socket of its port, and greets it. The agent may still be booting: waits for
+ * it until the deadline.
+ * @throws {PyroError} VM_UNRESPONSIVE when no agent answered in time, GUEST_DISCONNECTED when the port went away,
+ *   GUEST_PROTOCOL_ERROR when something answered that is no agent; or the signal's reason. Nothing is left then.
+ */
+export async function connectGuest(socketPath: string, options: ConnectOptions = {}): Promise<GuestConnection> {
+  const timeoutMs = options.timeoutMs ?? LIMITS.bootTimeoutMs;
+  options.signal?.throwIfAborted();
+  const link = new HostLink(await connectPort(socketPath));
+  let aborted: unknown;
+  const abort = (): void => {
+    aborted = options.signal?.reason;
+    link.end(new PyroError("CANCELLED", "connecting to the guest agent was cancelled"));
+  };
+  const timer = setTimeout(() => link.end(unanswered(timeoutMs)), timeoutMs);
+  options.signal?.addEventListener("abort", abort, { once: true });
+  if (options.signal?.aborted === true) abort();
+  try {
+    await link.open();
+    return await greet(link, options);
+  } catch (error) {
+    await link[Symbol.asyncDispose]();
+    throw aborted ?? link.reason ?? error;
+  } finally {
+    clearTimeout(timer);
+    options.signal?.removeEventListener("abort", abort);
+  }
+}
+
+async function connectPort(socketPath: string): Promise<Socket> {
+  try {
+    return await connectUnix(socketPath);
+  } catch (error) {
+    throw disconnected(error);
+  }
+}
+
+function unanswered(timeoutMs: number): PyroError {
+  return new PyroError("VM_UNRESPONSIVE", `no guest agent answered within ${timeoutMs} ms`, {
+    hint: "the virtual machine is slow, hangs, or has no agent: its console says more",
+    retryable: true,
+  });
+}
+
+/** The services of an open link, after the agent's hello. */
+async function greet(link: HostLink, options: ConnectOptions): Promise<GuestConnection> {
+  const failed = (error: Error): void => link.end(protocolError(error.message, error));
+  const translate = (error: unknown): PyroError => translateCallError(error, link.reason);
+  const transport = (channel: typeof link.control, readMaxBytes: number, defaultTimeoutMs?: number): Transport =>
+    translatingErrors(
+      createConnectTransport({
+        baseUrl: AUTHORITY,
+        httpVersion: "2",
+        useBinaryFormat: true,
+        acceptCompression: [],
+        readMaxBytes,
+        sessionManager: openSession(channel, failed).manager,
+        ...(defaultTimeoutMs === undefined ? {} : { defaultTimeoutMs }),
+      }),
+      translate,
+    );
+  const control = transport(link.control, SMALL_MESSAGE_BYTES, LIMITS.agentCallTimeoutMs);
+  const bulk = transport(link.bulk, BULK_MESSAGE_BYTES);
+  serveSession(link.event, eventHandler(options.events ?? {}), failed);
+  const system = createClient(SystemService, control);
+  const hello = await system.hello({ hostVersion: options.hostVersion ?? "" });
+  checkHello(hello, link.epoch);
+  return {
+    hello,
+    epoch: link.epoch,
+    system,
+    control: createClient(ProcessService, control),
+    process: createClient(ProcessService, bulk),
+    file: createClient(FileService, bulk),
+    builder: createClient(BuilderService, bulk),
+    diagnostics: createClient(DiagnosticsService, bulk),
+    closed: link.closed,
+    counters: link.counters,
+    floodProbe: (bytes) => link.floodProbe(bytes),
+    probeReceived: (bytes) => link.probeReceived(bytes),
+    [Symbol.asyncDispose]: () => link[Symbol.asyncDispose](),
+  };
+}
+
+function checkHello(hello: HelloResponse, epoch: number): void {
+  if (hello.epoch !== epoch) throw protocolError(`its hello names epoch ${hello.epoch}, the link has ${epoch}`);
+  if (hello.agentVersion === "") throw protocolError("its hello has no version");
+}
+
+function eventHandler(events: GuestEvents): ReturnType<typeof connectNodeAdapter> {
+  return connectNodeAdapter({
+    acceptCompression: [],
+    readMaxBytes: SMALL_MESSAGE_BYTES,
+    routes: (router: ConnectRouter) =>
+      router.service(EventService, {
+        report: ({ event }) => {
+          switch (event.case) {
+            case "agentReady":
+              events.agentReady?.(event.value);
+              break;
+            case "processExited":
+              events.processExited?.(event.value);
+              break;
+            case "outOfMemory":
+              events.outOfMemory?.(event.value);
+              break;
+            case undefined:
+              break;
+          }
+          return {};
+        },
+      }),
+  });
+}
