@@ -1,0 +1,123 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { cp, mkdtemp, readdir, readFile, readlink, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { directoriesFor } from "../../src/kit/index.js";
+
+export const PYRO = join(import.meta.dirname, "../../bin/pyro");
+
+export interface Result {
+  readonly code: number | null;
+  readonly signal: string | null;
+  readonly stdout: Buffer;
+  readonly stderr: string;
+}
+
+export interface RunOptions {
+  readonly stateDir?: string;
+  readonly input?: string | Uint8Array;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly uid?: number;
+  readonly gid?: number;
+}
+
+/** Starts the built command as a user would; stdin is empty unless it is given. */
+export function start(args: readonly string[], options: RunOptions = {}): ChildProcess & { done: Promise<Result> } {
+  const global = options.stateDir === undefined ? [] : ["--state-dir", options.stateDir];
+  const child = spawn(process.execPath, [PYRO, ...global, ...args], {
+    env: { ...process.env, ...options.env },
+    stdio: ["pipe", "pipe", "pipe"],
+    ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.gid ?? options.uid }),
+  });
+  const stdout: Buffer[] = [];
+  let stderr = "";
+  child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
+  child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  child.stdin.on("error", () => undefined);
+  if (options.input !== undefined) child.stdin.end(options.input);
+  else child.stdin.end();
+  const done = new Promise<Result>((resolve) => {
+    child.on("close", (code, signal) => resolve({ code, signal, stdout: Buffer.concat(stdout), stderr }));
+  });
+  return Object.assign(child, { done });
+}
+
+/** Runs the built command to its end. */
+export function pyro(args: readonly string[], options: RunOptions = {}): Promise<Result> {
+  return start(args, options).done;
+}
+
+/** The one JSON document that `--json` prints. */
+export function json(result: Result): Record<string, unknown> {
+  return JSON.parse(result.stdout.toString()) as Record<string, unknown>;
+}
+
+export interface TestState extends AsyncDisposable {
+  readonly path: string;
+}
+
+/**
+ * A state directory of its own, with the environments that `make test-vm` made copied in. Disposing of it stops its
+ * daemon, proves that nothing of it is left running, and removes it.
+ */
+export async function testState(options: { readonly environments?: boolean } = {}): Promise<TestState> {
+  const path = await mkdtemp(join(tmpdir(), "pyro-test-"));
+  if (options.environments !== false) {
+    await cp(directoriesFor().cache, join(path, "cache"), { recursive: true, preserveTimestamps: true, mode: 1 });
+  }
+  return {
+    path,
+    [Symbol.asyncDispose]: async () => {
+      await pyro(["daemon", "stop", "--force"], { stateDir: path });
+      const left = await leftovers(path);
+      await rm(path, { recursive: true, force: true });
+      if (left.length > 0) throw new Error(`left behind:\n${left.join("\n")}`);
+    },
+  };
+}
+
+/** What nothing owns any more once the daemon of the state directory is gone: processes, machines, temporary files. */
+export async function leftovers(stateDir: string): Promise<string[]> {
+  const found: string[] = [];
+  const machines = await readdir(join(stateDir, "vms")).catch(() => []);
+  for (const id of machines) found.push(`machine directory ${id}`);
+  for (const { pid, line, cwd } of await processes()) {
+    if (line.includes(stateDir) || cwd.startsWith(stateDir)) found.push(`process ${pid}: ${line.slice(0, 200)}`);
+  }
+  for (const name of await readdir(stateDir, { recursive: true }).catch(() => [])) {
+    if (/\.tmp$|scratch-|\.sock$/.test(name)) found.push(`file ${name}`);
+  }
+  return found;
+}
+
+/** All processes of this machine but our own parents: command lines and working directories. */
+export async function processes(): Promise<{ pid: number; line: string; cwd: string }[]> {
+  const list = [];
+  for (const name of await readdir("/proc")) {
+    if (!/^\d+$/.test(name) || Number(name) === process.pid || Number(name) === process.ppid) continue;
+    try {
+      const line = (await readFile(`/proc/${name}/cmdline`, "utf8")).replaceAll("\0", " ").trim();
+      const cwd = await readlink(`/proc/${name}/cwd`).catch(() => "");
+      if (line !== "") list.push({ pid: Number(name), line, cwd });
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  return list;
+}
+
+/** The QEMU processes of a state directory. */
+export async function machinesOf(stateDir: string): Promise<number[]> {
+  return (await processes())
+    .filter(({ line, cwd }) => line.includes("qemu-system") && cwd.startsWith(join(stateDir, "vms")))
+    .map(({ pid }) => pid);
+}
+
+/** Resolves when `probe` gives true; fails after the time with what was waited for. */
+export async function eventually(what: string, probe: () => Promise<boolean>, timeoutMs = 30_000): Promise<void> {
+  const end = Date.now() + timeoutMs;
+  while (!(await probe())) {
+    if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
