@@ -1,0 +1,65 @@
+/**
+ * The daemon: the only writer of state, owner of the machines, server of the API. It may die at any instant; the next
+ * one removes what it left (machines.ts, run-registry.ts, the image store's sweep).
+ */
+import { join } from "node:path";
+import { directoriesFor, fileLogger, tryLock, type Logger } from "../kit/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
+import { Activity } from "./activity.js";
+import { compose } from "./compose.js";
+import { listen, preparePrivateDirectory } from "./socket.js";
+import { errorEdge } from "./wire-error.js";
+
+export interface DaemonOptions {
+  readonly stateDir?: string | undefined;
+  readonly version: string;
+  /** Fingerprint of the code that runs. */
+  readonly buildId: string;
+  /** Default: LIMITS.daemonIdleMs. */
+  readonly idleMs?: number;
+}
+
+/**
+ * Serves until it is idle, told to stop, or signalled.
+ * @throws {PyroError} DAEMON_ALREADY_RUNNING, STATE_NOT_PRIVATE, STATE_NOT_WRITABLE
+ */
+export async function runDaemon(options: DaemonOptions): Promise<void> {
+  process.umask(0o077);
+  const directories = directoriesFor(options.stateDir);
+  const isRoot = process.getuid?.() === 0;
+  // As root, machines run as users of their own, who must be able to pass through.
+  const mode = isRoot ? 0o711 : 0o700;
+  await preparePrivateDirectory(directories.state, mode);
+  await preparePrivateDirectory(directories.cache, mode);
+  const lock = await tryLock(join(directories.state, "daemon.lock"));
+  if (lock === undefined) {
+    throw new PyroError("DAEMON_ALREADY_RUNNING", `a daemon serves ${directories.state} already`, {
+      hint: "`pyro daemon status` shows it, `pyro daemon stop` ends it",
+    });
+  }
+  await using _lock = lock;
+  const logPath = join(directories.state, "daemon.log");
+  using log = fileLogger(logPath);
+  log.info("daemon.start", { pid: process.pid, version: options.version });
+  watchDefects(log);
+
+  let stop: (reason: string) => void = () => undefined;
+  const stopped = new Promise<string>((resolve) => (stop = resolve));
+  using activity = new Activity(options.idleMs ?? LIMITS.daemonIdleMs, () => stop("idle"));
+  await using room = await compose({ ...options, directories, logPath, log, activity, stop: () => stop("asked") });
+  await using _server = await listen(directories.state, room.routes, [
+    errorEdge((method, error) => log.warn("call.failed", { method, ...error.toJSON() })),
+    room.countCalls,
+  ]);
+  for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(name, () => stop(name));
+  log.info("daemon.stop", { reason: await stopped });
+}
+
+/** A defect in one call must not take the machines' owner down; it is recorded, and the daemon goes on. */
+function watchDefects(log: Logger): void {
+  const record = (error: unknown): void => {
+    log.error("defect", { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+  };
+  process.on("unhandledRejection", record);
+  process.on("uncaughtException", record);
+}

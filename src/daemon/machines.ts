@@ -1,0 +1,136 @@
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { GuestConnection } from "../guest/index.js";
+import { failpoint, freshId, writeFileAtomic, type Logger, type Slots } from "../kit/index.js";
+import { PyroError } from "../protocol/index.js";
+import { bootMachine, type Disk, type Isolation, type Machine, type VmmDriver } from "../vmm/index.js";
+
+/** What a machine is for; all of them end with the daemon that started them, or are removed by the next. */
+export type MachineKind = "one-shot" | "builder" | "probe";
+
+/** A machine that booted, with its agent on the line. Disposing of it ends it and removes its directory. */
+export interface BootedMachine extends AsyncDisposable {
+  readonly machine: Machine;
+  readonly guest: GuestConnection;
+  /** A connection anew after the old one broke while the machine runs on. */
+  reconnect(signal: AbortSignal): Promise<GuestConnection>;
+}
+
+export interface BootRequest {
+  readonly kind: MachineKind;
+  readonly vcpuCount: number;
+  readonly memMib: number;
+  readonly isolation: Isolation;
+  /** Makes or names the disks, given the machine's own directory. */
+  readonly disks: (directory: string) => Promise<readonly Disk[]>;
+  readonly timeoutMs?: number;
+  /** Called when the boot leaves the queue. */
+  readonly onBooting?: () => void;
+}
+
+export interface MachinesOptions {
+  /** One directory per machine below it. */
+  readonly directory: string;
+  readonly driver: VmmDriver;
+  /** Bounds how many boot at once. */
+  readonly slots: Slots;
+  readonly connect: (agentSocket: string, options: { readonly signal: AbortSignal }) => Promise<GuestConnection>;
+  readonly log: Logger;
+}
+
+/** A step in which the machine's record says what the directory is, written before anything runs (threats.md R8). */
+const RECORD_FORMAT = 1;
+
+/** The machines of this daemon, and what an earlier one left of its own. */
+export class Machines {
+  readonly #running = new Set<string>();
+
+  constructor(private readonly options: MachinesOptions) {}
+
+  get runningCount(): number {
+    return this.#running.size;
+  }
+
+  /**
+   * Ends and removes what an earlier daemon left. A directory is removed only after its process is gone, and a process
+   * is only started after its directory stands: so nothing escapes.
+   */
+  async sweep(): Promise<void> {
+    await mkdir(this.options.directory, { recursive: true, mode: 0o711 });
+    for (const id of await readdir(this.options.directory)) {
+      this.options.log.info("machine.sweep", { machine: id });
+      await this.options.driver.sweep(id);
+      await rm(join(this.options.directory, id), { recursive: true, force: true });
+    }
+  }
+
+  /**
+   * Boots a machine to its agent's hello.
+   * @throws {PyroError} VM_START_FAILED, VM_BOOT_TIMEOUT, VM_CRASHED, …; nothing is left then
+   */
+  async boot(request: BootRequest, signal: AbortSignal): Promise<BootedMachine> {
+    const { driver, slots, connect } = this.options;
+    const id = freshId("vm");
+    const directory = join(this.options.directory, id);
+    await mkdir(directory, { mode: 0o700 });
+    this.#running.add(id);
+    try {
+      await writeFileAtomic(
+        join(directory, "record.json"),
+        JSON.stringify({ format: RECORD_FORMAT, kind: request.kind, createdAtMs: Date.now() }),
+      );
+      failpoint("machine.recorded");
+      const disks = await request.disks(directory);
+      failpoint("machine.disks");
+      const { vcpuCount, memMib, isolation } = request;
+      const { machine, hello: guest } = await bootMachine(
+        driver,
+        { id, vcpuCount, memMib, disks, isolation, directory },
+        (booting, bootSignal) => {
+          failpoint("machine.started");
+          return connect(booting.agentSocket, { signal: bootSignal });
+        },
+        {
+          slots,
+          signal,
+          ...(request.timeoutMs === undefined ? {} : { timeoutMs: request.timeoutMs }),
+          ...(request.onBooting === undefined ? {} : { onStart: request.onBooting }),
+        },
+      );
+      failpoint("machine.booted");
+      return this.#booted(machine, guest, directory);
+    } catch (error) {
+      await this.#remove(id, directory);
+      throw error;
+    }
+  }
+
+  #booted(machine: Machine, guest: GuestConnection, directory: string): BootedMachine {
+    let current = guest;
+    let closing: Promise<void> | undefined;
+    const close = async (): Promise<void> => {
+      await current[Symbol.asyncDispose]();
+      await machine.kill();
+      await this.#remove(machine.id, directory);
+    };
+    return {
+      machine,
+      get guest() {
+        return current;
+      },
+      reconnect: async (signal) => {
+        await current[Symbol.asyncDispose]();
+        current = await this.options.connect(machine.agentSocket, { signal });
+        return current;
+      },
+      [Symbol.asyncDispose]: () => (closing ??= close()),
+    };
+  }
+
+  async #remove(id: string, directory: string): Promise<void> {
+    this.#running.delete(id);
+    await rm(directory, { recursive: true, force: true }).catch((error: unknown) => {
+      this.options.log.error("machine.remove", { machine: id, error: PyroError.from(error).message });
+    });
+  }
+}

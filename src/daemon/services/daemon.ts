@@ -1,0 +1,46 @@
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { DaemonService } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { Directories } from "../../kit/index.js";
+
+export interface DaemonFacts {
+  readonly version: string;
+  readonly buildId: string;
+  readonly startedAtMs: number;
+  readonly directories: Directories;
+  readonly logPath: string;
+  /** What goes on now. */
+  readonly load: () => { readonly runningVms: number; readonly queuedBoots: number; readonly activeCalls: number };
+  readonly isolation: () => string;
+  /** Ends the daemon after the answer left. */
+  readonly stop: () => void;
+}
+
+/** The DaemonService: status and stop. */
+export function daemonService(facts: DaemonFacts): ServiceImpl<typeof DaemonService> {
+  return {
+    status: () => {
+      const { version, buildId, startedAtMs, directories, logPath } = facts;
+      return {
+        version,
+        buildId,
+        pid: process.pid,
+        startedAtMs: BigInt(startedAtMs),
+        stateDir: directories.state,
+        cacheDir: directories.cache,
+        logPath,
+        isolation: facts.isolation(),
+        ...facts.load(),
+        residentBytes: BigInt(process.memoryUsage.rss()),
+      };
+    },
+    stop: ({ force }) => {
+      const { runningVms, activeCalls } = facts.load();
+      if (!force && (runningVms > 0 || activeCalls > 0)) {
+        return { stopping: false, reason: `${runningVms} machines run and ${activeCalls} calls are unfinished` };
+      }
+      // The answer leaves first.
+      setTimeout(facts.stop, 10);
+      return { stopping: true };
+    },
+  };
+}

@@ -1,0 +1,76 @@
+import { tmpdir } from "node:os";
+import { describe, expect, it } from "vitest";
+import { diagnose, toolVersion, type Check, type DoctorSources } from "../../../src/daemon/doctor.js";
+import { PyroError } from "../../../src/protocol/index.js";
+
+const healthy = (changes: Partial<DoctorSources> = {}): DoctorSources => ({
+  directories: { state: tmpdir(), cache: tmpdir(), config: tmpdir() },
+  qemuVersion: () => Promise.resolve("7.2.0"),
+  runtimeVersion: () => Promise.resolve("0.1.0"),
+  probeAccelerators: () =>
+    Promise.resolve([
+      { name: "kvm", usable: false, reason: "the probe machine hung", bootMs: 0, chosen: false },
+      { name: "software", usable: true, reason: "", bootMs: 2345, chosen: true },
+    ]),
+  missingTools: () => Promise.resolve({ names: [], install: [] }),
+  environment: () => Promise.resolve({ installed: true, downloadBytes: 90e6 }),
+  ...changes,
+});
+
+const run = async (sources: DoctorSources) => {
+  const told: Check[] = [];
+  const report = await diagnose("debian:12", sources, (check) => told.push(check), new AbortController().signal);
+  expect(told).toEqual(report.checks);
+  return { report, check: (name: string) => report.checks.find((check) => check.name === name) };
+};
+
+describe("diagnose", () => {
+  it("finds a host without hardware help in order, and says which accelerator works and why the other does not", async () => {
+    const { report, check } = await run(healthy());
+    expect(report.ok).toBe(true);
+    expect(check("accelerator software")?.message).toMatch(/works.*2345 ms.*chosen/);
+    expect(check("accelerator kvm")).toMatchObject({ ok: true, message: "the probe machine hung" });
+    expect(report.readiness).toBe("cold");
+  });
+
+  it("names the install command when QEMU is missing, and probes nothing then", async () => {
+    const { report, check } = await run(
+      healthy({
+        qemuVersion: () =>
+          Promise.reject(
+            new PyroError("QEMU_NOT_FOUND", "no qemu", { hint: "apt", details: { fix: ["apt-get", "install"] } }),
+          ),
+      }),
+    );
+    expect(report).toMatchObject({ ok: false, accelerators: [], qemuVersion: "" });
+    expect(check("qemu")).toMatchObject({ ok: false, hint: "apt", fix: ["apt-get", "install"] });
+  });
+
+  it("fails when no accelerator works", async () => {
+    const none = healthy({ probeAccelerators: () => Promise.reject(new PyroError("NO_ACCELERATOR", "none")) });
+    expect((await run(none)).check("accelerator")).toMatchObject({ ok: false, message: "none" });
+  });
+
+  it("lists missing tools with the command that installs them", async () => {
+    const { report, check } = await run(
+      healthy({ missingTools: () => Promise.resolve({ names: ["mke2fs"], install: ["apt-get", "install", "e2fsprogs"] }) }),
+    );
+    expect(report.ok).toBe(false);
+    expect(check("tools")?.hint).toBe("run: apt-get install e2fsprogs");
+  });
+
+  it("tells a damaged environment from one that is not here yet", async () => {
+    const absent = healthy({ environment: () => Promise.resolve({ installed: false, downloadBytes: 90e6 }) });
+    expect((await run(absent)).check("environment")).toMatchObject({ ok: true });
+    const damaged = healthy({ environment: () => Promise.reject(new PyroError("ENVIRONMENT_DAMAGED", "flipped")) });
+    const { report } = await run(damaged);
+    expect(report).toMatchObject({ ok: false, readiness: "stale" });
+  });
+});
+
+describe("toolVersion", () => {
+  it("reads the number a program prints, and names a program that is not there", async () => {
+    expect(await toolVersion("git")).toMatch(/^\d+\.\d+/);
+    await expect(toolVersion("no-such-program-here")).rejects.toMatchObject({ code: "HOST_TOOL_NOT_FOUND" });
+  });
+});
