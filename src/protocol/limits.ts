@@ -31,6 +31,16 @@ export const LIMITS = {
   daemonIdleMs: 60_000,
   /** A client waits this long for a daemon that it started. */
   daemonStartMs: 10_000,
+  /** A daemon that is alive answers a Status within this; one that is stopped or swamped does not. */
+  daemonAnswerMs: 5_000,
+  /** Largest single message on the wire between client and daemon. */
+  wireMessageBytes: 64 * 1024 * 1024,
+  /** HTTP/2 window of a client's connection: bulk streams flow, and nobody buffers more. */
+  http2WindowBytes: 1024 * 1024,
+  /** Details of an error that a client takes over; longer ones are dropped. */
+  errorDetailsBytes: 64 * 1024,
+  /** Kept of each output stream when a command's result is collected, head and tail half each. */
+  collectedOutputBytes: 1024 * 1024,
   /** Longest command timeout and VM life that may be asked for: 30 days. */
   longestSeconds: 30 * 24 * 3600,
   vcpuCountMax: 64,

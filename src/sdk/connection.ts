@@ -1,0 +1,86 @@
+import { connect as connectHttp2, type ClientHttp2Session, type OutgoingHttpHeaders } from "node:http2";
+import { createClient, type Client } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
+import { connectUnix } from "../kit/index.js";
+import { LIMITS } from "../protocol/index.js";
+import {
+  DaemonService,
+  DoctorService,
+  EnvironmentService,
+  RunService,
+} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+
+/** One HTTP/2 connection to a daemon, with its typed services. */
+export interface Connection extends Disposable {
+  readonly daemon: Client<typeof DaemonService>;
+  readonly run: Client<typeof RunService>;
+  readonly environment: Client<typeof EnvironmentService>;
+  readonly doctor: Client<typeof DoctorService>;
+  readonly closed: boolean;
+  /** Keeps this process alive while a call runs; an idle connection does not. */
+  hold(): Disposable;
+}
+
+const AUTHORITY = "http://pyro";
+
+/** Connects to the daemon's socket, whatever the length of its path. Rejects with the system's error. */
+export async function openConnection(socketPath: string): Promise<Connection> {
+  const socket = await connectUnix(socketPath);
+  const session = connectHttp2(AUTHORITY, {
+    createConnection: () => socket,
+    settings: { initialWindowSize: LIMITS.http2WindowBytes, enablePush: false },
+  });
+  // Every loss reaches the callers by their streams; unheard, the event would end the process.
+  session.on("error", () => undefined);
+  session.once("connect", () => {
+    if (!session.destroyed) session.setLocalWindowSize(LIMITS.http2WindowBytes);
+  });
+  const transport = createConnectTransport({
+    baseUrl: AUTHORITY,
+    httpVersion: "2",
+    sessionManager: {
+      authority: AUTHORITY,
+      request: (method: string, path: string, headers: OutgoingHttpHeaders) =>
+        openStream(session, { ...headers, ":method": method, ":path": path }),
+      notifyResponseByteRead: () => undefined,
+    },
+    // The socket is local: compressing would only cost.
+    acceptCompression: [],
+    readMaxBytes: LIMITS.wireMessageBytes,
+  });
+  return {
+    daemon: createClient(DaemonService, transport),
+    run: createClient(RunService, transport),
+    environment: createClient(EnvironmentService, transport),
+    doctor: createClient(DoctorService, transport),
+    get closed() {
+      return session.closed || session.destroyed;
+    },
+    hold: holder(session),
+    [Symbol.dispose]: () => session.destroy(),
+  };
+}
+
+function openStream(session: ClientHttp2Session, headers: OutgoingHttpHeaders) {
+  try {
+    return Promise.resolve(session.request(headers));
+  } catch (error) {
+    return Promise.reject(error as Error);
+  }
+}
+
+function holder(session: ClientHttp2Session): () => Disposable {
+  let holds = 0;
+  session.unref();
+  return () => {
+    if (holds++ === 0 && !session.destroyed) session.ref();
+    let held = true;
+    return {
+      [Symbol.dispose]: () => {
+        if (!held) return;
+        held = false;
+        if (--holds === 0 && !session.destroyed) session.unref();
+      },
+    };
+  };
+}

@@ -1,0 +1,133 @@
+import { constants } from "node:fs";
+import { open, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { launch, sleep, thisBuild, type Child } from "../kit/index.js";
+import { LIMITS, PyroError, fromWire } from "../protocol/index.js";
+import { openConnection, type Connection } from "./connection.js";
+import { socketPathOf } from "./daemon-files.js";
+
+/** How a daemon is started: the program and its arguments; the state directory is added where the user gave one. */
+export interface DaemonProgram {
+  readonly program: string;
+  readonly args: readonly string[];
+}
+
+const START_LOG_MAX_BYTES = 256 * 1024;
+const TAIL_BYTES = 4096;
+const POLL_MS = 15;
+
+/** The daemon of this very build. */
+export function ownDaemonProgram(): DaemonProgram {
+  const { mainPath } = thisBuild();
+  if (mainPath === undefined) {
+    throw new PyroError("DAEMON_START_FAILED", "pyro runs from its sources, and no daemon program was named", {
+      hint: "run `make` and use bin/pyro",
+    });
+  }
+  return { program: process.execPath, args: [mainPath, "daemon", "run", "--json"] };
+}
+
+/**
+ * Starts a daemon that outlives this process and waits for its socket. When two clients start one at once, the
+ * daemon's lock lets one of them live and both clients reach it.
+ * @throws {PyroError} DAEMON_START_FAILED with the end of its output, or the error by which the daemon refused
+ */
+export async function startDaemon(
+  stateDir: string,
+  program: DaemonProgram,
+  extraArgs: readonly string[],
+  signal: AbortSignal,
+): Promise<Connection> {
+  const logPath = join(stateDir, "daemon.start.log");
+  const log = await openLog(logPath);
+  let child: Child;
+  let logStart: number;
+  try {
+    logStart = (await log.stat()).size;
+    child = await launch(program.program, [...program.args, ...extraArgs], {
+      cwd: "/",
+      stdout: log.fd,
+      stderr: log.fd,
+      outlives: true,
+    });
+  } catch (error) {
+    throw PyroError.from(error);
+  } finally {
+    await log.close();
+  }
+  let exited = false;
+  void child.exited.then(() => (exited = true));
+  const deadline = performance.now() + LIMITS.daemonStartMs;
+  for (;;) {
+    // Asked before connecting, so that a daemon that just left is given one more look.
+    const ended = exited;
+    const connection = await tryConnect(socketPathOf(stateDir));
+    if (connection !== undefined) return connection;
+    if (ended) {
+      const failure = await readFailure(logPath, logStart);
+      if (failure?.code !== "DAEMON_ALREADY_RUNNING") throw failure ?? (await noStart(logPath, logStart, "it ended"));
+    }
+    if (performance.now() > deadline) {
+      if (!exited) await child.close();
+      throw await noStart(logPath, logStart, `it did not answer within ${LIMITS.daemonStartMs} ms`);
+    }
+    await sleep(POLL_MS, signal);
+  }
+}
+
+/** A connection, or undefined where no daemon listens. */
+export async function tryConnect(socketPath: string): Promise<Connection | undefined> {
+  try {
+    return await openConnection(socketPath);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ECONNREFUSED" || code === "ECONNRESET") return undefined;
+    throw PyroError.from(error);
+  }
+}
+
+async function openLog(path: string) {
+  try {
+    const size = await stat(path).then(
+      (found) => found.size,
+      () => 0,
+    );
+    const restart = size > START_LOG_MAX_BYTES ? constants.O_TRUNC : 0;
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW | restart;
+    return await open(path, flags, 0o600);
+  } catch (error) {
+    throw PyroError.from(error);
+  }
+}
+
+/** What this start added to the log. */
+async function readTail(path: string, start: number): Promise<string> {
+  const content = await readFile(path).catch(() => Buffer.alloc(0));
+  const added = content.length >= start ? content.subarray(start) : content;
+  return added.subarray(-TAIL_BYTES).toString("utf8").trim();
+}
+
+/** The error that the daemon printed as its last line, `{"error":…}`. */
+async function readFailure(path: string, start: number): Promise<PyroError | undefined> {
+  const tail = await readTail(path, start);
+  const line = tail.slice(tail.lastIndexOf('{"error"'));
+  try {
+    const { error } = JSON.parse(line) as { error: Record<string, unknown> };
+    if (typeof error["code"] !== "string" || typeof error["message"] !== "string") return undefined;
+    return fromWire(error["code"], error["message"], {
+      hint: typeof error["hint"] === "string" ? error["hint"] : "",
+      retryable: error["retryable"] === true,
+    });
+  } catch {
+    return undefined;
+  }
+}
+
+async function noStart(path: string, start: number, reason: string): Promise<PyroError> {
+  const tail = await readTail(path, start);
+  return new PyroError("DAEMON_START_FAILED", `the pyro daemon could not be started: ${reason}`, {
+    hint: tail === "" ? `see ${path}` : `see ${path}; its last lines:\n${tail}`,
+    details: { log_path: path },
+    retryable: true,
+  });
+}

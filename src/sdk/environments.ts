@@ -1,0 +1,103 @@
+import type {
+  Environment as WireEnvironment,
+  PullEnvironmentResponse,
+} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { unreachable } from "./call.js";
+
+/** How ready the host is to start machines of an environment: "warm" starts at once. */
+export type Readiness = "cold" | "warm" | "stale";
+
+/** One entry of the catalogue. */
+export interface EnvironmentSummary {
+  readonly name: string;
+  readonly description: string;
+  /** On this host, ready to run. */
+  readonly installed: boolean;
+  readonly source: string;
+  /** "sha256:…" of the image, or null while it is not installed. */
+  readonly digest: string | null;
+  /** Bytes on disk. */
+  readonly sizeBytes: number;
+  /** About what a pull fetches. */
+  readonly downloadBytes: number;
+  readonly template: Readiness;
+}
+
+/** All that is known about one environment. */
+export interface EnvironmentDetails extends EnvironmentSummary {
+  readonly packages: readonly { readonly name: string; readonly version: string }[];
+  /** ISO 8601, or null while it is not installed. */
+  readonly createdAt: string | null;
+  readonly imagePath: string | null;
+}
+
+export interface EnvironmentList {
+  readonly catalogVersion: string;
+  readonly environments: readonly EnvironmentSummary[];
+}
+
+export interface PullProgress {
+  readonly phase: string;
+  readonly bytesDone: number;
+  /** 0 where it is not known. */
+  readonly bytesTotal: number;
+  readonly message: string;
+}
+
+export interface PullResult {
+  readonly environment: EnvironmentDetails;
+  /** It was there and whole already. */
+  readonly reused: boolean;
+  /** It was there but damaged, and was made again. */
+  readonly repaired: boolean;
+  readonly durationMs: number;
+}
+
+export interface PruneResult {
+  readonly removed: readonly string[];
+  readonly freedBytes: number;
+}
+
+export function toSummary(environment: WireEnvironment): EnvironmentSummary {
+  return {
+    name: environment.name,
+    description: environment.description,
+    installed: environment.installed,
+    source: environment.source,
+    digest: environment.digest === "" ? null : environment.digest,
+    sizeBytes: Number(environment.sizeBytes),
+    downloadBytes: Number(environment.downloadBytes),
+    template: toReadiness(environment.template),
+  };
+}
+
+export function toDetails(environment: WireEnvironment): EnvironmentDetails {
+  const created = Number(environment.createdAtMs);
+  return {
+    ...toSummary(environment),
+    packages: environment.packages.map(({ name, version }) => ({ name, version })),
+    createdAt: created === 0 ? null : new Date(created).toISOString(),
+    imagePath: environment.imagePath === "" ? null : environment.imagePath,
+  };
+}
+
+export function toReadiness(value: string): Readiness {
+  return value === "warm" || value === "stale" ? value : "cold";
+}
+
+/** Follows a pull to its result. */
+export async function followPull(
+  responses: AsyncIterable<PullEnvironmentResponse>,
+  onProgress: ((progress: PullProgress) => void) | undefined,
+): Promise<PullResult> {
+  for await (const { event } of responses) {
+    if (event.case === "progress") {
+      const { phase, bytesDone, bytesTotal, message } = event.value;
+      onProgress?.({ phase, bytesDone: Number(bytesDone), bytesTotal: Number(bytesTotal), message });
+    } else if (event.case === "result" && event.value.environment !== undefined) {
+      const { environment, reused, repaired, durationMs } = event.value;
+      return { environment: toDetails(environment), reused, repaired, durationMs: Number(durationMs) };
+    }
+  }
+  throw unreachable(new Error("the daemon ended the pull without a result"));
+}

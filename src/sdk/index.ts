@@ -1,0 +1,24 @@
+/**
+ * The typed client of the daemon: `Pyro` and what its methods take and give. Every method takes `{ signal, timeoutMs }`
+ * and rejects with PyroError only. Nothing here runs a command on the host; the only process it starts is the daemon.
+ */
+export { Pyro, type PyroOptions } from "./pyro.js";
+export type { CallOptions } from "./call.js";
+export type { DaemonProgram } from "./daemon-start.js";
+export type { DaemonStatus, DaemonStopped } from "./daemon-status.js";
+export type { AcceleratorReport, DoctorCheck, DoctorReport } from "./doctor.js";
+export type {
+  EnvironmentDetails,
+  EnvironmentList,
+  EnvironmentSummary,
+  PruneResult,
+  PullProgress,
+  PullResult,
+  Readiness,
+} from "./environments.js";
+export type { RunInVmOptions } from "./run-options.js";
+export type { RunRecord, RunWindow, StreamWindow } from "./run-record.js";
+export type { CommandOutcome, CommandResult, Isolation } from "./run-result.js";
+export type { RunEvent, RunInput, RunPhase } from "./run-stream.js";
+export type { CollectedRunOptions, RunStream } from "./run.js";
+export { completeUtf8Prefix, completeUtf8Suffix } from "./utf8.js";

@@ -1,0 +1,189 @@
+import { LIMITS, PyroError } from "../protocol/index.js";
+import { unreachable, type CallOptions } from "./call.js";
+import { DaemonClient, type DaemonClientOptions } from "./daemon-client.js";
+import { logPathOf } from "./daemon-files.js";
+import { noDaemon, toDaemonStatus, type DaemonStatus, type DaemonStopped } from "./daemon-status.js";
+import { followDiagnosis, type DoctorCheck, type DoctorReport } from "./doctor.js";
+import {
+  followPull,
+  toDetails,
+  toSummary,
+  type EnvironmentDetails,
+  type EnvironmentList,
+  type PruneResult,
+  type PullProgress,
+  type PullResult,
+} from "./environments.js";
+import { toRunSpec, type RunInVmOptions } from "./run-options.js";
+import { toRecord, type RunRecord } from "./run-record.js";
+import type { CommandResult } from "./run-result.js";
+import type { RunInput } from "./run-stream.js";
+import { collectRun, streamRun, type CollectedRunOptions, type RunStream } from "./run.js";
+
+export type PyroOptions = DaemonClientOptions;
+
+/**
+ * Virtual machines for one program: a client of the pyro daemon of this user, which is started on demand. Methods
+ * reject with PyroError: code, message, hint, retryable. A command that ran and failed is a result, not an error.
+ */
+export class Pyro implements AsyncDisposable {
+  readonly #client: DaemonClient;
+
+  constructor(options: PyroOptions = {}) {
+    this.#client = new DaemonClient(options);
+  }
+
+  /** Where the daemon of this client keeps its state. */
+  get stateDir(): string {
+    return this.#client.stateDir;
+  }
+
+  // ------------------------------------------------------------------ one-shot runs
+
+  /** Runs one command in one fresh VM, which is gone when this resolves; the output is collected, bounded. */
+  runInVm(options: CollectedRunOptions, call: CallOptions = {}): Promise<CommandResult> {
+    return promised(() => collectRun(this.#client, options, call));
+  }
+
+  /** The same with its output as it comes: `for await (const event of pyro.streamInVm(…))`. */
+  streamInVm(options: RunInVmOptions & { readonly stdin?: RunInput | undefined }, call: CallOptions = {}): RunStream {
+    return streamRun(this.#client, options, call);
+  }
+
+  /** Starts a command that goes on without this client; `readRun` follows it. */
+  startRun(options: RunInVmOptions, call: CallOptions = {}): Promise<RunRecord> {
+    return promised(() => {
+      const spec = toRunSpec(options);
+      return this.#client.call("starting the run", call, async ({ run }, { signal }) =>
+        toRecord(await run.startRun({ spec }, { signal })),
+      );
+    });
+  }
+
+  /**
+   * State and output of a started run, kept 10 minutes after its VM is gone. Waits up to `waitMs` for its end;
+   * `maxBytes` bounds the window of output from `offset` on, head and tail.
+   */
+  readRun(
+    options: {
+      readonly runId: string;
+      readonly offset?: number | undefined;
+      readonly maxBytes?: number | undefined;
+      readonly waitMs?: number | undefined;
+    },
+    call: CallOptions = {},
+  ): Promise<RunRecord> {
+    const { runId, offset = 0, maxBytes = 65_536, waitMs = 0 } = options;
+    return promised(() => {
+      const request = {
+        runId,
+        offset: BigInt(whole("offset", offset, Number.MAX_SAFE_INTEGER)),
+        maxBytes: whole("maxBytes", maxBytes, 65_536),
+        waitMs: whole("waitMs", waitMs, LIMITS.mcpBlockMs),
+      };
+      return this.#client.call("reading the run", call, async ({ run }, { signal }) =>
+        toRecord(await run.readRun(request, { signal })),
+      );
+    });
+  }
+
+  /** Ends a started run and its VM. */
+  cancelRun(runId: string, call: CallOptions = {}): Promise<RunRecord> {
+    return this.#client.call("cancelling the run", call, async ({ run }, { signal }) =>
+      toRecord(await run.cancelRun({ runId }, { signal })),
+    );
+  }
+
+  // ------------------------------------------------------------------ environments
+
+  /** The catalogue, and what of it is on this host. */
+  listEnvironments(call: CallOptions = {}): Promise<EnvironmentList> {
+    return this.#client.call("listing the environments", call, async ({ environment }, { signal }) => {
+      const { catalogVersion, environments } = await environment.list({}, { signal });
+      return { catalogVersion, environments: environments.map(toSummary) };
+    });
+  }
+
+  /** One environment with its packages. */
+  inspectEnvironment(name: string, call: CallOptions = {}): Promise<EnvironmentDetails> {
+    return this.#client.call("inspecting the environment", call, async ({ environment }, { signal }) =>
+      toDetails(await environment.inspect({ name }, { signal })),
+    );
+  }
+
+  /** Makes an environment present and whole: resumes what was begun, repairs what is damaged. */
+  pullEnvironment(
+    name: string,
+    options: { readonly force?: boolean | undefined; readonly onProgress?: ((progress: PullProgress) => void) | undefined } = {},
+    call: CallOptions = {},
+  ): Promise<PullResult> {
+    return this.#client.call("pulling the environment", call, ({ environment }, { signal }) =>
+      followPull(environment.pull({ name, force: options.force ?? false }, { signal }), options.onProgress),
+    );
+  }
+
+  /** Removes leftovers and images that the catalogue does not name; with `all` every image. */
+  pruneEnvironments(options: { readonly all?: boolean | undefined } = {}, call: CallOptions = {}): Promise<PruneResult> {
+    return this.#client.call("pruning the environments", call, async ({ environment }, { signal }) => {
+      const { removed, freedBytes } = await environment.prune({ all: options.all ?? false }, { signal });
+      return { removed: [...removed], freedBytes: Number(freedBytes) };
+    });
+  }
+
+  // ------------------------------------------------------------------ the host and the daemon
+
+  /** Proves the host: boots a probe VM on each accelerator and names each fix. */
+  doctor(
+    options: { readonly environment?: string | undefined; readonly onCheck?: ((check: DoctorCheck) => void) | undefined } = {},
+    call: CallOptions = {},
+  ): Promise<DoctorReport> {
+    return this.#client.call("the diagnosis", call, ({ doctor }, { signal }) =>
+      followDiagnosis(doctor.diagnose({ environment: options.environment ?? "" }, { signal }), options.onCheck),
+    );
+  }
+
+  /** The daemon that runs now; starts none. */
+  async daemonStatus(call: CallOptions = {}): Promise<DaemonStatus> {
+    const found = await this.#client.running(call);
+    if (found === undefined) return noDaemon(this.stateDir, logPathOf(this.stateDir));
+    found.connection[Symbol.dispose]();
+    return toDaemonStatus(found.status);
+  }
+
+  /**
+   * Ends the daemon, and waits until it left.
+   * @throws {PyroError} DAEMON_BUSY while machines or calls are alive, unless `force`
+   */
+  async stopDaemon(options: { readonly force?: boolean | undefined } = {}, call: CallOptions = {}): Promise<DaemonStopped> {
+    const found = await this.#client.running(call);
+    if (found === undefined) return { wasRunning: false };
+    using connection = found.connection;
+    const { stopping, reason } = await this.#client.ask("stopping the daemon", call, connection, (signal) =>
+      connection.daemon.stop({ force: options.force ?? false }, { signal }),
+    );
+    if (!stopping) {
+      throw new PyroError("DAEMON_BUSY", `the daemon still works: ${reason}`, {
+        hint: "wait for it, or end that as well with `pyro daemon stop --force`",
+        retryable: true,
+      });
+    }
+    connection[Symbol.dispose]();
+    if (await this.#client.untilGone(call.signal)) return { wasRunning: true };
+    throw unreachable(new Error(`process ${found.status.pid} said that it stops, and did not leave`));
+  }
+
+  /** Ends the connection; what was started with `startRun` goes on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#client[Symbol.asyncDispose]();
+  }
+}
+
+/** A wrong argument rejects, like every other failure. */
+async function promised<T>(body: () => Promise<T>): Promise<T> {
+  return await body();
+}
+
+function whole(name: string, value: number, max: number): number {
+  if (Number.isInteger(value) && value >= 0 && value <= max) return value;
+  throw new PyroError("INVALID_ARGUMENT", `${name} is ${value}`, { hint: `give a whole number from 0 to ${max}` });
+}

@@ -1,0 +1,99 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { ServiceImpl } from "@connectrpc/connect";
+import type {
+  CheckSchema,
+  DoctorService,
+  EnvironmentSchema,
+  EnvironmentService,
+} from "../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { PyroError } from "../../src/protocol/index.js";
+import { asWireError } from "./fake-daemon.js";
+
+const installed: MessageInitShape<typeof EnvironmentSchema> = {
+  name: "debian:12",
+  description: "Debian 12 with git",
+  installed: true,
+  source: "curated",
+  digest: `sha256:${"a".repeat(64)}`,
+  sizeBytes: 300_000_000n,
+  template: "cold",
+  downloadBytes: 90_000_000n,
+  createdAtMs: 1_700_000_000_000n,
+  imagePath: "/cache/debian-12.img",
+  packages: [{ name: "git", version: "1:2.39" }],
+};
+const missing: MessageInitShape<typeof EnvironmentSchema> = {
+  name: "debian:12-build",
+  description: "Debian 12 with compilers",
+  source: "curated",
+  template: "cold",
+  downloadBytes: 250_000_000n,
+};
+
+/** The EnvironmentService of the fake daemon: one environment is there, one is not. */
+export function fakeEnvironments(): ServiceImpl<typeof EnvironmentService> {
+  return {
+    list: () => ({ catalogVersion: "2026-01", environments: [installed, missing] }),
+    inspect: ({ name }) => find(name),
+    async *pull({ name }) {
+      await Promise.resolve();
+      const environment = find(name);
+      if (environment.installed === true) {
+        yield { event: { case: "result", value: { environment, reused: true, durationMs: 1n } } };
+        return;
+      }
+      yield progress("fetch", 0n, 100n);
+      yield progress("fetch", 50n, 100n);
+      yield progress("unpack", 0n, 0n);
+      yield { event: { case: "result", value: { environment: { ...environment, installed: true }, durationMs: 1500n } } };
+    },
+    prune: ({ all }) => ({ removed: all ? ["debian:12"] : [], freedBytes: all ? 300_000_000n : 0n }),
+  };
+}
+
+function progress(phase: string, bytesDone: bigint, bytesTotal: bigint) {
+  return { event: { case: "progress" as const, value: { phase, bytesDone, bytesTotal, message: `${phase} it` } } };
+}
+
+function find(name: string): MessageInitShape<typeof EnvironmentSchema> {
+  const found = [installed, missing].find((environment) => environment.name === name);
+  if (found !== undefined) return found;
+  throw asWireError(
+    new PyroError("UNKNOWN_ENVIRONMENT", `there is no environment "${name}"`, { hint: "run `pyro env list`" }),
+  );
+}
+
+const checks: MessageInitShape<typeof CheckSchema>[] = [
+  { name: "qemu", ok: true, message: "QEMU 7.2" },
+  { name: "disk", ok: false, message: "1 GB is free", hint: "free some", fix: ["true", "mend-it"] },
+];
+
+/** The DoctorService of the fake daemon: one check fails, and names its fix. */
+export function fakeDoctor(): ServiceImpl<typeof DoctorService> {
+  return {
+    async *diagnose({ environment }) {
+      await Promise.resolve();
+      for (const value of checks) yield { event: { case: "check", value } };
+      yield {
+        event: {
+          case: "report",
+          value: {
+            ok: false,
+            platform: "linux-x64",
+            accelerators: [
+              { name: "kvm", usable: false, reason: "/dev/kvm cannot be opened" },
+              { name: "software", usable: true, reason: "its probe VM booted", bootMs: 2800, chosen: true },
+            ],
+            qemuVersion: "7.2",
+            runtimeVersion: "0.1.0",
+            diskFreeBytes: 1_000_000_000n,
+            memoryAvailableBytes: 2_000_000_000n,
+            environment: environment === "" ? "debian:12" : environment,
+            readiness: "cold",
+            checks,
+          },
+        },
+      };
+    },
+  };
+}
