@@ -11,6 +11,8 @@ export type MachineKind = "one-shot" | "builder" | "probe";
 /** A machine that booted, with its agent on the line. Disposing of it ends it and removes its directory. */
 export interface BootedMachine extends AsyncDisposable {
   readonly machine: Machine;
+  /** From the start of the process to the agent's hello. */
+  readonly bootMs: number;
   readonly guest: GuestConnection;
   /** A connection anew after the old one broke while the machine runs on. */
   reconnect(signal: AbortSignal): Promise<GuestConnection>;
@@ -83,29 +85,29 @@ export class Machines {
       const disks = await request.disks(directory);
       failpoint("machine.disks");
       const { vcpuCount, memMib, isolation } = request;
-      const { machine, hello: guest } = await bootMachine(
+      const { machine, hello: guest, bootMs } = await bootMachine(
         driver,
         { id, vcpuCount, memMib, disks, isolation, directory },
         (booting, bootSignal) => {
           failpoint("machine.started");
+          request.onBooting?.();
           return connect(booting.agentSocket, { signal: bootSignal });
         },
         {
           slots,
           signal,
           ...(request.timeoutMs === undefined ? {} : { timeoutMs: request.timeoutMs }),
-          ...(request.onBooting === undefined ? {} : { onStart: request.onBooting }),
         },
       );
       failpoint("machine.booted");
-      return this.#booted(machine, guest, directory);
+      return this.#booted(machine, guest, directory, bootMs);
     } catch (error) {
       await this.#remove(id, directory);
       throw error;
     }
   }
 
-  #booted(machine: Machine, guest: GuestConnection, directory: string): BootedMachine {
+  #booted(machine: Machine, guest: GuestConnection, directory: string, bootMs: number): BootedMachine {
     let current = guest;
     let closing: Promise<void> | undefined;
     const close = async (): Promise<void> => {
@@ -115,6 +117,7 @@ export class Machines {
     };
     return {
       machine,
+      bootMs,
       get guest() {
         return current;
       },

@@ -22,6 +22,7 @@ import {
   type SandboxFactory,
 } from "../../workspace/index.js";
 import { Handoff } from "../handoff.js";
+import { InputQueue } from "../input-queue.js";
 import { errorDetail } from "../wire-error.js";
 
 type Response = MessageInitShape<typeof RunResponseSchema>;
@@ -67,7 +68,10 @@ async function* streamRun(
       whenUnread: "wait",
       onPhase: (phase) => void events.put({ event: { case: "phase", value: toPhase(phase) } }),
       onOutput: (stream, data) => events.put({ event: { case: stream, value: data } }),
-      onStarted: (command) => void feed(inputs, command),
+      onStarted: (command) =>
+        void feed(inputs, command, (total) => {
+          void events.put({ event: { case: "stdinAccepted", value: BigInt(total) } });
+        }),
     },
     signal,
   );
@@ -85,23 +89,25 @@ async function* streamRun(
 }
 
 /** Input and signals, as they come, until the caller ends them or the command takes no more. */
-async function feed(inputs: AsyncIterator<RunRequest>, command: RunningCommand): Promise<void> {
-  let open = true;
+async function feed(
+  requests: AsyncIterator<RunRequest>,
+  command: RunningCommand,
+  onAccepted: (totalBytes: number) => void,
+): Promise<void> {
+  const input = new InputQueue(command, onAccepted);
   try {
     for (;;) {
-      const next = await inputs.next();
+      const next = await requests.next();
       if (next.done === true) break;
       const { request } = next.value;
-      if (request.case === "stdin" && open) open = await command.writeInput(request.value);
-      else if (request.case === "stdinEnd" && open) {
-        open = false;
-        await command.endInput();
-      } else if (request.case === "signal") await command.signal(request.value);
+      if (request.case === "stdin") await input.put(request.value);
+      else if (request.case === "stdinEnd") input.end();
+      else if (request.case === "signal") await command.signal(request.value);
     }
-    if (open) await command.endInput();
   } catch {
     // The call was aborted or the machine is gone: the run itself says so.
   }
+  input.end();
 }
 
 /** @throws {PyroError} INVALID_ARGUMENT */
