@@ -1,0 +1,23 @@
+/**
+ * Virtual machines: starting, watching and ending them; which accelerator to use; the runtime bundle they boot.
+ *
+ * Invariants: a start that fails or is aborted leaves no process and no socket. No format is probed and no name inside
+ * a disk is followed. QEMU never has this process's privileges to gain. Every wait has a deadline. Whatever a guest
+ * or QEMU says is bounded, and made printable before it enters a message.
+ */
+export { chooseAccelerator } from "./accelerator.js";
+export type { AcceleratorFinding, AcceleratorOptions, AcceleratorVerdict, BootProbe } from "./accelerator.js";
+export { bootMachine, type Booted, type BootOptions } from "./boot.js";
+export type {
+  Disk,
+  Isolation,
+  Machine,
+  MachineDiagnostics,
+  MachineExit,
+  MachineSpec,
+  VmmCapabilities,
+  VmmDriver,
+} from "./driver.js";
+export { QemuDriver, type QemuDriverOptions } from "./qemu/driver.js";
+export { locateQemu } from "./qemu/locate.js";
+export { locateRuntimeBundle, type BundleOptions, type RuntimeBundle } from "./runtime-bundle.js";

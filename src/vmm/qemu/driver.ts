@@ -1,0 +1,188 @@
+import { chmod, chown } from "node:fs/promises";
+import { join } from "node:path";
+import { DeadlineError, launch, LaunchError, sleep, within, type Child } from "../../kit/index.js";
+import { LIMITS, PyroError } from "../../protocol/index.js";
+import type { Machine, MachineSpec, VmmCapabilities, VmmDriver } from "../driver.js";
+import { lastLines } from "../printable.js";
+import type { RuntimeBundle } from "../runtime-bundle.js";
+import { QMP_SOCKET, qemuArguments } from "./argv.js";
+import { InheritedFiles } from "./inherited-files.js";
+import { findQemu } from "./locate.js";
+import { QemuMachine, removeSockets } from "./machine.js";
+import { confined, kvmGroup, userFor } from "./privileges.js";
+import { endProcess, processesNamed } from "./processes.js";
+import { QmpClient, QmpClosed, type QmpEvent } from "./qmp.js";
+
+export interface QemuDriverOptions {
+  /** The verified bundle; asked for at each start, so that a repaired one is found. */
+  readonly bundle: () => Promise<Pick<RuntimeBundle, "kernelPath" | "initramfsPath">>;
+  /** Default: qemu-system-x86_64 of PATH. */
+  readonly qemuPath?: string;
+  /** Default: LIMITS.qmpTimeoutMs. */
+  readonly qmpTimeoutMs?: number;
+}
+
+/** QEMU uses about 20; its disks, sockets and event descriptors fit. */
+const OPEN_FILES = 512;
+/** QEMU makes its sockets after about 40 ms. */
+const CONNECT_POLL_MS = 5;
+
+/** Machines as QEMU processes that outlive this one. Confinement: privileges.ts; the command line: argv.ts. */
+export class QemuDriver implements VmmDriver {
+  readonly capabilities: VmmCapabilities = { isolations: ["kvm", "software"], memorySnapshots: false };
+  readonly #options: QemuDriverOptions;
+
+  constructor(options: QemuDriverOptions) {
+    this.#options = options;
+  }
+
+  async start(spec: MachineSpec, { signal }: { readonly signal?: AbortSignal } = {}): Promise<Machine> {
+    signal?.throwIfAborted();
+    const child = await this.#launch(spec);
+    const machine = new QemuMachine(spec, child);
+    try {
+      const events: QmpEvent[] = [];
+      let onEvent = (event: QmpEvent): void => void events.push(event);
+      const qmp = await this.#connect(spec, child, (event) => onEvent(event), signal);
+      machine.adopt(qmp);
+      onEvent = (event) => machine.onEvent(event);
+      events.forEach(onEvent);
+      return machine;
+    } catch (error) {
+      await machine.kill();
+      throw error;
+    }
+  }
+
+  async sweep(id: string): Promise<void> {
+    for (const found of await processesNamed(id)) await endProcess(found);
+  }
+
+  async #launch(spec: MachineSpec): Promise<Child> {
+    const { directory, id, isolation, vcpuCount, memMib } = spec;
+    const [qemu, bundle, userId] = await Promise.all([
+      findQemu(this.#options.qemuPath),
+      this.#options.bundle(),
+      userFor(id),
+    ]);
+    await using files = new InheritedFiles();
+    const kernelPath = await files.readable(bundle.kernelPath);
+    const initramfsPath = await files.readable(bundle.initramfsPath);
+    const disks = [];
+    for (const disk of spec.disks) disks.push(await files.disk(disk, userId));
+    await removeSockets(directory);
+    if (userId !== undefined) await chown(directory, userId, userId);
+    await chmod(directory, 0o700);
+    const args = qemuArguments({ id, isolation, vcpuCount, memMib, kernelPath, initramfsPath, disks });
+    const [program, ...rest] = confined([qemu, ...args], {
+      userId,
+      kvmGroupId: await kvmGroup(isolation),
+      openFiles: OPEN_FILES,
+      fileBytes: files.fileBytesLimit,
+    });
+    try {
+      return await launch(program, rest, {
+        cwd: directory,
+        env: { PATH: "/usr/local/bin:/usr/bin:/bin", LANG: "C.UTF-8" },
+        extraDescriptors: files.descriptors,
+        graceMs: 0,
+        outlives: true,
+      });
+    } catch (error) {
+      throw error instanceof LaunchError ? toolMissing(error) : error;
+    }
+  }
+
+  /** Waits for QEMU's control socket and a session on it, for the process to end, or for the deadline. */
+  async #connect(
+    spec: MachineSpec,
+    child: Child,
+    onEvent: (event: QmpEvent) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<QmpClient> {
+    const timeoutMs = this.#options.qmpTimeoutMs ?? LIMITS.qmpTimeoutMs;
+    const deadline = performance.now() + timeoutMs;
+    const stop = new AbortController();
+    const exit = child.exited.then(() => stop.abort(new QmpClosed("QEMU ended")));
+    const either = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
+    try {
+      for (;;) {
+        const leftMs = Math.max(1, deadline - performance.now());
+        try {
+          const connecting = QmpClient.connect(join(spec.directory, QMP_SOCKET), {
+            onEvent,
+            timeoutMs: leftMs,
+            signal: either,
+          });
+          return await connecting;
+        } catch (error) {
+          if (!isNotListening(error)) throw error;
+          if (performance.now() > deadline) throw new DeadlineError("QMP socket", timeoutMs);
+        }
+        await sleep(CONNECT_POLL_MS, either);
+      }
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (error instanceof DeadlineError) throw silent(spec, child, timeoutMs);
+      if (!(error instanceof QmpClosed)) throw error;
+      // It closed the session, so it ends; if not, it is as bad as silent.
+      await within(exit, timeoutMs, "QEMU's end", signal).catch(() => undefined);
+      throw await exitedAtOnce(spec, child);
+    }
+  }
+}
+
+/** No socket yet, or one that nobody listens on yet. */
+function isNotListening(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException).code;
+  return code === "ENOENT" || code === "ECONNREFUSED";
+}
+
+async function exitedAtOnce({ id, isolation }: MachineSpec, child: Child): Promise<PyroError> {
+  const exit = await within(child.exited, 1, "exit").catch(() => undefined);
+  const how =
+    exit === undefined
+      ? "closed its control socket"
+      : exit.signal === null
+        ? `exited with ${exit.code ?? "?"}`
+        : `was ended by ${exit.signal}`;
+  const said = lastLines(child.stderrTail(), 5);
+  return new PyroError(
+    "VM_START_FAILED",
+    `QEMU ${how} before machine ${id} started${said === "" ? "" : `: ${said}`}`,
+    {
+      hint: "`pyro doctor` checks QEMU, the accelerators and the runtime, and names what to mend",
+      details: {
+        isolation,
+        exit_code: exit?.code ?? null,
+        signal: exit?.signal ?? null,
+        stderr_tail: lastLines(child.stderrTail(), 40),
+      },
+      retryable: true,
+    },
+  );
+}
+
+function silent({ id }: MachineSpec, child: Child, timeoutMs: number): PyroError {
+  const said = lastLines(child.stderrTail(), 5);
+  return new PyroError(
+    "VMM_PROTOCOL_ERROR",
+    `QEMU of machine ${id} did not answer on its control socket within ${timeoutMs} ms${said === "" ? "" : `: ${said}`}`,
+    {
+      hint: "is the host overloaded, or the QEMU in PATH not QEMU? `pyro doctor` checks it",
+      details: { stderr_tail: lastLines(child.stderrTail(), 40) },
+      retryable: true,
+    },
+  );
+}
+
+function toolMissing(error: LaunchError): PyroError {
+  return new PyroError(
+    "HOST_TOOL_NOT_FOUND",
+    `cannot run ${error.program} (${error.code}), which starts QEMU confined`,
+    {
+      hint: "install util-linux: `sudo apt-get install -y util-linux`",
+      cause: error,
+    },
+  );
+}

@@ -1,0 +1,110 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { DeadlineError, within, type Child } from "../../kit/index.js";
+import type { Isolation, Machine, MachineDiagnostics, MachineExit } from "../driver.js";
+import { AGENT_SOCKET, QMP_SOCKET } from "./argv.js";
+import { ConsoleTail } from "./console.js";
+import type { QmpClient, QmpEvent } from "./qmp.js";
+
+/** A healthy QEMU answers in a millisecond; one that takes longer than this is stopped or hangs. */
+const ANSWER_MS = 2_000;
+
+/** Run states (qapi/run-state.json) in which the guest will never run again. */
+const ENDED_STATES: ReadonlySet<string> = new Set([
+  "shutdown",
+  "guest-panicked",
+  "internal-error",
+  "postmigrate",
+]);
+
+/** A QEMU process and its QMP session. */
+export class QemuMachine implements Machine {
+  readonly id: string;
+  readonly isolation: Isolation;
+  readonly pid: number;
+  readonly agentSocket: string;
+  readonly exited: Promise<MachineExit>;
+  readonly #child: Child;
+  readonly #console = new ConsoleTail();
+  #qmp: QmpClient | undefined;
+  #ended = false;
+
+  constructor(spec: { id: string; isolation: Isolation; directory: string }, child: Child) {
+    this.id = spec.id;
+    this.isolation = spec.isolation;
+    this.pid = child.pid;
+    this.agentSocket = join(spec.directory, AGENT_SOCKET);
+    this.#child = child;
+    this.exited = child.exited.then(async ({ code, signal }) => {
+      this.#ended = true;
+      await this.#qmp?.[Symbol.asyncDispose]();
+      await removeSockets(spec.directory);
+      return { code, signal };
+    });
+  }
+
+  /** Hands over the session; the driver calls this once, before anybody sees the machine. */
+  adopt(qmp: QmpClient): void {
+    this.#qmp = qmp;
+  }
+
+  /** A guest that powered off, reset or panicked: its console is kept, then QEMU ends. */
+  onEvent(event: QmpEvent): void {
+    if (event.name === "SHUTDOWN" || event.name === "GUEST_PANICKED") void this.#finish();
+  }
+
+  async status(): Promise<"running" | "paused" | "io-error" | "ended" | "unresponsive"> {
+    if (this.#ended || this.#qmp === undefined) return "ended";
+    try {
+      const { status } = (await this.#qmp.execute("query-status", {}, ANSWER_MS)) as { status: string };
+      if (status === "running" || status === "io-error") return status;
+      return ENDED_STATES.has(status) ? "ended" : "paused";
+    } catch (error) {
+      return error instanceof DeadlineError ? "unresponsive" : await this.#silent();
+    }
+  }
+
+  async resume(): Promise<void> {
+    if (this.#ended) return;
+    await this.#qmp?.execute("cont", {}, ANSWER_MS);
+  }
+
+  async diagnostics(): Promise<MachineDiagnostics> {
+    if (!this.#ended && this.#qmp !== undefined) await this.#console.drain(this.#qmp, ANSWER_MS);
+    return { consoleTail: this.#console.text, stderrTail: this.#child.stderrTail() };
+  }
+
+  async kill(): Promise<MachineExit> {
+    await this.#child.close();
+    return this.exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+
+  async #finish(): Promise<void> {
+    if (this.#qmp === undefined) return;
+    await this.#console.drain(this.#qmp, ANSWER_MS);
+    // "quit" leaves exit code 0, as a guest that powers off deserves.
+    await this.#qmp.execute("quit", {}, ANSWER_MS).catch(() => undefined);
+    await within(this.exited, ANSWER_MS, "QEMU's end").catch(() => this.kill());
+  }
+
+  /** The session is gone: usually the process too, in a moment. */
+  async #silent(): Promise<"ended" | "unresponsive"> {
+    return within(this.exited, ANSWER_MS, "QEMU's end").then(
+      () => "ended",
+      () => "unresponsive",
+    );
+  }
+}
+
+/** Removes the sockets that QEMU leaves behind. */
+export async function removeSockets(directory: string): Promise<void> {
+  await Promise.all(
+    [QMP_SOCKET, AGENT_SOCKET].map((name) =>
+      rm(join(directory, name), { force: true }).catch(() => undefined),
+    ),
+  );
+}
