@@ -132,6 +132,8 @@ function toChild(
   let closing: Promise<ChildExit> | undefined;
   const close = (): Promise<ChildExit> => {
     closing ??= (async () => {
+      // Whoever closes it waits for its end, also of one that was to outlive us.
+      child.ref();
       if (graceMs > 0 && signal("SIGTERM")) {
         const timer = setTimeout(() => signal("SIGKILL"), graceMs);
         await exited;
