@@ -1,0 +1,57 @@
+import { chmod, mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+
+/**
+ * Size of every image's disk, and so of every workspace overlay on it: one size lets one memory template serve all
+ * environments. Sparse: an image occupies what its files do.
+ */
+export const IMAGE_VIRTUAL_BYTES = 16 * 1024 ** 3;
+
+/** Where the image room keeps things below the cache directory; everything in it can be made again. */
+export interface ImageLayout {
+  /** Images by digest, read-only: `sha256-<hex>.qcow2`. */
+  readonly images: string;
+  /** One manifest per pulled environment, written last. */
+  readonly manifests: string;
+  /** Packages as apt fetched them, per suite; shared by all environments of the suite. */
+  readonly packages: string;
+  /** One directory per pull that has not ended yet. */
+  readonly pulls: string;
+}
+
+/** The layout below a cache directory. */
+export function layoutOf(cache: string): ImageLayout {
+  return {
+    images: join(cache, "images"),
+    manifests: join(cache, "environments"),
+    packages: join(cache, "packages"),
+    pulls: join(cache, "pulls"),
+  };
+}
+
+/** A file name for an environment's name; two names never share one, because names hold no underscore. */
+export function safeName(name: string): string {
+  return name.replaceAll(":", "_");
+}
+
+/** Path of an image by its digest ("sha256:…"). */
+export function imagePath(layout: ImageLayout, digest: string): string {
+  return join(layout.images, `${digest.replace(":", "-")}.qcow2`);
+}
+
+/** Path of an environment's manifest. */
+export function manifestPath(layout: ImageLayout, name: string): string {
+  return join(layout.manifests, `${safeName(name)}.json`);
+}
+
+/**
+ * Makes a directory of the cache. As root it can be traversed by others, because QEMU runs under a uid of its own and
+ * reads images; otherwise it is the user's alone.
+ */
+export async function makeCacheDirectory(path: string): Promise<void> {
+  const mode = process.getuid?.() === 0 ? 0o755 : 0o700;
+  const first = await mkdir(path, { recursive: true, mode });
+  if (first === undefined) return;
+  // The umask may have taken bits away that QEMU's uid needs.
+  for (let each = path; each.length >= first.length; each = dirname(each)) await chmod(each, mode);
+}

@@ -1,0 +1,95 @@
+import { readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { imagePath, safeName } from "./layout.js";
+import type { EnvironmentStore } from "./store.js";
+
+export interface PruneOptions {
+  /** Also what is installed and whole; otherwise only leftovers and images that no environment names. */
+  readonly all: boolean;
+  /** Digests of images that a machine or a workspace uses; these stay whatever else is asked for. */
+  readonly inUse: ReadonlySet<string>;
+  /** Names of environments that are being pulled; what belongs to them stays. */
+  readonly pulling: ReadonlySet<string>;
+}
+
+export interface PruneResult {
+  /** Environments, image digests and "packages" or "pull of NAME". */
+  readonly removed: readonly string[];
+  readonly freedBytes: number;
+}
+
+/** Frees the space that nothing uses. What is removed can be pulled again. */
+export async function pruneEnvironments(
+  store: EnvironmentStore,
+  options: PruneOptions,
+): Promise<PruneResult> {
+  const removed: string[] = [];
+  let freedBytes = 0;
+  const drop = async (path: string, label: string | undefined): Promise<void> => {
+    freedBytes += await diskBytes(path);
+    await rm(path, { recursive: true, force: true });
+    if (label !== undefined) removed.push(label);
+  };
+
+  const named = new Set<string>();
+  for (const name of store.catalogue.environments.keys()) {
+    const manifest = await store.manifest(name);
+    if (manifest === undefined) continue;
+    const kept = options.inUse.has(manifest.digest) || options.pulling.has(name);
+    if (options.all && !kept) {
+      await store.removeManifest(name);
+      removed.push(name);
+    } else {
+      named.add(manifest.digest);
+    }
+  }
+  await pruneManifests(store, drop);
+  for (const entry of await list(store.layout.images)) {
+    const digest = entry.replace(/^sha256-([0-9a-f]{64})\.qcow2$/, "sha256:$1");
+    if (named.has(digest) || options.inUse.has(digest)) continue;
+    // Without `all`, an image may have lost its environment to a torn manifest: it is a leftover all the same.
+    await drop(digest === entry ? join(store.layout.images, entry) : imagePath(store.layout, digest), digest);
+  }
+  const pulling = new Set([...options.pulling].map(safeName));
+  for (const entry of await list(store.layout.pulls)) {
+    if (!pulling.has(entry))
+      await drop(join(store.layout.pulls, entry), `pull of ${entry.replaceAll("_", ":")}`);
+  }
+  if (pulling.size === 0 && (await list(store.layout.packages)).length > 0) {
+    await drop(store.layout.packages, "packages");
+  }
+  return { removed, freedBytes };
+}
+
+/** Removes files among the manifests that are none, or belong to no environment of the catalogue. */
+async function pruneManifests(
+  store: EnvironmentStore,
+  drop: (path: string, label: string | undefined) => Promise<void>,
+): Promise<void> {
+  const valid = new Set<string>();
+  for (const name of store.catalogue.environments.keys()) {
+    if ((await store.manifest(name)) !== undefined) valid.add(`${safeName(name)}.json`);
+  }
+  for (const entry of await list(store.layout.manifests)) {
+    if (!valid.has(entry)) await drop(join(store.layout.manifests, entry), undefined);
+  }
+}
+
+async function list(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}
+
+/** Bytes that a file or a tree occupies on disk. */
+async function diskBytes(path: string): Promise<number> {
+  const entry = await stat(path).catch(() => undefined);
+  if (entry === undefined) return 0;
+  if (!entry.isDirectory()) return entry.blocks * 512;
+  let sum = entry.blocks * 512;
+  for (const name of await list(path).catch(() => [])) sum += await diskBytes(join(path, name));
+  return sum;
+}

@@ -1,0 +1,188 @@
+import { silentLogger, Slots, type Logger } from "../kit/index.js";
+import { PyroError } from "../protocol/index.js";
+import type { ImageBuilder } from "./builder.js";
+import { recipeOf } from "./catalogue.js";
+import { HostPrograms } from "./host-tools.js";
+import type { PullProgress } from "./progress.js";
+import { PullRun } from "./pull-run.js";
+import type { Assembled } from "./record.js";
+import type { EnvironmentStatus, EnvironmentStore } from "./store.js";
+import { sweepPulls } from "./sweep.js";
+
+export interface PullResult {
+  readonly environment: EnvironmentStatus;
+  /** It was there and whole already. */
+  readonly reused: boolean;
+  /** It was there but damaged. */
+  readonly repaired: boolean;
+  readonly durationMs: number;
+}
+
+export interface PullOptions {
+  /** Makes it anew even when it is whole. */
+  readonly force?: boolean;
+  /** Ends this caller's wait; the pull itself ends when nobody waits for it any more. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: PullProgress) => void;
+}
+
+export interface EnvironmentPullsOptions {
+  readonly store: EnvironmentStore;
+  readonly builder: ImageBuilder;
+  readonly host?: HostPrograms;
+  readonly logger?: Logger;
+  /** Debian's name of the guest's architecture; default "amd64". */
+  readonly architecture?: string;
+  /** Takes this way of assembling and no other; by default the best that the host allows. */
+  readonly way?: Assembled["way"];
+  /** Digests of images that a machine or a workspace uses; their files stay when an environment is made anew. */
+  readonly inUse?: () => Promise<ReadonlySet<string>>;
+}
+
+interface ActivePull {
+  readonly force: boolean;
+  readonly abort: AbortController;
+  readonly listeners: Set<(progress: PullProgress) => void>;
+  readonly result: Promise<PullResult>;
+  latest: PullProgress | undefined;
+  waiting: number;
+}
+
+/** Makes environments present and whole. One pull of a name at a time; others who ask meanwhile join it. */
+export class EnvironmentPulls {
+  readonly #options: EnvironmentPullsOptions;
+  readonly #host: HostPrograms;
+  readonly #active = new Map<string, ActivePull>();
+  /** apt locks a suite's directories: two fetches at once would fail rather than wait. */
+  readonly #fetchSlot = new Slots(1);
+
+  constructor(options: EnvironmentPullsOptions) {
+    this.#options = options;
+    this.#host = options.host ?? new HostPrograms();
+  }
+
+  /**
+   * Pulls an environment, or waits for the pull of it that is under way.
+   * @throws {PyroError} UNKNOWN_ENVIRONMENT, HOST_TOOL_NOT_FOUND, ENVIRONMENT_BUILD_FAILED, ENVIRONMENT_BUSY, DISK_FULL;
+   *   what was finished is kept, so that the next pull goes on from there
+   */
+  async pull(name: string, options: PullOptions = {}): Promise<PullResult> {
+    recipeOf(this.#options.store.catalogue, name);
+    options.signal?.throwIfAborted();
+    const force = options.force ?? false;
+    for (;;) {
+      const running = this.#active.get(name);
+      const mayJoin = running !== undefined && !running.abort.signal.aborted && (running.force || !force);
+      if (running === undefined) return await this.#join(this.#start(name, force), options);
+      if (mayJoin) return await this.#join(running, options);
+      // One that is ending, or that would be content with what is there: wait for its end, then start over.
+      await running.result.catch(() => undefined);
+      options.signal?.throwIfAborted();
+    }
+  }
+
+  /** How far the pull of an environment is; undefined where none is under way. */
+  progressOf(name: string): PullProgress | undefined {
+    const pull = this.#active.get(name);
+    return pull === undefined ? undefined : (pull.latest ?? starting);
+  }
+
+  /** Ends all pulls and waits until nothing of them runs; what they finished is kept. */
+  async close(): Promise<void> {
+    const pulls = [...this.#active.values()];
+    for (const pull of pulls) pull.abort.abort(cancelled("pyro is stopping"));
+    await Promise.allSettled(pulls.map((pull) => pull.result));
+  }
+
+  #start(name: string, force: boolean): ActivePull {
+    const abort = new AbortController();
+    const listeners = new Set<(progress: PullProgress) => void>();
+    const onProgress = (progress: PullProgress): void => {
+      pull.latest = progress;
+      for (const listener of listeners) listener(progress);
+    };
+    const result = this.#run(name, force, abort.signal, onProgress).finally(() => this.#active.delete(name));
+    // Each waiter handles the outcome; without any it is nobody's.
+    result.catch(() => undefined);
+    const pull: ActivePull = { force, abort, listeners, result, latest: undefined, waiting: 0 };
+    this.#active.set(name, pull);
+    return pull;
+  }
+
+  async #join(pull: ActivePull, options: PullOptions): Promise<PullResult> {
+    const { signal, onProgress } = options;
+    if (onProgress !== undefined) {
+      pull.listeners.add(onProgress);
+      if (pull.latest !== undefined) onProgress(pull.latest);
+    }
+    pull.waiting += 1;
+    let leave: (() => void) | undefined;
+    try {
+      return await Promise.race([
+        pull.result,
+        new Promise<never>((_, reject) => {
+          leave = () => reject(signal?.reason as Error);
+          signal?.addEventListener("abort", leave, { once: true });
+        }),
+      ]);
+    } finally {
+      if (leave !== undefined) signal?.removeEventListener("abort", leave);
+      if (onProgress !== undefined) pull.listeners.delete(onProgress);
+      pull.waiting -= 1;
+      if (pull.waiting === 0 && signal?.aborted === true) {
+        pull.abort.abort(signal.reason);
+        await pull.result.catch(() => undefined);
+      }
+    }
+  }
+
+  async #run(
+    name: string,
+    force: boolean,
+    signal: AbortSignal,
+    onProgress: (progress: PullProgress) => void,
+  ): Promise<PullResult> {
+    const startedAt = Date.now();
+    const { store, logger = silentLogger } = this.#options;
+    const before = await store.inspect(name);
+    const result = (environment: EnvironmentStatus, reused: boolean): PullResult => ({
+      environment,
+      reused,
+      repaired: before.state === "damaged",
+      durationMs: Date.now() - startedAt,
+    });
+    const recipe = recipeOf(store.catalogue, name);
+    const current = before.state === "installed" && before.image?.recipe === recipe.digest;
+    if (current && !force) return result(before, true);
+    await this.#host.require();
+    await using run = await PullRun.open({
+      ...this.#options,
+      host: this.#host,
+      logger,
+      architecture: this.#options.architecture ?? "amd64",
+      recipe,
+      fetchSlot: this.#fetchSlot,
+      fresh: force,
+      signal,
+      onProgress,
+    });
+    await run.run();
+    return result(await store.inspect(name), false);
+  }
+
+  /**
+   * Removes what pulls that were killed left behind and cannot be resumed; called once when the daemon starts, before
+   * any pull. A pull whose phases are still of use keeps them.
+   */
+  async sweepStale(): Promise<void> {
+    await sweepPulls(this.#options.store, this.#host);
+  }
+}
+
+const starting: PullProgress = { phase: "fetch", bytesDone: 0, bytesTotal: 0, message: "starting" };
+
+function cancelled(why: string): PyroError {
+  return new PyroError("CANCELLED", `the pull was ended: ${why}`, {
+    hint: "run it again: it goes on where it was",
+  });
+}

@@ -1,0 +1,129 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { pipeline } from "node:stream/promises";
+import { z } from "zod";
+
+/**
+ * What tells, without reading it, that a file is the one that was hashed: any write through the file system moves at
+ * least one of these (ctime cannot be set back). Decimal strings, because nanoseconds exceed a JSON number.
+ */
+export const fingerprintSchema = z.strictObject({
+  dev: z.string(),
+  ino: z.string(),
+  size: z.string(),
+  mtime_ns: z.string(),
+  ctime_ns: z.string(),
+});
+export type Fingerprint = z.infer<typeof fingerprintSchema>;
+
+/** The fingerprint of a file as it stands now. */
+export async function fingerprintOf(path: string): Promise<Fingerprint> {
+  const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
+  return {
+    dev: dev.toString(),
+    ino: ino.toString(),
+    size: size.toString(),
+    mtime_ns: mtimeNs.toString(),
+    ctime_ns: ctimeNs.toString(),
+  };
+}
+
+/** Whether two fingerprints are of the same, untouched file. */
+export function sameFingerprint(a: Fingerprint, b: Fingerprint): boolean {
+  return (
+    a.dev === b.dev &&
+    a.ino === b.ino &&
+    a.size === b.size &&
+    a.mtime_ns === b.mtime_ns &&
+    a.ctime_ns === b.ctime_ns
+  );
+}
+
+/** SHA-256 of a file, lower-case hexadecimal. */
+export async function sha256File(path: string, signal?: AbortSignal): Promise<string> {
+  const hash = createHash("sha256");
+  const file = createReadStream(path, { highWaterMark: 1024 * 1024 });
+  await pipeline(file, hash, signal === undefined ? {} : { signal });
+  return hash.digest("hex");
+}
+
+/** Whether a file has this size and SHA-256; false where there is none. */
+export async function fileMatches(
+  path: string,
+  sizeBytes: number,
+  sha256: string,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  try {
+    if ((await stat(path)).size !== sizeBytes) return false;
+    return (await sha256File(path, signal)) === sha256;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
+}
+
+const packageSchema = z.strictObject({ name: z.string(), version: z.string() });
+
+/** An environment on this host: written last, so that its presence says that all of the image is there. */
+export const manifestSchema = z.strictObject({
+  format: z.literal(1),
+  name: z.string(),
+  digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
+  size_bytes: z.int().nonnegative(),
+  virtual_bytes: z.int().positive(),
+  created_at_ms: z.int(),
+  source: z.literal("curated"),
+  recipe: z.string(),
+  packages: z.array(packageSchema),
+  fingerprint: fingerprintSchema,
+});
+export type Manifest = z.infer<typeof manifestSchema>;
+
+/** The fetch phase is over: these files lie in the archives. */
+export const fetchedSchema = z.strictObject({
+  format: z.literal(1),
+  recipe: z.string(),
+  fetched_at_ms: z.int(),
+  packages: z.array(
+    z.strictObject({
+      name: z.string(),
+      version: z.string(),
+      architecture: z.string(),
+      file: z.string(),
+      sizeBytes: z.int(),
+      sha256: z.string(),
+    }),
+  ),
+  /** Files of the packages that dpkg cannot run without, a part of the above. */
+  essential: z.array(z.string()),
+});
+export type Fetched = z.infer<typeof fetchedSchema>;
+
+/** The assemble phase is over: these layers lie in the pull's directory. */
+export const assembledSchema = z.strictObject({
+  format: z.literal(1),
+  /** Digest of the recipe and of the packages that went in. */
+  inputs: z.string(),
+  way: z.enum(["mmdebstrap", "staged"]),
+  layers: z.array(z.strictObject({ file: z.string(), size_bytes: z.int(), sha256: z.string() })),
+  steps: z.array(z.strictObject({ argv: z.array(z.string()), env: z.array(z.string()) })),
+});
+export type Assembled = z.infer<typeof assembledSchema>;
+
+/** The unpack phase is over: the raw image is whole. */
+export const unpackedSchema = z.strictObject({
+  format: z.literal(1),
+  inputs: z.string(),
+  fingerprint: fingerprintSchema,
+});
+export type Unpacked = z.infer<typeof unpackedSchema>;
+
+/** Ties later phases to what earlier ones produced. */
+export function inputsDigest(fetched: Fetched): string {
+  const packages = fetched.packages.map((each) => each.sha256).sort();
+  return createHash("sha256")
+    .update(JSON.stringify([fetched.recipe, packages]))
+    .digest("hex");
+}

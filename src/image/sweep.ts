@@ -1,0 +1,65 @@
+import { readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { readJsonFile } from "../kit/index.js";
+import type { HostPrograms } from "./host-tools.js";
+import { imagePath, safeName } from "./layout.js";
+import { removeTree } from "./mmdebstrap.js";
+import { assembledSchema, fingerprintOf, sameFingerprint, unpackedSchema } from "./record.js";
+import type { EnvironmentStore } from "./store.js";
+
+/** Pulls that nobody came back to are removed after this long. */
+const PULL_KEPT_MS = 7 * 24 * 3600_000;
+/** The raw image in a pull's directory. */
+export const RAW = "image.raw";
+
+/**
+ * Removes what killed pulls left and no later one can use; phases that are of use to a later pull stay. No pull may be
+ * under way.
+ */
+export async function sweepPulls(store: EnvironmentStore, host: HostPrograms): Promise<void> {
+  const { layout, catalogue } = store;
+  const names = new Map([...catalogue.environments.keys()].map((name) => [safeName(name), name]));
+  for (const entry of await list(layout.pulls)) {
+    const directory = join(layout.pulls, entry);
+    await removeTree(host, directory);
+    const name = names.get(entry);
+    const old = (await stat(directory)).mtimeMs < Date.now() - PULL_KEPT_MS;
+    if (name === undefined || old || (await isPulled(store, name))) {
+      await rm(directory, { recursive: true, force: true });
+    } else {
+      await dropPartial(directory);
+    }
+  }
+  for (const entry of await list(layout.manifests)) {
+    if (entry.endsWith(".tmp")) await rm(join(layout.manifests, entry), { force: true });
+  }
+}
+
+/** Whether the environment is there, by its fingerprint: then a pull of it has nothing to go on with. */
+async function isPulled(store: EnvironmentStore, name: string): Promise<boolean> {
+  const manifest = await store.manifest(name);
+  if (manifest === undefined) return false;
+  const now = await fingerprintOf(imagePath(store.layout, manifest.digest)).catch(() => undefined);
+  return now !== undefined && sameFingerprint(now, manifest.fingerprint);
+}
+
+/** Removes files of a pull's directory that no record speaks of: a phase that did not end starts over. */
+export async function dropPartial(directory: string): Promise<void> {
+  // The note of a tree (see mmdebstrap.ts) outlives the pull until the tree is gone.
+  const keep = new Set(["lock", "tree-path", "fetched.json", "assembled.json", "unpacked.json"]);
+  const assembled = assembledSchema.safeParse(await readJsonFile(join(directory, "assembled.json"))).data;
+  for (const layer of assembled?.layers ?? []) keep.add(layer.file);
+  if (unpackedSchema.safeParse(await readJsonFile(join(directory, "unpacked.json"))).success) keep.add(RAW);
+  for (const entry of await list(directory)) {
+    if (!keep.has(entry)) await rm(join(directory, entry), { recursive: true, force: true });
+  }
+}
+
+async function list(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}
