@@ -7,6 +7,10 @@ import (
 	"sync"
 )
 
+// A payload up to this size is copied behind its header and sent by one write: a second one would cost another buffer of
+// the port's queue and another notification of the host. Above, the copy would cost more.
+const oneWriteBytes = 8 * 1024
+
 // sender gives out the port's write side, one frame at a time, to the first of the waiting channels in the order of
 // the channels. Writers write in their own goroutine: no queue of ours lies below a channel, so nothing that was
 // accepted from a bulk writer can stand before a control frame, except the one frame being written. What the kernel
@@ -23,9 +27,8 @@ type sender struct {
 	helloDue   bool
 	helloReady chan struct{}
 
-	// Header and payload in one write: a second one would cost another buffer of the port's queue and another
-	// notification of the host. Belongs to whoever has the turn.
-	frame [HeaderBytes + MaxPayloadBytes]byte
+	// Belongs to whoever has the turn.
+	frame [HeaderBytes + oneWriteBytes]byte
 }
 
 func newSender(port io.Writer) *sender {
@@ -77,9 +80,8 @@ func (s *sender) send(stream *Stream, p []byte) (int, error) {
 		if err := s.acquire(stream); err != nil {
 			return done, err
 		}
-		n := copy(s.frame[HeaderBytes:], p[done:])
-		header{typeData, stream.channel, stream.session.epoch, uint32(n)}.put(s.frame[:])
-		_, err := s.port.Write(s.frame[:HeaderBytes+n])
+		n := min(len(p)-done, MaxPayloadBytes)
+		err := s.write(header{typeData, stream.channel, stream.session.epoch, uint32(n)}, p[done:done+n])
 		s.release(err)
 		if err != nil {
 			return done, err
@@ -87,6 +89,21 @@ func (s *sender) send(stream *Stream, p []byte) (int, error) {
 		done += n
 	}
 	return done, nil
+}
+
+// write sends one frame; the caller has the turn.
+func (s *sender) write(h header, payload []byte) error {
+	h.put(s.frame[:])
+	if len(payload) <= oneWriteBytes {
+		n := copy(s.frame[HeaderBytes:], payload)
+		_, err := s.port.Write(s.frame[:HeaderBytes+n])
+		return err
+	}
+	if _, err := s.port.Write(s.frame[:HeaderBytes]); err != nil {
+		return err
+	}
+	_, err := s.port.Write(payload)
+	return err
 }
 
 // flood sends n zero bytes on the stream's channel without a copy: the floor that benchmarks compare with.

@@ -2,7 +2,7 @@
 // with services that only make and count bytes. It is no part of the shipped agent.
 //
 //	linktest -socket PATH   a unix socket that behaves like a virtio-serial port, host absences included
-//	linktest -port NAME     a virtio-serial port, as the init of a machine
+//	linktest -port NAME     a virtio-serial port; as the init of a machine it finds the agent's
 package main
 
 import (
@@ -26,6 +26,12 @@ func main() {
 	socket := flag.String("socket", "", "path of the unix socket to serve")
 	portName := flag.String("port", "", "name of the virtio-serial port to serve")
 	flag.Parse()
+	if os.Getpid() == 1 {
+		*portName = "dev.pyro.agent"
+		if err := boot(); err != nil {
+			fmt.Fprintln(os.Stderr, "linktest:", err)
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if err := run(ctx, *socket, *portName); err != nil {

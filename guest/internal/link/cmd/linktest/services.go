@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"net/http/pprof"
 
 	"connectrpc.com/connect"
 
@@ -16,6 +17,9 @@ func services(l *link.Link, session *link.Session) http.Handler {
 	mux.Handle(guestv1connect.NewSystemServiceHandler(&system{session: session}))
 	mux.Handle(guestv1connect.NewProcessServiceHandler(&process{}))
 	mux.Handle(guestv1connect.NewDiagnosticsServiceHandler(&diagnostics{link: l}))
+	// Where the emulated guest spends its time: GET /debug/pprof/profile on the bulk channel.
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/noop", func(http.ResponseWriter, *http.Request) {})
 	return mux
 }
 
