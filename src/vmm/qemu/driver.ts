@@ -20,6 +20,8 @@ export interface QemuDriverOptions {
   readonly qemuPath?: string;
   /** Default: LIMITS.qmpTimeoutMs. */
   readonly qmpTimeoutMs?: number;
+  /** The user QEMU runs as; undefined keeps ours. Default: one per machine where we are root (privileges.ts). */
+  readonly userFor?: (id: string) => Promise<number | undefined>;
 }
 
 /** QEMU uses about 20; its disks, sockets and event descriptors fit. */
@@ -63,7 +65,7 @@ export class QemuDriver implements VmmDriver {
     const [qemu, bundle, userId] = await Promise.all([
       findQemu(this.#options.qemuPath),
       this.#options.bundle(),
-      userFor(id),
+      (this.#options.userFor ?? userFor)(id),
     ]);
     await using files = new InheritedFiles();
     const kernelPath = await files.readable(bundle.kernelPath);

@@ -151,8 +151,7 @@ export class QmpClient implements AsyncDisposable {
     // Late: its caller's deadline passed.
     if (pending === undefined) return;
     const error = message["error"];
-    if (isRecord(error))
-      pending.reject(new QmpRefusal(printable(String(error["desc"] ?? error["class"] ?? "?"))));
+    if (isRecord(error)) pending.reject(new QmpRefusal(printable(JSON.stringify(error["desc"] ?? error))));
     else pending.resolve(message["return"]);
   }
 
