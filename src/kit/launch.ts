@@ -24,6 +24,8 @@ export interface LaunchOptions {
   readonly graceMs?: number;
   /** The child and its group outlive this process: a VM outlives its daemon. */
   readonly outlives?: boolean;
+  /** Stays in this process's group and session, for a program that asks the user on the terminal. */
+  readonly foreground?: boolean;
 }
 
 const STDERR_TAIL_BYTES = 16 * 1024;
@@ -87,7 +89,7 @@ export async function launch(
       cwd: options.cwd,
       env: options.env ?? baseEnvironment(),
       stdio,
-      detached: true,
+      detached: options.foreground !== true,
     });
   } catch (error) {
     throw new LaunchError(program, (error as NodeJS.ErrnoException).code ?? "EINVAL", error);
@@ -117,18 +119,18 @@ export async function launch(
     // Its pipe too: it must not keep this process from leaving.
     (child.stderr as Socket | null)?.unref();
   }
-  return toChild(child, exited, tail, options.graceMs ?? 2_000);
+  return toChild(child, exited, tail, options);
 }
 
 function toChild(
   child: ChildProcess,
   exited: Promise<ChildExit>,
   stderrTail: () => string,
-  graceMs: number,
+  { graceMs = 2_000, foreground = false }: LaunchOptions,
 ): Child {
   const pid = child.pid;
   if (pid === undefined) throw new LaunchError(child.spawnfile, "ESRCH", undefined);
-  const signal = (name: NodeJS.Signals): boolean => signalGroup(pid, name);
+  const signal = (name: NodeJS.Signals): boolean => sendSignal(foreground ? pid : -pid, name);
   let closing: Promise<ChildExit> | undefined;
   const close = (): Promise<ChildExit> => {
     closing ??= (async () => {
@@ -157,9 +159,9 @@ function toChild(
   };
 }
 
-function signalGroup(pid: number, name: NodeJS.Signals): boolean {
+function sendSignal(target: number, name: NodeJS.Signals): boolean {
   try {
-    process.kill(-pid, name);
+    process.kill(target, name);
     return true;
   } catch {
     return false;

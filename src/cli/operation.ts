@@ -1,0 +1,32 @@
+import type { Operation } from "../operations/index.js";
+import { Pyro } from "../sdk/index.js";
+import type { CommandContext } from "./context.js";
+import { interrupts } from "./interrupts.js";
+import { progressOn, silentProgress } from "./progress.js";
+import { reportFailure } from "./failure.js";
+
+/** A command whose result is one record: prints it for people, or as JSON. */
+export async function operationCommand(
+  operation: Operation,
+  input: Record<string, unknown>,
+  context: CommandContext,
+): Promise<number> {
+  const { stdout, stderr, json, host } = context;
+  using interrupt = interrupts(host);
+  await using pyro = new Pyro(context.pyroOptions);
+  const progress = operation.kind === "read" ? silentProgress : progressOn(host.stderr);
+  try {
+    const record = await operation.run(input, {
+      pyro,
+      signal: interrupt.signal,
+      onProgress: ({ message, fraction }) => progress.show(message, fraction),
+    });
+    progress.clear();
+    await stdout.write(`${json ? JSON.stringify(record, null, 2) : operation.render(record)}\n`);
+    return operation.exitCode?.(record) ?? 0;
+  } catch (error) {
+    progress.clear();
+    const status = await reportFailure(error, { stdout, stderr }, { json, statuses: "plain" });
+    return interrupt.status() ?? status;
+  }
+}

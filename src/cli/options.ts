@@ -1,0 +1,89 @@
+import { Argument, Command, Option } from "commander";
+import * as z from "zod";
+import type { Declaration } from "../operations/index.js";
+
+/** What a field of an operation's input looks like to the command line. */
+interface Property {
+  readonly type?: string;
+  readonly enum?: readonly string[];
+  readonly default?: unknown;
+  readonly description?: string;
+}
+
+/** Commander keeps options by camelCase names; ours are the contract's field names. */
+type Given = Readonly<Record<string, unknown>>;
+
+/** `timeout_seconds` as `--timeout-seconds`. */
+export function flagOf(field: string): string {
+  return `--${field.replaceAll("_", "-")}`;
+}
+
+/** Adds the arguments and options that an operation's input has on the command line. */
+export function addInput(command: Command, declaration: Declaration): void {
+  for (const [name, property] of Object.entries(propertiesOf(declaration))) {
+    if (declaration.positionals.includes(name)) continue;
+    command.addOption(toOption(name, property));
+  }
+  for (const name of declaration.positionals) {
+    const words = propertiesOf(declaration)[name]?.type === "array";
+    command.addArgument(new Argument(words ? "<command...>" : `<${name}>`, propertiesOf(declaration)[name]?.description));
+  }
+}
+
+/** The input that was given: only what stood on the command line, under the contract's field names. */
+export function givenInput(declaration: Declaration, positionals: readonly unknown[], options: Given): Record<string, unknown> {
+  const input: Record<string, unknown> = {};
+  declaration.positionals.forEach((name, index) => (input[name] = positionals[index]));
+  for (const name of Object.keys(propertiesOf(declaration))) {
+    if (declaration.positionals.includes(name)) continue;
+    const negation = name.startsWith("no_");
+    const value = options[camelCase(negation ? name.slice(3) : name)];
+    if (negation) input[name] = value === false;
+    else if (value !== undefined) input[name] = value;
+  }
+  return input;
+}
+
+function propertiesOf(declaration: Declaration): Record<string, Property> {
+  const { properties } = z.toJSONSchema(declaration.input, { io: "input" });
+  const hidden: readonly string[] = declaration.notOnCommandLine ?? [];
+  return Object.fromEntries(
+    Object.entries(properties ?? {}).filter(([name]) => !hidden.includes(name)) as [string, Property][],
+  );
+}
+
+function toOption(name: string, property: Property): Option {
+  const description = describe(property);
+  switch (property.type) {
+    case "boolean":
+      return new Option(flagOf(name), description);
+    case "integer":
+    case "number":
+      return new Option(`${flagOf(name)} <n>`, description).argParser(toNumber);
+    case "object":
+      return new Option(`${flagOf(name)} <K=V>`, description).argParser(collect);
+    default:
+      return new Option(`${flagOf(name)} <${property.enum === undefined ? name : "name"}>`, description);
+  }
+}
+
+function describe({ description = "", enum: choices, default: value, type }: Property): string {
+  const details = [
+    ...(choices === undefined ? [] : [choices.join(", ")]),
+    ...(value === undefined || type === "boolean" || type === "object" ? [] : [`default ${String(value)}`]),
+  ];
+  return details.length === 0 ? description : `${description} (${details.join("; ")})`;
+}
+
+/** A number, or the text as it is: the schema then says what was expected. */
+function toNumber(text: string): number | string {
+  return /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
+}
+
+function collect(text: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), text];
+}
+
+function camelCase(name: string): string {
+  return name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}

@@ -1,0 +1,152 @@
+import { Command, CommanderError } from "commander";
+import { thisBuild } from "../kit/index.js";
+import { GROUPS, hostCompat, isOperation, type Declaration } from "../operations/index.js";
+import type { CommandContext } from "./context.js";
+import { reportFailure, UsageError, type Statuses } from "./failure.js";
+import { examplesOf, rootHelp } from "./help.js";
+import type { CliHost } from "./host.js";
+import { addInput, givenInput } from "./options.js";
+import { Output } from "./output.js";
+import { proven } from "./proven.js";
+
+/** Runs one command line and gives its exit status. Never throws; the caller ends the process. */
+export async function runCli(host: CliHost): Promise<number> {
+  const stdout = new Output(host.stdout);
+  const stderr = new Output(host.stderr);
+  const own = beforeSeparator(host.argv);
+  const word = firstWord(own);
+  const statuses: Statuses = word === "run" ? "command" : "plain";
+  const json = own.includes("--json");
+  try {
+    const invocation: Invocation = { host, stdout, stderr, json, status: 0, text: [] };
+    const program = await buildProgram(invocation, word);
+    try {
+      await program.parseAsync([...host.argv], { from: "user" });
+    } catch (error) {
+      if (!(error instanceof CommanderError)) throw error;
+      invocation.status = usageStatus(error, word);
+    }
+    for (const text of invocation.text) await stdout.write(text);
+    return invocation.status;
+  } catch (error) {
+    return await reportFailure(error, { stdout, stderr }, { json, statuses });
+  }
+}
+
+interface Invocation extends Omit<CommandContext, "pyroOptions"> {
+  status: number;
+  /** Help and version, as commander writes them. */
+  readonly text: string[];
+}
+
+function beforeSeparator(argv: readonly string[]): readonly string[] {
+  const at = argv.indexOf("--");
+  return at < 0 ? argv : argv.slice(0, at);
+}
+
+/** The command's first word: what is no option, and no option's value. */
+function firstWord(argv: readonly string[]): string | undefined {
+  return argv.find((word, index) => !word.startsWith("-") && argv[index - 1] !== "--state-dir");
+}
+
+async function buildProgram(invocation: Invocation, word: string | undefined): Promise<Command> {
+  const program = prepare(new Command("pyro"), invocation);
+  program.version(thisBuild().version, "--version", "print the version");
+  program.helpInformation = rootHelp;
+  program.action(() => void invocation.text.push(rootHelp()));
+  for (const group of GROUPS) {
+    if (group.word === word) addGroup(program, invocation, group.summary, await group.load());
+    else prepare(program.command(group.word), invocation).summary(group.summary);
+  }
+  // Excess words of the root are unknown commands: commander then says so and suggests.
+  program.allowExcessArguments(false);
+  return program;
+}
+
+/** Settings that every command of the tree has. */
+function prepare(command: Command, invocation: Invocation): Command {
+  return command
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => void invocation.text.push(text), writeErr: () => undefined })
+    .helpOption("--help", "print this")
+    .helpCommand(false)
+    .option("--state-dir <dir>", "keep everything under this directory");
+}
+
+function addGroup(program: Command, invocation: Invocation, summary: string, declarations: readonly Declaration[]): void {
+  const [only] = declarations;
+  if (declarations.length === 1 && only?.command.length === 1) {
+    addCommand(program, invocation, only);
+    return;
+  }
+  const word = declarations[0]?.command[0] ?? "";
+  const group = prepare(program.command(word), invocation).description(summary);
+  group.addHelpText("after", examplesOf(declarations));
+  for (const declaration of declarations) addCommand(group, invocation, declaration);
+  if (word === "daemon") addDaemonRun(group, invocation);
+  group.action(() => {
+    const known = declarations.map(({ command }) => command[1]).join(", ");
+    throw new UsageError(`pyro ${word} needs one of: ${known}`, `run \`pyro ${word} --help\``);
+  });
+}
+
+function addCommand(parent: Command, invocation: Invocation, declaration: Declaration): void {
+  const command = prepare(parent.command(declaration.command.at(-1) ?? ""), invocation);
+  const { summary, description } = declaration;
+  command.summary(summary).description(description === "" ? `${summary}.` : `${summary}.\n\n${description}`);
+  addInput(command, declaration);
+  if (declaration.name !== "mcp_serve") command.option("--json", "print one JSON document on standard output");
+  command.addHelpText("after", examplesOf([declaration]));
+  command.action(async (...args: unknown[]) => {
+    const positionals = args.slice(0, declaration.positionals.length);
+    const input = givenInput(declaration, positionals, command.opts());
+    invocation.status = await act(declaration, input, contextOf(invocation, command));
+  });
+}
+
+/** The daemon's own entry; started by clients, never typed. */
+function addDaemonRun(group: Command, invocation: Invocation): void {
+  const command = prepare(group.command("run", { hidden: true }), invocation).option("--json");
+  command.action(async () => {
+    await invocation.host.runDaemon({ stateDir: contextOf(invocation, command).pyroOptions.stateDir });
+  });
+}
+
+function contextOf(invocation: Invocation, command: Command): CommandContext {
+  const { stateDir } = command.optsWithGlobals<{ stateDir?: string }>();
+  if (stateDir === "") throw new UsageError("--state-dir is empty", "name a directory, for example --state-dir ~/pyro-state");
+  const { stderr, host } = invocation;
+  const onWarning = (message: string): void => void stderr.say(`pyro: ${message}`);
+  return { ...invocation, pyroOptions: { stateDir, onWarning, daemonProgram: host.daemonProgram } };
+}
+
+/** Each face of an operation is loaded when it is used. */
+async function act(declaration: Declaration, input: Record<string, unknown>, context: CommandContext): Promise<number> {
+  switch (declaration.name) {
+    case "vm_run":
+      return await (await import("./run.js")).runCommand(input, context);
+    case "daemon_logs":
+      return await (await import("./daemon-logs.js")).daemonLogsCommand(proven(declaration, input), context);
+    case "mcp_serve":
+      return await (await import("./mcp-serve.js")).mcpServeCommand(proven(declaration, input), context);
+    case "doctor":
+      return await (await import("./doctor.js")).doctorCommand(proven(declaration, input), context);
+    default: {
+      if (!isOperation(declaration)) throw new Error(`no face for ${declaration.name}`);
+      const { operationCommand } = await import("./operation.js");
+      return await operationCommand(declaration, proven(declaration, input), context);
+    }
+  }
+}
+
+/** What commander has to say: help and version are no failures. */
+function usageStatus(error: CommanderError, word: string | undefined): number {
+  if (error.exitCode === 0) return 0;
+  if (error.message.includes("--allow-host-compat")) throw hostCompat();
+  const message = error.message.replace(/^error: /, "").replace(/\n.*/s, "");
+  const help = `run \`pyro ${word === undefined ? "" : `${word} `}--help\``;
+  const suggestion = /Did you mean ([^?]+)\?/.exec(error.message)?.[1];
+  const separator = word === "run" && error.code !== "commander.missingArgument";
+  const hint = separator ? "put the guest's command after --, for example `pyro run debian:12 -- git --version`" : help;
+  throw new UsageError(message, suggestion === undefined ? hint : `did you mean ${suggestion}? ${hint}`);
+}

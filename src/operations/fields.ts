@@ -1,0 +1,43 @@
+import * as z from "zod";
+import { LIMITS } from "../protocol/index.js";
+
+/** A record of the SDK with the contract's field names: camelCase keys become snake_case, all the way down. */
+export function snakeKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(snakeKeys);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [snakeCase(key), snakeKeys(inner)]));
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** Fields that several operations share, each bounded and described once. */
+export const field = {
+  environment: (): z.ZodString => z.string().min(1).max(255),
+  vcpuCount: () => z.int().min(1).max(LIMITS.vcpuCountMax).default(1).describe("Virtual CPUs of the VM"),
+  memMib: () => z.int().min(LIMITS.memMibMin).max(LIMITS.memMibMax).default(1024).describe("Memory of the VM in MiB"),
+  seconds: () => z.int().min(1).max(LIMITS.longestSeconds),
+};
+
+export const isolation = z.enum(["kvm", "software"]);
+export const readiness = z.enum(["cold", "warm", "stale"]);
+
+/** One catalogue entry, as section 6 of the contract names its fields. */
+export const environmentRecord = z.object({
+  name: z.string(),
+  description: z.string(),
+  installed: z.boolean(),
+  source: z.string(),
+  digest: z.string().nullable(),
+  size_bytes: z.number(),
+  download_bytes: z.number(),
+  template: readiness,
+});
+
+/** One environment with its packages. */
+export const environmentDetailsRecord = environmentRecord.extend({
+  packages: z.array(z.object({ name: z.string(), version: z.string() })),
+  created_at: z.string().nullable(),
+  image_path: z.string().nullable(),
+});

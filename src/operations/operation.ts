@@ -1,0 +1,79 @@
+import type * as z from "zod";
+import type { Pyro } from "../sdk/index.js";
+
+/** Tool sets of the MCP server that exist in this version, in the order of the documentation. */
+export const PROFILES = ["vm-run"] as const;
+export type Profile = (typeof PROFILES)[number];
+
+/** What an operation does to the world; MCP's hints derive from it. */
+export type Kind = "read" | "write" | "destroy";
+
+export interface Example {
+  /** The whole command line. */
+  readonly command: string;
+  readonly says: string;
+}
+
+/** What every face needs to know about an operation. */
+export interface Declaration<Input extends z.ZodObject = z.ZodObject> {
+  /** Name of the MCP tool, and of the reference page. */
+  readonly name: string;
+  /** Words of the command, for example ["env", "pull"]. */
+  readonly command: readonly string[];
+  /** One line. */
+  readonly summary: string;
+  /** What a person reads in --help, below the summary; may be empty. */
+  readonly description: string;
+  /** The MCP profiles that have it as a tool. */
+  readonly profiles: readonly Profile[];
+  readonly kind: Kind;
+  /** Flat and bounded; unknown fields are refused. Each field carries its description. */
+  readonly input: Input;
+  /** Fields that stand as words on the command line, in order; an array field takes all the rest. */
+  readonly positionals: readonly (keyof z.output<Input> & string)[];
+  /** Fields that the command line does not have. */
+  readonly notOnCommandLine?: readonly (keyof z.output<Input> & string)[];
+  /** Fields that the MCP tool does not have. */
+  readonly notInTool?: readonly (keyof z.output<Input> & string)[];
+  readonly examples: readonly Example[];
+}
+
+/** What goes on, while an operation runs. */
+export interface OperationProgress {
+  readonly message: string;
+  /** 0 to 1, or null where it is not known. */
+  readonly fraction: number | null;
+}
+
+export interface OperationContext {
+  readonly pyro: Pyro;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: OperationProgress) => void) | undefined;
+}
+
+/** An operation whose result is one record, the same on every face. */
+export interface Operation<Input extends z.ZodObject = z.ZodObject, Output = unknown> extends Declaration<Input> {
+  readonly output: z.ZodType<Output>;
+  run(input: z.output<Input>, context: OperationContext): Promise<Output>;
+  /** The record for people: lines, without a final newline. */
+  render(output: Output): string;
+  /** Exit status of the command for this result; default 0. */
+  exitCode?(output: Output): number;
+}
+
+/** Gives an operation its types. */
+export function defineOperation<Input extends z.ZodObject, Output>(
+  operation: Operation<Input, Output>,
+): Operation<Input, Output> {
+  return operation;
+}
+
+/** Declares what one face does in a way of its own, such as streaming. */
+export function declare<Input extends z.ZodObject>(declaration: Declaration<Input>): Declaration<Input> {
+  return declaration;
+}
+
+/** Whether a declaration is an operation with a result. */
+export function isOperation(declaration: Declaration): declaration is Operation {
+  return "run" in declaration;
+}

@@ -1,0 +1,64 @@
+import type { Declaration, Profile } from "./operation.js";
+
+/** The commands that share a first word. A group is loaded when one of its commands is named: starting stays quick. */
+export interface Group {
+  readonly word: string;
+  /** One line, for the overview. */
+  readonly summary: string;
+  readonly load: () => Promise<readonly Declaration[]>;
+}
+
+/** All groups, in the order in which the help teaches them. */
+export const GROUPS: readonly Group[] = [
+  {
+    word: "doctor",
+    summary: "Prove that this host can run virtual machines, and name each fix",
+    load: async () => [(await import("./host/doctor.js")).doctor],
+  },
+  {
+    word: "env",
+    summary: "List, pull, inspect and prune environments",
+    load: async () => {
+      const { envList } = await import("./env/list.js");
+      const { envPull } = await import("./env/pull.js");
+      const { envInspect } = await import("./env/inspect.js");
+      const { envPrune } = await import("./env/prune.js");
+      return [envList, envPull, envInspect, envPrune];
+    },
+  },
+  {
+    word: "run",
+    summary: "Run one command in one fresh virtual machine",
+    load: async () => [(await import("./vm/run.js")).vmRun],
+  },
+  {
+    word: "mcp",
+    summary: "Serve the tools to a chat host",
+    load: async () => [(await import("./mcp/serve.js")).mcpServe],
+  },
+  {
+    word: "demo",
+    summary: "Show a real command in a real VM, with real figures",
+    load: async () => [(await import("./host/demo.js")).demo],
+  },
+  {
+    word: "daemon",
+    summary: "Look at the process behind it all",
+    load: async () => {
+      const { daemonStatus } = await import("./daemon/status.js");
+      const { daemonStop } = await import("./daemon/stop.js");
+      const { daemonLogs } = await import("./daemon/logs.js");
+      return [daemonStatus, daemonStop, daemonLogs];
+    },
+  },
+];
+
+/** Every declaration, in the order of the groups. */
+export async function allDeclarations(): Promise<readonly Declaration[]> {
+  return (await Promise.all(GROUPS.map((group) => group.load()))).flat();
+}
+
+/** The tools of a profile, in a fixed order. */
+export async function toolsOf(profile: Profile): Promise<readonly Declaration[]> {
+  return (await allDeclarations()).filter(({ profiles }) => profiles.includes(profile));
+}
