@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/boot"
+	"pyro/guest/internal/diagnostics"
+	"pyro/guest/internal/guard"
+	"pyro/guest/internal/link"
+	"pyro/guest/internal/process"
+	"pyro/guest/internal/reaper"
+	"pyro/guest/internal/rootdir"
+	"pyro/guest/internal/serve"
+	"pyro/guest/internal/system"
+	"pyro/guest/internal/workload"
+)
+
+const (
+	portName = "dev.pyro.agent"
+	// Bound of the search for the port: without it nobody can reach the machine.
+	portTimeout = 10 * time.Second
+	// Time for the answer to Shutdown to leave the machine.
+	powerDelay = 100 * time.Millisecond
+)
+
+// runMachine is the life of PID 1; it returns only when the machine cannot be used.
+func runMachine(begin time.Duration, log guard.Log) error {
+	// A fork holds one of Go's processors until its exec; another one serves the link meanwhile.
+	runtime.GOMAXPROCS(max(2, runtime.NumCPU()))
+	made, err := boot.Start()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	port, err := openPort(ctx)
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(os.Stdout, "pyro-agent %s, %s, Linux %s\n", version, runtime.Version(), boot.KernelRelease())
+
+	collector := reaper.New()
+	l := link.New(port)
+	events := serve.NewEvents()
+	commands := workload.New(collector, made.Groups.Commands, made.Groups.Limits)
+	timings := newBootTimings(begin, made.ModulesTime)
+	root := rootdir.New("/")
+	state := system.New(system.Options{
+		AgentVersion: version, KernelRelease: boot.KernelRelease(), Capabilities: capabilities(),
+		Boot: timings.message, Epoch: serve.Epoch,
+		Machine: realMachine{modules: made.Modules, log: log}, Workload: commands, Root: root, OwnsRoot: true, Log: log,
+		PowerDelay: powerDelay,
+	})
+	handler := serve.Handler(serve.Services{
+		System:      state,
+		Process:     process.New(ctx, process.Options{Workload: commands, Root: root, Observer: events, Log: log}),
+		Diagnostics: diagnostics.New(collector, root, l),
+	}, log)
+
+	var owned sync.WaitGroup
+	defer owned.Wait()
+	defer cancel()
+	owned.Go(func() { log.Run("the reaper", func() { collector.Run(ctx) }) })
+	owned.Go(func() { serve.Epochs(ctx, l, handler, events, log, timings.connected) })
+	return l.Run(ctx)
+}
+
+func openPort(ctx context.Context) (*link.PortFile, error) {
+	ctx, cancel := context.WithTimeout(ctx, portTimeout)
+	defer cancel()
+	port, err := link.OpenPort(ctx, portName)
+	if err != nil {
+		return nil, fmt.Errorf("open the port %q to the host: %w", portName, err)
+	}
+	return port, nil
+}
+
+func capabilities() []string { return []string{"process", "diagnostics"} }
+
+// bootTimings are complete with the first host that connects.
+type bootTimings struct {
+	kernel, modules time.Duration
+	begin           time.Duration
+	agent           atomic.Int64
+}
+
+func newBootTimings(begin, modules time.Duration) *bootTimings {
+	return &bootTimings{kernel: begin, modules: modules, begin: begin}
+}
+
+func (b *bootTimings) connected() { b.agent.CompareAndSwap(0, int64(boot.Uptime()-b.begin)) }
+
+func (b *bootTimings) message() *guestv1.BootTimings {
+	return &guestv1.BootTimings{
+		KernelMs:  uint32(b.kernel.Milliseconds()),
+		ModulesMs: uint32(b.modules.Milliseconds()),
+		AgentMs:   uint32(time.Duration(b.agent.Load()).Milliseconds()),
+	}
+}
+
+// realMachine is the machine as PID 1 may change it.
+type realMachine struct {
+	modules *boot.Modules
+	log     guard.Log
+}
+
+func (realMachine) AddEntropy(entropy []byte) error { return boot.AddEntropy(entropy) }
+func (realMachine) SetClock(unixNanos int64) error  { return boot.SetClock(unixNanos) }
+func (realMachine) SetHostname(name string) error   { return unix.Sethostname([]byte(name)) }
+func (realMachine) SetBootID(id string) error       { return boot.SetBootID(id) }
+func (realMachine) SwitchRoot(device, filesystem string) error {
+	return boot.SwitchRoot(device, filesystem)
+}
+func (m realMachine) LoadModules(group string) error { return m.modules.Load(group) }
+func (realMachine) SettleDisks() error               { return boot.SettleDisks() }
+
+func (m realMachine) PowerOff() {
+	if err := boot.PowerOff(); err != nil {
+		m.log.Printf("power off: %v", err)
+	}
+}

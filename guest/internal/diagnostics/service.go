@@ -1,0 +1,28 @@
+// Package diagnostics gives benchmarks their floors: what the link and the guest do without the services above.
+package diagnostics
+
+import (
+	"context"
+
+	"pyro/guest/internal/reaper"
+	"pyro/guest/internal/rootdir"
+)
+
+// Probe is the link's probe channel.
+type Probe interface {
+	FloodProbe(ctx context.Context, bytes uint64) error
+	DrainProbe(ctx context.Context, expect uint64) (uint64, error)
+}
+
+// Service is the DiagnosticsService.
+type Service struct {
+	reaper *reaper.Reaper
+	root   rootdir.Root
+	// Nil where there is no link.
+	probe Probe
+}
+
+// New makes the service.
+func New(reaper *reaper.Reaper, root rootdir.Root, probe Probe) *Service {
+	return &Service{reaper, root, probe}
+}

@@ -1,0 +1,114 @@
+package serve
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+
+	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/gen/pyro/guest/v1/guestv1connect"
+)
+
+const (
+	// What is kept for a host that is away. The newest count: a host that comes back asks for the state anyway.
+	maxQueuedEvents = 1024
+	reportTimeout   = 10 * time.Second
+)
+
+// Events carries what happens by itself to the host, in order, across epochs: one that was not acknowledged is sent
+// again on the next epoch.
+type Events struct {
+	mu    sync.Mutex
+	queue []*guestv1.ReportRequest
+	// Has room for one: there is something in the queue.
+	queued chan struct{}
+	// Held by the epoch that delivers.
+	delivering sync.Mutex
+}
+
+// NewEvents makes an empty queue.
+func NewEvents() *Events { return &Events{queued: make(chan struct{}, 1)} }
+
+// ProcessExited reports the end of a command.
+func (e *Events) ProcessExited(id string, exit *guestv1.ExitStatus) {
+	e.add(&guestv1.ReportRequest{Event: &guestv1.ReportRequest_ProcessExited{
+		ProcessExited: &guestv1.ProcessExited{ProcessId: id, Exit: exit},
+	}})
+}
+
+// OutOfMemory reports that the kernel killed processes of a command.
+func (e *Events) OutOfMemory(id string) {
+	e.add(&guestv1.ReportRequest{Event: &guestv1.ReportRequest_OutOfMemory{
+		OutOfMemory: &guestv1.OutOfMemory{ProcessId: id},
+	}})
+}
+
+func (e *Events) add(event *guestv1.ReportRequest) {
+	e.mu.Lock()
+	if len(e.queue) == maxQueuedEvents {
+		e.queue[0] = nil
+		e.queue = e.queue[1:]
+	}
+	e.queue = append(e.queue, event)
+	e.mu.Unlock()
+	e.wake()
+}
+
+func (e *Events) wake() {
+	select {
+	case e.queued <- struct{}{}:
+	default:
+	}
+}
+
+func (e *Events) first() *guestv1.ReportRequest {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.queue) == 0 {
+		return nil
+	}
+	return e.queue[0]
+}
+
+func (e *Events) done(event *guestv1.ReportRequest) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.queue) > 0 && e.queue[0] == event {
+		e.queue[0] = nil
+		e.queue = e.queue[1:]
+	}
+}
+
+// deliver sends ready and then the queue until the context, which is the epoch's, ends.
+func (e *Events) deliver(ctx context.Context, client guestv1connect.EventServiceClient, ready *guestv1.ReportRequest) {
+	e.delivering.Lock()
+	defer e.delivering.Unlock()
+	// A wake-up that the last epoch took without delivering.
+	defer e.wake()
+	_ = report(ctx, client, ready)
+	for ctx.Err() == nil {
+		event := e.first()
+		if event == nil {
+			select {
+			case <-e.queued:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		err := report(ctx, client, event)
+		if err != nil && ctx.Err() != nil {
+			return
+		}
+		// A host that answers with an error has had it; sending it again would not help.
+		e.done(event)
+	}
+}
+
+func report(ctx context.Context, client guestv1connect.EventServiceClient, event *guestv1.ReportRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	_, err := client.Report(ctx, connect.NewRequest(event))
+	return err
+}

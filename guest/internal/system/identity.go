@@ -1,0 +1,126 @@
+package system
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxSmallFileBytes bounds what is read of a file that is to be changed; a larger one is left alone.
+const maxSmallFileBytes = 1 << 20
+
+// writeIdentity puts host name, machine id and name resolution into the root. A full or odd disk must not keep the
+// machine from being used, so a failure is only told.
+func (s *Service) writeIdentity() {
+	var failures []error
+	if s.hostname != "" {
+		failures = append(failures,
+			s.updateFile("/etc/hostname", func([]byte) []byte { return []byte(s.hostname + "\n") }),
+			s.updateFile("/etc/hosts", func(old []byte) []byte { return hostsWith(old, s.hostname) }))
+	}
+	if s.machineID != "" {
+		failures = append(failures, s.updateFile("/etc/machine-id", func([]byte) []byte { return []byte(s.machineID + "\n") }))
+	}
+	failures = append(failures, s.updateFile("/etc/resolv.conf", resolvConf))
+	if err := errors.Join(failures...); err != nil {
+		s.options.Log.Printf("write the machine's identity: %v", err)
+	}
+}
+
+// resolvConf keeps what the environment brings. The name server of an empty one is this machine: with no network it
+// refuses at once, where no file at all would mean the same with a longer wait in some libraries.
+func resolvConf(old []byte) []byte {
+	if len(bytes.TrimSpace(old)) > 0 {
+		return old
+	}
+	return []byte("nameserver 127.0.0.1\n")
+}
+
+// hostsWith gives the hosts file with localhost and the name in it; other lines stay as they are.
+func hostsWith(old []byte, hostname string) []byte {
+	// Debian's place for a name without an address of its own.
+	const ownAddress = "127.0.1.1"
+	var out strings.Builder
+	hasLocalhost := false
+	for line := range strings.Lines(string(old)) {
+		line = strings.TrimRight(line, "\n")
+		content, _, _ := strings.Cut(line, "#")
+		fields := strings.Fields(content)
+		if len(fields) > 0 && fields[0] == ownAddress {
+			continue
+		}
+		if len(fields) > 1 && fields[0] == "127.0.0.1" && slices.Contains(fields[1:], "localhost") {
+			hasLocalhost = true
+		}
+		fmt.Fprintln(&out, line)
+	}
+	head := ""
+	if !hasLocalhost {
+		head = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+	}
+	return []byte(head + out.String() + ownAddress + "\t" + hostname + "\n")
+}
+
+// updateFile rewrites a small file within the root, where that changes it. A link that leads nowhere is replaced.
+func (s *Service) updateFile(path string, change func(old []byte) []byte) error {
+	old, err := s.readSmall(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	missing := err != nil
+	content := change(old)
+	if !missing && bytes.Equal(old, content) {
+		return nil
+	}
+	fd, err := s.options.Root.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, 0o644)
+	if errors.Is(err, fs.ErrNotExist) {
+		if fd, err = s.replaceLink(path); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	file := os.NewFile(uintptr(fd), path)
+	_, err = file.Write(content)
+	return errors.Join(err, file.Close())
+}
+
+func (s *Service) replaceLink(path string) (int, error) {
+	directory, name := "/etc", strings.TrimPrefix(path, "/etc/")
+	parent, err := s.options.Root.Open(directory, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(parent)
+	_ = unix.Unlinkat(parent, name, 0)
+	fd, err := unix.Openat(parent, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return -1, &os.PathError{Op: "create", Path: path, Err: err}
+	}
+	return fd, nil
+}
+
+func (s *Service) readSmall(path string) ([]byte, error) {
+	// O_NONBLOCK: the environment may have a FIFO there.
+	fd, err := s.options.Root.Open(path, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), path)
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	content, err := io.ReadAll(io.LimitReader(file, maxSmallFileBytes+1))
+	if err == nil && len(content) > maxSmallFileBytes {
+		err = fmt.Errorf("%s is larger than %d bytes", path, maxSmallFileBytes)
+	}
+	return content, err
+}

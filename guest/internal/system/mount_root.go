@@ -1,0 +1,73 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sys/unix"
+
+	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/failure"
+)
+
+// MountRoot makes the environment's disk the root directory, once; a repeated call for the same disk is answered again.
+func (s *Service) MountRoot(_ context.Context, request *connect.Request[guestv1.MountRootRequest]) (*connect.Response[guestv1.MountRootResponse], error) {
+	message := request.Msg
+	if message.Filesystem != "ext4" {
+		return nil, failure.New(failure.InvalidArgument, "use ext4", "the file system %q is not supported", message.Filesystem)
+	}
+	if !strings.HasPrefix(message.Device, "/dev/") || strings.Contains(message.Device, "..") {
+		return nil, failure.New(failure.InvalidArgument, "name a device, for example /dev/vda", "%q is no device", message.Device)
+	}
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if s.root == message.Device {
+		return connect.NewResponse(&guestv1.MountRootResponse{}), nil
+	}
+	if s.root != "" {
+		return nil, failure.New(failure.InvalidArgument, "start another machine", "the machine has its root on %q already", s.root)
+	}
+	begin := time.Now()
+	if err := s.options.Machine.SwitchRoot(message.Device, message.Filesystem); err != nil {
+		return nil, mountFailure(message.Device, err)
+	}
+	s.root = message.Device
+	if !s.options.OwnsRoot {
+		return connect.NewResponse(&guestv1.MountRootResponse{}), nil
+	}
+	s.writeIdentity()
+	if message.CreateWorkspace {
+		if err := s.makeWorkspace(); err != nil {
+			return nil, failure.From(err)
+		}
+	}
+	return connect.NewResponse(&guestv1.MountRootResponse{DurationMs: uint32(time.Since(begin).Milliseconds())}), nil
+}
+
+func mountFailure(device string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENOTBLK):
+		return failure.New(failure.InvalidArgument, "attach the disk before the machine starts", "there is no disk %q: %v", device, err)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EUCLEAN), errors.Is(err, unix.EIO), errors.Is(err, unix.EBADMSG):
+		return failure.New(failure.EnvironmentDamaged, "pull the environment again, which repairs it", "the disk %q holds no good ext4 file system: %v", device, err)
+	default:
+		return failure.From(err)
+	}
+}
+
+func (s *Service) makeWorkspace() error {
+	top, err := s.options.Root.Open("/", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(top)
+	if err := unix.Mkdirat(top, "workspace", 0o755); err != nil && err != unix.EEXIST {
+		return fmt.Errorf("make /workspace: %w", err)
+	}
+	return nil
+}
