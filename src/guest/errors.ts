@@ -35,28 +35,29 @@ export function translateCallError(error: unknown, epochReason: PyroError | unde
   if (failure.cause instanceof PyroError) return failure.cause;
   if (epochReason !== undefined) return epochReason;
   const message = failure.rawMessage.slice(0, GUEST_TEXT_CHARACTERS);
-  switch (failure.code) {
-    case Code.Canceled:
-      return new PyroError("CANCELLED", "the call to the guest agent was cancelled", { cause: error });
-    case Code.DeadlineExceeded:
-      return new PyroError("DEADLINE_EXCEEDED", "the guest agent did not answer in time", {
-        hint: "the virtual machine may be busy: try again, or give it more vCPUs",
-        retryable: true,
-        cause: error,
-      });
-    case Code.Unavailable:
-    case Code.Aborted:
-      return disconnected(error);
-    case Code.InvalidArgument:
-    case Code.Internal:
-    case Code.DataLoss:
-    case Code.ResourceExhausted:
-    case Code.Unimplemented:
-      return protocolError(message, error);
-    default:
-      return new PyroError("INTERNAL", `the guest agent failed: ${message}`, { cause: error });
+  if (failure.code === Code.Canceled) {
+    return new PyroError("CANCELLED", "the call to the guest agent was cancelled", { cause: error });
   }
+  if (failure.code === Code.DeadlineExceeded) {
+    return new PyroError("DEADLINE_EXCEEDED", "the guest agent did not answer in time", {
+      hint: "the virtual machine may be busy: try again, or give it more vCPUs",
+      retryable: true,
+      cause: error,
+    });
+  }
+  if (failure.code === Code.Unavailable || failure.code === Code.Aborted) return disconnected(error);
+  if (BROKEN.has(failure.code)) return protocolError(message, error);
+  return new PyroError("INTERNAL", `the guest agent failed: ${message}`, { cause: error });
 }
+
+/** Without a detail of the agent these come from a peer that does not speak as it should. */
+const BROKEN: ReadonlySet<Code> = new Set([
+  Code.InvalidArgument,
+  Code.Internal,
+  Code.DataLoss,
+  Code.ResourceExhausted,
+  Code.Unimplemented,
+]);
 
 function guestDetail(failure: ConnectError): PyroError | undefined {
   try {

@@ -1,0 +1,216 @@
+import type { Client } from "@connectrpc/connect";
+import { OutputPolicy, type ProcessService } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
+import { checkCommand, checkPath, type GuestBytes } from "./arguments.js";
+import type { GuestConnection } from "./connection.js";
+import { disconnected, protocolError } from "./errors.js";
+import type { ProcessExit } from "./exit-status.js";
+import { InputWriter } from "./input.js";
+import { OutputCursor, type OutputPiece } from "./output.js";
+
+/** A command for the guest. */
+export interface ProcessSpec {
+  /** Chosen by the caller, unique in the machine. */
+  readonly processId: string;
+  readonly argv: readonly GuestBytes[];
+  /** "NAME=value"; nothing is inherited. */
+  readonly env?: readonly GuestBytes[];
+  /** Absolute; "/" when left out. */
+  readonly cwd?: GuestBytes;
+  readonly uid?: number;
+  readonly gid?: number;
+  /** TERM to the group after this long, KILL to the tree `killGraceMs` later. */
+  readonly timeoutMs?: number;
+  readonly killGraceMs?: number;
+  readonly openStdin?: boolean;
+  /** Whether the command waits for a slow reader (the default), or its oldest unread output is dropped. */
+  readonly whenUnread?: "wait" | "drop-oldest";
+  /** Bound of what the agent keeps per stream; its own default when left out. */
+  readonly spoolBytes?: number;
+}
+
+export interface StartOptions {
+  /** A new connection after the old one was lost; without it a loss ends the output with GUEST_DISCONNECTED. */
+  readonly reconnect?: (signal?: AbortSignal) => Promise<GuestConnection>;
+  /** Ends the start and the reading of output; the command itself runs on. */
+  readonly signal?: AbortSignal;
+}
+
+/** A command in the guest. Disposing of it kills its whole tree and makes the agent forget it. */
+export interface GuestProcess extends AsyncDisposable {
+  readonly processId: string;
+  readonly pid: number;
+  /** In order of arrival, to be read once and to its end; goes on by offset over a reconnect. */
+  readonly output: AsyncIterable<OutputPiece>;
+  /** Resolves when `output` was read to its end; rejects with what ended it otherwise. */
+  readonly exit: Promise<ProcessExit>;
+  /** Resolves when there is room for more; false when the command takes no more. */
+  writeInput(data: Uint8Array): Promise<boolean>;
+  endInput(): Promise<void>;
+  /** To the process group, or with `wholeTree` to all that the command started. */
+  signal(name: string, options?: { readonly wholeTree?: boolean }): Promise<void>;
+}
+
+/** Connections in a row that break before they bring anything new. */
+const MAX_FRUITLESS_RECONNECTS = 5;
+
+/**
+ * Starts a command.
+ * @throws {PyroError} INVALID_ARGUMENT, ARGUMENT_TOO_LARGE before anything is sent; COMMAND_NOT_FOUND and the like as
+ *   the agent says them; GUEST_DISCONNECTED, GUEST_PROTOCOL_ERROR
+ */
+export async function startProcess(
+  connection: GuestConnection,
+  spec: ProcessSpec,
+  options: StartOptions = {},
+): Promise<GuestProcess> {
+  const { argv, env } = checkCommand(spec.argv, spec.env ?? []);
+  const { pid } = await connection.control.start(
+    {
+      processId: spec.processId,
+      argv,
+      env,
+      cwd: checkPath(spec.cwd ?? "/", "the working directory"),
+      uid: spec.uid ?? 0,
+      gid: spec.gid ?? 0,
+      timeoutMs: spec.timeoutMs ?? 0,
+      killGraceMs: spec.killGraceMs ?? LIMITS.killGraceMs,
+      openStdin: spec.openStdin ?? false,
+      outputPolicy: spec.whenUnread === "drop-oldest" ? OutputPolicy.DROP_OLDEST : OutputPolicy.BLOCK,
+      spoolBytes: spec.spoolBytes ?? 0,
+    },
+    callOptions(options.signal),
+  );
+  return new RunningProcess(connection, spec, pid, options);
+}
+
+function callOptions(signal: AbortSignal | undefined): { signal?: AbortSignal } {
+  return signal === undefined ? {} : { signal };
+}
+
+class RunningProcess implements GuestProcess {
+  readonly processId: string;
+  readonly pid: number;
+  readonly output: AsyncIterable<OutputPiece>;
+  readonly exit: Promise<ProcessExit>;
+  #connection: GuestConnection;
+  #reconnecting: Promise<GuestConnection> | undefined;
+  readonly #options: StartOptions;
+  readonly #input: InputWriter;
+  readonly #over = new AbortController();
+  #disposing: Promise<void> | undefined;
+  #resolveExit: (exit: ProcessExit) => void = () => undefined;
+  #rejectExit: (error: unknown) => void = () => undefined;
+
+  constructor(connection: GuestConnection, spec: ProcessSpec, pid: number, options: StartOptions) {
+    this.processId = spec.processId;
+    this.pid = pid;
+    this.#connection = connection;
+    this.#options = options;
+    this.exit = new Promise((resolve, reject) => {
+      this.#resolveExit = resolve;
+      this.#rejectExit = reject;
+    });
+    // Whoever reads the output meets the error there.
+    this.exit.catch(() => undefined);
+    this.output = this.#read();
+    this.#input = new InputWriter(
+      spec.processId,
+      (messages) => this.#connection.process.writeInput(messages, { signal: this.#over.signal }),
+      spec.openStdin ?? false,
+    );
+  }
+
+  writeInput(data: Uint8Array): Promise<boolean> {
+    return this.#input.write(data);
+  }
+
+  endInput(): Promise<void> {
+    return this.#input.end();
+  }
+
+  async signal(name: string, { wholeTree = false }: { readonly wholeTree?: boolean } = {}): Promise<void> {
+    await this.#control((control) => control.signal({ processId: this.processId, signal: name, wholeTree }));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposing ??= this.#dispose();
+    return this.#disposing;
+  }
+
+  async #dispose(): Promise<void> {
+    this.#over.abort(new PyroError("CANCELLED", `the process ${this.processId} was disposed of`));
+    this.#rejectExit(this.#over.signal.reason);
+    try {
+      await this.#connection.control.remove({ processId: this.processId });
+    } catch (error) {
+      // With the machine or the process gone there is nothing left to remove.
+      const code = PyroError.from(error).code;
+      if (code !== "GUEST_DISCONNECTED" && code !== "PROCESS_NOT_FOUND") throw error;
+    }
+  }
+
+  /** A small call that is safe to repeat, once more on a new connection where the old one was lost. */
+  async #control(call: (control: Client<typeof ProcessService>) => Promise<unknown>): Promise<void> {
+    try {
+      await call(this.#connection.control);
+    } catch (error) {
+      if (!this.#mayReconnect(error)) throw error;
+      await this.#reconnect();
+      await call(this.#connection.control);
+    }
+  }
+
+  #mayReconnect(error: unknown): boolean {
+    const lost = error instanceof PyroError && error.code === "GUEST_DISCONNECTED";
+    return lost && this.#options.reconnect !== undefined && !this.#over.signal.aborted;
+  }
+
+  /** One reconnect at a time, whoever asks for it. */
+  async #reconnect(): Promise<void> {
+    const { reconnect, signal } = this.#options;
+    if (reconnect === undefined) throw disconnected();
+    this.#reconnecting ??= reconnect(signal).finally(() => (this.#reconnecting = undefined));
+    this.#connection = await this.#reconnecting;
+  }
+
+  async *#read(): AsyncGenerator<OutputPiece> {
+    try {
+      const exit = yield* this.#readOverReconnects(new OutputCursor());
+      this.#resolveExit(exit);
+    } catch (error) {
+      this.#rejectExit(error);
+      throw error;
+    } finally {
+      // A reader that leaves early never learns of the exit.
+      this.#rejectExit(new PyroError("CANCELLED", "the output was not read to its end"));
+    }
+  }
+
+  async *#readOverReconnects(cursor: OutputCursor): AsyncGenerator<OutputPiece, ProcessExit> {
+    for (let fruitless = 0; ; ) {
+      const before = cursor.progress;
+      try {
+        return yield* this.#readOnce(cursor);
+      } catch (error) {
+        fruitless = cursor.progress > before ? 0 : fruitless + 1;
+        if (!this.#mayReconnect(error) || fruitless > MAX_FRUITLESS_RECONNECTS) throw error;
+        await this.#reconnect();
+      }
+    }
+  }
+
+  async *#readOnce(cursor: OutputCursor): AsyncGenerator<OutputPiece, ProcessExit> {
+    const { stdoutOffset, stderrOffset } = cursor;
+    const { signal } = this.#options;
+    const ended = signal === undefined ? this.#over.signal : AbortSignal.any([signal, this.#over.signal]);
+    const request = { processId: this.processId, stdoutOffset, stderrOffset };
+    for await (const message of this.#connection.process.readOutput(request, { signal: ended })) {
+      const { piece, exit } = cursor.take(message);
+      // What a lying agent sends after the exit is not even read: leaving the loop ends the call.
+      if (exit !== undefined) return exit;
+      if (piece !== undefined) yield piece;
+    }
+    throw protocolError(`the output of ${this.processId} ended without an exit`);
+  }
+}
