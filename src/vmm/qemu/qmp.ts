@@ -116,7 +116,8 @@ export class QmpClient implements AsyncDisposable {
       this.#rest = [];
       this.#restBytes = 0;
       rest = rest.subarray(newline + 1);
-      if (line.length > 0) this.#line(line);
+      // QEMU ends its lines with "\r\n".
+      if (!isBlank(line)) this.#line(line);
     }
     if (rest.length === 0 || this.#over !== undefined) return;
     this.#restBytes += rest.length;
@@ -132,7 +133,7 @@ export class QmpClient implements AsyncDisposable {
     if (message === undefined) {
       this.#end(
         protocolError(
-          `QEMU's QMP socket sent something else: ${printable(line.subarray(0, 200).toString("utf8"))}`,
+          `QEMU's QMP socket sent something else: ${printable(line.subarray(0, 200).toString("utf8")).trim()}`,
         ),
       );
       return;
@@ -174,6 +175,10 @@ function parse(line: Buffer): Message | undefined {
   } catch {
     return undefined;
   }
+}
+
+function isBlank(line: Buffer): boolean {
+  return line.length === 0 || (line.length === 1 && line[0] === 13);
 }
 
 function isRecord(value: unknown): value is Message {

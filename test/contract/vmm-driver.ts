@@ -1,0 +1,126 @@
+import { existsSync, readdirSync } from "node:fs";
+import { afterEach, describe, expect, it } from "vitest";
+import { connectUnix, sleep } from "../../src/kit/index.js";
+import type { Machine, MachineSpec, VmmDriver } from "../../src/vmm/index.js";
+import { processesNamed } from "../../src/vmm/qemu/processes.js";
+
+export interface DriverHarness {
+  readonly driver: VmmDriver;
+  /** A spec with a fresh id and a private directory. */
+  readonly spec: () => Promise<MachineSpec> | MachineSpec;
+}
+
+/** What every VmmDriver promises; run against the fake, a stub QEMU, and QEMU. */
+export function vmmDriverContract(name: string, harness: () => DriverHarness): void {
+  describe(`${name} keeps the contract of VmmDriver:`, () => {
+    const started: { machine: Machine; spec: MachineSpec }[] = [];
+
+    async function start(): Promise<Machine> {
+      const spec = await harness().spec();
+      const machine = await harness().driver.start(spec);
+      started.push({ machine, spec });
+      return machine;
+    }
+
+    afterEach(async () => {
+      for (const { machine, spec } of started.splice(0)) {
+        await machine.kill();
+        expect(await processesNamed(spec.id)).toEqual([]);
+        expect(existsSync(`/proc/${machine.pid}`)).toBe(false);
+        expect(readdirSync(spec.directory).filter((entry) => entry.endsWith(".sock"))).toEqual([]);
+      }
+    });
+
+    it("says which accelerators it can use", () => {
+      expect(harness().driver.capabilities.isolations).toContain("software");
+    });
+
+    it("starts a machine that runs and whose agent's socket can be connected to", async () => {
+      const machine = await start();
+      expect(await machine.status()).toBe("running");
+      const socket = await connectUnix(machine.agentSocket);
+      socket.destroy();
+      expect(machine.pid).toBeGreaterThan(1);
+    });
+
+    it("finds the machine's process by its id alone", async () => {
+      const machine = await start();
+      expect((await processesNamed(machine.id)).map(({ pid }) => pid)).toEqual([machine.pid]);
+    });
+
+    it("kills a machine, any number of times, and says how it ended", async () => {
+      const machine = await start();
+      const [first, second] = await Promise.all([machine.kill(), machine.kill()]);
+      expect(first).toEqual({ code: null, signal: "SIGKILL" });
+      expect(second).toEqual(first);
+      expect(await machine.exited).toEqual(first);
+    });
+
+    it("answers every call after the end at once", async () => {
+      const machine = await start();
+      await machine.kill();
+      expect(await machine.status()).toBe("ended");
+      await machine.resume();
+      expect(typeof (await machine.diagnostics()).consoleTail).toBe("string");
+    });
+
+    it("notices a process that is killed from outside", async () => {
+      const machine = await start();
+      process.kill(machine.pid, "SIGKILL");
+      expect(await machine.exited).toEqual({ code: null, signal: "SIGKILL" });
+      expect(await machine.status()).toBe("ended");
+    });
+
+    it("calls a stopped process unresponsive, and kills it all the same", async () => {
+      const machine = await start();
+      process.kill(machine.pid, "SIGSTOP");
+      while ((await machine.status()) === "running") await sleep(10);
+      expect(await machine.status()).toBe("unresponsive");
+      await machine.kill();
+    });
+
+    it("ends the machine when it is disposed of", async () => {
+      const machine = await start();
+      await machine[Symbol.asyncDispose]();
+      expect(await machine.status()).toBe("ended");
+    });
+
+    it("keeps two machines apart", async () => {
+      const [first, second] = await Promise.all([start(), start()]);
+      await first.kill();
+      expect(await second.status()).toBe("running");
+      expect(first.agentSocket).not.toBe(second.agentSocket);
+    });
+
+    it("leaves nothing of a start that is aborted", async () => {
+      const spec = await harness().spec();
+      const abort = new AbortController();
+      const starting = harness().driver.start(spec, { signal: abort.signal });
+      setTimeout(() => abort.abort(new Error("changed my mind")), 20);
+      await starting
+        .then((machine) => started.push({ machine, spec }))
+        .catch((error: unknown) => {
+          expect(String(error)).toContain("changed my mind");
+          expect(readdirSync(spec.directory).filter((entry) => entry.endsWith(".sock"))).toEqual([]);
+        });
+      if (started.length === 0) expect(await processesNamed(spec.id)).toEqual([]);
+    });
+
+    it("starts nothing once it is aborted", async () => {
+      const spec = await harness().spec();
+      const signal = AbortSignal.abort(new Error("too late"));
+      await expect(harness().driver.start(spec, { signal })).rejects.toThrow("too late");
+      expect(await processesNamed(spec.id)).toEqual([]);
+    });
+
+    it("sweeps a machine by its id, and an id that nothing runs for", async () => {
+      const machine = await start();
+      await harness().driver.sweep(machine.id);
+      expect(existsSync(`/proc/${machine.pid}/fd`) && (await processesNamed(machine.id)).length > 0).toBe(
+        false,
+      );
+      expect(await machine.exited).toEqual({ code: null, signal: "SIGKILL" });
+      await harness().driver.sweep(machine.id);
+    });
+  });
+}

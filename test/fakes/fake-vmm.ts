@@ -1,0 +1,157 @@
+import { readFile, rm } from "node:fs/promises";
+import { createServer, type Server, type Socket } from "node:net";
+import { join } from "node:path";
+import { type Child, launch, shortSocketPath, sleep } from "../../src/kit/index.js";
+import { PyroError } from "../../src/protocol/index.js";
+import type {
+  Machine,
+  MachineDiagnostics,
+  MachineExit,
+  MachineSpec,
+  VmmCapabilities,
+  VmmDriver,
+} from "../../src/vmm/index.js";
+import { endProcess, processesNamed } from "../../src/vmm/qemu/processes.js";
+
+export interface FakeVmmOptions {
+  /** What happens at start; default: it works. */
+  readonly atStart?: "exit" | "hang" | "garbage";
+  /** How long a start that hangs takes to be given up; default 200. */
+  readonly hangMs?: number;
+  /** Ends each machine by itself, so long after its start. */
+  readonly dieAfterMs?: number;
+  /** Serves each connection to the agent's socket; default: an echo. */
+  readonly guest?: (socket: Socket) => void;
+  readonly consoleTail?: string;
+}
+
+/**
+ * Machines without virtual machines: a child process that sleeps (so that kill, stop and sweep are real) and the
+ * agent's socket served by this process. Passes test/contract/vmm-driver.ts.
+ */
+export class FakeVmmDriver implements VmmDriver {
+  readonly capabilities: VmmCapabilities = { isolations: ["software"], memorySnapshots: false };
+  /** What was started, in order. */
+  readonly started: MachineSpec[] = [];
+
+  constructor(readonly options: FakeVmmOptions = {}) {}
+
+  async start(spec: MachineSpec, { signal }: { readonly signal?: AbortSignal } = {}): Promise<Machine> {
+    signal?.throwIfAborted();
+    this.started.push(spec);
+    const sleeper = ["-e", "setInterval(() => undefined, 1000)", "--", "-name", spec.id];
+    const child = await launch(process.execPath, sleeper, {
+      cwd: spec.directory,
+      graceMs: 0,
+      outlives: true,
+    });
+    try {
+      await this.#fail(signal);
+      const server = await listen(
+        join(spec.directory, "agent.sock"),
+        this.options.guest ?? ((socket) => socket.pipe(socket)),
+      );
+      const machine = new FakeMachine(spec, child, server, this.options);
+      signal?.throwIfAborted();
+      return machine;
+    } catch (error) {
+      await child.close();
+      throw error;
+    }
+  }
+
+  async sweep(id: string): Promise<void> {
+    for (const found of await processesNamed(id)) await endProcess(found);
+  }
+
+  async #fail(signal: AbortSignal | undefined): Promise<void> {
+    switch (this.options.atStart) {
+      case "exit":
+        throw new PyroError("VM_START_FAILED", "the fake exited with 1", { hint: "it was told to" });
+      case "hang":
+        await sleep(this.options.hangMs ?? 200, signal);
+        throw new PyroError("VMM_PROTOCOL_ERROR", "the fake is silent", { hint: "it was told to" });
+      case "garbage":
+        throw new PyroError("VMM_PROTOCOL_ERROR", "the fake talks garbage", { hint: "it was told to" });
+      case undefined:
+        await sleep(1, signal);
+    }
+  }
+}
+
+class FakeMachine implements Machine {
+  readonly id: string;
+  readonly isolation;
+  readonly pid: number;
+  readonly agentSocket: string;
+  readonly exited: Promise<MachineExit>;
+  readonly #child: Child;
+  readonly #consoleTail: string;
+  #ended = false;
+
+  constructor(spec: MachineSpec, child: Child, server: AgentServer, options: FakeVmmOptions) {
+    this.id = spec.id;
+    this.isolation = spec.isolation;
+    this.pid = child.pid;
+    this.agentSocket = join(spec.directory, "agent.sock");
+    this.#child = child;
+    this.#consoleTail = options.consoleTail ?? "";
+    const death =
+      options.dieAfterMs === undefined
+        ? undefined
+        : setTimeout(() => child.signal("SIGKILL"), options.dieAfterMs);
+    this.exited = child.exited.then(async ({ code, signal }) => {
+      this.#ended = true;
+      clearTimeout(death);
+      await server.close();
+      await rm(this.agentSocket, { force: true });
+      return { code, signal };
+    });
+  }
+
+  async status(): Promise<"running" | "ended" | "unresponsive"> {
+    if (this.#ended) return "ended";
+    const stat = await readFile(`/proc/${this.pid}/stat`, "latin1").catch(() => ") Z");
+    const state = stat.slice(stat.lastIndexOf(")") + 2)[0];
+    return state === "T" ? "unresponsive" : state === "Z" ? "ended" : "running";
+  }
+
+  resume(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  diagnostics(): Promise<MachineDiagnostics> {
+    return Promise.resolve({ consoleTail: this.#consoleTail, stderrTail: this.#child.stderrTail() });
+  }
+
+  async kill(): Promise<MachineExit> {
+    await this.#child.close();
+    return this.exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+}
+
+interface AgentServer {
+  close(): Promise<void>;
+}
+
+async function listen(path: string, onConnection: (socket: Socket) => void): Promise<AgentServer> {
+  const sockets = new Set<Socket>();
+  const server: Server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => undefined).on("close", () => sockets.delete(socket));
+    onConnection(socket);
+  });
+  await using short = await shortSocketPath(path);
+  await new Promise<void>((resolve, reject) => server.once("error", reject).listen(short.path, resolve));
+  return {
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        for (const socket of sockets) socket.destroy();
+      }),
+  };
+}
