@@ -53,13 +53,15 @@ async function buildProgram(invocation: Invocation, word: string | undefined): P
   const program = prepare(new Command("pyro"), invocation);
   program.version(thisBuild().version, "--version", "print the version");
   program.helpInformation = rootHelp;
+  program.enablePositionalOptions();
   program.action(() => void invocation.text.push(rootHelp()));
   for (const group of GROUPS) {
     if (group.word === word) addGroup(program, invocation, group.summary, await group.load());
     else prepare(program.command(group.word), invocation).summary(group.summary);
   }
-  // Excess words of the root are unknown commands: commander then says so and suggests.
-  program.allowExcessArguments(false);
+  if (word !== undefined && !GROUPS.some((group) => group.word === word)) {
+    throw unknownCommand(word, GROUPS.map((group) => group.word), "pyro");
+  }
   return program;
 }
 
@@ -70,7 +72,8 @@ function prepare(command: Command, invocation: Invocation): Command {
     .configureOutput({ writeOut: (text) => void invocation.text.push(text), writeErr: () => undefined })
     .helpOption("--help", "print this")
     .helpCommand(false)
-    .option("--state-dir <dir>", "keep everything under this directory");
+    .option("--state-dir <dir>", "keep everything under this directory")
+    .option("--json", "print one JSON document on standard output");
 }
 
 function addGroup(program: Command, invocation: Invocation, summary: string, declarations: readonly Declaration[]): void {
@@ -84,10 +87,19 @@ function addGroup(program: Command, invocation: Invocation, summary: string, dec
   group.addHelpText("after", examplesOf(declarations));
   for (const declaration of declarations) addCommand(group, invocation, declaration);
   if (word === "daemon") addDaemonRun(group, invocation);
-  group.action(() => {
-    const known = declarations.map(({ command }) => command[1]).join(", ");
-    throw new UsageError(`pyro ${word} needs one of: ${known}`, `run \`pyro ${word} --help\``);
+  const known = declarations.map(({ command }) => command[1] ?? "");
+  group.usage("COMMAND [options]").argument("[words...]").enablePositionalOptions().passThroughOptions();
+  group.action(([given]: readonly string[]) => {
+    if (given !== undefined) throw unknownCommand(given, known, `pyro ${word}`);
+    throw new UsageError(`pyro ${word} needs one of: ${known.join(", ")}`, `run \`pyro ${word} --help\``);
   });
+}
+
+/** Names the commands that there are, and the one that was probably meant. */
+function unknownCommand(given: string, known: readonly string[], parent: string): UsageError {
+  const meant = known.find((name) => name.startsWith(given.slice(0, 2)) || name.includes(given));
+  const hint = `${meant === undefined ? "" : `did you mean \`${parent} ${meant}\`? `}there are: ${known.join(", ")}`;
+  return new UsageError(`unknown command ${JSON.stringify(given)}`, hint);
 }
 
 function addCommand(parent: Command, invocation: Invocation, declaration: Declaration): void {
@@ -95,7 +107,6 @@ function addCommand(parent: Command, invocation: Invocation, declaration: Declar
   const { summary, description } = declaration;
   command.summary(summary).description(description === "" ? `${summary}.` : `${summary}.\n\n${description}`);
   addInput(command, declaration);
-  if (declaration.name !== "mcp_serve") command.option("--json", "print one JSON document on standard output");
   command.addHelpText("after", examplesOf([declaration]));
   command.action(async (...args: unknown[]) => {
     const positionals = args.slice(0, declaration.positionals.length);
@@ -106,7 +117,7 @@ function addCommand(parent: Command, invocation: Invocation, declaration: Declar
 
 /** The daemon's own entry; started by clients, never typed. */
 function addDaemonRun(group: Command, invocation: Invocation): void {
-  const command = prepare(group.command("run", { hidden: true }), invocation).option("--json");
+  const command = prepare(group.command("run", { hidden: true }), invocation);
   command.action(async () => {
     await invocation.host.runDaemon({ stateDir: contextOf(invocation, command).pyroOptions.stateDir });
   });
@@ -146,7 +157,7 @@ function usageStatus(error: CommanderError, word: string | undefined): number {
   const message = error.message.replace(/^error: /, "").replace(/\n.*/s, "");
   const help = `run \`pyro ${word === undefined ? "" : `${word} `}--help\``;
   const suggestion = /Did you mean ([^?]+)\?/.exec(error.message)?.[1];
-  const separator = word === "run" && error.code !== "commander.missingArgument";
+  const separator = word === "run" && !error.message.includes("'environment'");
   const hint = separator ? "put the guest's command after --, for example `pyro run debian:12 -- git --version`" : help;
   throw new UsageError(message, suggestion === undefined ? hint : `did you mean ${suggestion}? ${hint}`);
 }

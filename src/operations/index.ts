@@ -14,6 +14,7 @@ export {
   type Profile,
 } from "./operation.js";
 export { allDeclarations, GROUPS, toolsOf, type Group } from "./registry.js";
+export { field, snakeKeys } from "./fields.js";
 export { hostCompat, parseInput } from "./input.js";
 export { CURATED_ENVIRONMENTS, DEFAULT_ENVIRONMENT, ENVIRONMENTS_LINE } from "./curated.js";
 export { formatBytes, formatDuration, formatTable, visible } from "./text.js";

@@ -1,0 +1,6 @@
+/**
+ * The MCP face: the tools of a profile over stdio, for both protocol eras. Listing tools touches neither daemon nor
+ * machine; no call blocks longer than 45 s; our words and the guest's bytes never share a text block; standard output
+ * carries JSON-RPC only.
+ */
+export { createServer, type PyroMcpServer, type ServerOptions } from "./server.js";
