@@ -22,5 +22,9 @@ module.exports = {
     only("cli", ["protocol", "kit", "sdk", "operations", "mcp"]),
     only("mcp", ["protocol", "kit", "sdk", "operations"]),
   ],
-  options: { tsConfig: { fileName: "tsconfig.json" }, tsPreCompilationDeps: true, doNotFollow: { path: "node_modules" } },
+  options: {
+    tsConfig: { fileName: "tsconfig.json" },
+    tsPreCompilationDeps: true,
+    doNotFollow: { path: "node_modules" },
+  },
 };

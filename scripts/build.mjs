@@ -22,7 +22,7 @@ function fingerprint() {
     if (info.isDirectory()) for (const name of readdirSync(path).sort()) visit(join(path, name));
     else hash.update(`${relative(root, path)}\0${info.size}\0${info.mtimeMs}\n`);
   };
-  for (const path of ["src", "package.json", "tsconfig.json", "scripts/build.mjs"]) visit(join(root, path));
+  for (const path of ["src", "package.json", "tsconfig.build.json", "scripts/build.mjs"]) visit(join(root, path));
   const lock = join(root, "node_modules/.package-lock.json");
   if (existsSync(lock)) visit(lock);
   return hash.digest("hex");
@@ -86,7 +86,7 @@ function removeOld(current) {
 /** Declarations only: types are checked by `npm run check:types`. */
 function declarations() {
   const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
-  execFileSync(process.execPath, [tsc, "-p", "tsconfig.json", "--noCheck", "--stripInternal"], {
+  execFileSync(process.execPath, [tsc, "-p", "tsconfig.build.json", "--noCheck", "--stripInternal"], {
     cwd: root,
     stdio: "inherit",
   });

@@ -1,3 +1,5 @@
+import type { Interceptor } from "@connectrpc/connect";
+
 /**
  * Knows when the daemon is idle: no call, no machine, nothing in the background, for a while. Then it leaves.
  */
@@ -39,5 +41,27 @@ export class Activity implements Disposable {
 
   [Symbol.dispose](): void {
     clearTimeout(this.#timer);
+  }
+}
+
+/** Holds the daemon while a call lasts, to the end of its stream. */
+export function countCalls(activity: Activity): Interceptor {
+  return (next) => async (request) => {
+    const held = activity.begin();
+    try {
+      const response = await next(request);
+      if (!response.stream) return response;
+      return { ...response, message: holding(response.message, activity.begin()) };
+    } finally {
+      held[Symbol.dispose]();
+    }
+  };
+}
+
+async function* holding<T>(messages: AsyncIterable<T>, held: Disposable): AsyncGenerator<T> {
+  try {
+    yield* messages;
+  } finally {
+    held[Symbol.dispose]();
   }
 }

@@ -29,8 +29,13 @@ export interface DoctorSources {
   /** Probes anew, whatever was found before. */
   readonly probeAccelerators: (signal: AbortSignal) => Promise<readonly AcceleratorFinding[]>;
   /** Host tools that making an environment needs and that are missing, with the command that installs them. */
-  readonly missingTools: () => Promise<{ readonly names: readonly string[]; readonly install: readonly string[] }>;
-  readonly environment: (name: string) => Promise<{ readonly installed: boolean; readonly downloadBytes: number }>;
+  readonly missingTools: () => Promise<{
+    readonly names: readonly string[];
+    readonly install: readonly string[];
+  }>;
+  readonly environment: (
+    name: string,
+  ) => Promise<{ readonly installed: boolean; readonly downloadBytes: number }>;
 }
 
 export interface Report {
@@ -66,7 +71,11 @@ export async function diagnose(
     onCheck(whole);
   };
   /** A check that fails with what its source throws. */
-  const attempt = async <T>(name: string, source: () => Promise<T>, message: (value: T) => string): Promise<T | undefined> => {
+  const attempt = async <T>(
+    name: string,
+    source: () => Promise<T>,
+    message: (value: T) => string,
+  ): Promise<T | undefined> => {
     try {
       const value = await source();
       add({ name, ok: true, message: message(value) });
@@ -88,13 +97,30 @@ export async function diagnose(
   });
   const qemuVersion = (await attempt("qemu", sources.qemuVersion, (version) => `QEMU ${version}`)) ?? "";
   const runtimeVersion =
-    (await attempt("runtime", sources.runtimeVersion, (version) => `runtime bundle ${version}, verified`)) ?? "";
+    (await attempt("runtime", sources.runtimeVersion, (version) => `runtime bundle ${version}, verified`)) ??
+    "";
   const accelerators =
     qemuVersion === "" || runtimeVersion === "" ? [] : await checkAccelerators(sources, add, signal);
   const diskFreeBytes = await freeBytes(sources.directories.cache);
-  add(sizeCheck("disk", diskFreeBytes, DISK_NEEDED_BYTES, `free under ${sources.directories.cache}`, "`pyro env prune` removes what nothing uses"));
+  add(
+    sizeCheck(
+      "disk",
+      diskFreeBytes,
+      DISK_NEEDED_BYTES,
+      `free under ${sources.directories.cache}`,
+      "`pyro env prune` removes what nothing uses",
+    ),
+  );
   const memoryAvailableBytes = await availableMemory();
-  add(sizeCheck("memory", memoryAvailableBytes, MEMORY_NEEDED_BYTES, "available", "give machines less with --mem-mib, or end other programs"));
+  add(
+    sizeCheck(
+      "memory",
+      memoryAvailableBytes,
+      MEMORY_NEEDED_BYTES,
+      "available",
+      "give machines less with --mem-mib, or end other programs",
+    ),
+  );
   await checkTools(sources, add);
   const readiness = await checkEnvironment(environment, sources, add);
   return {
@@ -121,10 +147,17 @@ async function checkAccelerators(
   try {
     const found = await sources.probeAccelerators(signal);
     for (const { name, usable, chosen, reason, bootMs } of found) {
-      const seen = usable ? `works: a probe machine booted in ${bootMs} ms${chosen ? "; chosen" : ""}` : reason;
+      const seen = usable
+        ? `works: a probe machine booted in ${bootMs} ms${chosen ? "; chosen" : ""}`
+        : reason;
       // A host without hardware help is in order; only a host with no accelerator at all is not.
       const needed = name === "software" && !found.some((other) => other.usable);
-      add({ name: `accelerator ${name}`, ok: usable || !needed, message: seen, hint: usable ? "" : KVM_HINT });
+      add({
+        name: `accelerator ${name}`,
+        ok: usable || !needed,
+        message: seen,
+        hint: usable ? "" : KVM_HINT,
+      });
     }
     return found;
   } catch (thrown) {
@@ -149,12 +182,23 @@ async function checkTools(sources: DoctorSources, add: Add): Promise<void> {
   });
 }
 
-async function checkEnvironment(name: string, sources: DoctorSources, add: Add): Promise<Report["readiness"]> {
+async function checkEnvironment(
+  name: string,
+  sources: DoctorSources,
+  add: Add,
+): Promise<Report["readiness"]> {
   try {
     const { installed, downloadBytes } = await sources.environment(name);
     const size = Math.round(downloadBytes / 1e6);
-    const message = installed ? `${name} is here and whole` : `${name} is not here yet; the first run makes it (about ${size} MB)`;
-    add({ name: "environment", ok: true, message, hint: installed ? "" : `\`pyro env pull ${name}\` makes it now` });
+    const message = installed
+      ? `${name} is here and whole`
+      : `${name} is not here yet; the first run makes it (about ${size} MB)`;
+    add({
+      name: "environment",
+      ok: true,
+      message,
+      hint: installed ? "" : `\`pyro env pull ${name}\` makes it now`,
+    });
     // "warm" means a memory template; none is made yet in this version.
     return "cold";
   } catch (thrown) {

@@ -1,11 +1,19 @@
+import { PyroError } from "../protocol/index.js";
+
 /**
  * Values from a producer to one consumer: `put` resolves when the value was taken, so that a slow consumer holds the
  * producer back. At most one put that waits; puts that nobody awaits are for a handful of small values.
  */
 export class Handoff<T> implements AsyncIterable<T> {
   readonly #waiting: { value: T; taken: () => void }[] = [];
+  readonly #left = new AbortController();
   #wake: (() => void) | undefined;
   #over: { error?: unknown } | undefined;
+
+  /** Aborts when the consumer stops, at the end or before it. */
+  get left(): AbortSignal {
+    return this.#left.signal;
+  }
 
   put(value: T): Promise<void> {
     return new Promise((taken) => {
@@ -28,6 +36,14 @@ export class Handoff<T> implements AsyncIterable<T> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<T> {
+    try {
+      yield* this.#values();
+    } finally {
+      this.#left.abort(new PyroError("CANCELLED", "the caller left", { hint: "call again" }));
+    }
+  }
+
+  async *#values(): AsyncGenerator<T> {
     for (;;) {
       const next = this.#waiting.shift();
       if (next !== undefined) {

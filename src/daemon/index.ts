@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { directoriesFor, fileLogger, tryLock, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import { Activity } from "./activity.js";
+import { Activity, countCalls } from "./activity.js";
 import { compose } from "./compose.js";
 import { listen, preparePrivateDirectory } from "./socket.js";
 import { errorEdge } from "./wire-error.js";
@@ -46,10 +46,17 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   let stop: (reason: string) => void = () => undefined;
   const stopped = new Promise<string>((resolve) => (stop = resolve));
   using activity = new Activity(options.idleMs ?? LIMITS.daemonIdleMs, () => stop("idle"));
-  await using room = await compose({ ...options, directories, logPath, log, activity, stop: () => stop("asked") });
+  await using room = await compose({
+    ...options,
+    directories,
+    logPath,
+    log,
+    activity,
+    stop: () => stop("asked"),
+  });
   await using _server = await listen(directories.state, room.routes, [
     errorEdge((method, error) => log.warn("call.failed", { method, ...error.toJSON() })),
-    room.countCalls,
+    countCalls(activity),
   ]);
   for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(name, () => stop(name));
   log.info("daemon.stop", { reason: await stopped });

@@ -1,7 +1,7 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { GuestConnection } from "../guest/index.js";
-import { failpoint, freshId, writeFileAtomic, type Logger, type Slots } from "../kit/index.js";
+import { failpoint, freshId, sleep, writeFileAtomic, type Logger, type Slots } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { bootMachine, type Disk, type Isolation, type Machine, type VmmDriver } from "../vmm/index.js";
 
@@ -15,7 +15,7 @@ export interface BootedMachine extends AsyncDisposable {
   readonly bootMs: number;
   readonly guest: GuestConnection;
   /** A connection anew after the old one broke while the machine runs on. */
-  reconnect(signal: AbortSignal): Promise<GuestConnection>;
+  reconnect(signal?: AbortSignal): Promise<GuestConnection>;
 }
 
 export interface BootRequest {
@@ -36,16 +36,24 @@ export interface MachinesOptions {
   readonly driver: VmmDriver;
   /** Bounds how many boot at once. */
   readonly slots: Slots;
-  readonly connect: (agentSocket: string, options: { readonly signal: AbortSignal }) => Promise<GuestConnection>;
+  readonly connect: (
+    agentSocket: string,
+    options: { readonly signal?: AbortSignal },
+  ) => Promise<GuestConnection>;
   readonly log: Logger;
 }
 
 /** A step in which the machine's record says what the directory is, written before anything runs (threats.md R8). */
 const RECORD_FORMAT = 1;
 
+/** What an aborted boot may take to clean up; what is left then, the next daemon sweeps. */
+const CLOSE_MS = 5_000;
+
 /** The machines of this daemon, and what an earlier one left of its own. */
 export class Machines {
+  /** Ids of machines whose directory stands. */
   readonly #running = new Set<string>();
+  readonly #booted = new Set<BootedMachine>();
 
   constructor(private readonly options: MachinesOptions) {}
 
@@ -85,37 +93,44 @@ export class Machines {
       const disks = await request.disks(directory);
       failpoint("machine.disks");
       const { vcpuCount, memMib, isolation } = request;
-      const { machine, hello: guest, bootMs } = await bootMachine(
+      const {
+        machine,
+        hello: guest,
+        bootMs,
+      } = await bootMachine(
         driver,
         { id, vcpuCount, memMib, disks, isolation, directory },
         (booting, bootSignal) => {
           failpoint("machine.started");
-          request.onBooting?.();
           return connect(booting.agentSocket, { signal: bootSignal });
         },
         {
           slots,
           signal,
           ...(request.timeoutMs === undefined ? {} : { timeoutMs: request.timeoutMs }),
+          ...(request.onBooting === undefined ? {} : { onStart: request.onBooting }),
         },
       );
       failpoint("machine.booted");
-      return this.#booted(machine, guest, directory, bootMs);
+      const booted = this.#toBooted(machine, guest, directory, bootMs);
+      this.#booted.add(booted);
+      return booted;
     } catch (error) {
       await this.#remove(id, directory);
       throw error;
     }
   }
 
-  #booted(machine: Machine, guest: GuestConnection, directory: string, bootMs: number): BootedMachine {
+  #toBooted(machine: Machine, guest: GuestConnection, directory: string, bootMs: number): BootedMachine {
     let current = guest;
     let closing: Promise<void> | undefined;
     const close = async (): Promise<void> => {
+      this.#booted.delete(booted);
       await current[Symbol.asyncDispose]();
       await machine.kill();
       await this.#remove(machine.id, directory);
     };
-    return {
+    const booted: BootedMachine = {
       machine,
       bootMs,
       get guest() {
@@ -123,11 +138,18 @@ export class Machines {
       },
       reconnect: async (signal) => {
         await current[Symbol.asyncDispose]();
-        current = await this.options.connect(machine.agentSocket, { signal });
+        current = await this.options.connect(machine.agentSocket, signal === undefined ? {} : { signal });
         return current;
       },
       [Symbol.asyncDispose]: () => (closing ??= close()),
     };
+    return booted;
+  }
+
+  /** Ends all machines; those that boot end by their callers' signals, which the caller of this has aborted. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.allSettled([...this.#booted].map((booted) => booted[Symbol.asyncDispose]()));
+    for (let waited = 0; this.#running.size > 0 && waited < CLOSE_MS; waited += 50) await sleep(50);
   }
 
   async #remove(id: string, directory: string): Promise<void> {

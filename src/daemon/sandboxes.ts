@@ -1,51 +1,77 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { startProcess, type GuestConnection, type GuestProcess } from "../guest/index.js";
-import { complete, type Logger } from "../kit/index.js";
+import type { CallOptions } from "@connectrpc/connect";
+import { startProcess, type GuestConnection } from "../guest/index.js";
+import type { EnvironmentPulls, EnvironmentStore, InstalledImage } from "../image/index.js";
+import { complete } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { Disk, Isolation } from "../vmm/index.js";
-import type { CommandSpec, Phase, RunningCommand, Sandbox, SandboxFactory, SandboxSpec } from "../workspace/index.js";
+import type { Sandbox, SandboxFactory, SandboxSpec } from "../workspace/index.js";
+import type { ImagesInUse } from "./images-in-use.js";
 import type { BootedMachine, Machines } from "./machines.js";
 
 export interface SandboxesOptions {
   readonly machines: Machines;
   readonly isolation: (signal: AbortSignal) => Promise<Isolation>;
-  /** The environment's read-only image, made first where `noPull` allows it. */
-  readonly image: (
-    spec: SandboxSpec,
-    options: { readonly signal: AbortSignal; readonly onPhase?: ((phase: Phase) => void) | undefined },
-  ) => Promise<string>;
-  readonly log: Logger;
+  readonly store: EnvironmentStore;
+  readonly pulls: EnvironmentPulls;
+  readonly inUse: ImagesInUse;
 }
+
+type OpenOptions = Parameters<SandboxFactory["open"]>[1];
 
 /** Sandboxes of real machines: an overlay on the environment's image, a boot, the root mounted, an identity given. */
 export function sandboxes(options: SandboxesOptions): SandboxFactory {
   return {
-    open: async (spec, { signal, onPhase }) => {
+    open: async (spec, open) => {
       const startedAt = performance.now();
-      onPhase?.({ phase: "queued", message: "waiting for a machine" });
-      const imagePath = await options.image(spec, { signal, onPhase });
-      const isolation = await options.isolation(signal);
-      const booted = await options.machines.boot(
-        {
-          kind: "one-shot",
-          vcpuCount: spec.vcpuCount,
-          memMib: spec.memMib,
-          isolation,
-          disks: async (directory) => [await makeOverlay(imagePath, join(directory, "root.qcow2"))],
-          onBooting: () => onPhase?.({ phase: "booting", message: `a machine boots (${isolation})` }),
-        },
-        signal,
-      );
+      open.onPhase?.({ phase: "queued", message: "waiting for a machine" });
+      const image = await requireImage(options, spec, open);
+      const isolation = await options.isolation(open.signal);
+      const held = options.inUse.hold(image.digest);
       try {
-        await prepareGuest(booted.guest, signal);
+        const booted = await options.machines.boot(
+          {
+            kind: "one-shot",
+            vcpuCount: spec.vcpuCount,
+            memMib: spec.memMib,
+            isolation,
+            disks: async (directory) => [await makeOverlay(image.path, join(directory, "root.qcow2"))],
+            onBooting: () => open.onPhase?.({ phase: "booting", message: `a machine boots (${isolation})` }),
+          },
+          open.signal,
+        );
+        await prepareGuest(booted, open.signal);
+        return toSandbox(booted, Math.round((performance.now() - startedAt) * 1000), held);
       } catch (error) {
-        await booted[Symbol.asyncDispose]();
+        held[Symbol.dispose]();
         throw error;
       }
-      return toSandbox(booted, Math.round((performance.now() - startedAt) * 1000));
     },
   };
+}
+
+/** The environment's image, made first where it is missing and the caller allows that; a damaged one is an error. */
+async function requireImage(
+  { store, pulls }: SandboxesOptions,
+  { environment, noPull }: SandboxSpec,
+  { signal, onPhase }: OpenOptions,
+): Promise<InstalledImage> {
+  try {
+    return await store.require(environment);
+  } catch (error) {
+    if (noPull || !(error instanceof PyroError) || error.code !== "ENVIRONMENT_NOT_PULLED") throw error;
+  }
+  await pulls.pull(environment, {
+    signal,
+    onProgress: ({ message, phase, bytesDone, bytesTotal }) =>
+      onPhase?.({
+        phase: "pulling",
+        message: `${phase}: ${message}`,
+        ...(bytesTotal > 0 ? { progress: bytesDone / bytesTotal } : {}),
+      }),
+  });
+  return await store.require(environment);
 }
 
 /** A writable layer over a read-only image. Both formats are stated; the guest can forge neither. */
@@ -55,17 +81,31 @@ async function makeOverlay(imagePath: string, path: string): Promise<Disk> {
   const { code, stderrTail } = await complete("qemu-img", args);
   if (code !== 0) {
     const full = /No space left/i.test(stderrTail);
-    throw new PyroError(full ? "DISK_FULL" : "VM_START_FAILED", `the machine's disk cannot be made: ${stderrTail.trim()}`, {
-      hint: full ? "free some space (`pyro env prune`), then try again" : "`pyro doctor` examines this host",
-      retryable: full,
-    });
+    throw new PyroError(
+      full ? "DISK_FULL" : "VM_START_FAILED",
+      `the machine's disk cannot be made: ${stderrTail.trim()}`,
+      {
+        hint: full
+          ? "free some space (`pyro env prune`), then try again"
+          : "`pyro doctor` examines this host",
+        retryable: full,
+      },
+    );
   }
   return { path, format: "qcow2", readOnly: false, backing };
 }
 
-/** Clock, entropy and identity before the first command, and the root directory. */
-async function prepareGuest(guest: GuestConnection, signal: AbortSignal): Promise<void> {
-  const call = { signal, timeoutMs: LIMITS.agentCallTimeoutMs };
+/** Clock, entropy and identity before the first command, and the root directory. When it fails the machine is gone. */
+async function prepareGuest(booted: BootedMachine, signal: AbortSignal): Promise<void> {
+  try {
+    await giveRootAndIdentity(booted.guest, { signal, timeoutMs: LIMITS.agentCallTimeoutMs });
+  } catch (error) {
+    await booted[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function giveRootAndIdentity(guest: GuestConnection, call: CallOptions): Promise<void> {
   const machineId = randomBytes(16).toString("hex");
   await guest.system.mountRoot({ device: "/dev/vda", filesystem: "ext4", createWorkspace: true }, call);
   await guest.system.personalize(
@@ -79,7 +119,7 @@ async function prepareGuest(guest: GuestConnection, signal: AbortSignal): Promis
   );
 }
 
-function toSandbox(booted: BootedMachine, startupUs: number): Sandbox {
+function toSandbox(booted: BootedMachine, startupUs: number, held: Disposable): Sandbox {
   const { machine } = booted;
   let commands = 0;
   return {
@@ -88,16 +128,27 @@ function toSandbox(booted: BootedMachine, startupUs: number): Sandbox {
     startupUs,
     lost: machine.exited.then(async ({ code, signal }) => {
       const { consoleTail, stderrTail } = await machine.diagnostics();
-      return new PyroError("VM_CRASHED", `the machine ended by itself (${signal ?? `exit ${code ?? "unknown"}`})`, {
-        hint: "try again; if it stays, `pyro doctor` examines this host",
-        details: { console_tail: consoleTail, stderr_tail: stderrTail },
-        retryable: true,
-      });
+      return new PyroError(
+        "VM_CRASHED",
+        `the machine ended by itself (${signal ?? `exit ${code ?? "unknown"}`})`,
+        {
+          hint: "try again; if it stays, `pyro doctor` examines this host",
+          details: { console_tail: consoleTail, stderr_tail: stderrTail },
+          retryable: true,
+        },
+      );
     }),
     start: async (spec) => {
       commands += 1;
-      return toCommand(await startProcess(booted.guest, toGuestSpec(`command-${commands}`, spec), reconnecting(booted)));
+      return await startProcess(
+        booted.guest,
+        { ...spec, processId: `command-${commands}` },
+        { reconnect: (signal) => booted.reconnect(signal) },
+      );
     },
-    [Symbol.asyncDispose]: () => booted[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => {
+      await booted[Symbol.asyncDispose]();
+      held[Symbol.dispose]();
+    },
   };
 }

@@ -53,7 +53,10 @@ export function errorEdge(onError: (method: string, error: PyroError) => void): 
   };
 }
 
-async function* convertThrown<T>(messages: AsyncIterable<T>, convert: (thrown: unknown) => Error): AsyncGenerator<T> {
+async function* convertThrown<T>(
+  messages: AsyncIterable<T>,
+  convert: (thrown: unknown) => Error,
+): AsyncGenerator<T> {
   try {
     yield* messages;
   } catch (thrown) {

@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** Set by scripts/build.mjs; absent when the sources run unbundled, in tests. */
@@ -25,4 +26,11 @@ function readBuild(): Build {
   if (typeof PYRO_VERSION !== "string") return { version: "0.0.0-source", buildId: "", mainPath: undefined };
   const buildId = readFileSync(new URL("./build-id", import.meta.url), "utf8").trim();
   return { version: PYRO_VERSION, buildId, mainPath: fileURLToPath(new URL("./main.js", import.meta.url)) };
+}
+
+/** A file or directory that ships beside the code: of the package that this file, bundled or not, belongs to. */
+export function packagePath(name: string): string {
+  let directory = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(directory, "package.json")) && directory !== dirname(directory)) directory = dirname(directory);
+  return join(directory, name);
 }

@@ -13,4 +13,4 @@ export { fileLogger, silentLogger, type Logger } from "./log.js";
 export { directoriesFor, type Directories } from "./directories.js";
 export { failpoint } from "./failpoint.js";
 export { connectUnix, shortSocketPath } from "./unix-socket.js";
-export { thisBuild, type Build } from "./build.js";
+export { packagePath, thisBuild, type Build } from "./build.js";

@@ -20,5 +20,5 @@ export type { RunInVmOptions } from "./run-options.js";
 export type { RunRecord, RunWindow, StreamWindow } from "./run-record.js";
 export type { CommandOutcome, CommandResult, Isolation } from "./run-result.js";
 export type { RunEvent, RunInput, RunPhase } from "./run-stream.js";
-export type { CollectedRunOptions, RunStream } from "./run.js";
+export { collectEvents, type CollectedRunOptions, type RunStream } from "./run.js";
 export { completeUtf8Prefix, completeUtf8Suffix } from "./utf8.js";

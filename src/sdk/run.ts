@@ -29,21 +29,29 @@ export async function collectRun(
   options: CollectedRunOptions,
   call: CallOptions,
 ): Promise<CommandResult> {
-  const bound = options.maxOutputBytes ?? LIMITS.collectedOutputBytes;
+  return await collectEvents(streamRun(client, options, call), options);
+}
+
+/** Takes a run's events to its end; output beyond the bound is counted, not kept. */
+export async function collectEvents(
+  events: AsyncIterable<RunEvent>,
+  hooks: Pick<CollectedRunOptions, "onStdout" | "onStderr" | "onPhase" | "maxOutputBytes">,
+): Promise<CommandResult> {
+  const bound = hooks.maxOutputBytes ?? LIMITS.collectedOutputBytes;
   const stdout = new CollectedOutput(bound);
   const stderr = new CollectedOutput(bound);
-  for await (const event of streamRun(client, options, call)) {
+  for await (const event of events) {
     switch (event.type) {
       case "stdout":
         stdout.add(event.data);
-        await options.onStdout?.(event.data);
+        await hooks.onStdout?.(event.data);
         break;
       case "stderr":
         stderr.add(event.data);
-        await options.onStderr?.(event.data);
+        await hooks.onStderr?.(event.data);
         break;
       case "phase":
-        options.onPhase?.(event);
+        hooks.onPhase?.(event);
         break;
       case "result":
         return withOutput(event.result, stdout, stderr);

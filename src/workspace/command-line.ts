@@ -30,11 +30,17 @@ const encoder = new TextEncoder();
 export function resolveCommand(request: CommandRequest): { argv: Uint8Array[]; env: Uint8Array[] } {
   const hasLine = request.command !== "";
   if (hasLine === request.argv.length > 0) {
-    throw new PyroError("INVALID_ARGUMENT", hasLine ? "both command and argv are given" : "no command is given", {
-      hint: "give exactly one of them: `command` is a line for /bin/sh, `argv` a list of words run without a shell",
-    });
+    throw new PyroError(
+      "INVALID_ARGUMENT",
+      hasLine ? "both command and argv are given" : "no command is given",
+      {
+        hint: "give exactly one of them: `command` is a line for /bin/sh, `argv` a list of words run without a shell",
+      },
+    );
   }
-  const argv = hasLine ? ["/bin/sh", "-lc", request.command].map((word) => encoder.encode(word)) : [...request.argv];
+  const argv = hasLine
+    ? ["/bin/sh", "-lc", request.command].map((word) => encoder.encode(word))
+    : [...request.argv];
   const env = mergeEnvironment(request.env);
   checkSizes(argv, env);
   return { argv, env };
@@ -50,9 +56,13 @@ function mergeEnvironment(extra: readonly Uint8Array[]): Uint8Array[] {
     const text = Buffer.from(entry).toString("latin1");
     const equals = text.indexOf("=");
     if (equals <= 0) {
-      throw new PyroError("INVALID_ARGUMENT", `environment entry ${JSON.stringify(text.slice(0, 80))} has no name`, {
-        hint: "write it as NAME=value, for example `--env CI=1`",
-      });
+      throw new PyroError(
+        "INVALID_ARGUMENT",
+        `environment entry ${JSON.stringify(text.slice(0, 80))} has no name`,
+        {
+          hint: "write it as NAME=value, for example `--env CI=1`",
+        },
+      );
     }
     merged.set(text.slice(0, equals), entry);
   }
@@ -87,7 +97,10 @@ function checkSizes(argv: readonly Uint8Array[], env: readonly Uint8Array[]): vo
     }
   }
   if (total > LIMITS.argumentsTotalBytes) {
-    throw tooLarge(`arguments and environment have ${total} bytes`, `${LIMITS.argumentsTotalBytes} bytes in all`);
+    throw tooLarge(
+      `arguments and environment have ${total} bytes`,
+      `${LIMITS.argumentsTotalBytes} bytes in all`,
+    );
   }
 }
 

@@ -46,7 +46,10 @@ export class RunOutput implements AsyncDisposable {
 
   static async reopen(path: string, saved: SavedOutput): Promise<RunOutput> {
     const combined = new Spool(await fileStore(path, true), LIMITS.runOutputBytes, saved.total);
-    return new RunOutput(combined, { stdout: await restore(saved.stdout), stderr: await restore(saved.stderr) });
+    return new RunOutput(combined, {
+      stdout: await restore(saved.stdout),
+      stderr: await restore(saved.stderr),
+    });
   }
 
   async append(stream: "stdout" | "stderr", data: Uint8Array): Promise<void> {

@@ -155,7 +155,10 @@ export class RunRegistry implements AsyncDisposable {
    * The run's state and output from `offset` on, after waiting up to `waitMs` for its end.
    * @throws {PyroError} RUN_NOT_FOUND
    */
-  async read(id: string, options: { offset: number; maxBytes: number; waitMs: number; signal?: AbortSignal }): Promise<RunView> {
+  async read(
+    id: string,
+    options: { offset: number; maxBytes: number; waitMs: number; signal?: AbortSignal },
+  ): Promise<RunView> {
     const run = this.#find(id);
     if (options.waitMs > 0 && !isOver(run.state)) await waitFor(run.finished, options.waitMs, options.signal);
     return this.#view(run, options.offset, options.maxBytes);
@@ -164,7 +167,9 @@ export class RunRegistry implements AsyncDisposable {
   /** Ends the run's machine; a run that is over stays as it is. */
   async cancel(id: string): Promise<RunView> {
     const run = this.#find(id);
-    run.abort.abort(new PyroError("CANCELLED", `run ${id} was cancelled`, { hint: "start it again with vm_run" }));
+    run.abort.abort(
+      new PyroError("CANCELLED", `run ${id} was cancelled`, { hint: "start it again with vm_run" }),
+    );
     await run.finished;
     return this.#view(run, 0, 0);
   }
@@ -194,7 +199,9 @@ export class RunRegistry implements AsyncDisposable {
   /** Ends what runs; finished records stay on disk for the next daemon. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const run of this.#runs.values()) {
-      run.abort.abort(new PyroError("DAEMON_STOPPING", "the daemon stops", { retryable: true, hint: "start it again" }));
+      run.abort.abort(
+        new PyroError("DAEMON_STOPPING", "the daemon stops", { retryable: true, hint: "start it again" }),
+      );
     }
     for (const run of this.#runs.values()) {
       await run.finished;

@@ -37,9 +37,9 @@ export interface OutputChunk {
 
 /** How a command ended; `exitCode` and `signal` exclude each other. */
 export interface CommandExit {
-  readonly exitCode: number | undefined;
+  readonly exitCode?: number | undefined;
   /** For example "SIGKILL". */
-  readonly signal: string | undefined;
+  readonly signal?: string | undefined;
   readonly timedOut: boolean;
   readonly outOfMemory: boolean;
   readonly durationUs: number;

@@ -161,7 +161,7 @@ function storeOn(file: FileHandle): SpoolStore {
   let closed: Promise<void> | undefined;
   return {
     write: async (position, data) => {
-      for (let done = 0; done < data.length; ) {
+      for (let done = 0; done < data.length;) {
         const { bytesWritten } = await file.write(data, done, data.length - done, position + done);
         done += bytesWritten;
       }

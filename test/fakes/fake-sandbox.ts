@@ -1,4 +1,4 @@
-import { PyroError } from "../../src/protocol/index.js";
+import type { PyroError } from "../../src/protocol/index.js";
 import type {
   CommandExit,
   CommandSpec,
@@ -88,7 +88,6 @@ export class FakeSandboxes implements SandboxFactory {
 
 const CLEAN_EXIT: CommandExit = {
   exitCode: 0,
-  signal: undefined,
   timedOut: false,
   outOfMemory: false,
   durationUs: 42,

@@ -28,7 +28,16 @@ describe("real MCP clients", () => {
     await state[Symbol.asyncDispose]();
   });
 
-  const serve = () => [process.execPath, PYRO, "--state-dir", state.path, "mcp", "serve", "--profile", "vm-run"];
+  const serve = () => [
+    process.execPath,
+    PYRO,
+    "--state-dir",
+    state.path,
+    "mcp",
+    "serve",
+    "--profile",
+    "vm-run",
+  ];
   const client = (program: string, args: string[]) =>
     execute(join(BIN, program), args, {
       timeout: 120_000,
@@ -45,7 +54,8 @@ describe("real MCP clients", () => {
         DISABLE_ERROR_REPORTING: "1",
       },
     });
-  const inspect = (...args: string[]) => client("mcp-inspector", ["--cli", ...serve(), ...args, "--format", "json"]);
+  const inspect = (...args: string[]) =>
+    client("mcp-inspector", ["--cli", ...serve(), ...args, "--format", "json"]);
 
   it("lists vm_run through the inspector, portable by its strict rules", async () => {
     const { stdout } = await inspect("--method", "tools/list", "--strict");

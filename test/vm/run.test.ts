@@ -1,7 +1,16 @@
 import { readFile } from "node:fs/promises";
 import { release } from "node:os";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { eventually, json, leftovers, machinesOf, pyro, start, testState, type TestState } from "./support.js";
+import {
+  eventually,
+  json,
+  leftovers,
+  machinesOf,
+  pyro,
+  start,
+  testState,
+  type TestState,
+} from "./support.js";
 
 describe("pyro run", () => {
   let state: TestState;
@@ -43,10 +52,14 @@ describe("pyro run", () => {
   });
 
   it("exits 124 on timeout, with the partial output and the whole tree gone", async () => {
-    const script = "echo begun; (setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' &) ; trap '' TERM; while :; do sleep 1; done";
+    const script =
+      "echo begun; (setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' &) ; trap '' TERM; while :; do sleep 1; done";
     const { code, stdout } = await run("--timeout-seconds", "2", "--json", "--", "sh", "-c", script);
     expect(code).toBe(124);
-    expect(json({ code, stdout, stderr: "", signal: null })).toMatchObject({ timed_out: true, stdout: "begun\n" });
+    expect(json({ code, stdout, stderr: "", signal: null })).toMatchObject({
+      timed_out: true,
+      stdout: "begun\n",
+    });
     expect(await machinesOf(state.path)).toEqual([]);
   });
 
@@ -57,7 +70,9 @@ describe("pyro run", () => {
   });
 
   it("answers Ctrl-C with 130 and leaves no machine", async () => {
-    const child = start(["run", "debian:12", "--", "sh", "-c", "echo ready; exec sleep 100"], { stateDir: state.path });
+    const child = start(["run", "debian:12", "--", "sh", "-c", "echo ready; exec sleep 100"], {
+      stateDir: state.path,
+    });
     await new Promise((resolve) => child.stdout?.once("data", resolve));
     child.kill("SIGINT");
     expect((await child.done).code).toBe(130);
@@ -65,7 +80,9 @@ describe("pyro run", () => {
   });
 
   it("removes the machine of a caller that was killed", async () => {
-    const child = start(["run", "debian:12", "--", "sh", "-c", "echo ready; exec sleep 100"], { stateDir: state.path });
+    const child = start(["run", "debian:12", "--", "sh", "-c", "echo ready; exec sleep 100"], {
+      stateDir: state.path,
+    });
     await new Promise((resolve) => child.stdout?.once("data", resolve));
     child.kill("SIGKILL");
     await child.done;
@@ -83,9 +100,12 @@ describe("pyro run", () => {
   });
 
   it("keeps arguments and output that are not UTF-8, and variables as they are given", async () => {
-    const odd = await pyro(["run", "debian:12", "--env", "A=x=y", "--", "sh", "-c", "printf '\\377\\376\\0%s' \"$A\""], {
-      stateDir: state.path,
-    });
+    const odd = await pyro(
+      ["run", "debian:12", "--env", "A=x=y", "--", "sh", "-c", "printf '\\377\\376\\0%s' \"$A\""],
+      {
+        stateDir: state.path,
+      },
+    );
     expect([...odd.stdout]).toEqual([0xff, 0xfe, 0, ...Buffer.from("x=y")]);
   });
 
@@ -110,7 +130,9 @@ describe("pyro run", () => {
   });
 
   it("lets 1 GB of output through while client and daemon stay small", { timeout: 400_000 }, async () => {
-    const child = start(["run", "debian:12", "--", "head", "-c", "1000000000", "/dev/zero"], { stateDir: state.path });
+    const child = start(["run", "debian:12", "--", "head", "-c", "1000000000", "/dev/zero"], {
+      stateDir: state.path,
+    });
     let bytes = 0;
     child.stdout?.removeAllListeners("data");
     child.stdout?.on("data", (chunk: Buffer) => (bytes += chunk.length));
@@ -125,7 +147,9 @@ describe("pyro run", () => {
     clearInterval(timer);
     expect(code).toBe(0);
     expect(bytes).toBe(1_000_000_000);
-    console.log(`peak resident memory while 1 GB flowed: client ${peaks.client} MiB, daemon ${peaks.daemon} MiB`);
+    console.log(
+      `peak resident memory while 1 GB flowed: client ${peaks.client} MiB, daemon ${peaks.daemon} MiB`,
+    );
     expect(peaks.client).toBeLessThan(300);
     expect(peaks.daemon).toBeLessThan(400);
   });

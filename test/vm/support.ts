@@ -22,7 +22,10 @@ export interface RunOptions {
 }
 
 /** Starts the built command as a user would; stdin is empty unless it is given. */
-export function start(args: readonly string[], options: RunOptions = {}): ChildProcess & { done: Promise<Result> } {
+export function start(
+  args: readonly string[],
+  options: RunOptions = {},
+): ChildProcess & { done: Promise<Result> } {
   const global = options.stateDir === undefined ? [] : ["--state-dir", options.stateDir];
   const child = spawn(process.execPath, [PYRO, ...global, ...args], {
     env: { ...process.env, ...options.env },
@@ -63,7 +66,11 @@ export interface TestState extends AsyncDisposable {
 export async function testState(options: { readonly environments?: boolean } = {}): Promise<TestState> {
   const path = await mkdtemp(join(tmpdir(), "pyro-test-"));
   if (options.environments !== false) {
-    await cp(directoriesFor().cache, join(path, "cache"), { recursive: true, preserveTimestamps: true, mode: 1 });
+    await cp(directoriesFor().cache, join(path, "cache"), {
+      recursive: true,
+      preserveTimestamps: true,
+      mode: 1,
+    });
   }
   return {
     path,
@@ -82,7 +89,8 @@ export async function leftovers(stateDir: string): Promise<string[]> {
   const machines = await readdir(join(stateDir, "vms")).catch(() => []);
   for (const id of machines) found.push(`machine directory ${id}`);
   for (const { pid, line, cwd } of await processes()) {
-    if (line.includes(stateDir) || cwd.startsWith(stateDir)) found.push(`process ${pid}: ${line.slice(0, 200)}`);
+    if (line.includes(stateDir) || cwd.startsWith(stateDir))
+      found.push(`process ${pid}: ${line.slice(0, 200)}`);
   }
   for (const name of await readdir(stateDir, { recursive: true }).catch(() => [])) {
     if (/\.tmp$|scratch-|\.sock$/.test(name)) found.push(`file ${name}`);
@@ -114,7 +122,11 @@ export async function machinesOf(stateDir: string): Promise<number[]> {
 }
 
 /** Resolves when `probe` gives true; fails after the time with what was waited for. */
-export async function eventually(what: string, probe: () => Promise<boolean>, timeoutMs = 30_000): Promise<void> {
+export async function eventually(
+  what: string,
+  probe: () => Promise<boolean>,
+  timeoutMs = 30_000,
+): Promise<void> {
   const end = Date.now() + timeoutMs;
   while (!(await probe())) {
     if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`);

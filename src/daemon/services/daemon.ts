@@ -9,7 +9,11 @@ export interface DaemonFacts {
   readonly directories: Directories;
   readonly logPath: string;
   /** What goes on now. */
-  readonly load: () => { readonly runningVms: number; readonly queuedBoots: number; readonly activeCalls: number };
+  readonly load: () => {
+    readonly runningVms: number;
+    readonly queuedBoots: number;
+    readonly activeCalls: number;
+  };
   readonly isolation: () => string;
   /** Ends the daemon after the answer left. */
   readonly stop: () => void;
@@ -36,7 +40,10 @@ export function daemonService(facts: DaemonFacts): ServiceImpl<typeof DaemonServ
     stop: ({ force }) => {
       const { runningVms, activeCalls } = facts.load();
       if (!force && (runningVms > 0 || activeCalls > 0)) {
-        return { stopping: false, reason: `${runningVms} machines run and ${activeCalls} calls are unfinished` };
+        return {
+          stopping: false,
+          reason: `${runningVms} machines run and ${activeCalls} calls are unfinished`,
+        };
       }
       // The answer leaves first.
       setTimeout(facts.stop, 10);

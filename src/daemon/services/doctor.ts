@@ -13,8 +13,10 @@ export function doctorService(sources: DoctorSources): ServiceImpl<typeof Doctor
   return {
     diagnose: ({ environment }, { signal }) => {
       const events = new Handoff<Response>();
-      const onCheck = (check: Check): void => void events.put({ event: { case: "check", value: toWire(check) } });
-      diagnose(environment || DEFAULT_ENVIRONMENT, sources, onCheck, signal).then(
+      const onCheck = (check: Check): void =>
+        void events.put({ event: { case: "check", value: toWire(check) } });
+      const call = AbortSignal.any([signal, events.left]);
+      diagnose(environment || DEFAULT_ENVIRONMENT, sources, onCheck, call).then(
         (report) => events.end({ event: { case: "report", value: toReport(report) } }),
         (error: unknown) => events.fail(error),
       );

@@ -54,12 +54,13 @@ async function* streamRun(
   const first = await inputs.next();
   const start = first.done === true ? undefined : first.value.request;
   if (start?.case !== "start") {
-    throw new PyroError("INVALID_ARGUMENT", "the first message of Run is not `start`", { hint: "update the client" });
+    throw new PyroError("INVALID_ARGUMENT", "the first message of Run is not `start`", {
+      hint: "update the client",
+    });
   }
   const { spec, openStdin } = start.value;
-  const left = new AbortController();
-  const signal = AbortSignal.any([context.signal, left.signal]);
   const events = new Handoff<Response>();
+  const signal = AbortSignal.any([context.signal, events.left]);
   const work = runOneShot(
     factory,
     toSpec(spec),
@@ -83,7 +84,6 @@ async function* streamRun(
     yield* events;
   } finally {
     // The caller left, or all was said: either way the machine is gone before this call ends.
-    left.abort(new PyroError("CANCELLED", "the caller of the run left"));
     await work.catch(() => undefined);
   }
 }
@@ -113,7 +113,9 @@ async function feed(
 /** @throws {PyroError} INVALID_ARGUMENT */
 function toSpec(spec: RunSpec | undefined): OneShotSpec {
   if (spec === undefined || spec.environment === "") {
-    throw new PyroError("INVALID_ARGUMENT", "no environment is given", { hint: "`pyro env list` shows them" });
+    throw new PyroError("INVALID_ARGUMENT", "no environment is given", {
+      hint: "`pyro env list` shows them",
+    });
   }
   return {
     environment: spec.environment,
@@ -131,7 +133,9 @@ function toSpec(spec: RunSpec | undefined): OneShotSpec {
 
 function bounded(name: string, value: number, min: number, max: number): number {
   if (value >= min && value <= max) return value;
-  throw new PyroError("INVALID_ARGUMENT", `${name} is ${value}`, { hint: `give a number from ${min} to ${max}` });
+  throw new PyroError("INVALID_ARGUMENT", `${name} is ${value}`, {
+    hint: `give a number from ${min} to ${max}`,
+  });
 }
 
 function toPhase({ phase, message, progress }: Phase): { phase: string; message: string; progress: number } {

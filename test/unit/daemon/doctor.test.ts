@@ -19,7 +19,12 @@ const healthy = (changes: Partial<DoctorSources> = {}): DoctorSources => ({
 
 const run = async (sources: DoctorSources) => {
   const told: Check[] = [];
-  const report = await diagnose("debian:12", sources, (check) => told.push(check), new AbortController().signal);
+  const report = await diagnose(
+    "debian:12",
+    sources,
+    (check) => told.push(check),
+    new AbortController().signal,
+  );
   expect(told).toEqual(report.checks);
   return { report, check: (name: string) => report.checks.find((check) => check.name === name) };
 };
@@ -38,7 +43,10 @@ describe("diagnose", () => {
       healthy({
         qemuVersion: () =>
           Promise.reject(
-            new PyroError("QEMU_NOT_FOUND", "no qemu", { hint: "apt", details: { fix: ["apt-get", "install"] } }),
+            new PyroError("QEMU_NOT_FOUND", "no qemu", {
+              hint: "apt",
+              details: { fix: ["apt-get", "install"] },
+            }),
           ),
       }),
     );
@@ -47,13 +55,18 @@ describe("diagnose", () => {
   });
 
   it("fails when no accelerator works", async () => {
-    const none = healthy({ probeAccelerators: () => Promise.reject(new PyroError("NO_ACCELERATOR", "none")) });
+    const none = healthy({
+      probeAccelerators: () => Promise.reject(new PyroError("NO_ACCELERATOR", "none")),
+    });
     expect((await run(none)).check("accelerator")).toMatchObject({ ok: false, message: "none" });
   });
 
   it("lists missing tools with the command that installs them", async () => {
     const { report, check } = await run(
-      healthy({ missingTools: () => Promise.resolve({ names: ["mke2fs"], install: ["apt-get", "install", "e2fsprogs"] }) }),
+      healthy({
+        missingTools: () =>
+          Promise.resolve({ names: ["mke2fs"], install: ["apt-get", "install", "e2fsprogs"] }),
+      }),
     );
     expect(report.ok).toBe(false);
     expect(check("tools")?.hint).toBe("run: apt-get install e2fsprogs");
@@ -62,7 +75,9 @@ describe("diagnose", () => {
   it("tells a damaged environment from one that is not here yet", async () => {
     const absent = healthy({ environment: () => Promise.resolve({ installed: false, downloadBytes: 90e6 }) });
     expect((await run(absent)).check("environment")).toMatchObject({ ok: true });
-    const damaged = healthy({ environment: () => Promise.reject(new PyroError("ENVIRONMENT_DAMAGED", "flipped")) });
+    const damaged = healthy({
+      environment: () => Promise.reject(new PyroError("ENVIRONMENT_DAMAGED", "flipped")),
+    });
     const { report } = await run(damaged);
     expect(report).toMatchObject({ ok: false, readiness: "stale" });
   });

@@ -3,7 +3,8 @@ import { resolveCommand } from "../../../src/workspace/command-line.js";
 
 const words = (...list: string[]): Uint8Array[] => list.map((word) => Buffer.from(word));
 const text = (list: readonly Uint8Array[]): string[] => list.map((word) => Buffer.from(word).toString());
-const resolve = (argv: Uint8Array[], command = "", env: Uint8Array[] = []) => resolveCommand({ argv, command, env });
+const resolve = (argv: Uint8Array[], command = "", env: Uint8Array[] = []) =>
+  resolveCommand({ argv, command, env });
 
 describe("resolveCommand", () => {
   it("runs a line by a login shell and an argv as it is", () => {
@@ -25,7 +26,9 @@ describe("resolveCommand", () => {
   });
 
   it.each(["=x", "", "novalue"])("refuses the environment entry %j", (entry) => {
-    expect(() => resolve(words("env"), "", words(entry))).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+    expect(() => resolve(words("env"), "", words(entry))).toThrow(
+      expect.objectContaining({ code: "INVALID_ARGUMENT" }),
+    );
   });
 
   it("keeps arguments that are not UTF-8", () => {

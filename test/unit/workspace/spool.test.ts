@@ -4,13 +4,17 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { fileStore, memoryStore, Spool } from "../../../src/workspace/spool.js";
 
-const bytes = (length: number, from = 0): Uint8Array => Uint8Array.from({ length }, (_, i) => (from + i) % 251);
+const bytes = (length: number, from = 0): Uint8Array =>
+  Uint8Array.from({ length }, (_, i) => (from + i) % 251);
 
 /** The reference: everything in one array, the same rules written plainly. */
 function expected(all: Uint8Array, limit: number, offset: number): Uint8Array {
   const half = Math.floor(limit / 2);
   const ringStart = Math.max(Math.min(half, all.length), all.length - (limit - half));
-  return Uint8Array.from([...all.subarray(Math.min(offset, half), half), ...all.subarray(Math.max(offset, ringStart))]);
+  return Uint8Array.from([
+    ...all.subarray(Math.min(offset, half), half),
+    ...all.subarray(Math.max(offset, ringStart)),
+  ]);
 }
 
 describe("Spool", () => {
@@ -83,7 +87,7 @@ describe("Spool", () => {
       const limit = 2 + random(60);
       const all = bytes(random(300));
       await using spool = new Spool(memoryStore(), limit);
-      for (let at = 0; at < all.length; ) {
+      for (let at = 0; at < all.length;) {
         const length = 1 + random(90);
         await spool.append(all.subarray(at, at + length));
         at += length;

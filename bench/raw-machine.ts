@@ -1,0 +1,65 @@
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connectGuest, type GuestConnection } from "../src/guest/index.js";
+import { sleep } from "../src/kit/index.js";
+import type { Disk, Isolation, RuntimeBundle } from "../src/vmm/index.js";
+import { AGENT_SOCKET, qemuArguments } from "../src/vmm/qemu/argv.js";
+
+export interface RawMachine extends AsyncDisposable {
+  readonly guest: GuestConnection;
+  /** From spawn to the agent's hello. */
+  readonly bootMs: number;
+}
+
+/**
+ * A machine with nothing of ours around it: the same command line, started directly, its socket tried until the agent
+ * answers. What the daemon adds to a boot is measured against this.
+ */
+export async function rawMachine(
+  qemu: string,
+  bundle: RuntimeBundle,
+  isolation: Isolation,
+  memMib: number,
+  disks: readonly Disk[] = [],
+): Promise<RawMachine> {
+  const directory = await mkdtemp(join(tmpdir(), "pyro-bench-"));
+  const startedAt = performance.now();
+  const child = spawn(
+    qemu,
+    qemuArguments({
+      id: "bench",
+      isolation,
+      vcpuCount: 1,
+      memMib,
+      kernelPath: bundle.kernelPath,
+      initramfsPath: bundle.initramfsPath,
+      disks,
+    }),
+    { cwd: directory, stdio: ["ignore", "ignore", "inherit"] },
+  );
+  const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  const guest = await connectWhenThere(join(directory, AGENT_SOCKET));
+  return {
+    guest,
+    bootMs: performance.now() - startedAt,
+    [Symbol.asyncDispose]: async () => {
+      await guest[Symbol.asyncDispose]();
+      child.kill("SIGKILL");
+      await gone;
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function connectWhenThere(socket: string): Promise<GuestConnection> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await connectGuest(socket);
+    } catch (error) {
+      if (tries > 500) throw error;
+      await sleep(5);
+    }
+  }
+}

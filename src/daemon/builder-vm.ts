@@ -1,0 +1,78 @@
+import type { GuestConnection } from "../guest/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
+import type { ImageBuild, ImageBuilder } from "../image/index.js";
+import type { Disk, Isolation } from "../vmm/index.js";
+import type { Machines } from "./machines.js";
+
+/** Unpacking is bound by one core; dpkg in the guest wants some room. */
+const BUILDER_MEM_MIB = 1024;
+
+/** Builds images inside a machine: untrusted archives and what runs as root in them stay off the host. */
+export function builderVm(
+  machines: Machines,
+  isolation: (signal: AbortSignal) => Promise<Isolation>,
+): ImageBuilder {
+  return {
+    build: async (build) => {
+      const signal = build.signal ?? new AbortController().signal;
+      const disks: Disk[] = [
+        { path: build.target, format: "raw", readOnly: false },
+        ...build.layers.map(({ path }) => ({ path, format: "raw", readOnly: true }) as const),
+      ];
+      await using booted = await machines.boot(
+        {
+          kind: "builder",
+          vcpuCount: 1,
+          memMib: BUILDER_MEM_MIB,
+          isolation: await isolation(signal),
+          disks: () => Promise.resolve(disks),
+        },
+        signal,
+      );
+      const lost = booted.machine.exited.then(async () => {
+        const { consoleTail } = await booted.machine.diagnostics();
+        throw new PyroError("VM_CRASHED", "the builder machine ended by itself", {
+          hint: "try again; the finished phases of the pull are kept",
+          details: { console_tail: consoleTail },
+          retryable: true,
+        });
+      });
+      lost.catch(() => undefined);
+      const result = await Promise.race([unpack(booted.guest, build, signal), lost]);
+      await booted.guest.system
+        .shutdown({ graceMs: 0 }, { timeoutMs: LIMITS.agentCallTimeoutMs })
+        .catch(() => undefined);
+      return result;
+    },
+  };
+}
+
+async function unpack(
+  guest: GuestConnection,
+  build: ImageBuild,
+  signal: AbortSignal,
+): Promise<{ entryCount: number; usedBytes: number }> {
+  const layers = build.layers.map(({ sizeBytes }, index) => ({
+    device: deviceName(index + 1),
+    sizeBytes: BigInt(sizeBytes),
+  }));
+  const steps = build.steps.map(({ argv, env }) => ({ argv: [...argv], env: [...env] }));
+  const events = guest.builder.buildImage({ layers, targetDevice: deviceName(0), steps }, { signal });
+  for await (const { event } of events) {
+    if (event.case === "progress") {
+      const { phase, bytesDone, bytesTotal } = event.value;
+      build.onProgress?.({ phase, bytesDone: Number(bytesDone), bytesTotal: Number(bytesTotal) });
+    } else if (event.case === "output") build.onOutput?.(event.value);
+    else if (event.case === "result") {
+      return { entryCount: Number(event.value.entryCount), usedBytes: Number(event.value.usedBytes) };
+    }
+  }
+  throw new PyroError("GUEST_PROTOCOL_ERROR", "the builder ended without a result", {
+    hint: "try again; if it stays, reinstall pyro: its runtime bundle may be damaged",
+  });
+}
+
+/** Disks appear in the order in which they are attached. */
+function deviceName(index: number): string {
+  return `/dev/vd${String.fromCharCode("a".charCodeAt(0) + index)}`;
+}

@@ -1,0 +1,144 @@
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import type { ConnectRouter } from "@connectrpc/connect";
+import { connectGuest } from "../guest/index.js";
+import {
+  EnvironmentPulls,
+  EnvironmentStore,
+  HostPrograms,
+  layoutOf,
+  loadCatalogue,
+  pruneEnvironments,
+} from "../image/index.js";
+import { packagePath, Slots, type Directories, type Logger } from "../kit/index.js";
+import {
+  DaemonService,
+  DoctorService,
+  EnvironmentService,
+  RunService,
+} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { locateQemu, locateRuntimeBundle, QemuDriver } from "../vmm/index.js";
+import { RunRegistry } from "../workspace/index.js";
+import { Accelerators } from "./accelerators.js";
+import type { Activity } from "./activity.js";
+import { builderVm } from "./builder-vm.js";
+import { ImagesInUse } from "./images-in-use.js";
+import { Machines } from "./machines.js";
+import { sandboxes } from "./sandboxes.js";
+import { daemonService } from "./services/daemon.js";
+import { doctorService } from "./services/doctor.js";
+import { environmentService } from "./services/environment.js";
+import { runService } from "./services/run.js";
+
+export interface ComposeOptions {
+  readonly version: string;
+  readonly buildId: string;
+  readonly directories: Directories;
+  readonly logPath: string;
+  readonly log: Logger;
+  readonly activity: Activity;
+  readonly stop: () => void;
+}
+
+/** The daemon's API on real drivers. */
+export interface Room extends AsyncDisposable {
+  readonly routes: (router: ConnectRouter) => void;
+}
+
+/** Picks the drivers and ties the rooms together: the only place that knows all of them. Sweeps what was left first. */
+export async function compose(options: ComposeOptions): Promise<Room> {
+  const { directories, log, activity } = options;
+  const startedAtMs = Date.now();
+  const bundle = () => locateRuntimeBundle({ verdictFile: join(directories.cache, "runtime-verdict.json") });
+  const driver = new QemuDriver({ bundle });
+  const slots = new Slots(availableParallelism());
+  const machines = new Machines({
+    directory: join(directories.state, "vms"),
+    driver,
+    slots,
+    log,
+    connect: (socket, { signal }) =>
+      connectGuest(socket, { hostVersion: options.version, ...(signal === undefined ? {} : { signal }) }),
+  });
+  const accelerators = new Accelerators({ machines, driver, bundle, cacheDirectory: directories.cache, log });
+  const isolation = async (signal: AbortSignal) => (await accelerators.verdict(signal)).chosen;
+  const host = new HostPrograms();
+  const store = new EnvironmentStore(
+    await loadCatalogue(packagePath("environments")),
+    layoutOf(directories.cache),
+  );
+  const inUse = new ImagesInUse();
+  const pulls = new EnvironmentPulls({
+    store,
+    builder: builderVm(machines, isolation),
+    host,
+    logger: log,
+    inUse: () => Promise.resolve(inUse.digests),
+  });
+  const factory = sandboxes({ machines, isolation, store, pulls, inUse });
+  const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
+
+  await machines.sweep();
+  await runs.recover();
+  await pulls.sweepStale();
+
+  return {
+    routes: (router) => {
+      router.service(RunService, runService(factory, runs));
+      const prune = (all: boolean) =>
+        pruneEnvironments(store, { all, inUse: inUse.digests, pulling: pulling(store, pulls) });
+      router.service(EnvironmentService, environmentService({ store, pulls, prune }));
+      router.service(
+        DoctorService,
+        doctorService({
+          directories,
+          qemuVersion: async () => (await locateQemu()).version,
+          runtimeVersion: async () => (await bundle()).version,
+          probeAccelerators: (signal) => accelerators.examine(signal),
+          missingTools: () => missingTools(host),
+          environment: async (name) => {
+            const { state, downloadBytes } = await store.inspect(name);
+            if (state === "damaged") await store.require(name);
+            return { installed: state === "installed", downloadBytes };
+          },
+        }),
+      );
+      router.service(
+        DaemonService,
+        daemonService({
+          ...options,
+          startedAtMs,
+          isolation: () => accelerators.known ?? "",
+          load: () => ({
+            runningVms: machines.runningCount,
+            queuedBoots: slots.queued,
+            activeCalls: activity.active,
+          }),
+        }),
+      );
+    },
+    [Symbol.asyncDispose]: async () => {
+      await pulls.close();
+      await runs[Symbol.asyncDispose]();
+      await machines[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function pulling(store: EnvironmentStore, pulls: EnvironmentPulls): ReadonlySet<string> {
+  return new Set(
+    [...store.catalogue.environments.keys()].filter((name) => pulls.progressOf(name) !== undefined),
+  );
+}
+
+async function missingTools(host: HostPrograms): Promise<{ names: string[]; install: string[] }> {
+  const missing = (await host.check()).filter(({ required, found }) => required && !found);
+  const packages = [...new Set(missing.map((tool) => tool.package))];
+  return {
+    names: missing.map(({ program }) => program),
+    install:
+      packages.length === 0
+        ? []
+        : ["sudo", "apt-get", "install", "-y", "--no-install-recommends", ...packages],
+  };
+}
