@@ -35,9 +35,10 @@ export async function runCommand(input: Record<string, unknown>, context: Comman
     return interrupt.status() ?? statusOf(outcome);
   } catch (error) {
     progress.clear();
-    const status = interrupt.status();
-    if (status !== undefined && !json) return status;
-    return status ?? (await reportFailure(error, { stdout, stderr }, { json, statuses: "command" }));
+    const interrupted = interrupt.status();
+    if (interrupted !== undefined && !json) return interrupted;
+    const status = await reportFailure(error, { stdout, stderr }, { json, statuses: "command" });
+    return interrupted ?? status;
   } finally {
     clearTimeout(grace);
   }

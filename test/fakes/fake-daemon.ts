@@ -1,6 +1,6 @@
 /**
  * A daemon for tests: the real wire (Connect over HTTP/2 on `<state>/daemon.sock`), no VM behind it. Each call is
- * answered by the script given to it, else by the small guest of fake-guest.ts.
+ * answered by the script given to it, else by the small guest of scripted-guest.ts.
  */
 import { rm } from "node:fs/promises";
 import { createServer, type ServerHttp2Session } from "node:http2";
@@ -19,7 +19,7 @@ import {
 } from "../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import type { PyroError } from "../../src/protocol/index.js";
 import { fakeDoctor, fakeEnvironments } from "./fake-catalogue.js";
-import { fakeGuest } from "./fake-guest.js";
+import { fakeGuest } from "./scripted-guest.js";
 
 export interface FakeScript {
   readonly daemon?: Partial<ServiceImpl<typeof DaemonService>>;
