@@ -2,7 +2,7 @@ import { sleep, within, type Slots } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { deferred } from "./deferred.js";
 import type { Machine, MachineDiagnostics, MachineSpec, VmmDriver } from "./driver.js";
-import { lastLines } from "./printable.js";
+import { lastLines, printable } from "./printable.js";
 
 export interface BootOptions {
   /** Shared by all boots of this host: at most as many at once as it has cores, the rest queue. */
@@ -72,7 +72,7 @@ class BootFailure extends Error {
   }
 
   toError({ id, isolation }: MachineSpec, known: MachineDiagnostics | undefined): PyroError {
-    const console = lastLines(known?.consoleTail ?? "", 5);
+    const console = lastWords(known?.consoleTail ?? "");
     const stderr = lastLines(known?.stderrTail ?? "", 3);
     const said = [console && `its console ends with:\n${console}`, stderr && `QEMU said:\n${stderr}`].filter(
       Boolean,
@@ -88,6 +88,13 @@ class BootFailure extends Error {
       retryable: true,
     });
   }
+}
+
+/** The last lines of a console; a panic ends with a trace, but what it was stands before that. */
+function lastWords(consoleTail: string): string {
+  const panic = /Kernel panic - .*/.exec(printable(consoleTail))?.[0];
+  const lines = lastLines(consoleTail, 5);
+  return panic === undefined || lines.includes(panic) ? lines : `${panic}\n…\n${lines}`;
 }
 
 /** Ends the waits of one boot: at its deadline, at the caller's wish, or when the machine dies, stops or hangs. */
