@@ -1,7 +1,9 @@
 import type { GuestConnection } from "../guest/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { ImageBuild, ImageBuilder } from "../image/index.js";
+import type { Logger } from "../kit/index.js";
 import type { Disk, Isolation } from "../vmm/index.js";
+import { watchMachine } from "./machine-watch.js";
 import type { Machines } from "./machines.js";
 
 /** Unpacking is bound by one core; dpkg in the guest wants some room. */
@@ -29,16 +31,14 @@ export function builderVm(
         },
         signal,
       );
-      const lost = booted.machine.exited.then(async () => {
-        const { consoleTail } = await booted.machine.diagnostics();
-        throw new PyroError("VM_CRASHED", "the builder machine ended by itself", {
-          hint: "try again; the finished phases of the pull are kept",
-          details: { console_tail: consoleTail },
-          retryable: true,
-        });
+      const over = new AbortController();
+      const lost = watchMachine(booted.machine, over.signal, log).then((error) => {
+        throw error;
       });
       lost.catch(() => undefined);
-      const result = await Promise.race([unpack(booted.guest, build, signal), lost]);
+      const result = await Promise.race([unpack(booted.guest, build, signal), lost]).finally(() =>
+        over.abort(),
+      );
       await booted.guest.system
         .shutdown({ graceMs: 0 }, { timeoutMs: LIMITS.agentCallTimeoutMs })
         .catch(() => undefined);

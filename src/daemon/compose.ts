@@ -70,12 +70,12 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const inUse = new ImagesInUse();
   const pulls = new EnvironmentPulls({
     store,
-    builder: builderVm(machines, isolation),
+    builder: builderVm(machines, isolation, log),
     host,
     logger: log,
     inUse: () => Promise.resolve(inUse.digests),
   });
-  const factory = sandboxes({ machines, isolation, store, pulls, inUse });
+  const factory = sandboxes({ machines, isolation, store, pulls, inUse, log });
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
 
   await machines.sweep();

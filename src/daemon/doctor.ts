@@ -88,12 +88,13 @@ export async function diagnose(
     }
   };
 
+  const supported = process.platform === "linux" && process.arch === "x64";
   const platform = `${process.platform}-${process.arch}, node ${process.version}`;
   add({
     name: "platform",
-    ok: process.platform === "linux" && process.arch === "x64",
+    ok: supported,
     message: platform,
-    hint: "pyro runs on Linux x86-64; elsewhere use a Linux virtual machine or WSL2",
+    hint: supported ? "" : "pyro runs on Linux x86-64; elsewhere use a Linux virtual machine or WSL2",
   });
   const qemuVersion = (await attempt("qemu", sources.qemuVersion, (version) => `QEMU ${version}`)) ?? "";
   const runtimeVersion =

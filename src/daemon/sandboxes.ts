@@ -3,11 +3,12 @@ import { join } from "node:path";
 import type { CallOptions } from "@connectrpc/connect";
 import { startProcess, type GuestConnection } from "../guest/index.js";
 import type { EnvironmentPulls, EnvironmentStore, InstalledImage } from "../image/index.js";
-import { complete } from "../kit/index.js";
+import { complete, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { Disk, Isolation } from "../vmm/index.js";
 import type { Sandbox, SandboxFactory, SandboxSpec } from "../workspace/index.js";
 import type { ImagesInUse } from "./images-in-use.js";
+import { watchMachine } from "./machine-watch.js";
 import type { BootedMachine, Machines } from "./machines.js";
 
 export interface SandboxesOptions {
@@ -16,6 +17,7 @@ export interface SandboxesOptions {
   readonly store: EnvironmentStore;
   readonly pulls: EnvironmentPulls;
   readonly inUse: ImagesInUse;
+  readonly log: Logger;
 }
 
 type OpenOptions = Parameters<SandboxFactory["open"]>[1];
@@ -42,7 +44,7 @@ export function sandboxes(options: SandboxesOptions): SandboxFactory {
           open.signal,
         );
         await prepareGuest(booted, open.signal);
-        return toSandbox(booted, Math.round((performance.now() - startedAt) * 1000), held);
+        return toSandbox(booted, Math.round((performance.now() - startedAt) * 1000), held, options.log);
       } catch (error) {
         held[Symbol.dispose]();
         throw error;
@@ -119,25 +121,15 @@ async function giveRootAndIdentity(guest: GuestConnection, call: CallOptions): P
   );
 }
 
-function toSandbox(booted: BootedMachine, startupUs: number, held: Disposable): Sandbox {
+function toSandbox(booted: BootedMachine, startupUs: number, held: Disposable, log: Logger): Sandbox {
   const { machine } = booted;
+  const over = new AbortController();
   let commands = 0;
   return {
     isolation: machine.isolation,
     guestKernel: booted.guest.hello.kernelRelease,
     startupUs,
-    lost: machine.exited.then(async ({ code, signal }) => {
-      const { consoleTail, stderrTail } = await machine.diagnostics();
-      return new PyroError(
-        "VM_CRASHED",
-        `the machine ended by itself (${signal ?? `exit ${code ?? "unknown"}`})`,
-        {
-          hint: "try again; if it stays, `pyro doctor` examines this host",
-          details: { console_tail: consoleTail, stderr_tail: stderrTail },
-          retryable: true,
-        },
-      );
-    }),
+    lost: watchMachine(machine, over.signal, log),
     start: async (spec) => {
       commands += 1;
       return await startProcess(
@@ -147,6 +139,7 @@ function toSandbox(booted: BootedMachine, startupUs: number, held: Disposable): 
       );
     },
     [Symbol.asyncDispose]: async () => {
+      over.abort();
       await booted[Symbol.asyncDispose]();
       held[Symbol.dispose]();
     },

@@ -1,0 +1,51 @@
+import { sleep, type Logger } from "../kit/index.js";
+import { PyroError } from "../protocol/index.js";
+import type { Machine } from "../vmm/index.js";
+
+/** How often a running machine is looked at, and how many silent looks in a row mean that it hangs. */
+const LOOK_MS = 2_000;
+const SILENT_LOOKS = 4;
+
+/**
+ * Resolves when the machine ended by itself or hangs, with the reason; never when `over` aborts first. A machine that
+ * QEMU paused for a full host disk is continued until its writes succeed: the guest sees no error (qemu pauses on
+ * ENOSPC, `werror=enospc`).
+ */
+export function watchMachine(machine: Machine, over: AbortSignal, log: Logger): Promise<PyroError> {
+  return new Promise((resolve) => {
+    void machine.exited.then(async (exit) => resolve(await endedByItself(machine, exit)));
+    look(machine, over, log).then(
+      (reason) => resolve(reason),
+      () => undefined,
+    );
+  });
+}
+
+async function look(machine: Machine, over: AbortSignal, log: Logger): Promise<PyroError> {
+  for (let silent = 0; silent < SILENT_LOOKS;) {
+    await sleep(LOOK_MS, over);
+    const status = await machine.status();
+    silent = status === "unresponsive" ? silent + 1 : 0;
+    if (status === "io-error") {
+      log.warn("machine.disk-full", { machine: machine.id });
+      await machine.resume().catch(() => undefined);
+    }
+  }
+  return new PyroError("VM_UNRESPONSIVE", "the machine hangs: QEMU has not answered for a while", {
+    hint: "was its process stopped, or is the host overloaded? try again",
+    retryable: true,
+  });
+}
+
+async function endedByItself(
+  machine: Machine,
+  exit: { code: number | null; signal: string | null },
+): Promise<PyroError> {
+  const { consoleTail, stderrTail } = await machine.diagnostics();
+  const how = exit.signal ?? `exit ${exit.code ?? "unknown"}`;
+  return new PyroError("VM_CRASHED", `the machine ended by itself (${how})`, {
+    hint: "try again; if it stays, `pyro doctor` examines this host",
+    details: { console_tail: consoleTail, stderr_tail: stderrTail },
+    retryable: true,
+  });
+}
