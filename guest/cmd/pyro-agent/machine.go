@@ -13,7 +13,9 @@ import (
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/boot"
+	"pyro/guest/internal/builder"
 	"pyro/guest/internal/diagnostics"
+	"pyro/guest/internal/file"
 	"pyro/guest/internal/guard"
 	"pyro/guest/internal/link"
 	"pyro/guest/internal/process"
@@ -63,6 +65,8 @@ func runMachine(begin time.Duration, log guard.Log) error {
 	handler := serve.Handler(serve.Services{
 		System:      state,
 		Process:     process.New(ctx, process.Options{Workload: commands, Root: root, Observer: events, Log: log}),
+		File:        file.New(root),
+		Builder:     builder.New(builder.Options{Workload: commands, RootMounted: state.RootMounted, Log: log}),
 		Diagnostics: diagnostics.New(collector, root, l),
 	}, log)
 
@@ -84,7 +88,7 @@ func openPort(ctx context.Context) (*link.PortFile, error) {
 	return port, nil
 }
 
-func capabilities() []string { return []string{"process", "diagnostics"} }
+func capabilities() []string { return []string{"process", "file", "builder", "diagnostics"} }
 
 // bootTimings are complete with the first host that connects.
 type bootTimings struct {

@@ -19,6 +19,7 @@ import (
 	"pyro/guest/internal/boot"
 	"pyro/guest/internal/cgroup"
 	"pyro/guest/internal/diagnostics"
+	"pyro/guest/internal/file"
 	"pyro/guest/internal/guard"
 	"pyro/guest/internal/process"
 	"pyro/guest/internal/reaper"
@@ -63,7 +64,7 @@ func runOutside(arguments []string, log guard.Log) error {
 
 	root := rootdir.New(*rootPath)
 	state := system.New(system.Options{
-		AgentVersion: version, KernelRelease: boot.KernelRelease(), Capabilities: capabilities(),
+		AgentVersion: version, KernelRelease: boot.KernelRelease(), Capabilities: []string{"process", "file", "diagnostics"},
 		Boot: func() *guestv1.BootTimings { return &guestv1.BootTimings{} }, Epoch: serve.Epoch,
 		Machine: noMachine{stop: stop}, Workload: commands, Root: root, OwnsRoot: *rootPath != "/",
 		Log: log, PowerDelay: powerDelay,
@@ -71,6 +72,7 @@ func runOutside(arguments []string, log guard.Log) error {
 	handler := serve.Handler(serve.Services{
 		System:      state,
 		Process:     process.New(ctx, process.Options{Workload: commands, Root: root, Observer: noObserver{}, Log: log}),
+		File:        file.New(root),
 		Diagnostics: diagnostics.New(collector, root, nil),
 	}, log)
 	err = serveUntil(ctx, listener, handler)

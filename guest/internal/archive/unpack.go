@@ -1,0 +1,251 @@
+// Package archive unpacks tar streams as root inside the machine: seeds into a directory, and image layers, with their
+// whiteouts, into a root file system.
+//
+// Invariants:
+//   - nothing is made, changed or removed outside of the directory, whatever the archive or the tree holds;
+//   - link texts, modes, owners, times and extended attributes are kept as they are;
+//   - an entry that cannot be unpacked ends the unpacking with its name and the reason.
+//
+// The process's umask must be 022.
+package archive
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// MaxEntries bounds one archive.
+	MaxEntries  = 4_000_000
+	bufferBytes = 256 << 10
+)
+
+// Options of Unpack.
+type Options struct {
+	// An image layer: whiteouts hide, links on the way are followed as within a root, a directory may be replaced.
+	Layer bool
+	// There are layers below for whiteouts to hide.
+	HasLower bool
+}
+
+// Result counts what was unpacked.
+type Result struct {
+	Entries uint64
+	// Of file contents.
+	Bytes uint64
+}
+
+// Unpack unpacks the stream into the directory behind the descriptor, which stays the caller's.
+func Unpack(ctx context.Context, top int, from io.Reader, options Options) (Result, error) {
+	tree, err := newTree(top, options.Layer)
+	if err != nil {
+		return Result{}, err
+	}
+	defer tree.forget()
+	var disk unix.Statfs_t
+	if err := unix.Fstatfs(top, &disk); err != nil {
+		return Result{}, fmt.Errorf("find the size of the disk: %w", err)
+	}
+	u := &unpacker{
+		options: options, tree: tree, tar: tar.NewReader(from),
+		diskBytes: int64(min(disk.Blocks*uint64(disk.Bsize), 1<<62)),
+		uid:       unix.Geteuid(), gid: unix.Getegid(),
+		times:  make(map[string]unix.Timespec),
+		buffer: make([]byte, bufferBytes),
+	}
+	if options.Layer && options.HasLower {
+		u.layer = &layerState{own: make(map[string]struct{})}
+	}
+	err = u.run(ctx)
+	return u.result, err
+}
+
+type unpacker struct {
+	options Options
+	tree    *tree
+	tar     *tar.Reader
+	// Nil where there are no lower layers.
+	layer     *layerState
+	diskBytes int64
+	// Ours; files are born with them.
+	uid, gid int
+	// Of directories, set at the end: every file that is unpacked changes its directory's.
+	times  map[string]unix.Timespec
+	buffer []byte
+	result Result
+}
+
+func (u *unpacker) run(ctx context.Context) error {
+	for {
+		header, err := u.tar.Next()
+		if err == io.EOF {
+			return u.setDirectoryTimes()
+		}
+		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
+			return fmt.Errorf("after %d entries: %w", u.result.Entries, err)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if header.Typeflag == tar.TypeXGlobalHeader {
+			continue
+		}
+		if u.result.Entries == MaxEntries {
+			return ErrTooMany
+		}
+		if err := u.entry(ctx, header); err != nil {
+			return &EntryError{header.Name, err}
+		}
+		u.result.Entries++
+	}
+}
+
+func (u *unpacker) entry(ctx context.Context, header *tar.Header) error {
+	name, err := cleanName(header.Name, u.options.Layer)
+	if err != nil {
+		return err
+	}
+	if name == "" {
+		return u.topEntry(header)
+	}
+	directoryName, base := splitName(name)
+	parent, err := u.tree.directory(directoryName)
+	if err != nil {
+		return err
+	}
+	if handled, err := u.whiteout(parent, base); handled {
+		return err
+	}
+	canonical := joinName(parent.canonical, base)
+	switch header.Typeflag {
+	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse, tar.TypeCont: //nolint:staticcheck // old archives have RegA
+		err = u.file(ctx, header, parent, name, base)
+	case tar.TypeDir:
+		err = u.directory(header, parent, name, base)
+	case tar.TypeSymlink:
+		err = u.symlink(header, parent, name, base)
+	case tar.TypeLink:
+		err = u.hardLink(header, directoryName, name, base)
+	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+		err = u.node(header, parent, name, base)
+	default:
+		return fmt.Errorf("%w: %q", ErrUnknownType, header.Typeflag)
+	}
+	if err == nil {
+		u.layer.add(canonical)
+	}
+	return err
+}
+
+// topEntry is the directory itself. A layer says what the root is like; of a seed, the directory stays the guest's.
+func (u *unpacker) topEntry(header *tar.Header) error {
+	if header.Typeflag != tar.TypeDir {
+		return fmt.Errorf("%w: the directory itself is no directory", ErrUnknownType)
+	}
+	if !u.options.Layer {
+		return nil
+	}
+	fd, err := unix.Openat(u.tree.top, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	u.times[""] = timeOf(header)
+	return u.attributes(fd, header, true)
+}
+
+// clear makes room for an entry that replaces something. A seed overwrites, but never deletes a directory's content.
+func (u *unpacker) clear(parent *directory, name, base string) error {
+	delete(u.times, name)
+	defer u.tree.forget()
+	if u.options.Layer {
+		_, err := removeAll(parent.fd, base, joinName(parent.canonical, base), nil)
+		return err
+	}
+	err := unix.Unlinkat(parent.fd, base, 0)
+	if err == unix.EISDIR || err == unix.EPERM {
+		err = unix.Unlinkat(parent.fd, base, unix.AT_REMOVEDIR)
+	}
+	if err == unix.ENOTEMPTY {
+		return ErrNotEmpty
+	}
+	return err
+}
+
+// replacing makes something; where that exists it makes room and tries once more.
+func (u *unpacker) replacing(parent *directory, name, base string, make func(parent *directory) error) error {
+	err := make(parent)
+	if err != unix.EEXIST {
+		return err
+	}
+	if err := u.clear(parent, name, base); err != nil {
+		return err
+	}
+	directoryName, _ := splitName(name)
+	if parent, err = u.tree.directory(directoryName); err != nil {
+		return err
+	}
+	return make(parent)
+}
+
+func (u *unpacker) setDirectoryTimes() error {
+	for _, name := range slices.Sorted(maps.Keys(u.times)) {
+		directoryName, base := splitName(name)
+		if base == "" {
+			base = "."
+		}
+		parent, err := u.tree.lookup(directoryName)
+		if err == nil {
+			err = setTime(parent.fd, base, u.times[name])
+		}
+		// What a later entry replaced or removed has no time.
+		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, ErrOutside) {
+			return &EntryError{name, err}
+		}
+	}
+	return nil
+}
+
+func timeOf(header *tar.Header) unix.Timespec {
+	return unix.Timespec{Sec: header.ModTime.Unix(), Nsec: int64(header.ModTime.Nanosecond())}
+}
+
+func setTime(parent int, base string, at unix.Timespec) error {
+	return unix.UtimesNanoAt(parent, base, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func newFile(fd int, name string) *os.File { return os.NewFile(uintptr(fd), name) }
+
+const xattrPrefix = "SCHILY.xattr."
+
+func hasXattrs(header *tar.Header) bool {
+	for key := range header.PAXRecords {
+		if strings.HasPrefix(key, xattrPrefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// setXattrs keeps what the file system can keep; the OCI specification asks for no more.
+func setXattrs(header *tar.Header, set func(name string, value []byte) error) error {
+	for key, value := range header.PAXRecords {
+		name, ok := strings.CutPrefix(key, xattrPrefix)
+		if !ok {
+			continue
+		}
+		if err := set(name, []byte(value)); err != nil && err != unix.ENOTSUP {
+			return fmt.Errorf("set the extended attribute %q: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package file
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sys/unix"
+
+	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/failure"
+)
+
+// Read streams a regular file from an offset.
+func (s *Service) Read(ctx context.Context, request *connect.Request[guestv1.ReadRequest], stream *connect.ServerStream[guestv1.ReadResponse]) error {
+	name, err := checkPath(request.Msg.Path)
+	if err != nil {
+		return err
+	}
+	file, size, err := s.openRegular(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	offset := request.Msg.Offset
+	if offset > 1<<62 {
+		return failure.New(failure.InvalidArgument, "use an offset within the file", "the offset %d is too large", offset)
+	}
+	if _, err := file.Seek(int64(offset), io.SeekStart); err != nil {
+		return accessFailure(name, err)
+	}
+	limit := request.Msg.MaxBytes
+	if limit == 0 {
+		limit = 1 << 62
+	}
+	message := &guestv1.ReadResponse{SizeBytes: uint64(size)}
+	buffer := make([]byte, min(limit, chunkBytes))
+	for first := true; ; first = false {
+		n, err := io.ReadFull(file, buffer[:min(limit, uint64(len(buffer)))])
+		ended := err == io.EOF || err == io.ErrUnexpectedEOF
+		if err != nil && !ended {
+			return failure.From(fmt.Errorf("read %q: %w", name, err))
+		}
+		limit -= uint64(n)
+		if n > 0 || first {
+			message.Data = buffer[:n]
+			if err := stream.Send(message); err != nil {
+				return err
+			}
+			message.SizeBytes = 0
+		}
+		if ended || limit == 0 || ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// openRegular looks before it opens: opening a device or a pipe can do something, or wait for ever.
+func (s *Service) openRegular(name string) (*os.File, int64, error) {
+	handle, err := s.root.Open(name, unix.O_PATH, 0)
+	if err != nil {
+		return nil, 0, accessFailure(name, err)
+	}
+	defer unix.Close(handle)
+	var stat unix.Stat_t
+	if err := unix.Fstat(handle, &stat); err != nil {
+		return nil, 0, accessFailure(name, err)
+	}
+	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, 0, notRegular(name, stat.Mode)
+	}
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", handle), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, 0, accessFailure(name, err)
+	}
+	return os.NewFile(uintptr(fd), name), stat.Size, nil
+}
