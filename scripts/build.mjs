@@ -2,7 +2,16 @@
 // Nothing is done when no source changed. `--no-types` leaves the declarations out, `--force` builds anyway.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -22,7 +31,8 @@ function fingerprint() {
     if (info.isDirectory()) for (const name of readdirSync(path).sort()) visit(join(path, name));
     else hash.update(`${relative(root, path)}\0${info.size}\0${info.mtimeMs}\n`);
   };
-  for (const path of ["src", "package.json", "tsconfig.build.json", "scripts/build.mjs"]) visit(join(root, path));
+  for (const path of ["src", "package.json", "tsconfig.build.json", "scripts/build.mjs"])
+    visit(join(root, path));
   const lock = join(root, "node_modules/.package-lock.json");
   if (existsSync(lock)) visit(lock);
   return hash.digest("hex");

@@ -12,7 +12,10 @@ const CHUNK_BYTES = 64 * 1024;
 const TAIL_BYTES = 1024 * 1024;
 
 /** `pyro daemon logs`: the end of the log file, and with --follow what is added; works while no daemon runs. */
-export async function daemonLogsCommand(input: Record<string, unknown>, context: CommandContext): Promise<number> {
+export async function daemonLogsCommand(
+  input: Record<string, unknown>,
+  context: CommandContext,
+): Promise<number> {
   const { stdout, stderr, json, host } = context;
   using interrupt = interrupts(host);
   try {
@@ -43,7 +46,13 @@ async function readTail(path: string, lines: number): Promise<{ lines: string[];
     const buffer = Buffer.alloc(size - start);
     const { bytesRead } = await file.read(buffer, 0, buffer.length, start);
     const text = buffer.subarray(0, bytesRead).toString("utf8");
-    return { lines: text.split("\n").filter((line) => line !== "").slice(-lines), size: start + bytesRead };
+    return {
+      lines: text
+        .split("\n")
+        .filter((line) => line !== "")
+        .slice(-lines),
+      size: start + bytesRead,
+    };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     throw new PyroError("DAEMON_UNREACHABLE", `there is no log at ${path}: no daemon ran yet`, {
@@ -53,7 +62,12 @@ async function readTail(path: string, lines: number): Promise<{ lines: string[];
 }
 
 /** Prints what is added until the signal; a rotated or truncated log is followed from its beginning. */
-async function follow(path: string, from: number, { stdout }: CommandContext, signal: AbortSignal): Promise<void> {
+async function follow(
+  path: string,
+  from: number,
+  { stdout }: CommandContext,
+  signal: AbortSignal,
+): Promise<void> {
   let offset = from;
   let inode = (await stat(path)).ino;
   for (;;) {

@@ -8,7 +8,10 @@ import { interrupts } from "./interrupts.js";
 import { progressOn } from "./progress.js";
 
 /** `pyro doctor`: the report; with --fix each mending command is shown, asked for, run and proven. */
-export async function doctorCommand(input: Record<string, unknown>, context: CommandContext): Promise<number> {
+export async function doctorCommand(
+  input: Record<string, unknown>,
+  context: CommandContext,
+): Promise<number> {
   const { stdout, stderr, json, host } = context;
   const given = doctor.input.parse(input);
   using interrupt = interrupts(host);
@@ -35,7 +38,12 @@ export async function doctorCommand(input: Record<string, unknown>, context: Com
 }
 
 /** Runs the fixes that the user agrees to; true when one was run. */
-async function mend(report: DoctorRecord, yes: boolean, context: CommandContext, signal: AbortSignal): Promise<boolean> {
+async function mend(
+  report: DoctorRecord,
+  yes: boolean,
+  context: CommandContext,
+  signal: AbortSignal,
+): Promise<boolean> {
   let ran = false;
   for (const { name, ok, message, fix } of report.checks) {
     const [program, ...args] = fix;
@@ -48,7 +56,12 @@ async function mend(report: DoctorRecord, yes: boolean, context: CommandContext,
   return ran;
 }
 
-async function runFix(program: string, args: readonly string[], context: CommandContext, signal: AbortSignal): Promise<void> {
+async function runFix(
+  program: string,
+  args: readonly string[],
+  context: CommandContext,
+  signal: AbortSignal,
+): Promise<void> {
   try {
     // It writes to the user's standard error, and may ask there for a password: it stays in our session.
     await using child = await launch(program, args, { stdin: 0, stdout: 2, stderr: 2, foreground: true });
@@ -56,7 +69,10 @@ async function runFix(program: string, args: readonly string[], context: Command
     signal.addEventListener("abort", end, { once: true });
     const { code, signal: killedBy } = await child.exited;
     signal.removeEventListener("abort", end);
-    if (code !== 0) await context.stderr.say(`the fix ended with ${code === null ? (killedBy ?? "a signal") : `exit code ${code}`}`);
+    if (code !== 0)
+      await context.stderr.say(
+        `the fix ended with ${code === null ? (killedBy ?? "a signal") : `exit code ${code}`}`,
+      );
   } catch (error) {
     await context.stderr.say(`the fix could not be started: ${PyroError.from(error).message}`);
   }

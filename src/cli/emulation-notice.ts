@@ -5,7 +5,11 @@ import type { Isolation } from "../sdk/index.js";
 import type { Output } from "./output.js";
 
 /** Says once per boot of this host that machines run under emulation: slower, and without QEMU's security promise. */
-export async function sayEmulationOnce(isolation: Isolation, stateDir: string, stderr: Output): Promise<void> {
+export async function sayEmulationOnce(
+  isolation: Isolation,
+  stateDir: string,
+  stderr: Output,
+): Promise<void> {
   if (isolation !== "software") return;
   const path = join(stateDir, "emulation-notice");
   const said = await readFile(path, "utf8").catch(() => "");

@@ -15,7 +15,10 @@ const STATUS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
  * Turns signals into an abort. `onFirst` may take the first Ctrl-C for itself (the guest's own process group gets it)
  * by giving true; the second one ends the work at once.
  */
-export function interrupts(host: Pick<CliHost, "onSignal">, onFirst: () => boolean = () => false): Interrupts {
+export function interrupts(
+  host: Pick<CliHost, "onSignal">,
+  onFirst: () => boolean = () => false,
+): Interrupts {
   const controller = new AbortController();
   let status: number | undefined;
   let interruptions = 0;
@@ -24,7 +27,9 @@ export function interrupts(host: Pick<CliHost, "onSignal">, onFirst: () => boole
     if (name === "SIGINT" && ++interruptions === 1 && onFirst()) return;
     controller.abort(new PyroError("CANCELLED", `ended by ${name}`, { retryable: true }));
   };
-  const handlers = (Object.keys(STATUS) as (keyof typeof STATUS)[]).map((name) => host.onSignal(name, () => end(name)));
+  const handlers = (Object.keys(STATUS) as (keyof typeof STATUS)[]).map((name) =>
+    host.onSignal(name, () => end(name)),
+  );
   return {
     signal: controller.signal,
     status: () => status,

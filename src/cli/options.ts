@@ -26,12 +26,18 @@ export function addInput(command: Command, declaration: Declaration): void {
   }
   for (const name of declaration.positionals) {
     const words = propertiesOf(declaration)[name]?.type === "array";
-    command.addArgument(new Argument(words ? "<command...>" : `<${name}>`, propertiesOf(declaration)[name]?.description));
+    command.addArgument(
+      new Argument(words ? "<command...>" : `<${name}>`, propertiesOf(declaration)[name]?.description),
+    );
   }
 }
 
 /** The input that was given: only what stood on the command line, under the contract's field names. */
-export function givenInput(declaration: Declaration, positionals: readonly unknown[], options: Given): Record<string, unknown> {
+export function givenInput(
+  declaration: Declaration,
+  positionals: readonly unknown[],
+  options: Given,
+): Record<string, unknown> {
   const input: Record<string, unknown> = {};
   declaration.positionals.forEach((name, index) => (input[name] = positionals[index]));
   for (const name of Object.keys(propertiesOf(declaration))) {

@@ -36,7 +36,9 @@ function openStdin(): Readable | undefined {
 /** A job in the background that reads the terminal is stopped by SIGTTIN; such a job gets no input instead. */
 function isForeground(): boolean {
   // The name in parentheses may hold spaces: "pid (name) state ppid pgrp session tty tpgid".
-  const [, , group, , , foreground] = readFileSync("/proc/self/stat", "utf8").replace(/^.*\) /s, "").split(" ");
+  const [, , group, , , foreground] = readFileSync("/proc/self/stat", "utf8")
+    .replace(/^.*\) /s, "")
+    .split(" ");
   return group === foreground;
 }
 

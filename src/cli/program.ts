@@ -60,7 +60,11 @@ async function buildProgram(invocation: Invocation, word: string | undefined): P
     else prepare(program.command(group.word), invocation).summary(group.summary);
   }
   if (word !== undefined && !GROUPS.some((group) => group.word === word)) {
-    throw unknownCommand(word, GROUPS.map((group) => group.word), "pyro");
+    throw unknownCommand(
+      word,
+      GROUPS.map((group) => group.word),
+      "pyro",
+    );
   }
   return program;
 }
@@ -76,7 +80,12 @@ function prepare(command: Command, invocation: Invocation): Command {
     .option("--json", "print one JSON document on standard output");
 }
 
-function addGroup(program: Command, invocation: Invocation, summary: string, declarations: readonly Declaration[]): void {
+function addGroup(
+  program: Command,
+  invocation: Invocation,
+  summary: string,
+  declarations: readonly Declaration[],
+): void {
   const [only] = declarations;
   if (declarations.length === 1 && only?.command.length === 1) {
     addCommand(program, invocation, only);
@@ -125,14 +134,19 @@ function addDaemonRun(group: Command, invocation: Invocation): void {
 
 function contextOf(invocation: Invocation, command: Command): CommandContext {
   const { stateDir } = command.optsWithGlobals<{ stateDir?: string }>();
-  if (stateDir === "") throw new UsageError("--state-dir is empty", "name a directory, for example --state-dir ~/pyro-state");
+  if (stateDir === "")
+    throw new UsageError("--state-dir is empty", "name a directory, for example --state-dir ~/pyro-state");
   const { stderr, host } = invocation;
   const onWarning = (message: string): void => void stderr.say(`pyro: ${message}`);
   return { ...invocation, pyroOptions: { stateDir, onWarning, daemonProgram: host.daemonProgram } };
 }
 
 /** Each face of an operation is loaded when it is used. */
-async function act(declaration: Declaration, input: Record<string, unknown>, context: CommandContext): Promise<number> {
+async function act(
+  declaration: Declaration,
+  input: Record<string, unknown>,
+  context: CommandContext,
+): Promise<number> {
   switch (declaration.name) {
     case "vm_run":
       return await (await import("./run.js")).runCommand(input, context);
@@ -158,6 +172,8 @@ function usageStatus(error: CommanderError, word: string | undefined): number {
   const help = `run \`pyro ${word === undefined ? "" : `${word} `}--help\``;
   const suggestion = /Did you mean ([^?]+)\?/.exec(error.message)?.[1];
   const separator = word === "run" && !error.message.includes("'environment'");
-  const hint = separator ? "put the guest's command after --, for example `pyro run debian:12 -- git --version`" : help;
+  const hint = separator
+    ? "put the guest's command after --, for example `pyro run debian:12 -- git --version`"
+    : help;
   throw new UsageError(message, suggestion === undefined ? hint : `did you mean ${suggestion}? ${hint}`);
 }

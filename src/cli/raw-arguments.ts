@@ -6,13 +6,18 @@ export class RawArguments {
   readonly #words: { readonly bytes: Buffer; readonly text: string }[];
 
   constructor(raw: readonly Uint8Array[]) {
-    this.#words = raw.map((bytes) => ({ bytes: Buffer.from(bytes), text: Buffer.from(bytes).toString("utf8") }));
+    this.#words = raw.map((bytes) => ({
+      bytes: Buffer.from(bytes),
+      text: Buffer.from(bytes).toString("utf8"),
+    }));
   }
 
   /** The bytes of the next word that is `text`, or ends with it as `--option=text` does. */
   take(text: string): string | Uint8Array {
     if (!text.includes("\ufffd")) return text;
-    const at = this.#words.findIndex((word) => word.text === text || (word.text.startsWith("--") && word.text.endsWith(`=${text}`)));
+    const at = this.#words.findIndex(
+      (word) => word.text === text || (word.text.startsWith("--") && word.text.endsWith(`=${text}`)),
+    );
     const found = this.#words[at];
     if (found === undefined) return text;
     this.#words.splice(0, at + 1);

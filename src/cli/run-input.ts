@@ -11,7 +11,10 @@ export function toRunOptions(input: Record<string, unknown>, rawArgv: readonly U
   const raw = new RawArguments(rawArgv);
   const env = variables.map(([name, value]) => {
     const bytes = raw.take(`${name}=${value}`);
-    return [name, typeof bytes === "string" ? value : bytes.subarray(bytes.indexOf("=".charCodeAt(0)) + 1)] as const;
+    return [
+      name,
+      typeof bytes === "string" ? value : bytes.subarray(bytes.indexOf("=".charCodeAt(0)) + 1),
+    ] as const;
   });
   return {
     environment: given.environment,

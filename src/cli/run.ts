@@ -27,7 +27,10 @@ export async function runCommand(input: Record<string, unknown>, context: Comman
   await using pyro = new Pyro(context.pyroOptions);
   const progress = quietly(progressOn(host.stderr), host.stderr.isTTY === true || json);
   try {
-    const run = pyro.streamInVm({ ...options, stdin }, { signal: AbortSignal.any([interrupt.signal, leave.signal]) });
+    const run = pyro.streamInVm(
+      { ...options, stdin },
+      { signal: AbortSignal.any([interrupt.signal, leave.signal]) },
+    );
     // Before the command runs there is nobody to pass a signal to.
     const events = marked(run, progress, () => (stream = run));
     const outcome = json ? await printJson(events, context) : await copyThrough(events, context);
@@ -45,7 +48,11 @@ export async function runCommand(input: Record<string, unknown>, context: Comman
 }
 
 function statusOf(outcome: CommandOutcome): number {
-  return commandExitCode({ exit_code: outcome.exitCode, signal: outcome.signal, timed_out: outcome.timedOut });
+  return commandExitCode({
+    exit_code: outcome.exitCode,
+    signal: outcome.signal,
+    timed_out: outcome.timedOut,
+  });
 }
 
 /** The same events; phases are shown for as long as nothing else is. */
@@ -70,18 +77,25 @@ function quietly(progress: Progress, watched: boolean): Progress {
 }
 
 /** The guest's bytes as they are; the command waits while ours are not taken. */
-async function copyThrough(events: AsyncIterable<RunEvent>, { stdout, stderr }: CommandContext): Promise<CommandOutcome> {
+async function copyThrough(
+  events: AsyncIterable<RunEvent>,
+  { stdout, stderr }: CommandContext,
+): Promise<CommandOutcome> {
   const outcome = await collectEvents(events, {
     onStdout: (data) => stdout.write(data),
     onStderr: (data) => stderr.write(data),
     maxOutputBytes: 0,
   });
-  if (outcome.timedOut) await stderr.say("pyro: the command was killed at its time limit (--timeout-seconds sets it)");
+  if (outcome.timedOut)
+    await stderr.say("pyro: the command was killed at its time limit (--timeout-seconds sets it)");
   if (outcome.outOfMemory) await stderr.say("pyro: the guest ran out of memory (--mem-mib gives it more)");
   return outcome;
 }
 
-async function printJson(events: AsyncIterable<RunEvent>, { stdout }: CommandContext): Promise<CommandOutcome> {
+async function printJson(
+  events: AsyncIterable<RunEvent>,
+  { stdout }: CommandContext,
+): Promise<CommandOutcome> {
   const result = await collectEvents(events, {});
   await stdout.write(`${JSON.stringify(toCommandRecord(result), null, 2)}\n`);
   return result;

@@ -94,6 +94,7 @@ function fit(bytes: Uint8Array, budgetBytes: number, take: (length: number) => U
     const part = take(length);
     const safe = toGuestText(part);
     // Escapes and replacement characters take more room than what they stand for.
-    if (length === 0 || Buffer.byteLength(safe.text) <= budgetBytes) return { ...safe, rawBytes: part.length };
+    if (length === 0 || Buffer.byteLength(safe.text) <= budgetBytes)
+      return { ...safe, rawBytes: part.length };
   }
 }

@@ -16,7 +16,11 @@ export function errorResult(thrown: unknown): CallToolResult {
     ...(error.hint === "" ? [] : [`hint: ${toGuestText(Buffer.from(error.hint)).text}`]),
     ...(error.retryable ? ["the same call may succeed later"] : []),
   ];
-  return { isError: true, content: [{ type: "text", text: lines.join("\n") }], _meta: { [META_KEY]: { error: error.toJSON() } } };
+  return {
+    isError: true,
+    content: [{ type: "text", text: lines.join("\n") }],
+    _meta: { [META_KEY]: { error: error.toJSON() } },
+  };
 }
 
 /** A run's state: our words, then the guest's bytes, then the fields for programs. */
@@ -52,7 +56,10 @@ function fieldsOf(record: RunRecord, text: RunText): Record<string, unknown> {
   };
 }
 
-function streamFields(name: "stdout" | "stderr", { data, truncated, totalBytes }: StreamWindow): Record<string, unknown> {
+function streamFields(
+  name: "stdout" | "stderr",
+  { data, truncated, totalBytes }: StreamWindow,
+): Record<string, unknown> {
   return {
     [name]: Buffer.from(data).toString("utf8"),
     [`${name}_truncated`]: truncated,

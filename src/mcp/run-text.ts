@@ -19,7 +19,12 @@ const WAIT_SECONDS = 40;
 export function runText(record: RunRecord, budgetBytes: number, timeoutSeconds: number | undefined): RunText {
   const shown = record.output === null ? NOTHING : show(record.output, budgetBytes - WORDS_BYTES);
   const lines = [...statusLines(record, timeoutSeconds), ...outputLines(record, shown)];
-  return { words: lines.join("\n"), guest: shown.text, nextOffset: shown.nextOffset, shownBytes: shown.shownBytes };
+  return {
+    words: lines.join("\n"),
+    guest: shown.text,
+    nextOffset: shown.nextOffset,
+    shownBytes: shown.shownBytes,
+  };
 }
 
 /** The first line is the contract's: `exit 1`, `killed SIGKILL`, `timed out after 30 s`, `still running`. */
@@ -71,7 +76,15 @@ function show(window: RunWindow, budgetBytes: number): Shown {
   if (whole !== undefined) {
     const safe = toGuestText(whole);
     if (Buffer.byteLength(safe.text) <= budgetBytes) {
-      return { ...safe, nextOffset: offset + whole.length, shownBytes: whole.length, cut: undefined, total, offset, dropped };
+      return {
+        ...safe,
+        nextOffset: offset + whole.length,
+        shownBytes: whole.length,
+        cut: undefined,
+        total,
+        offset,
+        dropped,
+      };
     }
   }
   const half = Math.floor(budgetBytes / 2);
@@ -97,7 +110,10 @@ function show(window: RunWindow, budgetBytes: number): Shown {
 function outputLines(record: RunRecord, shown: Shown): string[] {
   const lines = [`output: ${describeShown(shown)}`];
   if (shown.cut !== undefined) {
-    const at = shown.cut.afterLine > 0 ? `after line ${shown.cut.afterLine} of the text below` : "inside the first line below";
+    const at =
+      shown.cut.afterLine > 0
+        ? `after line ${shown.cut.afterLine} of the text below`
+        : "inside the first line below";
     lines.push(
       `cut: ${shown.cut.bytes} bytes are left out ${at}; it goes on there with byte ${shown.cut.tailFrom}`,
       `next: vm_run(run_id="${record.runId}", offset=${shown.nextOffset})`,
@@ -107,7 +123,9 @@ function outputLines(record: RunRecord, shown: Shown): string[] {
   if (shown.removed > 0) lines.push(`${shown.removed} control characters and escape sequences were removed`);
   if (shown.escaped > 0) lines.push(`${shown.escaped} invisible characters are shown as \\u{…}`);
   if (record.state === "starting" || record.state === "running") {
-    lines.push(`next: vm_run(run_id="${record.runId}", offset=${shown.nextOffset}, wait_seconds=${WAIT_SECONDS})`);
+    lines.push(
+      `next: vm_run(run_id="${record.runId}", offset=${shown.nextOffset}, wait_seconds=${WAIT_SECONDS})`,
+    );
   }
   return lines;
 }

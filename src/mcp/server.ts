@@ -1,7 +1,14 @@
 import type { McpServer, ServerContext } from "@modelcontextprotocol/server";
 import type { Readable, Writable } from "node:stream";
 import { thisBuild } from "../kit/index.js";
-import { DEFAULT_ENVIRONMENT, ENVIRONMENTS_LINE, PROFILES, toolsOf, type Declaration, type Profile } from "../operations/index.js";
+import {
+  DEFAULT_ENVIRONMENT,
+  ENVIRONMENTS_LINE,
+  PROFILES,
+  toolsOf,
+  type Declaration,
+  type Profile,
+} from "../operations/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { Pyro, type PyroOptions } from "../sdk/index.js";
 import { callProgress } from "./progress.js";
@@ -116,7 +123,10 @@ export function createServer(options: ServerOptions = {}): PyroMcpServer {
     if (signal?.aborted === true) close();
     await closed;
     signal?.removeEventListener("abort", close);
-    await Promise.race([Promise.allSettled(calls), new Promise((resolve) => setTimeout(resolve, CLOSING_MS).unref())]);
+    await Promise.race([
+      Promise.allSettled(calls),
+      new Promise((resolve) => setTimeout(resolve, CLOSING_MS).unref()),
+    ]);
   };
   return {
     serve,

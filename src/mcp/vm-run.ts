@@ -18,7 +18,10 @@ export function vmRunHandler(environment: string): ToolHandler {
   /** Time limits of the runs that this server started, for the words of their results. */
   const limits = new Map<string, number>();
   return async (args, call) => {
-    const given = parseInput(vmRun, schema, args) as Omit<(typeof vmRun)["input"]["_output"], "env" | "no_pull" | "network">;
+    const given = parseInput(vmRun, schema, args) as Omit<
+      (typeof vmRun)["input"]["_output"],
+      "env" | "no_pull" | "network"
+    >;
     const end = performance.now() + call.blockMs - ANSWER_MS;
     if (given.run_id !== undefined) {
       refuseBoth(given);
@@ -42,11 +45,18 @@ export function vmRunHandler(environment: string): ToolHandler {
   };
 }
 
-function refuseBoth(given: { readonly command?: string | undefined; readonly argv?: readonly string[] | undefined }): void {
+function refuseBoth(given: {
+  readonly command?: string | undefined;
+  readonly argv?: readonly string[] | undefined;
+}): void {
   if (given.command === undefined && given.argv === undefined) return;
-  throw new PyroError("INVALID_ARGUMENT", "run_id reads a run that was started before; it goes with neither command nor argv", {
-    hint: "call vm_run with run_id alone to read on, or without it to start another command",
-  });
+  throw new PyroError(
+    "INVALID_ARGUMENT",
+    "run_id reads a run that was started before; it goes with neither command nor argv",
+    {
+      hint: "call vm_run with run_id alone to read on, or without it to start another command",
+    },
+  );
 }
 
 /** A caller that goes away before the answer never learns the run's id: then the run is of no use to anyone. */
@@ -72,7 +82,11 @@ async function cancel(runId: string, pyro: ToolCall["pyro"]): Promise<void> {
 }
 
 /** Reads the run until it ended or the time is over. */
-async function follow(from: { runId: string; offset: number }, end: number, call: ToolCall): Promise<RunRecord> {
+async function follow(
+  from: { runId: string; offset: number },
+  end: number,
+  call: ToolCall,
+): Promise<RunRecord> {
   for (;;) {
     const left = Math.max(0, Math.round(end - performance.now()));
     const record = await call.pyro.readRun(
@@ -81,7 +95,11 @@ async function follow(from: { runId: string; offset: number }, end: number, call
     );
     if (record.state === "failed") throw record.error;
     if (record.state === "done" || performance.now() >= end) return record;
-    call.onProgress(record.phase.phase === "running" ? "the command runs" : `${record.phase.phase}: ${record.phase.message}`);
+    call.onProgress(
+      record.phase.phase === "running"
+        ? "the command runs"
+        : `${record.phase.phase}: ${record.phase.message}`,
+    );
   }
 }
 

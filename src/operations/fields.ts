@@ -16,7 +16,8 @@ function snakeCase(name: string): string {
 export const field = {
   environment: (): z.ZodString => z.string().min(1).max(255),
   vcpuCount: () => z.int().min(1).max(LIMITS.vcpuCountMax).default(1).describe("Virtual CPUs of the VM"),
-  memMib: () => z.int().min(LIMITS.memMibMin).max(LIMITS.memMibMax).default(1024).describe("Memory of the VM in MiB"),
+  memMib: () =>
+    z.int().min(LIMITS.memMibMin).max(LIMITS.memMibMax).default(1024).describe("Memory of the VM in MiB"),
   seconds: () => z.int().min(1).max(LIMITS.longestSeconds),
 };
 

@@ -26,9 +26,13 @@ export function parseInput<Input extends z.ZodObject>(
 
 /** The fixed answer to everyone who asks for the host. */
 export function hostCompat(): PyroError {
-  return new PyroError("HOST_COMPAT_NOT_SUPPORTED", "allow_host_compat does not exist: commands never run on the host", {
-    hint: "leave it out; every command runs in a virtual machine, under software emulation where there is no KVM",
-  });
+  return new PyroError(
+    "HOST_COMPAT_NOT_SUPPORTED",
+    "allow_host_compat does not exist: commands never run on the host",
+    {
+      hint: "leave it out; every command runs in a virtual machine, under software emulation where there is no KVM",
+    },
+  );
 }
 
 function describe(issue: z.core.$ZodIssue, value: unknown, show: (field: string) => string): string {

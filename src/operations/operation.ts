@@ -52,7 +52,10 @@ export interface OperationContext {
 }
 
 /** An operation whose result is one record, the same on every face. */
-export interface Operation<Input extends z.ZodObject = z.ZodObject, Output = unknown> extends Declaration<Input> {
+export interface Operation<
+  Input extends z.ZodObject = z.ZodObject,
+  Output = unknown,
+> extends Declaration<Input> {
   readonly output: z.ZodType<Output>;
   run(input: z.output<Input>, context: OperationContext): Promise<Output>;
   /** The record for people: lines, without a final newline. */

@@ -27,11 +27,13 @@ export function callScope(what: string, options: CallOptions): CallScope {
   const onAbort = (): void => abort(cancelled(what, signal?.reason));
   if (signal?.aborted === true) onAbort();
   else signal?.addEventListener("abort", onAbort, { once: true });
-  const timer = timeoutMs === undefined ? undefined : setTimeout(() => abort(exceeded(what, timeoutMs)), timeoutMs);
+  const timer =
+    timeoutMs === undefined ? undefined : setTimeout(() => abort(exceeded(what, timeoutMs)), timeoutMs);
   return {
     signal: controller.signal,
     abort,
-    error: (thrown) => (controller.signal.aborted ? (controller.signal.reason as PyroError) : wireError(thrown)),
+    error: (thrown) =>
+      controller.signal.aborted ? (controller.signal.reason as PyroError) : wireError(thrown),
     [Symbol.dispose]: () => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", onAbort);
@@ -92,7 +94,8 @@ function parseDetails(json: string): Record<string, unknown> {
 
 /** The daemon went away, or does not answer. */
 export function unreachable(cause: unknown): PyroError {
-  const reason = cause instanceof ConnectError ? cause.rawMessage : cause instanceof Error ? cause.message : String(cause);
+  const reason =
+    cause instanceof ConnectError ? cause.rawMessage : cause instanceof Error ? cause.message : String(cause);
   return new PyroError("DAEMON_UNREACHABLE", `the connection to the pyro daemon was lost: ${reason}`, {
     hint: "try again (a new daemon is started by itself); `pyro daemon logs` shows what happened",
     retryable: true,

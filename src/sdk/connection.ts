@@ -1,4 +1,9 @@
-import { connect as connectHttp2, type ClientHttp2Session, type OutgoingHttpHeaders } from "node:http2";
+import {
+  connect as connectHttp2,
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  type OutgoingHttpHeaders,
+} from "node:http2";
 import { createClient, type Client } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { connectUnix } from "../kit/index.js";
@@ -17,31 +22,35 @@ export interface Connection extends Disposable {
   readonly environment: Client<typeof EnvironmentService>;
   readonly doctor: Client<typeof DoctorService>;
   readonly closed: boolean;
-  /** Keeps this process alive while a call runs; an idle connection does not. */
-  hold(): Disposable;
 }
 
 const AUTHORITY = "http://pyro";
 
-/** Connects to the daemon's socket, whatever the length of its path. Rejects with the system's error. */
+/**
+ * Connects to the daemon's socket, whatever the length of its path. A call keeps this process alive, an idle connection
+ * does not. Rejects with the system's error.
+ */
 export async function openConnection(socketPath: string): Promise<Connection> {
   const socket = await connectUnix(socketPath);
   const session = connectHttp2(AUTHORITY, {
     createConnection: () => socket,
     settings: { initialWindowSize: LIMITS.http2WindowBytes, enablePush: false },
   });
+  // Node hands the session what the socket read already in a later tick, and fails if it was destroyed by then.
+  await new Promise(setImmediate);
   // Every loss reaches the callers by their streams; unheard, the event would end the process.
   session.on("error", () => undefined);
   session.once("connect", () => {
     if (!session.destroyed) session.setLocalWindowSize(LIMITS.http2WindowBytes);
   });
+  const openStream = streamOpener(session);
   const transport = createConnectTransport({
     baseUrl: AUTHORITY,
     httpVersion: "2",
     sessionManager: {
       authority: AUTHORITY,
       request: (method: string, path: string, headers: OutgoingHttpHeaders) =>
-        openStream(session, { ...headers, ":method": method, ":path": path }),
+        openStream({ ...headers, ":method": method, ":path": path }),
       notifyResponseByteRead: () => undefined,
     },
     // The socket is local: compressing would only cost.
@@ -56,31 +65,26 @@ export async function openConnection(socketPath: string): Promise<Connection> {
     get closed() {
       return session.closed || session.destroyed;
     },
-    hold: holder(session),
     [Symbol.dispose]: () => session.destroy(),
   };
 }
 
-function openStream(session: ClientHttp2Session, headers: OutgoingHttpHeaders) {
-  try {
-    return Promise.resolve(session.request(headers));
-  } catch (error) {
-    return Promise.reject(error as Error);
-  }
-}
-
-function holder(session: ClientHttp2Session): () => Disposable {
-  let holds = 0;
+/** One call's stream; the process stays alive for as long as one is open. */
+function streamOpener(
+  session: ClientHttp2Session,
+): (headers: OutgoingHttpHeaders) => Promise<ClientHttp2Stream> {
+  let open = 0;
   session.unref();
-  return () => {
-    if (holds++ === 0 && !session.destroyed) session.ref();
-    let held = true;
-    return {
-      [Symbol.dispose]: () => {
-        if (!held) return;
-        held = false;
-        if (--holds === 0 && !session.destroyed) session.unref();
-      },
-    };
+  return (headers) => {
+    try {
+      const stream = session.request(headers);
+      if (open++ === 0) session.ref();
+      stream.once("close", () => {
+        if (--open === 0 && !session.destroyed) session.unref();
+      });
+      return Promise.resolve(stream);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
   };
 }

@@ -4,7 +4,13 @@ import type { StatusResponse } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js
 import { callScope, wireError, type CallOptions, type CallScope } from "./call.js";
 import type { Connection } from "./connection.js";
 import { socketPathOf } from "./daemon-files.js";
-import { ownDaemonProgram, startDaemon, tryConnect, type DaemonProgram } from "./daemon-start.js";
+import {
+  isListening,
+  ownDaemonProgram,
+  startDaemon,
+  tryConnect,
+  type DaemonProgram,
+} from "./daemon-start.js";
 import { prepareStateDirectory } from "./state-directory.js";
 
 export interface DaemonClientOptions {
@@ -65,7 +71,6 @@ export class DaemonClient implements AsyncDisposable {
       try {
         scope.signal.throwIfAborted();
         const connection = await this.connect(scope.signal);
-        using _hold = connection.hold();
         try {
           for await (const item of body(connection, scope)) {
             answered = true;
@@ -98,7 +103,9 @@ export class DaemonClient implements AsyncDisposable {
   }
 
   /** The daemon that runs now, or undefined; starts none. */
-  async running(options: CallOptions): Promise<{ connection: Connection; status: StatusResponse } | undefined> {
+  async running(
+    options: CallOptions,
+  ): Promise<{ connection: Connection; status: StatusResponse } | undefined> {
     using scope = callScope("asking for the daemon", options);
     const connection = await tryConnect(socketPathOf(this.stateDir));
     if (connection === undefined) return undefined;
@@ -118,7 +125,6 @@ export class DaemonClient implements AsyncDisposable {
     body: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     using scope = callScope(what, options);
-    using _hold = connection.hold();
     try {
       return await body(scope.signal);
     } catch (error) {
@@ -130,9 +136,7 @@ export class DaemonClient implements AsyncDisposable {
   async untilGone(signal?: AbortSignal): Promise<boolean> {
     const deadline = performance.now() + HANDOVER_MS;
     while (performance.now() < deadline) {
-      const connection = await tryConnect(socketPathOf(this.stateDir));
-      if (connection === undefined) return true;
-      connection[Symbol.dispose]();
+      if (!(await isListening(socketPathOf(this.stateDir)))) return true;
       await sleep(POLL_MS, signal);
     }
     return false;
@@ -211,17 +215,20 @@ async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promis
 
 /** The first call on each connection: a stopped process accepts connections and answers nothing. */
 async function askStatus(connection: Connection, signal: AbortSignal): Promise<StatusResponse> {
-  using _hold = connection.hold();
   using scope = callScope("the daemon's answer", { signal, timeoutMs: LIMITS.daemonAnswerMs });
   try {
     return await connection.daemon.status({}, { signal: scope.signal });
   } catch (error) {
     const known = scope.error(error);
     if (known.code !== "DEADLINE_EXCEEDED") throw known;
-    throw new PyroError("DAEMON_UNREACHABLE", `the pyro daemon did not answer within ${LIMITS.daemonAnswerMs} ms`, {
-      hint: "its process may be stopped or swamped: `pyro daemon logs` shows what it did last",
-      retryable: true,
-      cause: known,
-    });
+    throw new PyroError(
+      "DAEMON_UNREACHABLE",
+      `the pyro daemon did not answer within ${LIMITS.daemonAnswerMs} ms`,
+      {
+        hint: "its process may be stopped or swamped: `pyro daemon logs` shows what it did last",
+        retryable: true,
+        cause: known,
+      },
+    );
   }
 }

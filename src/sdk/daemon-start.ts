@@ -1,7 +1,7 @@
 import { constants } from "node:fs";
 import { open, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { launch, sleep, thisBuild, type Child } from "../kit/index.js";
+import { connectUnix, launch, LaunchError, sleep, thisBuild, type Child } from "../kit/index.js";
 import { LIMITS, PyroError, fromWire } from "../protocol/index.js";
 import { openConnection, type Connection } from "./connection.js";
 import { socketPathOf } from "./daemon-files.js";
@@ -20,9 +20,13 @@ const POLL_MS = 15;
 export function ownDaemonProgram(): DaemonProgram {
   const { mainPath } = thisBuild();
   if (mainPath === undefined) {
-    throw new PyroError("DAEMON_START_FAILED", "pyro runs from its sources, and no daemon program was named", {
-      hint: "run `make` and use bin/pyro",
-    });
+    throw new PyroError(
+      "DAEMON_START_FAILED",
+      "pyro runs from its sources, and no daemon program was named",
+      {
+        hint: "run `make` and use bin/pyro",
+      },
+    );
   }
   return { program: process.execPath, args: [mainPath, "daemon", "run", "--json"] };
 }
@@ -51,7 +55,11 @@ export async function startDaemon(
       outlives: true,
     });
   } catch (error) {
-    throw PyroError.from(error);
+    if (!(error instanceof LaunchError)) throw PyroError.from(error);
+    throw new PyroError("DAEMON_START_FAILED", error.message, {
+      hint: "run `make` in the checkout, or install anew",
+      cause: error,
+    });
   } finally {
     await log.close();
   }
@@ -65,7 +73,8 @@ export async function startDaemon(
     if (connection !== undefined) return connection;
     if (ended) {
       const failure = await readFailure(logPath, logStart);
-      if (failure?.code !== "DAEMON_ALREADY_RUNNING") throw failure ?? (await noStart(logPath, logStart, "it ended"));
+      if (failure?.code !== "DAEMON_ALREADY_RUNNING")
+        throw failure ?? (await noStart(logPath, logStart, "it ended"));
     }
     if (performance.now() > deadline) {
       if (!exited) await child.close();
@@ -76,9 +85,20 @@ export async function startDaemon(
 }
 
 /** A connection, or undefined where no daemon listens. */
-export async function tryConnect(socketPath: string): Promise<Connection | undefined> {
+export function tryConnect(socketPath: string): Promise<Connection | undefined> {
+  return whereListening(() => openConnection(socketPath));
+}
+
+/** Whether somebody listens on the socket. */
+export async function isListening(socketPath: string): Promise<boolean> {
+  const socket = await whereListening(() => connectUnix(socketPath));
+  socket?.destroy();
+  return socket !== undefined;
+}
+
+async function whereListening<T>(connect: () => Promise<T>): Promise<T | undefined> {
   try {
-    return await openConnection(socketPath);
+    return await connect();
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ECONNREFUSED" || code === "ECONNRESET") return undefined;
@@ -93,7 +113,8 @@ async function openLog(path: string) {
       () => 0,
     );
     const restart = size > START_LOG_MAX_BYTES ? constants.O_TRUNC : 0;
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW | restart;
+    const flags =
+      constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW | restart;
     return await open(path, flags, 0o600);
   } catch (error) {
     throw PyroError.from(error);

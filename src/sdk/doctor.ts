@@ -1,4 +1,8 @@
-import type { Check, DiagnoseResponse, DoctorReport as WireReport } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type {
+  Check,
+  DiagnoseResponse,
+  DoctorReport as WireReport,
+} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { unreachable } from "./call.js";
 import { toReadiness, type Readiness } from "./environments.js";
 

@@ -46,7 +46,10 @@ export class Pyro implements AsyncDisposable {
   }
 
   /** The same with its output as it comes: `for await (const event of pyro.streamInVm(…))`. */
-  streamInVm(options: RunInVmOptions & { readonly stdin?: RunInput | undefined }, call: CallOptions = {}): RunStream {
+  streamInVm(
+    options: RunInVmOptions & { readonly stdin?: RunInput | undefined },
+    call: CallOptions = {},
+  ): RunStream {
     return streamRun(this.#client, options, call);
   }
 
@@ -114,7 +117,10 @@ export class Pyro implements AsyncDisposable {
   /** Makes an environment present and whole: resumes what was begun, repairs what is damaged. */
   pullEnvironment(
     name: string,
-    options: { readonly force?: boolean | undefined; readonly onProgress?: ((progress: PullProgress) => void) | undefined } = {},
+    options: {
+      readonly force?: boolean | undefined;
+      readonly onProgress?: ((progress: PullProgress) => void) | undefined;
+    } = {},
     call: CallOptions = {},
   ): Promise<PullResult> {
     return this.#client.call("pulling the environment", call, ({ environment }, { signal }) =>
@@ -123,7 +129,10 @@ export class Pyro implements AsyncDisposable {
   }
 
   /** Removes leftovers and images that the catalogue does not name; with `all` every image. */
-  pruneEnvironments(options: { readonly all?: boolean | undefined } = {}, call: CallOptions = {}): Promise<PruneResult> {
+  pruneEnvironments(
+    options: { readonly all?: boolean | undefined } = {},
+    call: CallOptions = {},
+  ): Promise<PruneResult> {
     return this.#client.call("pruning the environments", call, async ({ environment }, { signal }) => {
       const { removed, freedBytes } = await environment.prune({ all: options.all ?? false }, { signal });
       return { removed: [...removed], freedBytes: Number(freedBytes) };
@@ -134,11 +143,17 @@ export class Pyro implements AsyncDisposable {
 
   /** Proves the host: boots a probe VM on each accelerator and names each fix. */
   doctor(
-    options: { readonly environment?: string | undefined; readonly onCheck?: ((check: DoctorCheck) => void) | undefined } = {},
+    options: {
+      readonly environment?: string | undefined;
+      readonly onCheck?: ((check: DoctorCheck) => void) | undefined;
+    } = {},
     call: CallOptions = {},
   ): Promise<DoctorReport> {
     return this.#client.call("the diagnosis", call, ({ doctor }, { signal }) =>
-      followDiagnosis(doctor.diagnose({ environment: options.environment ?? "" }, { signal }), options.onCheck),
+      followDiagnosis(
+        doctor.diagnose({ environment: options.environment ?? "" }, { signal }),
+        options.onCheck,
+      ),
     );
   }
 
@@ -154,7 +169,10 @@ export class Pyro implements AsyncDisposable {
    * Ends the daemon, and waits until it left.
    * @throws {PyroError} DAEMON_BUSY while machines or calls are alive, unless `force`
    */
-  async stopDaemon(options: { readonly force?: boolean | undefined } = {}, call: CallOptions = {}): Promise<DaemonStopped> {
+  async stopDaemon(
+    options: { readonly force?: boolean | undefined } = {},
+    call: CallOptions = {},
+  ): Promise<DaemonStopped> {
     const found = await this.#client.running(call);
     if (found === undefined) return { wasRunning: false };
     using connection = found.connection;
@@ -185,5 +203,7 @@ async function promised<T>(body: () => Promise<T>): Promise<T> {
 
 function whole(name: string, value: number, max: number): number {
   if (Number.isInteger(value) && value >= 0 && value <= max) return value;
-  throw new PyroError("INVALID_ARGUMENT", `${name} is ${value}`, { hint: `give a whole number from 0 to ${max}` });
+  throw new PyroError("INVALID_ARGUMENT", `${name} is ${value}`, {
+    hint: `give a whole number from 0 to ${max}`,
+  });
 }

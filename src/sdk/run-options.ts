@@ -41,14 +41,26 @@ export function toRunSpec(options: RunInVmOptions): RunSpec {
   const argv = (options.argv ?? []).map(toBytes);
   const command = options.command ?? "";
   if ((options.argv === undefined) === (options.command === undefined)) {
-    throw invalid("command and argv", "need exactly one of the two", "give a shell line as command, or a program as argv");
+    throw invalid(
+      "command and argv",
+      "need exactly one of the two",
+      "give a shell line as command, or a program as argv",
+    );
   }
   if (options.argv?.length === 0) throw invalid("argv", "is empty", "give at least the program to run");
   if (options.command?.trim() === "") throw invalid("command", "is empty", "give the shell line to run");
   const env = Object.entries(options.env ?? {}).map(toEntry);
   requireRoom([...argv, ...env, Buffer.from(command)]);
-  const seconds = integer("timeoutSeconds", options.timeoutSeconds ?? DEFAULTS.timeoutSeconds, 1, LIMITS.longestSeconds);
-  const ttlDefault = Math.min(Math.max(DEFAULTS.ttlSeconds, seconds + TTL_MARGIN_SECONDS), LIMITS.longestSeconds);
+  const seconds = integer(
+    "timeoutSeconds",
+    options.timeoutSeconds ?? DEFAULTS.timeoutSeconds,
+    1,
+    LIMITS.longestSeconds,
+  );
+  const ttlDefault = Math.min(
+    Math.max(DEFAULTS.ttlSeconds, seconds + TTL_MARGIN_SECONDS),
+    LIMITS.longestSeconds,
+  );
   return create(RunSpecSchema, {
     environment: options.environment,
     argv,
@@ -71,9 +83,16 @@ function toBytes(value: string | Uint8Array, index: number): Uint8Array {
 
 function toEntry([name, value]: [string, string | Uint8Array]): Uint8Array {
   if (name === "" || name.includes("=")) {
-    throw invalid("env", `has the name ${JSON.stringify(name)}`, "a variable's name is not empty and holds no `=`");
+    throw invalid(
+      "env",
+      `has the name ${JSON.stringify(name)}`,
+      "a variable's name is not empty and holds no `=`",
+    );
   }
-  const bytes = Buffer.concat([Buffer.from(`${name}=`), typeof value === "string" ? Buffer.from(value) : value]);
+  const bytes = Buffer.concat([
+    Buffer.from(`${name}=`),
+    typeof value === "string" ? Buffer.from(value) : value,
+  ]);
   refuseNul(`env ${name}`, bytes);
   return bytes;
 }
@@ -81,7 +100,11 @@ function toEntry([name, value]: [string, string | Uint8Array]): Uint8Array {
 function refuseNul(what: string, bytes: Uint8Array): void {
   const at = bytes.indexOf(0);
   if (at < 0) return;
-  throw invalid(what, `holds a NUL byte at offset ${at}`, "no program can receive one: pass such data through stdin");
+  throw invalid(
+    what,
+    `holds a NUL byte at offset ${at}`,
+    "no program can receive one: pass such data through stdin",
+  );
 }
 
 /** The bounds of Linux's execve (MAX_ARG_STRLEN counts the final NUL), checked before a VM is started for nothing. */
@@ -90,11 +113,19 @@ function requireRoom(entries: readonly Uint8Array[]): void {
   for (const [index, entry] of entries.entries()) {
     total += entry.length + 1;
     if (entry.length + 1 > LIMITS.argumentBytes) {
-      throw tooLarge(`argument or variable ${index} has ${entry.length} bytes`, LIMITS.argumentBytes - 1, entry.length);
+      throw tooLarge(
+        `argument or variable ${index} has ${entry.length} bytes`,
+        LIMITS.argumentBytes - 1,
+        entry.length,
+      );
     }
   }
   if (entries.length > LIMITS.argumentCount) {
-    throw tooLarge(`there are ${entries.length} arguments and variables`, LIMITS.argumentCount, entries.length);
+    throw tooLarge(
+      `there are ${entries.length} arguments and variables`,
+      LIMITS.argumentCount,
+      entries.length,
+    );
   }
   if (total > LIMITS.argumentsTotalBytes) {
     throw tooLarge(`arguments and variables have ${total} bytes together`, LIMITS.argumentsTotalBytes, total);

@@ -1,5 +1,9 @@
 import type { PyroError } from "../protocol/index.js";
-import { RunState, type RunOutput, type RunRecord as WireRecord } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import {
+  RunState,
+  type RunOutput,
+  type RunRecord as WireRecord,
+} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { fromDetail } from "./call.js";
 import { toOutcome, type CommandOutcome } from "./run-result.js";
 import { toPhase, type RunPhase } from "./run-stream.js";
@@ -37,7 +41,10 @@ export type RunRecord = { readonly runId: string; readonly output: RunWindow | n
 
 /** The record as the daemon sent it. */
 export function toRecord(record: WireRecord): RunRecord {
-  const common = { runId: record.runId, output: record.output === undefined ? null : toWindow(record.output) };
+  const common = {
+    runId: record.runId,
+    output: record.output === undefined ? null : toWindow(record.output),
+  };
   if (record.result !== undefined) return { ...common, state: "done", result: toOutcome(record.result) };
   if (record.error !== undefined) return { ...common, state: "failed", error: fromDetail(record.error) };
   const phase = toPhase(record.phase ?? { phase: "queued", message: "", progress: -1 });
@@ -53,7 +60,15 @@ function toWindow(output: RunOutput): RunWindow {
     nextOffset: Number(output.nextOffset),
     totalBytes: Number(output.totalBytes),
     droppedBytes: Number(output.droppedBytes),
-    stdout: { data: output.stdout, truncated: output.stdoutTruncated, totalBytes: Number(output.stdoutBytes) },
-    stderr: { data: output.stderr, truncated: output.stderrTruncated, totalBytes: Number(output.stderrBytes) },
+    stdout: {
+      data: output.stdout,
+      truncated: output.stdoutTruncated,
+      totalBytes: Number(output.stdoutBytes),
+    },
+    stderr: {
+      data: output.stderr,
+      truncated: output.stderrTruncated,
+      totalBytes: Number(output.stderrBytes),
+    },
   };
 }

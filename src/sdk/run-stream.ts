@@ -58,7 +58,8 @@ export class RunRequests {
     } finally {
       this.#outbox.end();
       // The consumer left early: the daemon sees the stream go and ends the VM.
-      if (!settled) scope.abort(new PyroError("CANCELLED", "the run was left before its end", { retryable: true }));
+      if (!settled)
+        scope.abort(new PyroError("CANCELLED", "the run was left before its end", { retryable: true }));
     }
     throw unreachable(new Error("the daemon ended the stream without a result"));
   }
@@ -75,7 +76,9 @@ export class RunRequests {
       await this.#outbox.put({ request: { case: "stdinEnd", value: true } });
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      scope.abort(new PyroError("INVALID_ARGUMENT", `reading standard input failed: ${reason}`, { cause: error }));
+      scope.abort(
+        new PyroError("INVALID_ARGUMENT", `reading standard input failed: ${reason}`, { cause: error }),
+      );
     }
   }
 }

@@ -60,7 +60,11 @@ export async function collectEvents(
   throw new PyroError("INTERNAL", "the run ended without a result");
 }
 
-function withOutput(outcome: CommandOutcome, stdout: CollectedOutput, stderr: CollectedOutput): CommandResult {
+function withOutput(
+  outcome: CommandOutcome,
+  stdout: CollectedOutput,
+  stderr: CollectedOutput,
+): CommandResult {
   const out = stdout.finish();
   const err = stderr.finish();
   return {

@@ -1,5 +1,6 @@
 import { lstat, mkdir } from "node:fs/promises";
 import type { Stats } from "node:fs";
+import { dirname } from "node:path";
 import { PyroError } from "../protocol/index.js";
 
 /**
@@ -11,13 +12,22 @@ export async function prepareStateDirectory(path: string): Promise<void> {
   const found = await inspect(path);
   if (found === undefined) {
     try {
-      await mkdir(path, { recursive: true, mode: 0o700 });
+      await makePath(path);
     } catch (error) {
       throw notWritable(path, error);
     }
   }
   // Looked at again after making it: another may have made it meanwhile, as something else.
   requirePrivate(path, found ?? (await inspect(path)));
+}
+
+/** Makes a directory and its parents; mkdir's own `recursive` never ends where a parent takes no entries, as in /proc. */
+async function makePath(path: string): Promise<void> {
+  const parent = dirname(path);
+  if (parent !== path && (await inspect(parent)) === undefined) await makePath(parent);
+  await mkdir(path, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EEXIST") throw error;
+  });
 }
 
 async function inspect(path: string): Promise<Stats | undefined> {

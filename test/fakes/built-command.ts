@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess, type StdioOptions } from "node:child_process";
 import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -35,4 +36,9 @@ export function startBuilt(
 /** Resolves once the child printed something. */
 export async function firstOutput(child: ChildProcess): Promise<void> {
   await new Promise((resolve) => child.stdout?.once("data", resolve));
+}
+
+/** Fingerprint of the build: a fake daemon that says it is taken for one of the same build. */
+export async function builtId(): Promise<string> {
+  return (await readFile(join(ROOT, "dist/build-id"), "utf8")).trim();
 }

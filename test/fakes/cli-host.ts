@@ -56,5 +56,8 @@ function collecting(isTTY: boolean): { stream: Writable; text: () => string } {
       done();
     },
   });
-  return { stream: Object.assign(stream, { isTTY, columns: 80 }), text: () => Buffer.concat(chunks).toString("utf8") };
+  return {
+    stream: Object.assign(stream, { isTTY, columns: 80 }),
+    text: () => Buffer.concat(chunks).toString("utf8"),
+  };
 }

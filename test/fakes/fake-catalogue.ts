@@ -45,21 +45,30 @@ export function fakeEnvironments(): ServiceImpl<typeof EnvironmentService> {
       yield progress("fetch", 0n, 100n);
       yield progress("fetch", 50n, 100n);
       yield progress("unpack", 0n, 0n);
-      yield { event: { case: "result", value: { environment: { ...environment, installed: true }, durationMs: 1500n } } };
+      yield {
+        event: {
+          case: "result",
+          value: { environment: { ...environment, installed: true }, durationMs: 1500n },
+        },
+      };
     },
     prune: ({ all }) => ({ removed: all ? ["debian:12"] : [], freedBytes: all ? 300_000_000n : 0n }),
   };
 }
 
 function progress(phase: string, bytesDone: bigint, bytesTotal: bigint) {
-  return { event: { case: "progress" as const, value: { phase, bytesDone, bytesTotal, message: `${phase} it` } } };
+  return {
+    event: { case: "progress" as const, value: { phase, bytesDone, bytesTotal, message: `${phase} it` } },
+  };
 }
 
 function find(name: string): MessageInitShape<typeof EnvironmentSchema> {
   const found = [installed, missing].find((environment) => environment.name === name);
   if (found !== undefined) return found;
   throw asWireError(
-    new PyroError("UNKNOWN_ENVIRONMENT", `there is no environment "${name}"`, { hint: "run `pyro env list`" }),
+    new PyroError("UNKNOWN_ENVIRONMENT", `there is no environment "${name}"`, {
+      hint: "run `pyro env list`",
+    }),
   );
 }
 

@@ -68,7 +68,10 @@ export async function startFakeDaemon(stateDir: string, script: FakeScript = {})
         },
       ],
       routes: (router) => {
-        router.service(DaemonService, { ...fakeStatus(stateDir, script.buildId ?? "fake", stop), ...script.daemon });
+        router.service(DaemonService, {
+          ...fakeStatus(stateDir, script.buildId ?? "fake", stop),
+          ...script.daemon,
+        });
         router.service(RunService, { ...fakeGuest(record.specs, crash), ...script.run });
         router.service(EnvironmentService, { ...fakeEnvironments(), ...script.environment });
         router.service(DoctorService, { ...fakeDoctor(), ...script.doctor });

@@ -26,7 +26,9 @@ type Record = MessageInitShape<typeof RunRecordSchema>;
 const phase = (name: string, progress = -1): Response => ({
   event: { case: "phase", value: { phase: name, message: `${name} it`, progress } },
 });
-const out = (text: string | Uint8Array): Response => ({ event: { case: "stdout", value: Buffer.from(text) } });
+const out = (text: string | Uint8Array): Response => ({
+  event: { case: "stdout", value: Buffer.from(text) },
+});
 const err = (text: string): Response => ({ event: { case: "stderr", value: Buffer.from(text) } });
 
 /** A result of the fake guest. */
@@ -63,15 +65,25 @@ export function fakeGuest(specs: RunSpec[], crash: () => void): ServiceImpl<type
       const none = (async function* () {})()[Symbol.asyncIterator]();
       for await (const event of perform(run, none, crash)) events.push(event);
       const last = events.at(-1)?.event;
-      const result = last?.case === "result" ? (last.value as Result) : fakeResult(run.environment, { exitCode: 0 });
+      const result =
+        last?.case === "result" ? (last.value as Result) : fakeResult(run.environment, { exitCode: 0 });
       const runId = `run-${String(runs.size + 1).padStart(16, "0")}`;
       runs.set(runId, { events, result, reads: 0, cancelled: false });
-      return { runId, state: RunState.STARTING, phase: { phase: "queued", message: "queued it", progress: -1 } };
+      return {
+        runId,
+        state: RunState.STARTING,
+        phase: { phase: "queued", message: "queued it", progress: -1 },
+      };
     },
     readRun({ runId, offset, maxBytes }): Record {
       const run = runs.get(runId);
       if (run === undefined) throw notFound(runId);
-      return { runId, state: RunState.DONE, result: run.result, output: windowOf(run.events, Number(offset), maxBytes) };
+      return {
+        runId,
+        state: RunState.DONE,
+        result: run.result,
+        output: windowOf(run.events, Number(offset), maxBytes),
+      };
     },
     cancelRun({ runId }): Record {
       const run = runs.get(runId);
@@ -128,9 +140,13 @@ async function* perform(
       await new Promise((resolve) => setTimeout(resolve, 50));
       return crash();
     case "missing":
-      throw asWireError(new PyroError("COMMAND_NOT_FOUND", `"${name}" is not in the guest`, { hint: "install it" }));
+      throw asWireError(
+        new PyroError("COMMAND_NOT_FOUND", `"${name}" is not in the guest`, { hint: "install it" }),
+      );
     case "not-executable":
-      throw asWireError(new PyroError("COMMAND_NOT_EXECUTABLE", `"${name}" cannot be executed`, { hint: "chmod +x" }));
+      throw asWireError(
+        new PyroError("COMMAND_NOT_EXECUTABLE", `"${name}" cannot be executed`, { hint: "chmod +x" }),
+      );
     case "cat":
       yield* cat(inputs);
       return yield done({ exitCode: 0 });
@@ -172,11 +188,17 @@ async function* flood(bytes: number): AsyncGenerator<Response> {
 }
 
 /** Head, cut and tail of what the events wrote, as the real daemon cuts it. */
-function windowOf(events: Response[], offset: number, maxBytes: number): MessageInitShape<typeof RunOutputSchema> {
+function windowOf(
+  events: Response[],
+  offset: number,
+  maxBytes: number,
+): MessageInitShape<typeof RunOutputSchema> {
   const bytesOf = (...cases: string[]): Buffer =>
     Buffer.concat(
       events.map(({ event }) =>
-        event !== undefined && cases.includes(event.case ?? "") ? (event.value as Uint8Array) : Buffer.alloc(0),
+        event !== undefined && cases.includes(event.case ?? "")
+          ? (event.value as Uint8Array)
+          : Buffer.alloc(0),
       ),
     );
   const all = bytesOf("stdout", "stderr");

@@ -34,7 +34,10 @@ export const daemonStatus = defineOperation({
   render: (status) => {
     if (!status.running) return `no daemon runs; the next command starts one\nstate  ${status.state_dir}`;
     return formatTable([
-      ["daemon", `process ${status.pid ?? "?"}, version ${status.version ?? "?"}, since ${status.started_at ?? "?"}`],
+      [
+        "daemon",
+        `process ${status.pid ?? "?"}, version ${status.version ?? "?"}, since ${status.started_at ?? "?"}`,
+      ],
       ["isolation", status.isolation ?? "not probed yet"],
       ["machines", `${status.running_vms ?? 0} running, ${status.queued_boots ?? 0} queued`],
       ["calls", String(status.active_calls ?? 0)],

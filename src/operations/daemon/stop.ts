@@ -13,11 +13,15 @@ export const daemonStop = defineOperation({
   profiles: [],
   kind: "destroy",
   input: z.strictObject({
-    force: z.boolean().default(false).describe("Also while machines run or calls are unfinished: they end with it"),
+    force: z
+      .boolean()
+      .default(false)
+      .describe("Also while machines run or calls are unfinished: they end with it"),
   }),
   output,
   positionals: [],
   examples: [{ command: "pyro daemon stop", says: "refuses while something runs" }],
-  run: async ({ force }, { pyro, signal }) => output.parse(snakeKeys(await pyro.stopDaemon({ force }, { signal }))),
+  run: async ({ force }, { pyro, signal }) =>
+    output.parse(snakeKeys(await pyro.stopDaemon({ force }, { signal }))),
   render: ({ was_running }) => (was_running ? "stopped" : "no daemon was running"),
 });

@@ -14,7 +14,9 @@ export const envInspect = defineOperation({
   input: z.strictObject({ environment: field.environment().describe("Its name, from `pyro env list`") }),
   output: environmentDetailsRecord,
   positionals: ["environment"],
-  examples: [{ command: "pyro env inspect debian:12 --json", says: "all that is known, with the packages' versions" }],
+  examples: [
+    { command: "pyro env inspect debian:12 --json", says: "all that is known, with the packages' versions" },
+  ],
   run: async ({ environment }, { pyro, signal }) =>
     environmentDetailsRecord.parse(snakeKeys(await pyro.inspectEnvironment(environment, { signal }))),
   render: (environment) =>
@@ -27,6 +29,9 @@ export const envInspect = defineOperation({
       ["size", environment.installed ? formatBytes(environment.size_bytes) : "-"],
       ["image", environment.image_path ?? "-"],
       ["made", environment.created_at ?? "-"],
-      ["packages", `${environment.packages.length}${environment.packages.length > 0 ? " (--json lists them)" : ""}`],
+      [
+        "packages",
+        `${environment.packages.length}${environment.packages.length > 0 ? " (--json lists them)" : ""}`,
+      ],
     ]),
 });

@@ -21,7 +21,11 @@ export const envList = defineOperation({
   render: ({ environments }) =>
     formatTable([
       ["ENVIRONMENT", "ON THIS HOST", "DESCRIPTION"],
-      ...environments.map((environment) => [environment.name, presence(environment), environment.description]),
+      ...environments.map((environment) => [
+        environment.name,
+        presence(environment),
+        environment.description,
+      ]),
     ]),
 });
 

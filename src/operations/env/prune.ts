@@ -19,7 +19,10 @@ export const envPrune = defineOperation({
   output,
   positionals: [],
   examples: [{ command: "pyro env prune", says: "frees what nothing uses" }],
-  run: async ({ all }, { pyro, signal }) => output.parse(snakeKeys(await pyro.pruneEnvironments({ all }, { signal }))),
+  run: async ({ all }, { pyro, signal }) =>
+    output.parse(snakeKeys(await pyro.pruneEnvironments({ all }, { signal }))),
   render: ({ removed, freed_bytes }) =>
-    removed.length === 0 ? "nothing to remove" : `removed ${removed.join(", ")}: ${formatBytes(freed_bytes)} freed`,
+    removed.length === 0
+      ? "nothing to remove"
+      : `removed ${removed.join(", ")}: ${formatBytes(freed_bytes)} freed`,
 });

@@ -24,7 +24,9 @@ export const envPull = defineOperation({
   }),
   output,
   positionals: ["environment"],
-  examples: [{ command: "pyro env pull debian:12", says: "about a minute the first time, at once afterwards" }],
+  examples: [
+    { command: "pyro env pull debian:12", says: "about a minute the first time, at once afterwards" },
+  ],
   run: async ({ environment, force }, { pyro, signal, onProgress }) => {
     const result = await pyro.pullEnvironment(
       environment,
@@ -33,7 +35,10 @@ export const envPull = defineOperation({
         onProgress: ({ phase, message, bytesDone, bytesTotal }) => {
           const size = bytesTotal > 0 ? ` ${formatBytes(bytesDone)} of ${formatBytes(bytesTotal)}` : "";
           const text = message === "" ? phase : message;
-          onProgress?.({ message: `${text}${size}`, fraction: bytesTotal > 0 ? bytesDone / bytesTotal : null });
+          onProgress?.({
+            message: `${text}${size}`,
+            fraction: bytesTotal > 0 ? bytesDone / bytesTotal : null,
+          });
         },
       },
       { signal },

@@ -30,7 +30,8 @@ export const demo = defineOperation({
   name: "demo",
   command: ["demo"],
   summary: "Show a real command in a real VM, with real figures",
-  description: "Pulls the environment where it is missing, runs one command in a fresh VM and shows where it ran.",
+  description:
+    "Pulls the environment where it is missing, runs one command in a fresh VM and shows where it ran.",
   profiles: [],
   kind: "write",
   input: z.strictObject({
@@ -73,7 +74,10 @@ export const demo = defineOperation({
   render: (demo) =>
     formatTable([
       ["$", demo.command],
-      ...demo.output.trimEnd().split("\n").map((line) => ["", line]),
+      ...demo.output
+        .trimEnd()
+        .split("\n")
+        .map((line) => ["", line]),
       ["", ""],
       ["exit code", String(demo.exit_code)],
       ["isolation", demo.isolation === "kvm" ? "KVM" : "software emulation (no usable KVM)"],

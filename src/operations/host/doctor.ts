@@ -48,7 +48,10 @@ export const doctor = defineOperation({
   kind: "read",
   input: z.strictObject({
     environment: field.environment().optional().describe("The environment to look at (default debian:12)"),
-    fix: z.boolean().default(false).describe("Show each command that mends something, ask, run it, and prove it again"),
+    fix: z
+      .boolean()
+      .default(false)
+      .describe("Show each command that mends something, ask, run it, and prove it again"),
     yes: z.boolean().default(false).describe("With --fix: do not ask"),
   }),
   output,
@@ -70,7 +73,9 @@ export const doctor = defineOperation({
   render: (report) =>
     [
       ...report.checks.map(renderCheck),
-      report.ok ? "everything is in order" : "something needs mending; `pyro doctor --fix` runs the fixes that are commands",
+      report.ok
+        ? "everything is in order"
+        : "something needs mending; `pyro doctor --fix` runs the fixes that are commands",
     ].join("\n"),
   exitCode: ({ ok }) => (ok ? 0 : 1),
 });
@@ -89,7 +94,9 @@ function withoutDaemon(error: PyroError, environment = "debian:12"): DoctorRecor
     memory: { available_bytes: 0 },
     environment: { name: environment, readiness: "cold" },
     project_source: null,
-    checks: [{ name: "daemon", ok: false, message: `${error.code}: ${error.message}`, hint: error.hint, fix: [] }],
+    checks: [
+      { name: "daemon", ok: false, message: `${error.code}: ${error.message}`, hint: error.hint, fix: [] },
+    ],
   };
 }
 

@@ -23,7 +23,10 @@ const input = z.strictObject({
     .describe("Program and arguments, run without a shell"),
   vcpu_count: field.vcpuCount(),
   mem_mib: field.memMib(),
-  timeout_seconds: field.seconds().default(120).describe("The command and all it started are killed after this"),
+  timeout_seconds: field
+    .seconds()
+    .default(120)
+    .describe("The command and all it started are killed after this"),
   ttl_seconds: field
     .seconds()
     .optional()
@@ -33,9 +36,21 @@ const input = z.strictObject({
     .record(z.string(), z.string())
     .default({})
     .describe("A variable of the command; repeatable. Nothing is inherited from the host"),
-  no_pull: z.boolean().default(false).describe("Fail when the environment is not on this host, instead of pulling it"),
-  run_id: z.string().max(64).optional().describe("Read on a run that still goes on, or page its output; instead of a command"),
-  offset: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(0).describe("With run_id: first byte of output to show"),
+  no_pull: z
+    .boolean()
+    .default(false)
+    .describe("Fail when the environment is not on this host, instead of pulling it"),
+  run_id: z
+    .string()
+    .max(64)
+    .optional()
+    .describe("Read on a run that still goes on, or page its output; instead of a command"),
+  offset: z
+    .int()
+    .min(0)
+    .max(Number.MAX_SAFE_INTEGER)
+    .default(0)
+    .describe("With run_id: first byte of output to show"),
   wait_seconds: z
     .int()
     .min(0)
@@ -83,9 +98,18 @@ export const vmRun = defineOperation({
   notInTool: ["env", "no_pull", "network"],
   examples: [
     { command: "pyro run debian:12 -- git --version", says: "one command" },
-    { command: "pyro run debian:12 -- sh -c 'uname -r; cat /proc/1/comm'", says: "a shell line: the guest's own kernel and init" },
-    { command: "tar c . | pyro run debian:12-build --timeout-seconds 600 -- sh -c 'tar x && make test'", says: "files enter by standard input" },
-    { command: "pyro run debian:12 --env CI=1 --mem-mib 2048 --json -- python3 -c 'print(1)'", says: "one JSON document with output and exit code" },
+    {
+      command: "pyro run debian:12 -- sh -c 'uname -r; cat /proc/1/comm'",
+      says: "a shell line: the guest's own kernel and init",
+    },
+    {
+      command: "tar c . | pyro run debian:12-build --timeout-seconds 600 -- sh -c 'tar x && make test'",
+      says: "files enter by standard input",
+    },
+    {
+      command: "pyro run debian:12 --env CI=1 --mem-mib 2048 --json -- python3 -c 'print(1)'",
+      says: "one JSON document with output and exit code",
+    },
   ],
   run: async (given, { pyro, signal, onProgress }) => {
     const result = await pyro.runInVm(

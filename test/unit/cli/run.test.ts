@@ -85,7 +85,19 @@ test("--json prints a failure as an error document", async () => {
 
 test("every option reaches the daemon, variables with = in their values too", async () => {
   const options = ["--vcpu-count", "2", "--mem-mib", "512", "--timeout-seconds", "9", "--ttl-seconds", "99"];
-  const { spec } = await run([...options, "--network", "--no-pull", "--env", "A=b=c", "--env=D=", "--", "bytes", "-x", "--", "y"]);
+  const { spec } = await run([
+    ...options,
+    "--network",
+    "--no-pull",
+    "--env",
+    "A=b=c",
+    "--env=D=",
+    "--",
+    "bytes",
+    "-x",
+    "--",
+    "y",
+  ]);
   expect(spec).toMatchObject({
     environment: "debian:12",
     vcpuCount: 2,
@@ -100,8 +112,14 @@ test("every option reaches the daemon, variables with = in their values too", as
 });
 
 test("a longer timeout gives the VM a longer life by itself", async () => {
-  expect((await run(["--", "exit", "0"])).spec).toMatchObject({ timeoutMs: 120_000, ttlMs: 600_000, noPull: false });
-  expect((await run(["--timeout-seconds", "3600", "--", "exit", "0"])).spec).toMatchObject({ ttlMs: 3_720_000 });
+  expect((await run(["--", "exit", "0"])).spec).toMatchObject({
+    timeoutMs: 120_000,
+    ttlMs: 600_000,
+    noPull: false,
+  });
+  expect((await run(["--timeout-seconds", "3600", "--", "exit", "0"])).spec).toMatchObject({
+    ttlMs: 3_720_000,
+  });
 });
 
 test("arguments and variables that are not UTF-8 keep their bytes", async () => {

@@ -101,7 +101,9 @@ test("a daemon that dies in mid-call is DAEMON_UNREACHABLE and may be tried agai
   await using state = await temporaryState();
   await using _daemon = await startFakeDaemon(state.path);
   await using pyro = new Pyro({ stateDir: state.path });
-  const failure = await pyro.runInVm({ environment: "debian:12", argv: ["crash"] }).catch((error: unknown) => error);
+  const failure = await pyro
+    .runInVm({ environment: "debian:12", argv: ["crash"] })
+    .catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(PyroError);
   expect(failure).toMatchObject({ code: "DAEMON_UNREACHABLE", retryable: true });
   expect((await pyro.runInVm({ environment: "debian:12", argv: ["exit", "0"] })).exitCode).toBe(0);
@@ -181,5 +183,7 @@ test("started runs are read, paged and cancelled", async () => {
   expect(read).toMatchObject({ state: "done", output: { offset: 1000, cutBytes: 1900, nextOffset: 1050 } });
   expect(await pyro.cancelRun(started.runId)).toMatchObject({ state: "done", result: { signal: "SIGKILL" } });
   await expect(pyro.readRun({ runId: "run-x" })).rejects.toMatchObject({ code: "RUN_NOT_FOUND" });
-  await expect(pyro.readRun({ runId: "run-x", offset: -1 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  await expect(pyro.readRun({ runId: "run-x", offset: -1 })).rejects.toMatchObject({
+    code: "INVALID_ARGUMENT",
+  });
 });
