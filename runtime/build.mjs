@@ -9,6 +9,7 @@
  */
 import { createHash } from "node:crypto";
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -16,7 +17,6 @@ import {
   readdirSync,
   renameSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
@@ -52,10 +52,12 @@ function main() {
     return;
   }
   const started = Date.now();
-  const made = build(`${out}.new-${process.pid}`, cache, inputs);
+  removeLeftovers(dirname(out));
+  const fresh = `${out}.new-${process.pid}`;
+  const made = build(fresh, cache, inputs);
   if (values.check) {
     const difference = compare(made, present);
-    rmSync(`${out}.new-${process.pid}`, { recursive: true, force: true });
+    rmSync(fresh, { recursive: true, force: true });
     if (difference !== undefined)
       throw new BuildError(
         `a second build differs: ${difference}`,
@@ -64,9 +66,30 @@ function main() {
     progress("reproducible: a second build has the same bytes");
     return;
   }
-  rmSync(out, { recursive: true, force: true });
-  renameSync(`${out}.new-${process.pid}`, out);
+  replace(out, fresh);
   progress(`built ${relative(process.cwd(), out) || out} in ${((Date.now() - started) / 1000).toFixed(1)} s`);
+}
+
+/** What a build that was killed left behind. */
+function removeLeftovers(parent) {
+  for (const entry of existsSync(parent) ? readdirSync(parent) : []) {
+    const pid = /^(?:\.scratch|.+\.(?:new|old))-(\d+)/.exec(entry)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`))
+      rmSync(join(parent, entry), { recursive: true, force: true });
+  }
+}
+
+/** Puts the new bundle in place; a build that runs at the same time may win, its bytes are the same. */
+function replace(out, fresh) {
+  const old = `${out}.old-${process.pid}`;
+  if (existsSync(out)) renameSync(out, old);
+  try {
+    renameSync(fresh, out);
+  } catch (error) {
+    if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
+    rmSync(fresh, { recursive: true, force: true });
+  }
+  rmSync(old, { recursive: true, force: true });
 }
 
 /** Everything that decides the bytes: the kernel package, Go, the agent's sources, these scripts, the version. */
@@ -101,25 +124,28 @@ function filesBelow(directory) {
 function build(directory, cache, inputs) {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
-  const scratch = mkdtempSync(join(dirname(directory), ".scratch-"));
+  const scratch = mkdtempSync(join(dirname(directory), `.scratch-${process.pid}-`));
   try {
     const kernel = unpackKernelPackage(
       fetchKernelPackage(inputs.kernelPackage, cache),
       join(scratch, "kernel"),
     );
     const modules = selectModules(kernel.modules);
-    const agent = inputs.agent === undefined ? buildAgent(scratch, inputs.version) : readFileSync(inputs.agent);
+    const agent =
+      inputs.agent === undefined ? buildAgent(scratch, inputs.version) : readFileSync(inputs.agent);
     progress("writing vmlinux, initramfs.cpio and manifest.json");
     const files = {
       vmlinux: extractKernel(readFileSync(kernel.image)),
       "initramfs.cpio": cpioArchive(initramfs(agent, modules)),
     };
-    for (const [name, content] of Object.entries(files))
-      writeFileSync(join(directory, name), content, { mode: 0o444 });
+    for (const [name, content] of Object.entries(files)) writeReadOnly(join(directory, name), content);
     const manifest = manifestOf(inputs, kernel.release, modules, files);
-    writeFileSync(join(directory, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`, {
-      mode: 0o444,
-    });
+    writeReadOnly(
+      join(directory, "manifest.json"),
+      `${JSON.stringify(manifest, null, 2)}
+`,
+    );
+    chmodSync(directory, 0o755);
     return manifest;
   } catch (error) {
     rmSync(directory, { recursive: true, force: true });
@@ -127,6 +153,12 @@ function build(directory, cache, inputs) {
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+/** Readable by all, whatever the umask: QEMU may run as another user. */
+function writeReadOnly(path, content) {
+  writeFileSync(path, content);
+  chmodSync(path, 0o444);
 }
 
 /** The agent as a static binary whose bytes depend only on its sources, the version and the Go release. */
@@ -167,7 +199,7 @@ function initramfs(agent, { lists, files }) {
 function manifestOf(inputs, release, modules, files) {
   const described = Object.entries(files).map(([name, content]) => [
     name,
-    { sha256: createHash("sha256").update(content).digest("hex"), size_bytes: content.length },
+    { sha256: digest(content), size_bytes: content.length },
   ]);
   return {
     format: MANIFEST_FORMAT,
@@ -197,12 +229,16 @@ function readManifest(directory) {
   return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : undefined;
 }
 
-/** Files of the stated size are there; the product verifies the digests before it uses them. */
+/** Whether every file is as the manifest says: a damaged bundle is built anew. */
 function intact(directory, manifest) {
-  return Object.entries(manifest.files).every(([name, { size_bytes: size }]) => {
+  return Object.entries(manifest.files).every(([name, { sha256 }]) => {
     const path = join(directory, name);
-    return existsSync(path) && statSync(path).size === size;
+    return existsSync(path) && digest(readFileSync(path)) === sha256;
   });
+}
+
+function digest(content) {
+  return createHash("sha256").update(content).digest("hex");
 }
 
 function compare(made, present) {

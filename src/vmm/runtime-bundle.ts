@@ -143,15 +143,14 @@ function missing(directory: string, cause: unknown): PyroError {
 
 function damaged(path: string, how: string, cause: unknown): PyroError {
   return new PyroError("RUNTIME_BUNDLE_DAMAGED", `the runtime bundle is damaged: ${path} ${how}`, {
-    hint: remedy(dirname(path), " --force"),
+    hint: remedy(dirname(path)),
     details: { path },
     cause,
   });
 }
 
-/** A checkout has the script that builds the bundle; an installed package has not. */
-function remedy(directory: string, force = ""): string {
-  const script = join(dirname(directory), "build.mjs");
-  if (!existsSync(script)) return "reinstall pyro: `npm install -g pyro-mcp`";
-  return force === "" ? "build it with `make runtime`" : `build it anew with \`node ${script}${force}\``;
+/** A checkout has the script that builds the bundle, and repairs it; an installed package has not. */
+function remedy(directory: string): string {
+  const checkout = existsSync(join(dirname(directory), "build.mjs"));
+  return checkout ? "build it with `make runtime`" : "reinstall pyro: `npm install -g pyro-mcp`";
 }

@@ -11,7 +11,7 @@ export const QMP_SOCKET = "qmp.sock";
 export const AGENT_SOCKET = "agent.sock";
 
 /** The name under which the agent finds its port in the guest (proto/LINK.md). */
-export const AGENT_PORT = "dev.pyro.agent";
+const AGENT_PORT = "dev.pyro.agent";
 
 /** Id of the console's ring buffer in QMP, and its size: a power of two, as QEMU demands. */
 export const CONSOLE_CHARDEV = "console";
@@ -83,7 +83,7 @@ export function machineArguments(
  * (measured). `no_timer_check`: the check fails on a busy host and ends in a panic. `tsc=reliable` under emulation: the
  * watchdog mistakes a descheduled vCPU for a broken clock and falls back to a slow one.
  */
-export function kernelCommandLine(isolation: Isolation): string {
+function kernelCommandLine(isolation: Isolation): string {
   const common = "console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check";
   return isolation === "software" ? `${common} tsc=reliable` : common;
 }

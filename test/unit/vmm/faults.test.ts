@@ -1,3 +1,4 @@
+import { readFileSync, statSync } from "node:fs";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { sleep, within } from "../../../src/kit/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
@@ -116,6 +117,41 @@ describe("A start", () => {
     expect(gone.message).toContain("/nonexistent.img: ENOENT");
     const odd = await failure(driver.start(spec({ disks: [{ ...disk, path: "/dev/null" }] })));
     expect(odd.message).toContain("/dev/null: neither a file nor a block device");
+  });
+
+  it("hands its disks over as descriptors, and makes a writable one the property of QEMU's user", async () => {
+    const base = directory.file("base.raw", "base");
+    const header = Buffer.alloc(64);
+    header.writeBigUInt64BE(40n * 1024n ** 3n, 24);
+    const overlay = directory.file("overlay.qcow2", header);
+    const root = process.getuid?.() === 0;
+    const user = root ? 1_900_000_042 : undefined;
+    const disks = [
+      { path: overlay, format: "qcow2", readOnly: false, backing: { path: base, format: "raw" } },
+      { path: base, format: "raw", readOnly: true },
+    ] as const;
+    // As that user the stub's own files cannot be read; it fails, but only after all was prepared.
+    const driver = directory.stubDriver("ok", { userFor: () => Promise.resolve(user), qmpTimeoutMs: 3_000 });
+    const made = spec({ disks });
+    const machine = await driver.start(made).catch(() => undefined);
+    if (machine !== undefined) {
+      const args = readFileSync(`/proc/${machine.pid}/cmdline`, "utf8");
+      for (const descriptor of [3, 4, 5, 6, 7]) expect(args).toContain(`/proc/self/fd/${descriptor}`);
+      await machine.kill();
+    }
+    expect(machine === undefined).toBe(root);
+    expect(statSync(overlay).uid).toBe(user ?? process.getuid?.());
+    expect(statSync(made.directory).uid).toBe(user ?? process.getuid?.());
+    expect(statSync(base).uid).toBe(process.getuid?.());
+  });
+
+  it("bounds the files QEMU may write by the size of its largest disk", async () => {
+    const header = Buffer.alloc(64);
+    header.writeBigUInt64BE(40n * 1024n ** 3n, 24);
+    const disk = { path: directory.file("40g.qcow2", header), format: "qcow2", readOnly: false } as const;
+    await using machine = await directory.stubDriver("ok").start(spec({ disks: [disk] }));
+    const limits = readFileSync(`/proc/${machine.pid}/limits`, "utf8");
+    expect(limits).toMatch(new RegExp(`Max file size\\s+${40 * 1024 ** 3 * 1.25 + 1024 ** 3 / 4}`));
   });
 
   it("passes on why there is no runtime bundle", async () => {

@@ -53,7 +53,10 @@ describe("The QMP client", () => {
   it("gives answers to those who asked, in any order, in any pieces", async () => {
     const held: { execute: string; id: number }[] = [];
     answering((command, socket) => {
-      if (command.execute === "qmp_capabilities") return void reply(socket, { return: {}, id: command.id });
+      if (command.execute === "qmp_capabilities") {
+        reply(socket, { return: {}, id: command.id });
+        return;
+      }
       held.push(command);
       if (held.length < 2) return;
       const bytes = held
