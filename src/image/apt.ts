@@ -55,7 +55,7 @@ export function aptConfiguration(
       "Acquire::IndexTargets::deb::CNF",
     ].map((name) => `#clear ${name};`),
     `APT::Architecture ${quoted(architecture)};`,
-    `APT::Architectures ${quoted(architecture)};`,
+    `APT::Architectures { ${quoted(architecture)}; };`,
     'APT::Default-Release "";',
     'APT::Install-Recommends "false";',
     'APT::Install-Suggests "false";',

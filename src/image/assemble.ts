@@ -1,6 +1,5 @@
-import { readFile } from "node:fs/promises";
+import { chmod, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { stat } from "node:fs/promises";
 import { silentLogger, type Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { aptDirectories } from "./apt.js";
@@ -48,6 +47,8 @@ export async function assembleLayers(request: AssembleRequest): Promise<Assemble
   for (const file of [CONTENT, SETTINGS]) {
     const path = join(request.directory, file);
     const sha256 = await sha256File(path, request.signal);
+    // As root, QEMU reads them under a uid of its own.
+    await chmod(path, 0o444);
     layers.push({ file, size_bytes: (await stat(path)).size, sha256 });
   }
   const asRecord = (step: BuildStep): { argv: string[]; env: string[] } => ({
@@ -106,7 +107,7 @@ async function contentLayer(
   const steps = await stageLayer({
     host,
     archives: apt.archives,
-    packages: request.fetched.packages.map((each) => each.file),
+    packages: request.fetched.packages,
     essential: request.fetched.essential,
     installScript: request.catalogue.scripts.install,
     target,

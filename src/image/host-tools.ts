@@ -48,6 +48,8 @@ export interface RunOptions {
   readonly consume?: (stream: Readable) => Promise<void>;
   /** Bound of the collected output. */
   readonly maxBytes?: number;
+  /** TERM ends the program's whole group at once, also processes that ignore TERM: mmdebstrap's do. */
+  readonly killGroup?: boolean;
   /** Time between TERM and KILL when the call is aborted. */
   readonly graceMs?: number;
 }
@@ -59,6 +61,12 @@ export interface RunResult extends ChildExit {
 const COLLECTED_BYTES = 4 * 1024 * 1024;
 /** Less free space than this after a failure means that the disk was the reason, whatever the tool printed. */
 const FULL_DISK_BYTES = 1024 * 1024;
+
+/**
+ * Runs its arguments and, on TERM, kills its process group. The input is passed on by number because a shell gives what
+ * runs in the background an empty one.
+ */
+const KILL_GROUP = 'exec 3<&0; trap "kill -KILL 0" TERM; "$@" <&3 3<&- & wait $!';
 
 /** Runs the host's programs. `path` replaces PATH, for tests that bring stand-ins. */
 export class HostPrograms {
@@ -105,8 +113,9 @@ export class HostPrograms {
   }
 
   async #launch(program: string, args: readonly string[], options: RunOptions) {
+    const leash = options.killGroup === true ? ["sh", "-c", KILL_GROUP, "sh"] : [];
     try {
-      return await launch("setpriv", ["--pdeathsig", "TERM", "--", program, ...args], {
+      return await launch("setpriv", ["--pdeathsig", "TERM", "--", ...leash, program, ...args], {
         env: { ...this.#env, ...options.env },
         stdout: options.stdout ?? "pipe",
         graceMs: options.graceMs ?? 2_000,

@@ -1,4 +1,4 @@
-import { open, type FileHandle } from "node:fs/promises";
+import { open, rm, type FileHandle } from "node:fs/promises";
 import { encodeTarHeader, tarEntry, tarPadding, TAR_BLOCK, type TarEntry } from "./tar.js";
 
 const BUFFER_BYTES = 1024 * 1024;
@@ -18,7 +18,9 @@ export class LayerFile implements AsyncDisposable {
 
   /** Starts an empty layer; a file of that name is replaced. */
   static async create(path: string): Promise<LayerFile> {
-    return new LayerFile(path, await open(path, "w", 0o644));
+    // An earlier one may be read-only.
+    await rm(path, { force: true });
+    return new LayerFile(path, await open(path, "wx", 0o600));
   }
 
   /** Bytes written so far. */

@@ -60,6 +60,7 @@ const TREE_NOTE = "tree-path";
  */
 export async function bootstrapLayer(request: BootstrapRequest): Promise<void> {
   await requireSpace(TREE_PARENT, request.installedBytes * 1.3, "unpacking packages");
+  await removeTree(request.host, request.directory);
   const tree = join(TREE_PARENT, `pyro-tree-${randomBytes(8).toString("hex")}`);
   // Noted first: whatever kills this process, the next start finds and removes the tree.
   await writeFile(join(request.directory, TREE_NOTE), tree);
@@ -76,14 +77,15 @@ async function bootstrap(request: BootstrapRequest, tree: string): Promise<void>
   const sources = join(request.directory, "bootstrap.sources");
   await writeFile(sources, request.sources);
   await using input = await open(sources, "r");
-  await using output = await open(request.target, "w", 0o644);
+  await rm(request.target, { force: true });
+  await using output = await open(request.target, "wx", 0o600);
   const exit = await request.host.run("mmdebstrap", mmdebstrapArguments(request), {
     signal: request.signal,
     env: { TMPDIR: tree, SOURCE_DATE_EPOCH, DEBIAN_FRONTEND: "noninteractive" },
     stdin: input.fd,
     stdout: output.fd,
-    // It unmounts and removes its tree on TERM.
-    graceMs: 10_000,
+    // Its processes ignore TERM; what it mounts is in a namespace of its own and goes with them.
+    killGroup: true,
   });
   if (exit.code !== 0) throw await toolError("mmdebstrap", exit, request.directory);
   await output.sync();
@@ -99,6 +101,8 @@ export function mmdebstrapArguments(
     "--variant=custom",
     "--format=tar",
     "--skip=update,check/qemu",
+    // The tree is thrown away when this fails, so nothing is gained by syncing each file.
+    "--dpkgopt=force-unsafe-io",
     `--architectures=${request.architecture}`,
     `--setup-hook=mkdir -p "$1/var/cache/apt/archives" "$1/var/lib/apt/lists"`,
     // Merged directories from the start, as usr-is-merged asserts.
@@ -120,13 +124,15 @@ function shellQuote(text: string): string {
 
 /**
  * Removes the tree that a pull's directory notes, if any. Its files may belong to subordinate ids, which only
- * mmdebstrap's helper can remove for an ordinary user.
+ * mmdebstrap's helper can remove for an ordinary user. What is mounted there, and be it the host's own /dev, is
+ * unmounted before; where that fails the tree stays, and so does the note.
  */
 export async function removeTree(host: HostPrograms, directory: string): Promise<void> {
   const note = join(directory, TREE_NOTE);
   const tree = await readFile(note, "utf8").catch(() => "");
   // Only ever a path of this shape, whatever the note says.
   if (/^\/var\/tmp\/pyro-tree-[0-9a-f]{16}$/.test(tree)) {
+    if (!(await unmountBelow(host, tree))) return;
     try {
       await rm(tree, { recursive: true, force: true });
     } catch {
@@ -135,4 +141,14 @@ export async function removeTree(host: HostPrograms, directory: string): Promise
     }
   }
   await rm(note, { force: true });
+}
+
+/** Whether nothing is mounted below a path any more. */
+async function unmountBelow(host: HostPrograms, tree: string): Promise<boolean> {
+  const mounted = async (): Promise<string[]> => {
+    const lines = (await readFile("/proc/self/mountinfo", "utf8")).split("\n");
+    return lines.map((line) => line.split(" ")[4] ?? "").filter((point) => point.startsWith(`${tree}/`));
+  };
+  for (const point of (await mounted()).reverse()) await host.run("umount", [point]);
+  return (await mounted()).length === 0;
 }

@@ -1,5 +1,6 @@
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import type { Readable } from "node:stream";
+import type { PackageFile } from "./apt.js";
 import type { BuildStep } from "./builder.js";
 import { toolError, type HostPrograms } from "./host-tools.js";
 import { LayerFile } from "./layer-file.js";
@@ -8,14 +9,14 @@ import { readTar, type TarEntry } from "./tar.js";
 export interface StageRequest {
   readonly host: HostPrograms;
   readonly archives: string;
-  /** File names in the archives. */
-  readonly packages: readonly string[];
+  readonly packages: readonly PackageFile[];
+  /** File names of the packages that dpkg cannot run without. */
   readonly essential: readonly string[];
   readonly installScript: string;
   /** The layer to write. */
   readonly target: string;
   readonly signal: AbortSignal;
-  readonly onProgress: (done: number, total: number, message: string) => void;
+  readonly onProgress: (bytesDone: number, bytesTotal: number, message: string) => void;
 }
 
 /** Directories at the root that are links into /usr on Debian 12 and later. */
@@ -40,17 +41,22 @@ const DEBS = "./.pyro-build/debs";
 export async function stageLayer(request: StageRequest): Promise<BuildStep[]> {
   await using layer = await LayerFile.create(request.target);
   await writeSkeleton(layer, request.installScript);
-  const total = request.essential.length + request.packages.length;
+  const packages = [...request.packages].sort((a, b) => (a.file < b.file ? -1 : 1));
+  const essential = packages.filter((each) => request.essential.includes(each.file));
+  const total = [...essential, ...packages].reduce((sum, each) => sum + each.sizeBytes, 0);
   let done = 0;
-  for (const file of [...request.essential].sort()) {
-    request.onProgress(done++, total, `unpacking ${basename(file)}`);
-    await unpackPackage(request, layer, file);
+  const progress = ({ name, sizeBytes }: PackageFile): void => {
+    request.onProgress(done, total, `unpacking ${name}`);
+    done += sizeBytes;
+  };
+  for (const each of essential) {
+    progress(each);
+    await unpackPackage(request, layer, each.file);
   }
-  await layer.directory("./.pyro-build");
   await layer.directory(DEBS);
-  for (const file of [...request.packages].sort()) {
-    request.onProgress(done++, total, `repacking ${basename(file)}`);
-    await repackPackage(request, layer, file);
+  for (const each of packages) {
+    progress(each);
+    await repackPackage(request, layer, each.file);
   }
   await layer.finish();
   return [{ argv: ["/bin/sh", "/.pyro-build/install.sh"], env: [] }];

@@ -1,0 +1,27 @@
+// A process of its own that pulls; fault tests kill it. Arguments: the fake host's directory, the environment's name.
+import { join } from "node:path";
+import {
+  EnvironmentPulls,
+  EnvironmentStore,
+  HostPrograms,
+  layoutOf,
+  loadCatalogue,
+} from "../../../src/image/index.js";
+import { FakeBuilder } from "./fake-builder.js";
+
+const [directory = "", name = ""] = process.argv.slice(2);
+const store = new EnvironmentStore(
+  await loadCatalogue(join(directory, "environments")),
+  layoutOf(join(directory, "cache")),
+);
+const pulls = new EnvironmentPulls({
+  store,
+  host: new HostPrograms({ path: join(directory, "bin") }),
+  builder: new FakeBuilder(join(directory, "log")),
+});
+await pulls.sweepStale();
+const result = await pulls.pull(name).catch((error: unknown) => {
+  console.log(JSON.stringify(error));
+  process.exit(3);
+});
+console.log(JSON.stringify({ reused: result.reused }));
