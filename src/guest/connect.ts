@@ -54,8 +54,9 @@ export async function connectGuest(socketPath: string, options: ConnectOptions =
     await link.open();
     return await greet(link, options);
   } catch (error) {
+    const reason = aborted ?? link.reason ?? error;
     await link[Symbol.asyncDispose]();
-    throw aborted ?? link.reason ?? error;
+    throw reason;
   } finally {
     clearTimeout(timer);
     options.signal?.removeEventListener("abort", abort);

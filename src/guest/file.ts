@@ -30,12 +30,12 @@ export async function downloadFile(
   options: DownloadOptions = {},
 ): Promise<Download> {
   const limit = options.maxBytes ?? 0;
-  const messages = connection.file
-    .read(
-      { path: checkPath(path, "the path"), offset: BigInt(options.offset ?? 0), maxBytes: BigInt(limit) },
-      signalOf(options),
-    )
-    [Symbol.asyncIterator]();
+  const request = {
+    path: checkPath(path, "the path"),
+    offset: BigInt(options.offset ?? 0),
+    maxBytes: BigInt(limit),
+  };
+  const messages = connection.file.read(request, signalOf(options))[Symbol.asyncIterator]();
   const first = await messages.next();
   if (first.done === true) throw protocolError("a file without a first message");
   const { sizeBytes, data } = first.value;

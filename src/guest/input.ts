@@ -103,13 +103,14 @@ export class InputWriter {
 
   async #more(): Promise<void> {
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, LINGER_MS);
-      this.#wake = () => {
+      const go = (): void => {
         clearTimeout(timer);
+        this.#wake = undefined;
         resolve();
       };
+      const timer = setTimeout(go, LINGER_MS);
+      this.#wake = go;
     });
-    this.#wake = undefined;
   }
 }
 

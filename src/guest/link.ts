@@ -109,8 +109,9 @@ export class HostLink implements AsyncDisposable {
     this.#onClose(reason);
   }
 
+  /** Why calls of this epoch fail, once it is over. */
   get reason(): PyroError | undefined {
-    return this.#reason;
+    return this.#isOver ? (this.#reason ?? disconnected()) : undefined;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

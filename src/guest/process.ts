@@ -65,12 +65,13 @@ export async function startProcess(
   options: StartOptions = {},
 ): Promise<GuestProcess> {
   const { argv, env } = checkCommand(spec.argv, spec.env ?? []);
+  const cwd = checkPath(spec.cwd ?? "/", "the working directory");
   const { pid } = await connection.control.start(
     {
       processId: spec.processId,
       argv,
       env,
-      cwd: checkPath(spec.cwd ?? "/", "the working directory"),
+      cwd,
       uid: spec.uid ?? 0,
       gid: spec.gid ?? 0,
       timeoutMs: spec.timeoutMs ?? 0,

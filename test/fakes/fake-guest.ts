@@ -1,204 +1,202 @@
-/**
- * A guest for the fake daemon: a handful of commands that behave like their namesakes, over the real messages.
- *   echo WORD…, cat, exit N, kill-self SIGNAL, sleep (until a signal), trap (says the signal, goes on until SIGTERM),
- *   flood BYTES, both, bytes (prints its own argv as it came), slow-exit (a result after 100 ms), crash (the daemon dies),
- *   missing (COMMAND_NOT_FOUND), not-executable (COMMAND_NOT_EXECUTABLE), timeout (a result that timed out)
- */
-import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { ServiceImpl } from "@connectrpc/connect";
+import { createClient, type Client, type ConnectRouter } from "@connectrpc/connect";
+import { connectNodeAdapter, createConnectTransport } from "@connectrpc/connect-node";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Channel } from "../../src/guest/channel.js";
 import {
-  RunState,
-  type CommandResultSchema,
-  type RunOutputSchema,
-  type RunRecordSchema,
-  type RunRequest,
-  type RunResponseSchema,
-  type RunService,
-  type RunSpec,
-} from "../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
-import { PyroError } from "../../src/protocol/index.js";
-import { asWireError } from "./fake-daemon.js";
+  CHANNEL,
+  HEADER_BYTES,
+  MAX_PAYLOAD_BYTES,
+  dataHeader,
+  helloFrame,
+  scan,
+} from "../../src/guest/frame.js";
+import { openSession, serveSession } from "../../src/guest/http2-session.js";
+import {
+  DiagnosticsService,
+  EventService,
+  SystemService,
+} from "../../src/protocol/gen/pyro/guest/v1/guest_pb.js";
 
-type Response = MessageInitShape<typeof RunResponseSchema>;
-type Result = MessageInitShape<typeof CommandResultSchema>;
-type Record = MessageInitShape<typeof RunRecordSchema>;
-
-const phase = (name: string, progress = -1): Response => ({
-  event: { case: "phase", value: { phase: name, message: `${name} it`, progress } },
-});
-const out = (text: string | Uint8Array): Response => ({ event: { case: "stdout", value: Buffer.from(text) } });
-const err = (text: string): Response => ({ event: { case: "stderr", value: Buffer.from(text) } });
-
-/** A result of the fake guest. */
-export function fakeResult(environment: string, result: Partial<Result>): Result {
-  return {
-    environment,
-    durationUs: 12_000n,
-    startupUs: 345_000n,
-    isolation: "software",
-    guestKernel: "6.1.0-fake",
-    ...result,
-  } as Result;
+/** How the fake behaves; what is left out an honest agent would do. */
+export interface FakeGuestScript {
+  /** More services, or others in place of the fake's own. */
+  readonly routes?: (router: ConnectRouter, session: FakeSession) => void;
+  /** False: never answers HELLO. */
+  readonly answersHello?: boolean;
+  /** Bytes sent before the answer to the first HELLO: a stale tail. */
+  readonly staleBytes?: Buffer;
+  /** Bytes sent right after the answer. */
+  readonly afterHello?: (epoch: number) => Buffer;
+  /** What the hello says in place of the epoch. */
+  readonly claimsEpoch?: number;
 }
 
-/** The RunService of the fake daemon. */
-export function fakeGuest(specs: RunSpec[], crash: () => void): ServiceImpl<typeof RunService> {
-  const runs = new Map<string, { events: Response[]; result: Result; reads: number; cancelled: boolean }>();
-  return {
-    async *run(requests) {
-      const inputs = requests[Symbol.asyncIterator]();
-      const first = await inputs.next();
-      if (first.done === true || first.value.request.case !== "start") throw new Error("no start");
-      const spec = first.value.request.value.spec as RunSpec;
-      specs.push(spec);
-      yield phase("queued");
-      yield phase("booting");
-      yield phase("running");
-      yield* perform(spec, inputs, crash);
-    },
-    async startRun({ spec }) {
-      const run = spec as RunSpec;
-      specs.push(run);
-      const events: Response[] = [];
-      const none = (async function* () {})()[Symbol.asyncIterator]();
-      for await (const event of perform(run, none, crash)) events.push(event);
-      const last = events.at(-1)?.event;
-      const result = last?.case === "result" ? (last.value as Result) : fakeResult(run.environment, { exitCode: 0 });
-      const runId = `run-${String(runs.size + 1).padStart(16, "0")}`;
-      runs.set(runId, { events, result, reads: 0, cancelled: false });
-      return { runId, state: RunState.STARTING, phase: { phase: "queued", message: "queued it", progress: -1 } };
-    },
-    readRun({ runId, offset, maxBytes }): Record {
-      const run = runs.get(runId);
-      if (run === undefined) throw notFound(runId);
-      return { runId, state: RunState.DONE, result: run.result, output: windowOf(run.events, Number(offset), maxBytes) };
-    },
-    cancelRun({ runId }): Record {
-      const run = runs.get(runId);
-      if (run === undefined) throw notFound(runId);
-      return { runId, state: RunState.DONE, result: fakeResult("debian:12", { signal: "SIGKILL" }) };
-    },
-  };
-}
+/** One epoch of the fake: the agent's side of the link, by the same frame code. */
+export class FakeSession {
+  readonly channels: readonly Channel[];
+  readonly events: Client<typeof EventService>;
+  probeBytes = 0;
 
-function notFound(runId: string): Error {
-  return asWireError(new PyroError("RUN_NOT_FOUND", `run ${runId} is not known`, { hint: "start it again" }));
-}
+  constructor(
+    readonly epoch: number,
+    readonly socket: Socket,
+    script: FakeGuestScript,
+  ) {
+    const wake = (): void => this.#pump();
+    this.channels = Array.from({ length: 4 }, () => new Channel(wake).on("error", () => undefined));
+    const handler = connectNodeAdapter({
+      acceptCompression: [],
+      routes: (router) => this.#routes(router, script),
+    });
+    serveSession(this.channel("control"), handler, () => undefined);
+    serveSession(this.channel("bulk"), handler, () => undefined);
+    const { manager } = openSession(this.channel("event"), () => undefined);
+    const transport = createConnectTransport({
+      baseUrl: "http://guest",
+      httpVersion: "2",
+      acceptCompression: [],
+      sessionManager: manager,
+    });
+    this.events = createClient(EventService, transport);
+  }
 
-async function* perform(
-  spec: RunSpec,
-  inputs: AsyncIterator<RunRequest>,
-  crash: () => void,
-): AsyncGenerator<Response> {
-  const words = spec.argv.map((word) => Buffer.from(word).toString());
-  const [name = "", ...rest] = spec.command === "" ? words : spec.command.split(" ");
-  const done = (result: Partial<Result>): Response => ({
-    event: { case: "result", value: fakeResult(spec.environment, result) },
-  });
-  switch (name) {
-    case "echo":
-      yield out(`${rest.join(" ")}\n`);
-      return yield done({ exitCode: 0 });
-    case "both":
-      yield out("out\n");
-      yield err("err\n");
-      return yield done({ exitCode: 3 });
-    case "exit":
-      return yield done({ exitCode: Number(rest[0]) });
-    case "kill-self":
-      return yield done({ signal: rest[0] ?? "SIGKILL" });
-    case "timeout":
-      yield out("partial\n");
-      return yield done({ signal: "SIGKILL", timedOut: true });
-    case "bytes":
-      for (const word of spec.argv) yield out(Buffer.concat([word, Buffer.from("\n")]));
-      for (const entry of spec.env) yield out(Buffer.concat([entry, Buffer.from("\n")]));
-      return yield done({ exitCode: 0 });
-    case "flood":
-      yield* flood(Number(rest[0]));
-      return yield done({ exitCode: 0 });
-    case "print":
-      yield out(Buffer.from(rest[0] ?? "", "hex"));
-      return yield done({ exitCode: 0 });
-    case "slow-exit":
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      return yield done({ exitCode: 0 });
-    case "crash":
-      yield out("before\n");
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      return crash();
-    case "missing":
-      throw asWireError(new PyroError("COMMAND_NOT_FOUND", `"${name}" is not in the guest`, { hint: "install it" }));
-    case "not-executable":
-      throw asWireError(new PyroError("COMMAND_NOT_EXECUTABLE", `"${name}" cannot be executed`, { hint: "chmod +x" }));
-    case "cat":
-      yield* cat(inputs);
-      return yield done({ exitCode: 0 });
-    case "sleep":
-      yield out("ready\n");
-      return yield done({ signal: await nextSignal(inputs) });
-    case "trap":
-      yield out("ready\n");
-      for (;;) {
-        const signal = await nextSignal(inputs);
-        yield out(`got ${signal}\n`);
+  channel(name: keyof typeof CHANNEL): Channel {
+    return this.channels[CHANNEL[name]] as Channel;
+  }
+
+  deliver(index: number, part: Buffer): void {
+    if (index === CHANNEL.probe) this.probeBytes += part.length;
+    else this.channels[index]?.push(part);
+  }
+
+  end(): void {
+    for (const channel of this.channels) channel.destroy();
+  }
+
+  #routes(router: ConnectRouter, script: FakeGuestScript): void {
+    router.service(SystemService, {
+      hello: () => ({
+        agentVersion: "fake",
+        epoch: script.claimsEpoch ?? this.epoch,
+        kernelRelease: "6.1.0-fake",
+      }),
+      ping: () => ({}),
+    });
+    router.service(DiagnosticsService, {
+      flood: ({ bytes }) => {
+        this.channel("probe").write(Buffer.alloc(Number(bytes)));
+        return {};
+      },
+      drain: async ({ expectBytes }) => {
+        while (this.probeBytes < Number(expectBytes)) await new Promise((resolve) => setImmediate(resolve));
+        return { bytes: BigInt(this.probeBytes) };
+      },
+    });
+    script.routes?.(router, this);
+  }
+
+  #pump(): void {
+    for (const [index, channel] of this.channels.entries()) {
+      while (channel.hasPending) {
+        const { parts, length, done } = channel.nextPayload(MAX_PAYLOAD_BYTES);
+        this.socket.write(dataHeader(index, this.epoch, length));
+        for (const part of parts) this.socket.write(part);
+        for (const call of done) call();
       }
-    default:
-      throw asWireError(new PyroError("COMMAND_NOT_FOUND", `"${name}" is not in the guest`));
+    }
   }
 }
 
-async function* cat(inputs: AsyncIterator<RunRequest>): AsyncGenerator<Response> {
-  for (;;) {
-    const next = await inputs.next();
-    if (next.done === true || next.value.request.case === "stdinEnd") return;
-    if (next.value.request.case === "stdin") yield out(next.value.request.value);
-  }
-}
+/** A scripted agent behind a unix socket of its own directory, for tests without a machine. */
+export class FakeGuest implements AsyncDisposable {
+  readonly path: string;
+  /** All that connected, in order. */
+  readonly sockets: Socket[] = [];
+  readonly sessions: FakeSession[] = [];
 
-async function nextSignal(inputs: AsyncIterator<RunRequest>): Promise<string> {
-  for (;;) {
-    const next = await inputs.next();
-    if (next.done === true) return await new Promise(() => undefined);
-    if (next.value.request.case === "signal") return next.value.request.value;
+  private constructor(
+    readonly directory: string,
+    private readonly server: Server,
+    private readonly script: FakeGuestScript,
+  ) {
+    this.path = join(directory, "agent.sock");
+    server.on("connection", (socket) => this.#serve(socket));
   }
-}
 
-async function* flood(bytes: number): AsyncGenerator<Response> {
-  const chunk = Buffer.alloc(64 * 1024, "0123456789abcdef\n");
-  for (let sent = 0; sent < bytes; sent += chunk.length) {
-    yield out(chunk.subarray(0, Math.min(chunk.length, bytes - sent)));
+  static async start(script: FakeGuestScript = {}): Promise<FakeGuest> {
+    const guest = new FakeGuest(await mkdtemp(join(tmpdir(), "pyro-fake-guest-")), createServer(), script);
+    await new Promise<void>((resolve) => guest.server.listen(guest.path, resolve));
+    return guest;
   }
-}
 
-/** Head, cut and tail of what the events wrote, as the real daemon cuts it. */
-function windowOf(events: Response[], offset: number, maxBytes: number): MessageInitShape<typeof RunOutputSchema> {
-  const bytesOf = (...cases: string[]): Buffer =>
-    Buffer.concat(
-      events.map(({ event }) =>
-        event !== undefined && cases.includes(event.case ?? "") ? (event.value as Uint8Array) : Buffer.alloc(0),
-      ),
-    );
-  const all = bytesOf("stdout", "stderr");
-  const rest = all.subarray(offset);
-  const cut = rest.length > maxBytes;
-  const half = Math.floor(maxBytes / 2);
-  const head = cut ? rest.subarray(0, half) : rest;
-  const tail = cut ? rest.subarray(-half) : Buffer.alloc(0);
-  const stdout = bytesOf("stdout");
-  const stderr = bytesOf("stderr");
-  return {
-    offset: BigInt(offset),
-    head,
-    tail,
-    cutBytes: BigInt(rest.length - head.length - tail.length),
-    nextOffset: BigInt(offset + head.length),
-    totalBytes: BigInt(all.length),
-    stdout: stdout.subarray(0, maxBytes),
-    stderr: stderr.subarray(0, maxBytes),
-    stdoutTruncated: stdout.length > maxBytes,
-    stderrTruncated: stderr.length > maxBytes,
-    stdoutBytes: BigInt(stdout.length),
-    stderrBytes: BigInt(stderr.length),
-  };
+  /** The newest epoch. */
+  get session(): FakeSession {
+    const session = this.sessions.at(-1);
+    if (session === undefined) throw new Error("nobody has connected to the fake guest");
+    return session;
+  }
+
+  /** Ends the connection as a host's port does when its machine dies. */
+  hangUp(): void {
+    this.sockets.at(-1)?.destroy();
+  }
+
+  /** Resolves when every host that connected has hung up. */
+  async untilHostsLeft(): Promise<void> {
+    const open = this.sockets.filter((socket) => !socket.closed);
+    await Promise.all(open.map((socket) => new Promise((resolve) => socket.once("close", resolve))));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const session of this.sessions) session.end();
+    for (const socket of this.sockets) socket.destroy();
+    await new Promise((resolve) => this.server.close(resolve));
+    await rm(this.directory, { recursive: true, force: true });
+  }
+
+  #serve(socket: Socket): void {
+    this.sockets.push(socket);
+    socket.on("error", () => undefined);
+    if (this.script.staleBytes !== undefined) socket.write(this.script.staleBytes);
+    let session: FakeSession | undefined;
+    let rest = Buffer.alloc(0);
+    let remaining = 0;
+    let target = -1;
+    socket.on("close", () => session?.end());
+    socket.on("data", (chunk) => {
+      let bytes = Buffer.concat([rest, chunk]);
+      rest = Buffer.alloc(0);
+      for (;;) {
+        const part = bytes.subarray(0, remaining);
+        if (part.length > 0 && target >= 0) session?.deliver(target, part);
+        remaining -= part.length;
+        bytes = bytes.subarray(part.length);
+        if (remaining > 0 || bytes.length === 0) return;
+        const { skipped, header } = scan(bytes, 0);
+        bytes = bytes.subarray(skipped);
+        if (header === undefined) {
+          rest = bytes;
+          return;
+        }
+        bytes = bytes.subarray(HEADER_BYTES);
+        remaining = header.length;
+        if (header.kind === "data") target = header.epoch === session?.epoch ? header.channel : -1;
+        else session = this.#hello(socket, header.epoch, session);
+      }
+    });
+  }
+
+  #hello(socket: Socket, epoch: number, current: FakeSession | undefined): FakeSession | undefined {
+    if (this.script.answersHello === false) return current;
+    socket.write(helloFrame(epoch));
+    if (current?.epoch === epoch) return current;
+    current?.end();
+    if (this.script.afterHello !== undefined) socket.write(this.script.afterHello(epoch));
+    const session = new FakeSession(epoch, socket, this.script);
+    this.sessions.push(session);
+    return session;
+  }
 }
