@@ -1,6 +1,6 @@
 import { PyroError } from "../protocol/index.js";
 import { visible } from "../operations/index.js";
-import { Output, READER_GONE_STATUS, ReaderGone } from "./output.js";
+import { READER_GONE_STATUS, ReaderGone, type Output } from "./output.js";
 
 /** Wrong usage: nothing was tried. */
 export class UsageError extends PyroError {

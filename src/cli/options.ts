@@ -1,4 +1,4 @@
-import { Argument, Command, Option } from "commander";
+import { Argument, Option, type Command } from "commander";
 import * as z from "zod";
 import type { Declaration } from "../operations/index.js";
 
@@ -68,6 +68,7 @@ function toOption(name: string, property: Property): Option {
       return new Option(`${flagOf(name)} <n>`, description).argParser(toNumber);
     case "object":
       return new Option(`${flagOf(name)} <K=V>`, description).argParser(collect);
+    case undefined:
     default:
       return new Option(`${flagOf(name)} <${property.enum === undefined ? name : "name"}>`, description);
   }
@@ -76,7 +77,9 @@ function toOption(name: string, property: Property): Option {
 function describe({ description = "", enum: choices, default: value, type }: Property): string {
   const details = [
     ...(choices === undefined ? [] : [choices.join(", ")]),
-    ...(value === undefined || type === "boolean" || type === "object" ? [] : [`default ${String(value)}`]),
+    ...(value === undefined || type === "boolean" || type === "object"
+      ? []
+      : [`default ${JSON.stringify(value).replaceAll('"', "")}`]),
   ];
   return details.length === 0 ? description : `${description} (${details.join("; ")})`;
 }

@@ -7,30 +7,21 @@ import { interrupts } from "./interrupts.js";
 import { progressOn, type Progress } from "./progress.js";
 import { toRunOptions } from "./run-input.js";
 
-/** After a Ctrl-C the command has this long to end where it also has input, which it may not read: the signal waits behind. */
-const INTERRUPT_GRACE_MS = 5_000;
-
 /** `pyro run`: streams both ways; the exit status is the command's own. */
 export async function runCommand(input: Record<string, unknown>, context: CommandContext): Promise<number> {
   const { stdout, stderr, json, host } = context;
   const options = toRunOptions(input, host.rawArgv());
   const stdin = host.openStdin();
-  const leave = new AbortController();
   let stream: RunStream | undefined;
-  let grace: NodeJS.Timeout | undefined;
   using interrupt = interrupts(host, () => {
     if (stream === undefined) return false;
     void stream.signal("SIGINT");
-    if (stdin !== undefined) grace = setTimeout(() => leave.abort(), INTERRUPT_GRACE_MS);
     return true;
   });
   await using pyro = new Pyro(context.pyroOptions);
   const progress = quietly(progressOn(host.stderr), host.stderr.isTTY === true || json);
   try {
-    const run = pyro.streamInVm(
-      { ...options, stdin },
-      { signal: AbortSignal.any([interrupt.signal, leave.signal]) },
-    );
+    const run = pyro.streamInVm({ ...options, stdin }, { signal: interrupt.signal });
     // Before the command runs there is nobody to pass a signal to.
     const events = marked(run, progress, () => (stream = run));
     const outcome = json ? await printJson(events, context) : await copyThrough(events, context);
@@ -42,8 +33,6 @@ export async function runCommand(input: Record<string, unknown>, context: Comman
     if (interrupted !== undefined && !json) return interrupted;
     const status = await reportFailure(error, { stdout, stderr }, { json, statuses: "command" });
     return interrupted ?? status;
-  } finally {
-    clearTimeout(grace);
   }
 }
 

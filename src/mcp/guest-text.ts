@@ -9,8 +9,6 @@ export interface GuestText {
   readonly escaped: number;
 }
 
-/* eslint-disable no-control-regex -- control characters are what this file is about */
-
 // ECMA-48: CSI, then OSC/DCS/SOS/PM/APC up to their terminator, then any other escape; C1 forms included.
 const SEQUENCES =
   /(?:\u001b\[|\u009b)[0-?]*[ -/]*[@-~]|(?:\u001b[\]PX^_]|[\u009d\u0090\u0098\u009e\u009f])[^\u0007\u001b\u009c]*(?:\u0007|\u001b\\|\u009c)?|\u001b[ -/]*[0-~]/g;
@@ -48,8 +46,6 @@ export function toGuestText(bytes: Uint8Array): GuestText {
     });
   return { text, removed, escaped };
 }
-
-/* eslint-enable no-control-regex */
 
 /** What a line shows after its carriage returns and backspaces. */
 function settle(line: string): { text: string; removed: number } {

@@ -19,9 +19,10 @@ export type ToolHandler = (args: unknown, call: ToolCall) => Promise<CallToolRes
 
 /** The input of a tool: the operation's without what only the command line has, and the server's own environment. */
 export function toolInput(declaration: Declaration, environment: string): z.ZodObject {
-  const omitted = Object.fromEntries((declaration.notInTool ?? []).map((name) => [name, true as const]));
-  const schema = declaration.input.omit(omitted as Record<string, true>) as z.ZodObject;
-  const described = schema.shape["environment"]?.description;
+  const omitted = (declaration.notInTool ?? []).map((name) => [name, true] as const);
+  const schema = declaration.input.omit(Object.fromEntries(omitted) as never) as unknown as z.ZodObject;
+  const { environment: named } = schema.shape as Record<string, z.ZodType | undefined>;
+  const described = named?.description;
   if (described === undefined) return schema;
   return schema.extend({ environment: field.environment().default(environment).describe(described) });
 }

@@ -29,7 +29,6 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
 
 /** What is not printable becomes visible, so that nobody's bytes drive the terminal. */
 export function visible(text: string): string {
-  // eslint-disable-next-line no-control-regex -- exactly these are made visible
   return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (char) => {
     const code = char.charCodeAt(0);
     return code < 0x20 ? `^${String.fromCharCode(code + 0x40)}` : `\\x${code.toString(16)}`;

@@ -50,7 +50,8 @@ export async function openConnection(socketPath: string): Promise<Connection> {
     sessionManager: {
       authority: AUTHORITY,
       request: (method: string, path: string, headers: OutgoingHttpHeaders) =>
-        openStream({ ...headers, ":method": method, ":path": path }),
+        // A session that ended throws here: the promise carries that to the call.
+        new Promise((resolve) => resolve(openStream({ ...headers, ":method": method, ":path": path }))),
       notifyResponseByteRead: () => undefined,
     },
     // The socket is local: compressing would only cost.
@@ -70,21 +71,15 @@ export async function openConnection(socketPath: string): Promise<Connection> {
 }
 
 /** One call's stream; the process stays alive for as long as one is open. */
-function streamOpener(
-  session: ClientHttp2Session,
-): (headers: OutgoingHttpHeaders) => Promise<ClientHttp2Stream> {
+function streamOpener(session: ClientHttp2Session): (headers: OutgoingHttpHeaders) => ClientHttp2Stream {
   let open = 0;
   session.unref();
   return (headers) => {
-    try {
-      const stream = session.request(headers);
-      if (open++ === 0) session.ref();
-      stream.once("close", () => {
-        if (--open === 0 && !session.destroyed) session.unref();
-      });
-      return Promise.resolve(stream);
-    } catch (error) {
-      return Promise.reject(error as Error);
-    }
+    const stream = session.request(headers);
+    if (open++ === 0) session.ref();
+    stream.once("close", () => {
+      if (--open === 0 && !session.destroyed) session.unref();
+    });
+    return stream;
   };
 }

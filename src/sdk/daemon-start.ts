@@ -42,18 +42,42 @@ export async function startDaemon(
   extraArgs: readonly string[],
   signal: AbortSignal,
 ): Promise<Connection> {
-  const logPath = join(stateDir, "daemon.start.log");
-  const log = await openLog(logPath);
-  let child: Child;
-  let logStart: number;
+  const { child, log } = await launchDaemon(stateDir, program, extraArgs);
+  const exit = { seen: false };
+  void child.exited.then(() => (exit.seen = true));
+  const deadline = performance.now() + LIMITS.daemonStartMs;
+  for (;;) {
+    // Asked before connecting, so that a daemon that just left is given one more look.
+    const ended = exit.seen;
+    const connection = await tryConnect(socketPathOf(stateDir));
+    if (connection !== undefined) return connection;
+    if (ended) await throwUnlessAnotherRuns(log);
+    if (performance.now() > deadline) {
+      await child.close();
+      throw await noStart(log, `it did not answer within ${LIMITS.daemonStartMs} ms`);
+    }
+    await sleep(POLL_MS, signal);
+  }
+}
+
+/** Where a daemon's output goes while it starts, and where this start's part of it begins. */
+interface StartLog {
+  readonly path: string;
+  readonly start: number;
+}
+
+async function launchDaemon(
+  stateDir: string,
+  { program, args }: DaemonProgram,
+  extraArgs: readonly string[],
+): Promise<{ child: Child; log: StartLog }> {
+  const path = join(stateDir, "daemon.start.log");
+  const file = await openLog(path);
   try {
-    logStart = (await log.stat()).size;
-    child = await launch(program.program, [...program.args, ...extraArgs], {
-      cwd: "/",
-      stdout: log.fd,
-      stderr: log.fd,
-      outlives: true,
-    });
+    const start = (await file.stat()).size;
+    const output = { stdout: file.fd, stderr: file.fd };
+    const child = await launch(program, [...args, ...extraArgs], { cwd: "/", ...output, outlives: true });
+    return { child, log: { path, start } };
   } catch (error) {
     if (!(error instanceof LaunchError)) throw PyroError.from(error);
     throw new PyroError("DAEMON_START_FAILED", error.message, {
@@ -61,27 +85,15 @@ export async function startDaemon(
       cause: error,
     });
   } finally {
-    await log.close();
+    await file.close();
   }
-  let exited = false;
-  void child.exited.then(() => (exited = true));
-  const deadline = performance.now() + LIMITS.daemonStartMs;
-  for (;;) {
-    // Asked before connecting, so that a daemon that just left is given one more look.
-    const ended = exited;
-    const connection = await tryConnect(socketPathOf(stateDir));
-    if (connection !== undefined) return connection;
-    if (ended) {
-      const failure = await readFailure(logPath, logStart);
-      if (failure?.code !== "DAEMON_ALREADY_RUNNING")
-        throw failure ?? (await noStart(logPath, logStart, "it ended"));
-    }
-    if (performance.now() > deadline) {
-      if (!exited) await child.close();
-      throw await noStart(logPath, logStart, `it did not answer within ${LIMITS.daemonStartMs} ms`);
-    }
-    await sleep(POLL_MS, signal);
-  }
+}
+
+/** Our daemon ended. When it did because another holds the lock, that one will answer. */
+async function throwUnlessAnotherRuns(log: StartLog): Promise<void> {
+  const failure = await readFailure(log);
+  if (failure?.code === "DAEMON_ALREADY_RUNNING") return;
+  throw failure ?? (await noStart(log, "it ended"));
 }
 
 /** A connection, or undefined where no daemon listens. */
@@ -122,15 +134,15 @@ async function openLog(path: string) {
 }
 
 /** What this start added to the log. */
-async function readTail(path: string, start: number): Promise<string> {
+async function readTail({ path, start }: StartLog): Promise<string> {
   const content = await readFile(path).catch(() => Buffer.alloc(0));
   const added = content.length >= start ? content.subarray(start) : content;
   return added.subarray(-TAIL_BYTES).toString("utf8").trim();
 }
 
 /** The error that the daemon printed as its last line, `{"error":…}`. */
-async function readFailure(path: string, start: number): Promise<PyroError | undefined> {
-  const tail = await readTail(path, start);
+async function readFailure(log: StartLog): Promise<PyroError | undefined> {
+  const tail = await readTail(log);
   const line = tail.slice(tail.lastIndexOf('{"error"'));
   try {
     const { error } = JSON.parse(line) as { error: Record<string, unknown> };
@@ -144,8 +156,9 @@ async function readFailure(path: string, start: number): Promise<PyroError | und
   }
 }
 
-async function noStart(path: string, start: number, reason: string): Promise<PyroError> {
-  const tail = await readTail(path, start);
+async function noStart(log: StartLog, reason: string): Promise<PyroError> {
+  const tail = await readTail(log);
+  const { path } = log;
   return new PyroError("DAEMON_START_FAILED", `the pyro daemon could not be started: ${reason}`, {
     hint: tail === "" ? `see ${path}` : `see ${path}; its last lines:\n${tail}`,
     details: { log_path: path },

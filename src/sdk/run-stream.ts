@@ -29,6 +29,9 @@ type Request = MessageInitShape<typeof RunRequestSchema>;
 /** The request side of one run: start, then standard input and signals. */
 export class RunRequests {
   readonly #outbox = new Outbox<Request>();
+  #sentBytes = 0;
+  #acceptedBytes = 0;
+  #onAccepted: () => void = () => undefined;
 
   /** Sends a signal, for example "SIGINT", to the command's process group. */
   signal(name: string): Promise<void> {
@@ -45,6 +48,7 @@ export class RunRequests {
       for await (const response of responses) {
         if (!started && input !== undefined) void this.#pump(input, scope);
         started = true;
+        if (response.event.case === "stdinAccepted") this.#accept(Number(response.event.value));
         const event = toEvent(response);
         if (event === undefined) continue;
         settled = event.type === "result";
@@ -57,11 +61,25 @@ export class RunRequests {
       throw error;
     } finally {
       this.#outbox.end();
+      this.#accept(Number.MAX_SAFE_INTEGER);
       // The consumer left early: the daemon sees the stream go and ends the VM.
       if (!settled)
         scope.abort(new PyroError("CANCELLED", "the run was left before its end", { retryable: true }));
     }
     throw unreachable(new Error("the daemon ended the stream without a result"));
+  }
+
+  #accept(totalBytes: number): void {
+    this.#acceptedBytes = Math.max(this.#acceptedBytes, totalBytes);
+    this.#onAccepted();
+  }
+
+  /** Waits until the command took enough of what was sent: a signal must never wait behind input that nobody reads. */
+  async #credit(bytes: number): Promise<void> {
+    while (this.#sentBytes + bytes > this.#acceptedBytes + LIMITS.stdinAheadBytes) {
+      await new Promise<void>((resolve) => (this.#onAccepted = resolve));
+    }
+    this.#sentBytes += bytes;
   }
 
   async #pump(input: RunInput, scope: CallScope): Promise<void> {
@@ -70,6 +88,7 @@ export class RunRequests {
         for (let offset = 0; offset < chunk.length; offset += LIMITS.bulkChunkBytes) {
           if (scope.signal.aborted) return;
           const value = chunk.subarray(offset, offset + LIMITS.bulkChunkBytes);
+          await this.#credit(value.length);
           await this.#outbox.put({ request: { case: "stdin", value } });
         }
       }
@@ -101,6 +120,7 @@ function toEvent(response: RunResponse): RunEvent | undefined {
       return { type: "result", result: toOutcome(event.value) };
     case "phase":
       return { type: "phase", ...toPhase(event.value) };
+    case "stdinAccepted":
     case undefined:
       return undefined;
   }

@@ -25,9 +25,11 @@ export async function prepareStateDirectory(path: string): Promise<void> {
 async function makePath(path: string): Promise<void> {
   const parent = dirname(path);
   if (parent !== path && (await inspect(parent)) === undefined) await makePath(parent);
-  await mkdir(path, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "EEXIST") throw error;
-  });
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
 }
 
 async function inspect(path: string): Promise<Stats | undefined> {

@@ -23,5 +23,5 @@ else {
   if (lock === undefined) refuse(new PyroError("DAEMON_ALREADY_RUNNING", "one serves already"));
   const daemon = await startFakeDaemon(stateDir, { buildId: mode === "serve" ? "fake" : (mode ?? "") });
   // Held on to: what nobody refers to is closed by the garbage collector.
-  process.once("exit", () => void [daemon, lock]);
+  process.once("exit", () => [daemon, lock]);
 }

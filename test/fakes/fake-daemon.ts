@@ -47,7 +47,9 @@ export async function startFakeDaemon(stateDir: string, script: FakeScript = {})
   const sessions = new Set<ServerHttp2Session>();
   const crash = (): void => sessions.forEach((session) => session.destroy());
   const record = { specs: [] as RunSpec[], calls: [] as string[], abandoned: [] as string[] };
-  const stop = (): void => void setTimeout(() => void close(), 5);
+  const stop = (): void => {
+    setTimeout(() => void close(), 5);
+  };
   const server = createServer(
     connectNodeAdapter({
       grpc: false,
@@ -55,14 +57,18 @@ export async function startFakeDaemon(stateDir: string, script: FakeScript = {})
       interceptors: [
         (next) => async (request) => {
           record.calls.push(request.method.name);
-          let done = false;
-          const note = (): void => void (done || record.abandoned.push(request.method.name));
-          request.signal.addEventListener("abort", note);
+          const call = { done: false };
+          request.signal.addEventListener("abort", () => {
+            if (!call.done) record.abandoned.push(request.method.name);
+          });
           const response = await next(request);
-          if (!response.stream) return (done = true) && response;
+          if (!response.stream) {
+            call.done = true;
+            return response;
+          }
           const message = (async function* () {
             yield* response.message;
-            done = true;
+            call.done = true;
           })();
           return { ...response, message };
         },

@@ -4,9 +4,10 @@
  *   flood BYTES, both, bytes (prints its own argv as it came), slow-exit (a result after 100 ms), crash (the daemon dies),
  *   missing (COMMAND_NOT_FOUND), not-executable (COMMAND_NOT_EXECUTABLE), timeout (a result that timed out)
  */
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import {
+  RunSpecSchema,
   RunState,
   type CommandResultSchema,
   type RunOutputSchema,
@@ -59,14 +60,13 @@ export function fakeGuest(specs: RunSpec[], crash: () => void): ServiceImpl<type
       yield* perform(spec, inputs, crash);
     },
     async startRun({ spec }) {
-      const run = spec as RunSpec;
+      const run = spec ?? create(RunSpecSchema);
       specs.push(run);
       const events: Response[] = [];
       const none = (async function* () {})()[Symbol.asyncIterator]();
       for await (const event of perform(run, none, crash)) events.push(event);
       const last = events.at(-1)?.event;
-      const result =
-        last?.case === "result" ? (last.value as Result) : fakeResult(run.environment, { exitCode: 0 });
+      const result = last?.case === "result" ? last.value : fakeResult(run.environment, { exitCode: 0 });
       const runId = `run-${String(runs.size + 1).padStart(16, "0")}`;
       runs.set(runId, { events, result, reads: 0, cancelled: false });
       return {
@@ -110,35 +110,45 @@ async function* perform(
   switch (name) {
     case "echo":
       yield out(`${rest.join(" ")}\n`);
-      return yield done({ exitCode: 0 });
+      yield done({ exitCode: 0 });
+      return;
     case "both":
       yield out("out\n");
       yield err("err\n");
-      return yield done({ exitCode: 3 });
+      yield done({ exitCode: 3 });
+      return;
     case "exit":
-      return yield done({ exitCode: Number(rest[0]) });
+      yield done({ exitCode: Number(rest[0]) });
+      return;
     case "kill-self":
-      return yield done({ signal: rest[0] ?? "SIGKILL" });
+      yield done({ signal: rest[0] ?? "SIGKILL" });
+      return;
     case "timeout":
       yield out("partial\n");
-      return yield done({ signal: "SIGKILL", timedOut: true });
+      yield done({ signal: "SIGKILL", timedOut: true });
+      return;
     case "bytes":
       for (const word of spec.argv) yield out(Buffer.concat([word, Buffer.from("\n")]));
       for (const entry of spec.env) yield out(Buffer.concat([entry, Buffer.from("\n")]));
-      return yield done({ exitCode: 0 });
+      yield done({ exitCode: 0 });
+      return;
     case "flood":
       yield* flood(Number(rest[0]));
-      return yield done({ exitCode: 0 });
+      yield done({ exitCode: 0 });
+      return;
     case "print":
       yield out(Buffer.from(rest[0] ?? "", "hex"));
-      return yield done({ exitCode: 0 });
+      yield done({ exitCode: 0 });
+      return;
     case "slow-exit":
       await new Promise((resolve) => setTimeout(resolve, 100));
-      return yield done({ exitCode: 0 });
+      yield done({ exitCode: 0 });
+      return;
     case "crash":
       yield out("before\n");
       await new Promise((resolve) => setTimeout(resolve, 50));
-      return crash();
+      crash();
+      return;
     case "missing":
       throw asWireError(
         new PyroError("COMMAND_NOT_FOUND", `"${name}" is not in the guest`, { hint: "install it" }),
@@ -149,10 +159,12 @@ async function* perform(
       );
     case "cat":
       yield* cat(inputs);
-      return yield done({ exitCode: 0 });
+      yield done({ exitCode: 0 });
+      return;
     case "sleep":
       yield out("ready\n");
-      return yield done({ signal: await nextSignal(inputs) });
+      yield done({ signal: await nextSignal(inputs) });
+      return;
     case "trap":
       yield out("ready\n");
       for (;;) {
@@ -165,10 +177,14 @@ async function* perform(
 }
 
 async function* cat(inputs: AsyncIterator<RunRequest>): AsyncGenerator<Response> {
+  let total = 0n;
   for (;;) {
     const next = await inputs.next();
     if (next.done === true || next.value.request.case === "stdinEnd") return;
-    if (next.value.request.case === "stdin") yield out(next.value.request.value);
+    if (next.value.request.case !== "stdin") continue;
+    yield out(next.value.request.value);
+    total += BigInt(next.value.request.value.length);
+    yield { event: { case: "stdinAccepted", value: total } };
   }
 }
 
