@@ -8,7 +8,7 @@ import { PyroError } from "../protocol/index.js";
 import type { Isolation } from "./driver.js";
 
 /** What is known of one accelerator. */
-export interface AcceleratorFinding {
+interface AcceleratorFinding {
   readonly name: Isolation;
   readonly usable: boolean;
   /** Why not, or what the verdict rests on; one sentence part, safe to show. */

@@ -5,9 +5,8 @@
  * a disk is followed. QEMU never has this process's privileges to gain. Every wait has a deadline. Whatever a guest
  * or QEMU says is bounded, and made printable before it enters a message.
  */
-export { chooseAccelerator } from "./accelerator.js";
-export type { AcceleratorFinding, AcceleratorOptions, AcceleratorVerdict, BootProbe } from "./accelerator.js";
-export { bootMachine, type Booted, type BootOptions } from "./boot.js";
+export { chooseAccelerator, type AcceleratorVerdict } from "./accelerator.js";
+export { bootMachine } from "./boot.js";
 export type {
   Disk,
   Isolation,
@@ -20,4 +19,4 @@ export type {
 } from "./driver.js";
 export { QemuDriver, type QemuDriverOptions } from "./qemu/driver.js";
 export { locateQemu } from "./qemu/locate.js";
-export { locateRuntimeBundle, type BundleOptions, type RuntimeBundle } from "./runtime-bundle.js";
+export { locateRuntimeBundle, type RuntimeBundle } from "./runtime-bundle.js";
