@@ -1,3 +1,4 @@
+import { chmod } from "node:fs/promises";
 import type { GuestConnection } from "../guest/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { ImageBuild, ImageBuilder } from "../image/index.js";
@@ -13,10 +14,13 @@ const BUILDER_MEM_MIB = 1024;
 export function builderVm(
   machines: Machines,
   isolation: (signal: AbortSignal) => Promise<Isolation>,
+  log: Logger,
 ): ImageBuilder {
   return {
     build: async (build) => {
       const signal = build.signal ?? new AbortController().signal;
+      // As root QEMU runs as another user, who opens them anew; nothing in a layer is secret.
+      for (const { path } of build.layers) await chmod(path, 0o444);
       const disks: Disk[] = [
         { path: build.target, format: "raw", readOnly: false },
         ...build.layers.map(({ path }) => ({ path, format: "raw", readOnly: true }) as const),

@@ -112,7 +112,8 @@ export async function compose(options: ComposeOptions): Promise<Room> {
           load: () => ({
             runningVms: machines.runningCount,
             queuedBoots: slots.queued,
-            activeCalls: activity.active,
+            // The call that asks is one of them.
+            activeCalls: activity.active - 1,
           }),
         }),
       );

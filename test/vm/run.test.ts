@@ -130,9 +130,12 @@ describe("pyro run", () => {
   });
 
   it("lets 1 GB of output through while client and daemon stay small", { timeout: 400_000 }, async () => {
-    const child = start(["run", "debian:12", "--", "head", "-c", "1000000000", "/dev/zero"], {
-      stateDir: state.path,
-    });
+    const child = start(
+      ["run", "debian:12", "--timeout-seconds", "600", "--", "head", "-c", "1000000000", "/dev/zero"],
+      {
+        stateDir: state.path,
+      },
+    );
     let bytes = 0;
     child.stdout?.removeAllListeners("data");
     child.stdout?.on("data", (chunk: Buffer) => (bytes += chunk.length));
