@@ -5,7 +5,7 @@
  * a disk is followed. QEMU never has this process's privileges to gain. Every wait has a deadline. Whatever a guest
  * or QEMU says is bounded, and made printable before it enters a message.
  */
-export { chooseAccelerator, type AcceleratorVerdict } from "./accelerator.js";
+export { chooseAccelerator, type AcceleratorVerdict, type BootProbe } from "./accelerator.js";
 export { bootMachine } from "./boot.js";
 export type {
   Disk,
