@@ -45,8 +45,6 @@ export function openSession(
   session.on("close", () => onFailure(new Error("the HTTP/2 session closed")));
   const manager: SessionManager = {
     authority: AUTHORITY,
-    // Async so that a session that is gone rejects.
-    // eslint-disable-next-line @typescript-eslint/require-await
     request: async (method, path, headers, options) =>
       session.request({ ...headers, ":method": method, ":path": path }, options),
     notifyResponseByteRead: () => undefined,

@@ -113,7 +113,6 @@ describe("a connection to the guest", () => {
     const routes: FakeGuestScript["routes"] = (router) =>
       router
         .service(FileService, {
-          // eslint-disable-next-line require-yield
           read: async function* () {
             throw failure;
           },
