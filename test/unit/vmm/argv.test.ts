@@ -37,7 +37,7 @@ describe("QEMU's command line", () => {
 
   it("has the same machine for both accelerators", () => {
     expect(machineArguments(machine).join(" ")).toMatchInlineSnapshot(
-      `"-machine q35,memory-backend=ram,sata=off,smbus=off,usb=off,vmport=off,dump-guest-core=off -accel tcg,thread=multi -cpu max,-vmx,-svm -smp 2 -m 512M -object memory-backend-ram,id=ram,size=512M,merge=off,dump=off"`,
+      `"-machine q35,memory-backend=ram,sata=off,smbus=off,usb=off,vmport=off,dump-guest-core=off -accel tcg,thread=multi -cpu max,-vmx,-svm,-erms,-fsrm -smp 2 -m 512M -object memory-backend-ram,id=ram,size=512M,merge=off,dump=off"`,
     );
     expect(machineArguments({ ...machine, isolation: "kvm" }).join(" ")).toMatchInlineSnapshot(
       `"-machine q35,memory-backend=ram,sata=off,smbus=off,usb=off,vmport=off,dump-guest-core=off -accel kvm -cpu host,-vmx,-svm -smp 2 -m 512M -object memory-backend-ram,id=ram,size=512M,merge=off,dump=off"`,
