@@ -28,7 +28,9 @@ export class CollectedOutput {
   }
 
   #trim(): void {
-    const kept = Buffer.concat(this.#tail).subarray(-this.#half);
+    const all = Buffer.concat(this.#tail);
+    // Not by a negative offset: a bound of 0 would keep everything.
+    const kept = all.subarray(all.length - Math.min(this.#half, all.length));
     this.#tail = [Buffer.from(kept)];
     this.#tailBytes = kept.length;
   }

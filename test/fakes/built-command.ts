@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 const ROOT = join(import.meta.dirname, "../..");
-const PYRO = join(ROOT, "bin/pyro");
+export const PYRO = join(ROOT, "bin/pyro");
 
 export interface Ended {
   readonly code: number | null;

@@ -57,14 +57,14 @@ export function fakeGuest(specs: RunSpec[], crash: () => void): ServiceImpl<type
       yield phase("queued");
       yield phase("booting");
       yield phase("running");
-      yield* perform(spec, inputs, crash);
+      const { openStdin } = first.value.request.value;
+      yield* perform(spec, openStdin || words(spec)[0] !== "cat" ? inputs : nothing(), crash);
     },
     async startRun({ spec }) {
       const run = spec ?? create(RunSpecSchema);
       specs.push(run);
       const events: Response[] = [];
-      const none = (async function* () {})()[Symbol.asyncIterator]();
-      for await (const event of perform(run, none, crash)) events.push(event);
+      for await (const event of perform(run, nothing(), crash)) events.push(event);
       const last = events.at(-1)?.event;
       const result = last?.case === "result" ? last.value : fakeResult(run.environment, { exitCode: 0 });
       const runId = `run-${String(runs.size + 1).padStart(16, "0")}`;
@@ -97,13 +97,23 @@ function notFound(runId: string): Error {
   return asWireError(new PyroError("RUN_NOT_FOUND", `run ${runId} is not known`, { hint: "start it again" }));
 }
 
+function words(spec: RunSpec): string[] {
+  return spec.command === ""
+    ? spec.argv.map((word) => Buffer.from(word).toString())
+    : spec.command.split(" ");
+}
+
+/** The input of a command that has none. */
+function nothing(): AsyncIterator<RunRequest> {
+  return { next: () => Promise.resolve({ done: true, value: undefined }) };
+}
+
 async function* perform(
   spec: RunSpec,
   inputs: AsyncIterator<RunRequest>,
   crash: () => void,
 ): AsyncGenerator<Response> {
-  const words = spec.argv.map((word) => Buffer.from(word).toString());
-  const [name = "", ...rest] = spec.command === "" ? words : spec.command.split(" ");
+  const [name = "", ...rest] = words(spec);
   const done = (result: Partial<Result>): Response => ({
     event: { case: "result", value: fakeResult(spec.environment, result) },
   });

@@ -1,0 +1,53 @@
+import { Client } from "@modelcontextprotocol/client";
+import { InMemoryTransport } from "@modelcontextprotocol/server";
+import { createServer, type ServerOptions } from "../../src/mcp/index.js";
+
+/** The two protocol eras, as clients ask for them. */
+export const ERAS = ["2025-11-25", "2026-07-28"] as const;
+
+/** A text result as tests look at it. */
+export interface ToolText {
+  readonly isError: boolean;
+  readonly texts: readonly string[];
+  readonly fields: Record<string, unknown>;
+}
+
+export interface McpSession extends AsyncDisposable {
+  readonly client: Client;
+  call(
+    args: Record<string, unknown>,
+    options?: {
+      signal?: AbortSignal;
+      onprogress?: (progress: { progress: number; message?: string }) => void;
+    },
+  ): Promise<ToolText>;
+}
+
+/** A real client of one era on a server of this process. */
+export async function mcpSession(
+  options: ServerOptions,
+  era: (typeof ERAS)[number] = "2026-07-28",
+): Promise<McpSession> {
+  const server = createServer(options);
+  const [ours, theirs] = InMemoryTransport.createLinkedPair();
+  const served = server.serve(theirs);
+  const mode = era === "2026-07-28" ? { pin: era } : ("legacy" as const);
+  const client = new Client({ name: "test", version: "1" }, { versionNegotiation: { mode } });
+  await client.connect(ours);
+  return {
+    client,
+    call: async (args, callOptions) => {
+      const result = await client.callTool({ name: "vm_run", arguments: args }, callOptions);
+      return {
+        isError: result.isError === true,
+        texts: result.content.map((block) => (block.type === "text" ? block.text : block.type)),
+        fields: (result._meta?.["pyro/result"] ?? {}) as Record<string, unknown>,
+      };
+    },
+    [Symbol.asyncDispose]: async () => {
+      await client.close();
+      await served;
+      await server[Symbol.asyncDispose]();
+    },
+  };
+}
