@@ -66,8 +66,11 @@ export class HostLink implements AsyncDisposable {
     socket.on("close", () => this.end(disconnected()));
   }
 
-  /** Says HELLO until the agent answers. Waits for as long as the link lives: the caller brings the deadline. */
-  async open(): Promise<void> {
+  /**
+   * Says HELLO until the agent answers; false when it has not within that time.
+   * @throws {PyroError} why the epoch is over
+   */
+  async open(timeoutMs: number): Promise<boolean> {
     this.#socket.write(Buffer.alloc(FILLER_BYTES));
     const hello = helloFrame(this.epoch);
     const say = (): void => {
@@ -76,7 +79,15 @@ export class HostLink implements AsyncDisposable {
     };
     this.#socket.write(hello);
     this.#hello = setInterval(say, HELLO_EVERY_MS);
-    await Promise.race([this.#answered, this.closed.then((reason) => Promise.reject(reason ?? disconnected()))]);
+    let timer: NodeJS.Timeout | undefined;
+    const isLate = new Promise<boolean>((resolve) => (timer = setTimeout(() => resolve(false), timeoutMs)));
+    const isOver = this.closed.then((reason) => Promise.reject(reason ?? disconnected()));
+    try {
+      return await Promise.race([this.#answered.then(() => true), isLate, isOver]);
+    } finally {
+      clearTimeout(timer);
+      clearInterval(this.#hello);
+    }
   }
 
   /** Sends zeros on the probe channel, with the link's own back-pressure. */
@@ -170,7 +181,6 @@ export class HostLink implements AsyncDisposable {
     }
     this.counters.skippedBytes += at;
     this.#opened = true;
-    clearInterval(this.#hello);
     this.#onAnswer();
     this.#pump();
     return bytes.subarray(at + answer.length);

@@ -6,6 +6,8 @@ package h2
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -42,6 +44,8 @@ func Serve(ctx context.Context, conn net.Conn, handler http.Handler) error {
 		Protocols:   cleartext(),
 		HTTP2:       config(),
 		BaseContext: func(net.Listener) context.Context { return ctx },
+		// A connection that breaks off is how an epoch ends, the filler of the next one included: no news.
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	listener := &single{conn: conn, done: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })

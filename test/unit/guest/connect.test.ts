@@ -176,6 +176,17 @@ describe("connecting to the guest", () => {
     await guest.untilHostsLeft();
   });
 
+  it("connects anew when a port stays mute", async () => {
+    const script = { answersHello: false };
+    await using guest = await FakeGuest.start(script);
+    const connecting = connectGuest(guest.path, { timeoutMs: 10_000 });
+    while (guest.sockets.length < 2) await new Promise((resolve) => setTimeout(resolve, 10));
+    script.answersHello = true;
+    await using connection = await connecting;
+    await connection.system.ping({});
+    expect(guest.sockets.map(({ closed }) => closed)).toEqual([true, false]);
+  });
+
   it("ends at once when it is aborted", async () => {
     await using guest = await FakeGuest.start({ answersHello: false });
     const reason = new Error("the caller left");
