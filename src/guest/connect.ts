@@ -17,6 +17,7 @@ import { disconnected, protocolError, translateCallError } from "./errors.js";
 import { AUTHORITY, openSession, serveSession } from "./http2-session.js";
 import { HostLink } from "./link.js";
 import { translatingErrors } from "./transport.js";
+import { unaryCalls, type UnaryOptions } from "./unary.js";
 
 /** A message of a small call; nothing on the control or event channel comes near. */
 const SMALL_MESSAGE_BYTES = 1024 * 1024;
@@ -112,21 +113,23 @@ function unanswered(timeoutMs: number): PyroError {
 async function greet(link: HostLink, options: ConnectOptions): Promise<GuestConnection> {
   const failed = (error: Error): void => link.end(protocolError(error.message, error));
   const translate = (error: unknown): PyroError => translateCallError(error, link.reason);
-  const transport = (channel: typeof link.control, readMaxBytes: number, defaultTimeoutMs?: number): Transport =>
-    translatingErrors(
-      createConnectTransport({
-        baseUrl: AUTHORITY,
-        httpVersion: "2",
-        useBinaryFormat: true,
-        acceptCompression: [],
-        readMaxBytes,
-        sessionManager: openSession(channel, failed).manager,
-        ...(defaultTimeoutMs === undefined ? {} : { defaultTimeoutMs }),
-      }),
-      translate,
-    );
-  const control = transport(link.control, SMALL_MESSAGE_BYTES, LIMITS.agentCallTimeoutMs);
-  const bulk = transport(link.bulk, BULK_MESSAGE_BYTES);
+  const transport = (channel: typeof link.control, options: UnaryOptions): Transport => {
+    const { manager, session } = openSession(channel, failed);
+    const streams = createConnectTransport({
+      baseUrl: AUTHORITY,
+      httpVersion: "2",
+      useBinaryFormat: true,
+      acceptCompression: [],
+      readMaxBytes: options.readMaxBytes,
+      sessionManager: manager,
+    });
+    return translatingErrors(unaryCalls(session, options), streams, translate);
+  };
+  const control = transport(link.control, {
+ readMaxBytes: SMALL_MESSAGE_BYTES,
+ defaultTimeoutMs: LIMITS.agentCallTimeoutMs,
+ });
+  const bulk = transport(link.bulk, { readMaxBytes: BULK_MESSAGE_BYTES });
   serveSession(link.event, eventHandler(options.events ?? {}), failed);
   const system = createClient(SystemService, control);
   const hello = await system.hello({ hostVersion: options.hostVersion ?? "" });

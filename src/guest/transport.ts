@@ -1,8 +1,12 @@
 import type { DescMessage, DescMethodStreaming, DescMethodUnary, MessageInitShape } from "@bufbuild/protobuf";
 import type { ContextValues, StreamResponse, Transport, UnaryResponse } from "@connectrpc/connect";
 
-/** The transport, with every error that it throws passed through `translate`. */
-export function translatingErrors(inner: Transport, translate: (error: unknown) => Error): Transport {
+/** Unary calls and streams as one transport, with every error that they throw passed through `translate`. */
+export function translatingErrors(
+  unary: Transport["unary"],
+  streams: Transport,
+  translate: (error: unknown) => Error,
+): Transport {
   return {
     async unary<I extends DescMessage, O extends DescMessage>(
       method: DescMethodUnary<I, O>,
@@ -13,7 +17,7 @@ export function translatingErrors(inner: Transport, translate: (error: unknown) 
       contextValues?: ContextValues,
     ): Promise<UnaryResponse<I, O>> {
       try {
-        return await inner.unary(method, signal, timeoutMs, header, input, contextValues);
+        return await unary(method, signal, timeoutMs, header, input, contextValues);
       } catch (error) {
         throw translate(error);
       }
@@ -27,7 +31,7 @@ export function translatingErrors(inner: Transport, translate: (error: unknown) 
       contextValues?: ContextValues,
     ): Promise<StreamResponse<I, O>> {
       try {
-        const response = await inner.stream(method, signal, timeoutMs, header, input, contextValues);
+        const response = await streams.stream(method, signal, timeoutMs, header, input, contextValues);
         return { ...response, message: translated(response.message, translate) };
       } catch (error) {
         throw translate(error);
