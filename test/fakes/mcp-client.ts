@@ -1,4 +1,4 @@
-import { Client } from "@modelcontextprotocol/client";
+import { Client, type CallToolRequestOptions } from "@modelcontextprotocol/client";
 import { InMemoryTransport } from "@modelcontextprotocol/server";
 import { createServer, type ServerOptions } from "../../src/mcp/index.js";
 
@@ -14,13 +14,7 @@ export interface ToolText {
 
 export interface McpSession extends AsyncDisposable {
   readonly client: Client;
-  call(
-    args: Record<string, unknown>,
-    options?: {
-      signal?: AbortSignal;
-      onprogress?: (progress: { progress: number; message?: string }) => void;
-    },
-  ): Promise<ToolText>;
+  readonly call: (args: Record<string, unknown>, options?: CallToolRequestOptions) => Promise<ToolText>;
 }
 
 /** A real client of one era on a server of this process. */

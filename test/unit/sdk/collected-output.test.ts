@@ -16,7 +16,7 @@ test("head and tail are kept, the rest is counted, however it is cut into chunks
   const text = "0123456789".repeat(10);
   const expected = { text: "0123456789", truncated: true, totalBytes: 100 };
   expect(collect(10, text)).toEqual({ ...expected, text: "0123456789" });
-  expect(collect(10, ...text)).toEqual(expected);
+  expect(collect(10, ...text.split(""))).toEqual(expected);
   expect(collect(10, text.slice(0, 7), text.slice(7, 60), text.slice(60))).toEqual(expected);
 });
 
