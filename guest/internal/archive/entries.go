@@ -25,12 +25,12 @@ func (u *unpacker) ownerDiffers(header *tar.Header, setgid bool) bool {
 func (u *unpacker) attributes(fd int, header *tar.Header, changed bool) error {
 	mode := modeOf(header)
 	if u.ownerDiffers(header, changed) {
-		if err := unix.Fchown(fd, header.Uid, header.Gid); err != nil {
+		if err := changeOwner(fd, header.Uid, header.Gid); err != nil {
 			return fmt.Errorf("set its owner: %w", err)
 		}
 	}
 	if changed || !bornWith(mode) {
-		if err := unix.Fchmod(fd, mode); err != nil {
+		if err := changeMode(fd, mode); err != nil {
 			return fmt.Errorf("set its mode: %w", err)
 		}
 	}
@@ -49,13 +49,13 @@ func (u *unpacker) file(ctx context.Context, header *tar.Header, parent *directo
 	fd := -1
 	err := u.replacing(parent, name, base, func(parent *directory) (err error) {
 		at = parent.fd
-		fd, err = unix.Openat(at, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, modeOf(header)&0o777)
+		fd, err = createFile(at, base, modeOf(header)&0o777)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer closeFile(fd)
 	if isSparse(header) {
 		err = u.copySparse(ctx, fd, header.Size)
 	} else {
@@ -93,7 +93,7 @@ func (u *unpacker) copy(ctx context.Context, fd int) error {
 
 func writeAll(fd int, data []byte) error {
 	for len(data) > 0 {
-		n, err := unix.Write(fd, data)
+		n, err := writeSome(fd, data)
 		if err == unix.EINTR {
 			continue
 		}
@@ -152,7 +152,7 @@ func allZero(data []byte) bool {
 func (u *unpacker) directory(header *tar.Header, parent *directory, name, base string) error {
 	at, setgid := parent.fd, parent.setgid
 	existed := false
-	err := unix.Mkdirat(at, base, modeOf(header)&0o777)
+	err := makeDirectory(at, base, modeOf(header)&0o777)
 	if err == unix.EEXIST {
 		existed = true
 		var stat unix.Stat_t
@@ -163,7 +163,7 @@ func (u *unpacker) directory(header *tar.Header, parent *directory, name, base s
 		if stat.Mode&unix.S_IFMT != unix.S_IFDIR {
 			err = u.replacing(parent, name, base, func(parent *directory) error {
 				at = parent.fd
-				return unix.Mkdirat(at, base, modeOf(header)&0o777)
+				return makeDirectory(at, base, modeOf(header)&0o777)
 			})
 		}
 	}
@@ -190,7 +190,7 @@ func (u *unpacker) symlink(header *tar.Header, parent *directory, name, base str
 	at := parent.fd
 	err := u.replacing(parent, name, base, func(parent *directory) error {
 		at = parent.fd
-		return unix.Symlinkat(header.Linkname, at, base)
+		return makeSymlink(header.Linkname, at, base)
 	})
 	if err != nil {
 		return err

@@ -219,10 +219,6 @@ func timeOf(header *tar.Header) unix.Timespec {
 	return unix.Timespec{Sec: header.ModTime.Unix(), Nsec: int64(header.ModTime.Nanosecond())}
 }
 
-func setTime(parent int, base string, at unix.Timespec) error {
-	return unix.UtimesNanoAt(parent, base, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
-}
-
 func newFile(fd int, name string) *os.File { return os.NewFile(uintptr(fd), name) }
 
 const xattrPrefix = "SCHILY.xattr."

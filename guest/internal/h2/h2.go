@@ -39,8 +39,10 @@ func cleartext() *http.Protocols {
 // Serve answers the calls that come on conn until conn or the context ends, and closes conn. It returns when all
 // handlers have returned.
 func Serve(ctx context.Context, conn net.Conn, handler http.Handler) error {
+	pool := newWorkers(handler)
+	defer pool.close()
 	server := &http.Server{
-		Handler:     handler,
+		Handler:     pool,
 		Protocols:   cleartext(),
 		HTTP2:       config(),
 		BaseContext: func(net.Listener) context.Context { return ctx },

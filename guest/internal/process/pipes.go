@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pipeBytes is the size of an output pipe: one read fills a chunk of a bulk stream.
-const pipeBytes = 256 << 10
+// pipeBytes is the size of an output pipe: what a command prints while the agent is busy elsewhere.
+const pipeBytes = 1 << 20
 
 // pipes are the standard streams of a command. The agent's ends do not block and are waited for by the runtime.
 type pipes struct {

@@ -3,12 +3,23 @@ package process
 import (
 	"errors"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"pyro/guest/internal/spool"
+)
+
+// Between two reads of a command that prints without pause the pump waits, so that small writes gather in the pipe: on
+// a machine with one processor each of them would become a message of its own otherwise, and the command would hardly
+// run. The wait is a multiple of what the agent itself needed for the last bytes, so that the command gets the larger
+// part of the processor.
+const (
+	minGatherTime = 2 * time.Millisecond
+	maxGatherTime = 20 * time.Millisecond
+	gatherFactor  = 3
+	// Reads closer together than this are output without pause.
+	pauseTime = 5 * time.Millisecond
 )
 
 // pump carries one output stream from its pipe through the transform into its spool.
@@ -19,17 +30,17 @@ type pump struct {
 	// Closed when the spool has all that it will get.
 	done chan struct{}
 	// The first process has ended: only what is in the pipe now is still its output.
-	draining atomic.Bool
+	draining chan struct{}
 	scratch  []byte
 }
 
 func newPump(pipe *os.File, into *spool.Spool, transform Transform) *pump {
-	return &pump{pipe: pipe, spool: into, transform: transform, done: make(chan struct{})}
+	return &pump{pipe: pipe, spool: into, transform: transform, done: make(chan struct{}), draining: make(chan struct{})}
 }
 
 // drain makes the pump finish with what is in the pipe now; a grandchild may hold the pipe open for ever.
 func (p *pump) drain() {
-	p.draining.Store(true)
+	close(p.draining)
 	p.spool.Unbound()
 	_ = p.pipe.SetReadDeadline(time.Unix(1, 0))
 }
@@ -48,32 +59,69 @@ func (p *pump) run() {
 
 // follow copies until the end of the pipe (true), or until what lay in it at the end of the first process is copied.
 func (p *pump) follow() (ended bool) {
-	for !p.draining.Load() {
-		n, err := p.step(p.pipe.Read)
+	var last time.Time
+	var used time.Duration
+	for !p.isDraining() {
+		n, room, err := p.step(p.pipe.Read)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 		case err != nil || n == 0:
 			return true
 		}
+		// A read that filled its room has left something in the pipe.
+		if n < room && time.Since(last) < pauseTime {
+			before := used
+			used = processorTime()
+			p.gather(min(max(gatherFactor*(used-before), minGatherTime), maxGatherTime))
+		}
+		last = time.Now()
 	}
 	return p.finish()
 }
 
-// step reads once and passes on what came; identity spares the copy that a transform needs.
-func (p *pump) step(read func([]byte) (int, error)) (int, error) {
+// processorTime is what the agent has used of the processor.
+func processorTime() time.Duration {
+	var used unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &used); err != nil {
+		return 0
+	}
+	return time.Duration(used.Nano())
+}
+
+func (p *pump) isDraining() bool {
+	select {
+	case <-p.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *pump) gather(wait time.Duration) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.draining:
+	}
+}
+
+// step reads once, into the room it tells, and passes on what came. Without a transform that is the spool's own memory.
+func (p *pump) step(read func([]byte) (int, error)) (n, room int, err error) {
 	if p.transform == nil {
-		n, err := read(p.spool.Reserve())
+		into := p.spool.Reserve()
+		n, err := read(into)
 		p.spool.Commit(max(n, 0))
-		return n, err
+		return n, len(into), err
 	}
 	if p.scratch == nil {
-		p.scratch = make([]byte, pipeBytes)
+		p.scratch = make([]byte, spool.ChunkBytes)
 	}
-	n, err := read(p.scratch)
+	n, err = read(p.scratch)
 	if n > 0 {
 		p.spool.Write(p.transform(p.scratch[:n], false))
 	}
-	return n, err
+	return n, len(p.scratch), err
 }
 
 func (p *pump) flush() {
@@ -92,7 +140,7 @@ func (p *pump) finish() (ended bool) {
 		left, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
 		for err == nil && left > 0 {
 			var n int
-			n, err = p.step(func(room []byte) (int, error) {
+			n, _, err = p.step(func(room []byte) (int, error) {
 				return unix.Read(int(fd), room[:min(len(room), left)])
 			})
 			if err == unix.EINTR {
