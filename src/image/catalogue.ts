@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { PyroError } from "../protocol/index.js";
 
 /** One curated environment, as `environments/*.json` describes it, with what it includes already folded in. */

@@ -1,4 +1,5 @@
 import { open, rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { toolError, type HostPrograms } from "./host-tools.js";
 import { IMAGE_VIRTUAL_BYTES } from "./layout.js";
 
@@ -61,7 +62,7 @@ export async function makeFileSystem(host: HostPrograms, target: string, signal:
   await using file = await open(target, "wx", 0o600);
   await file.truncate(IMAGE_VIRTUAL_BYTES);
   const exit = await host.run("mke2fs", mke2fsArguments(target), { signal });
-  if (exit.code !== 0) throw await toolError("mke2fs", exit, target);
+  if (exit.code !== 0) throw await toolError("mke2fs", exit, dirname(target));
 }
 
 /**
@@ -95,7 +96,7 @@ export async function convertImage(
     }
   };
   const exit = await host.run("qemu-img", args, { signal, consume });
-  if (exit.code !== 0) throw await toolError("qemu-img convert", exit, raw);
+  if (exit.code !== 0) throw await toolError("qemu-img convert", exit, dirname(target));
   await using file = await open(target, "r+");
   await file.sync();
 }

@@ -1,6 +1,6 @@
 import { chmod, open, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { z } from "zod";
+import type * as z from "zod";
 import {
   failpoint,
   readJsonFile,
@@ -207,7 +207,8 @@ export class PullRun implements AsyncDisposable {
       onOutput: (chunk) => {
         const text = output.decode(chunk, { stream: true });
         logger.info("image.build-output", { environment: recipe.name, text });
-        onProgress(0, 0, lastLine(text));
+        const step = lastStep(text);
+        if (step !== undefined) onProgress(0, 0, step);
       },
       signal,
     });
@@ -297,11 +298,7 @@ async function syncFile(path: string): Promise<void> {
   await file.sync();
 }
 
-function lastLine(text: string): string {
-  return (
-    text
-      .split("\n")
-      .map((line) => line.trim())
-      .findLast((line) => line !== "") ?? ""
-  ).slice(0, 200);
+/** The last thing that dpkg says it is doing; the rest of its output is for the log. */
+function lastStep(text: string): string | undefined {
+  return [...text.matchAll(/^(?:Unpacking|Setting up|Processing triggers for) [^\n(]*/gm)].at(-1)?.[0].trim();
 }

@@ -101,7 +101,11 @@ export class EnvironmentPulls {
       pull.latest = progress;
       for (const listener of listeners) listener(progress);
     };
-    const result = this.#run(name, force, abort.signal, onProgress).finally(() => this.#active.delete(name));
+    const result = this.#run(name, force, abort.signal, onProgress)
+      .catch((error: unknown) => {
+        throw abort.signal.aborted ? (abort.signal.reason as Error) : PyroError.from(error);
+      })
+      .finally(() => this.#active.delete(name));
     // Each waiter handles the outcome; without any it is nobody's.
     result.catch(() => undefined);
     const pull: ActivePull = { force, abort, listeners, result, latest: undefined, waiting: 0 };

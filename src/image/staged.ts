@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import type { PackageFile } from "./apt.js";
 import type { BuildStep } from "./builder.js";
@@ -88,16 +88,22 @@ function mergedPath(path: string): string {
   return MERGED.includes(first) && isBelow ? `./usr/${plain}` : path;
 }
 
+/** What no program needs in order to run: dpkg lays it down when it installs the package, a second time is a waste. */
+const NEEDLESS = /^\.\/usr\/share\/(?:bash-completion|doc|info|lintian|locale|man)\//;
+
 async function unpackPackage(request: StageRequest, layer: LayerFile, file: string): Promise<void> {
   let size = 0;
   let left = 0;
+  let skipped = false;
   await packageStream(request, "--fsys-tarfile", file, (stream) =>
     readTar(stream, {
       entry: async (entry) => {
+        skipped = NEEDLESS.test(entry.name);
         size = left = entry.type === "0" ? entry.size : 0;
-        await layer.header(mergeUsr(entry));
+        if (!skipped) await layer.header(mergeUsr(entry));
       },
       content: async (chunk) => {
+        if (skipped) return;
         await layer.write(chunk);
         left -= chunk.length;
         if (left === 0) await layer.pad(size);
@@ -145,5 +151,5 @@ async function packageStream(
 ): Promise<void> {
   const { host, signal } = request;
   const exit = await host.run("dpkg-deb", [option, join(request.archives, file)], { signal, consume });
-  if (exit.code !== 0) throw await toolError(`unpacking ${file}`, exit, request.target);
+  if (exit.code !== 0) throw await toolError(`unpacking ${file}`, exit, dirname(request.target));
 }

@@ -1,6 +1,6 @@
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { readJsonFile } from "../kit/index.js";
+import { readJsonFile, tryLock } from "../kit/index.js";
 import type { HostPrograms } from "./host-tools.js";
 import { imagePath, safeName } from "./layout.js";
 import { removeTree } from "./mmdebstrap.js";
@@ -13,14 +13,16 @@ const PULL_KEPT_MS = 7 * 24 * 3600_000;
 export const RAW = "image.raw";
 
 /**
- * Removes what killed pulls left and no later one can use; phases that are of use to a later pull stay. No pull may be
- * under way.
+ * Removes what killed pulls left and no later one can use; phases that are of use to a later pull stay.
  */
 export async function sweepPulls(store: EnvironmentStore, host: HostPrograms): Promise<void> {
   const { layout, catalogue } = store;
   const names = new Map([...catalogue.environments.keys()].map((name) => [safeName(name), name]));
   for (const entry of await list(layout.pulls)) {
     const directory = join(layout.pulls, entry);
+    // Another process, with a state of its own but this cache, may be at work there.
+    await using lock = await tryLock(join(directory, "lock"));
+    if (lock === undefined) continue;
     await removeTree(host, directory);
     const name = names.get(entry);
     const old = (await stat(directory)).mtimeMs < Date.now() - PULL_KEPT_MS;

@@ -1,0 +1,274 @@
+import { readFile, readdir, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { build } from "esbuild";
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import {
+  EnvironmentPulls,
+  EnvironmentStore,
+  HostPrograms,
+  layoutOf,
+  loadCatalogue,
+  type PullProgress,
+} from "../../../src/image/index.js";
+import { baseEnvironment, complete } from "../../../src/kit/index.js";
+import { PyroError } from "../../../src/protocol/index.js";
+import { FakeBuilder } from "./fake-builder.js";
+import { fakeHost, type FakeHost } from "./fake-host.js";
+
+const NAME = "debian:12";
+let child: string;
+let host: FakeHost;
+let store: EnvironmentStore;
+let builder: FakeBuilder;
+let pulls: EnvironmentPulls;
+
+beforeAll(async () => {
+  const { outputFiles } = await build({
+    entryPoints: [new URL("./pull-child.ts", import.meta.url).pathname],
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "node20",
+    write: false,
+  });
+  child = outputFiles[0]?.text ?? "";
+});
+
+beforeEach(async () => {
+  host = await fakeHost({ mmdebstrap: true });
+  store = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
+  builder = new FakeBuilder(join(host.directory, "log"));
+  pulls = new EnvironmentPulls({ store, builder, host: host.programs });
+  await writeFile(join(host.directory, "child.mjs"), child);
+});
+
+afterEach(async () => {
+  await pulls.close();
+  await host[Symbol.asyncDispose]();
+});
+
+const entries = async (name: "images" | "manifests" | "pulls"): Promise<string[]> =>
+  await readdir(store.layout[name]).catch(() => []);
+const phases = async (): Promise<string[]> => (await host.log()).filter((line) => !line.startsWith("/"));
+
+/** Pulls in a process of its own. */
+async function pullInChild(env: Record<string, string> = {}, prefix: readonly string[] = []) {
+  const args = [process.execPath, join(host.directory, "child.mjs"), host.directory, NAME];
+  return await complete("env", ["--", ...prefix, ...args], { env: { ...baseEnvironment(), ...env } });
+}
+
+describe("a pull whose process is killed", () => {
+  const all = ["update", "download", "mmdebstrap", "mke2fs", "build", "convert"];
+  it.each([
+    ["pull.fetch", all],
+    // apt keeps what it fetched, so that only the lists are read again.
+    ["pull.fetched", ["update", "mmdebstrap", "mke2fs", "build", "convert"]],
+    ["pull.assemble", ["mmdebstrap", "mke2fs", "build", "convert"]],
+    ["pull.assembled", ["mmdebstrap", "mke2fs", "build", "convert"]],
+    ["pull.unpack", ["mke2fs", "build", "convert"]],
+    ["pull.unpacked", ["mke2fs", "build", "convert"]],
+    ["pull.seal", ["convert"]],
+    ["pull.converted", ["convert"]],
+    ["pull.renamed", ["convert"]],
+    ["pull.sealed", []],
+  ])("at %s goes on with what was finished, and leaves nothing behind", async (point, expected) => {
+    const killed = await pullInChild({ PYRO_FAILPOINT: point });
+    expect(killed.signal).toBe("SIGKILL");
+    const before = await phases();
+    const resumed = await pullInChild();
+    expect(resumed).toMatchObject({
+      code: 0,
+      stdout: `${JSON.stringify({ reused: point === "pull.sealed" })}\n`,
+    });
+    expect((await phases()).slice(before[0] === "" ? 0 : before.length)).toEqual(expected);
+    const image = await store.require(NAME);
+    expect((await stat(image.path)).mode & 0o777).toBe(0o444);
+    expect(await entries("images")).toHaveLength(1);
+    expect(await entries("manifests")).toEqual(["debian_12.json"]);
+    expect(await entries("pulls")).toEqual([]);
+  });
+
+  it("in the middle of mmdebstrap leaves no process, and the next start removes its tree", async () => {
+    await host.sabotage(
+      "mmdebstrap",
+      `case "$1" in --mode*) mkdir "$TMPDIR/half"; echo "$$ $TMPDIR" >"$FAKE/running"; trap "" TERM; sleep 60;; esac`,
+    );
+    // Dies as soon as the stand-in runs.
+    const watcher = `"$@" & until [ -s "$RUNNING" ]; do sleep 0.1; done; kill -9 $!`;
+    await pullInChild({ RUNNING: join(host.directory, "running") }, ["sh", "-c", watcher, "sh"]);
+    const [pid = "", tree = ""] = (await readFile(join(host.directory, "running"), "utf8")).trim().split(" ");
+    await expect.poll(() => processState(pid), { timeout: 5_000 }).toBe("gone");
+    expect(await readdir(tree)).toEqual(["half"]);
+    await pulls.sweepStale();
+    await expect(readdir(tree)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+});
+
+/** A killed process may wait, as a zombie, for the init of a container to reap it. */
+async function processState(pid: string): Promise<string> {
+  const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  return text === "" || / Z /.test(text) ? "gone" : "running";
+}
+
+describe("several who pull the same environment", () => {
+  it("share one pull and its progress", async () => {
+    const seen: PullProgress[][] = [[], [], []];
+    const results = await Promise.all(
+      seen.map((each) => pulls.pull(NAME, { onProgress: (progress) => each.push(progress) })),
+    );
+    expect(results.map(({ reused }) => reused)).toEqual([false, false, false]);
+    expect((await phases()).filter((line) => line === "build")).toHaveLength(1);
+    for (const each of seen) expect(each.at(-1)?.phase).toBe("seal");
+  });
+
+  it("may leave one by one; the pull ends with the last, and leaves only what the next can use", async () => {
+    const first = new AbortController();
+    const second = new AbortController();
+    let reached = (): void => undefined;
+    const building = new Promise<void>((resolve) => (reached = resolve));
+    builder.during = (build) =>
+      new Promise((_, reject) => {
+        build.signal?.addEventListener("abort", () => reject(build.signal?.reason as Error));
+        reached();
+      });
+    const one = pulls.pull(NAME, { signal: first.signal });
+    const two = pulls.pull(NAME, { signal: second.signal });
+    await building;
+    expect(pulls.progressOf(NAME)?.phase).toBe("unpack");
+    first.abort(new PyroError("CANCELLED", "one left"));
+    await expect(one).rejects.toThrow("one left");
+    expect(pulls.progressOf(NAME)).toBeDefined();
+    second.abort(new PyroError("CANCELLED", "two left"));
+    await expect(two).rejects.toThrow("two left");
+    expect(pulls.progressOf(NAME)).toBeUndefined();
+    const kept = await readdir(join(store.layout.pulls, "debian_12"));
+    expect(kept.sort()).toEqual(["assembled.json", "content.tar", "fetched.json", "lock", "settings.tar"]);
+    builder.during = () => Promise.resolve();
+    await pulls.pull(NAME);
+    expect((await phases()).filter((line) => line === "mmdebstrap")).toHaveLength(1);
+    expect(await entries("pulls")).toEqual([]);
+  });
+
+  it("get a pull of their own when they force one that the running pull would not be", async () => {
+    await pulls.pull(NAME);
+    const [reused, forced] = await Promise.all([pulls.pull(NAME), pulls.pull(NAME, { force: true })]);
+    expect([reused.reused, forced.reused]).toEqual([true, false]);
+  });
+
+  it("are told apart when they are processes of their own", async () => {
+    builder.during = async () => {
+      const other = await pullInChild();
+      expect(other.code).toBe(3);
+      expect(JSON.parse(other.stdout)).toMatchObject({ code: "ENVIRONMENT_BUSY", retryable: true });
+    };
+    await pulls.pull(NAME);
+    expect(builder.builds).toHaveLength(1);
+  });
+
+  it("do not start when they are cancelled already, and are ended when pyro stops", async () => {
+    await expect(pulls.pull(NAME, { signal: AbortSignal.abort(new Error("no")) })).rejects.toThrow("no");
+    builder.during = (build) =>
+      new Promise((_, reject) => {
+        build.signal?.addEventListener("abort", () => reject(build.signal?.reason as Error));
+        void pulls.close();
+      });
+    await expect(pulls.pull(NAME)).rejects.toMatchObject({ code: "CANCELLED" });
+  });
+});
+
+describe("what goes wrong on the host", () => {
+  it("is named with one command that installs all that is missing", async () => {
+    await host.remove("qemu-img");
+    await host.remove("mke2fs");
+    await expect(pulls.pull(NAME)).rejects.toMatchObject({
+      code: "HOST_TOOL_NOT_FOUND",
+      message: "this host lacks mke2fs, qemu-img, needed to make environments",
+      hint: "sudo apt-get install -y e2fsprogs qemu-utils",
+    });
+    const missing = (await host.programs.check()).filter((tool) => !tool.found);
+    expect(missing.map(({ program }) => program).sort()).toEqual(["mke2fs", "newuidmap", "qemu-img"]);
+  });
+
+  it("is what apt says, when the mirror cannot be reached", async () => {
+    await host.sabotage(
+      "apt-get",
+      `case "$*" in *update) echo "E: Could not resolve 'mirror.test'" >&2; exit 100;; esac`,
+    );
+    await expect(pulls.pull(NAME)).rejects.toMatchObject({
+      code: "ENVIRONMENT_BUILD_FAILED",
+      message: "apt-get update failed (exit code 100): E: Could not resolve 'mirror.test'",
+      retryable: true,
+    });
+  });
+
+  it("is a fetched package that does not match the signed lists", async () => {
+    await host.sabotage(
+      "apt-get",
+      `case "$*" in *--download-only*) echo x >>"$FAKE/pool/$(ls "$FAKE/pool" 2>/dev/null | head -1)beta_1%3a2.0-1_all.deb";; esac`,
+    );
+    await expect(pulls.pull(NAME)).rejects.toMatchObject({
+      code: "ENVIRONMENT_BUILD_FAILED",
+      message: "fetched packages are damaged: beta",
+    });
+  });
+
+  it("is a host without Debian sources, or a suite without packages", async () => {
+    await writeFile(join(host.directory, "uris"), "Reading package lists...\n");
+    await expect(pulls.pull(NAME)).rejects.toMatchObject({ message: "apt finds no packages for bookworm" });
+    await writeFile(join(host.directory, "sources.d", "debian.sources"), "");
+    await expect(pulls.pull(NAME)).rejects.toMatchObject({
+      message: "the host's apt configuration names no Debian mirror to fetch bookworm from",
+    });
+  });
+
+  it.each([
+    ["qemu-img", 'echo "qemu-img: error while writing: No space left on device" >&2; exit 1'],
+    ["mke2fs", "exit 153"],
+    [
+      "apt-get",
+      `case "$*" in *--download-only*) echo "E: Write error - write (28: No space left on device)"; exit 100;; esac`,
+    ],
+  ])("is a full disk that %s met", async (program, script) => {
+    await host.sabotage(program, script);
+    await expect(pulls.pull(NAME)).rejects.toMatchObject({ code: "DISK_FULL", retryable: true });
+    await pulls.close();
+    for (const entry of await readdir(join(store.layout.pulls, "debian_12"))) {
+      expect([
+        "lock",
+        "fetched.json",
+        "assembled.json",
+        "content.tar",
+        "settings.tar",
+        "unpacked.json",
+        "image.raw",
+      ]).toContain(entry);
+    }
+  });
+
+  it("is a disk with too little space, noticed before the work", async () => {
+    const file = join(host.catalogueDirectory, "debian-12.json");
+    const recipe = JSON.parse(await readFile(file, "utf8")) as Record<string, unknown>;
+    await writeFile(file, JSON.stringify({ ...recipe, installed_bytes: 1e15 }));
+    const greedy = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
+    const pull = new EnvironmentPulls({ store: greedy, builder, host: host.programs }).pull(NAME);
+    await expect(pull).rejects.toMatchObject({ code: "DISK_FULL", details: { needed_bytes: 1e15 } });
+    expect(await phases()).not.toContain("mmdebstrap");
+  });
+
+  it("is a limit on file sizes: the pull fails as on a full disk, and leaves only what the next can use", async () => {
+    await host.remove("mmdebstrap");
+    // In blocks of 512 bytes: the lists and packages fit, the layer does not.
+    const limited = await pullInChild({}, ["sh", "-c", `trap '' XFSZ; ulimit -f 8; exec "$@"`, "sh"]);
+    expect(limited.code).toBe(3);
+    expect(JSON.parse(limited.stdout)).toMatchObject({ code: "DISK_FULL" });
+    const kept = await readdir(join(store.layout.pulls, "debian_12"));
+    expect(kept.sort()).toEqual(["fetched.json", "lock"]);
+    await pulls.pull(NAME);
+    expect(await entries("pulls")).toEqual([]);
+  });
+
+  it("is nothing to an ordinary PATH: the host's own tools are found", async () => {
+    const found = (await new HostPrograms().check()).filter((tool) => tool.found).map((tool) => tool.program);
+    expect(found).toEqual(expect.arrayContaining(["apt-get", "dpkg-deb"]));
+  });
+});
