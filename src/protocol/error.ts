@@ -65,6 +65,7 @@ function systemError(value: unknown): PyroError | undefined {
   switch (code) {
     case "ENOSPC":
     case "EDQUOT":
+    case "EFBIG":
       return new PyroError("DISK_FULL", `no space left on the host's disk${where}`, {
         hint: "free some space (`pyro env prune` removes what nothing uses), then try again",
         retryable: true,
