@@ -61,23 +61,37 @@ func Serve(ctx context.Context, conn net.Conn, handler http.Handler) error {
 	return err
 }
 
-// NewTransport makes a client whose calls all go over conn; when conn ends so do they. Use it once per connection.
-func NewTransport(conn net.Conn) *http.Transport {
-	var once sync.Once
-	return &http.Transport{
-		Protocols:          cleartext(),
-		HTTP2:              config(),
-		DisableCompression: true,
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			var dialled net.Conn
-			once.Do(func() { dialled = conn })
-			if dialled == nil {
-				return nil, net.ErrClosed
-			}
-			return dialled, nil
-		},
-	}
+// Transport is an http.RoundTripper whose calls all go over one connection; when that ends so do they.
+type Transport struct {
+	conn net.Conn
+	dial sync.Once
+	// What net/http makes of the connection; it has no pool, so that no call ever waits for, or tries, another one.
+	client *http.ClientConn
+	err    error
 }
+
+// NewTransport makes the client of conn. Use it once per connection.
+func NewTransport(conn net.Conn) *Transport { return &Transport{conn: conn} }
+
+// RoundTrip makes one call; the first one says hello to the peer.
+func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
+	t.dial.Do(func() {
+		transport := &http.Transport{
+			Protocols:          cleartext(),
+			HTTP2:              config(),
+			DisableCompression: true,
+			DialContext:        func(context.Context, string, string) (net.Conn, error) { return t.conn, nil },
+		}
+		t.client, t.err = transport.NewClientConn(context.Background(), "http", "host:80")
+	})
+	if t.err != nil {
+		return nil, t.err
+	}
+	return t.client.RoundTrip(request)
+}
+
+// CloseIdleConnections ends the connection and what runs on it.
+func (t *Transport) CloseIdleConnections() { _ = t.conn.Close() }
 
 var errServed = errors.New("the connection is over")
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,13 +72,26 @@ func TestServiceCallsGoOverOneConnection(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Fatal(err)
 	}
-	// There is no second connection to dial.
-	if _, err := client.Read(t.Context(), connect.NewRequest(&guestv1.ReadRequest{})); err == nil {
-		stream, _ := client.Read(t.Context(), connect.NewRequest(&guestv1.ReadRequest{}))
-		if stream.Receive() || stream.Err() == nil {
-			t.Fatal("a call after the end of the connection")
-		}
+	late := client.Write(t.Context())
+	_ = late.Send(&guestv1.WriteRequest{})
+	if _, err := late.CloseAndReceive(); err == nil {
+		t.Fatal("a call after the end of the connection")
 	}
+}
+
+func TestFirstCallsAtOnceShareTheConnection(t *testing.T) {
+	client, far, served := serveSystem(t.Context(), system{})
+	var calls sync.WaitGroup
+	for range 50 {
+		calls.Go(func() {
+			if _, err := client.Ping(t.Context(), connect.NewRequest(&guestv1.PingRequest{})); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	calls.Wait()
+	_ = far.Close()
+	<-served
 }
 
 func TestServingEndsWithItsContext(t *testing.T) {
@@ -123,7 +137,6 @@ func TestAPanicOfAHandlerEndsItsCallAlone(t *testing.T) {
 	client, far, served := serveSystem(t.Context(), system{})
 	for range 20 {
 		_, err := client.Hello(t.Context(), connect.NewRequest(&guestv1.HelloRequest{}))
-		t.Log(err)
 		if err == nil {
 			t.Fatal("an aborted call succeeded")
 		}
