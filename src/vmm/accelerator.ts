@@ -2,7 +2,7 @@ import { constants } from "node:fs";
 import { access, mkdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { readFile } from "node:fs/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { readJsonFile, writeFileAtomic } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { Isolation } from "./driver.js";

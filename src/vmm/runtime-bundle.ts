@@ -4,7 +4,7 @@ import { readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
-import { z } from "zod";
+import * as z from "zod";
 import { exists, readJsonFile, writeFileAtomic } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 
