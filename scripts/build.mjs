@@ -46,35 +46,65 @@ function readStamp() {
   }
 }
 
-async function bundle() {
-  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  const result = await build({
+/** What both bundles have in common. */
+function bundleOptions() {
+  return {
     absWorkingDir: root,
-    entryPoints: { main: "src/main.ts", index: "src/index.ts" },
     outdir: "dist",
     bundle: true,
-    splitting: true,
     format: "esm",
     platform: "node",
     target: "node20",
-    chunkNames: "chunk-[hash]",
     write: false,
-    metafile: true,
     legalComments: "none",
-    define: { PYRO_VERSION: JSON.stringify(version) },
     // Bundled CommonJS (commander) asks for Node's own modules by require.
     banner: {
       js: 'import { createRequire as pyroCreateRequire } from "node:module";const require = pyroCreateRequire(import.meta.url);',
     },
     logLevel: "warning",
+  };
+}
+
+/**
+ * The MCP SDK stands alone, with a copy of its own of what it shares with us: it uses so much of zod that every command
+ * would otherwise load three times as much before it starts.
+ */
+const mcpSdk = {
+  name: "mcp-sdk",
+  setup: ({ onResolve }) => {
+    onResolve({ filter: /^@modelcontextprotocol\/server/ }, () => ({ path: "./mcp-sdk.js", external: true }));
+  },
+};
+
+async function bundle() {
+  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const sdk = await build({
+    ...bundleOptions(),
+    stdin: {
+      contents:
+        'export * from "@modelcontextprotocol/server"; export * from "@modelcontextprotocol/server/stdio";',
+      resolveDir: root,
+      sourcefile: "mcp-sdk.js",
+    },
+    outdir: undefined,
+    outfile: "dist/mcp-sdk.js",
+  });
+  const result = await build({
+    ...bundleOptions(),
+    entryPoints: { main: "src/main.ts", index: "src/index.ts" },
+    splitting: true,
+    chunkNames: "chunk-[hash]",
+    define: { PYRO_VERSION: JSON.stringify(version) },
+    plugins: [mcpSdk],
   });
   const hash = createHash("sha256");
-  const outputs = result.outputFiles.sort((a, b) => (a.path < b.path ? -1 : 1));
+  const outputs = [...sdk.outputFiles, ...result.outputFiles].sort((a, b) => (a.path < b.path ? -1 : 1));
   for (const file of outputs) hash.update(`${relative(dist, file.path)}\0`).update(file.contents);
-  // Chunks first, entries last, each whole: a command started meanwhile sees the old build or the new one.
-  outputs.sort((a, b) => Number(b.path.includes("chunk-")) - Number(a.path.includes("chunk-")));
+  // The entries last, each file whole: a command started meanwhile sees the old build or the new one.
+  const isEntry = ({ path }) => /\/(main|index)\.js$/.test(path);
   mkdirSync(dist, { recursive: true });
-  for (const file of outputs) replace(file.path, file.contents);
+  for (const file of outputs.filter((file) => !isEntry(file))) replace(file.path, file.contents);
+  for (const file of outputs.filter(isEntry)) replace(file.path, file.contents);
   replace(join(dist, "build-id"), `${hash.digest("hex").slice(0, 16)}\n`);
   removeOld(new Set(outputs.map((file) => file.path)));
 }
