@@ -41,9 +41,10 @@ func (u *unpacker) attributes(fd int, header *tar.Header, changed bool) error {
 }
 
 func (u *unpacker) file(ctx context.Context, header *tar.Header, parent *directory, name, base string) error {
-	if header.Size > u.diskBytes {
+	if header.Size > u.bytesLeft {
 		return ErrTooLarge
 	}
+	u.bytesLeft -= header.Size
 	setgid := parent.setgid
 	at := parent.fd
 	fd := -1

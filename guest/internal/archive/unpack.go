@@ -35,6 +35,8 @@ type Options struct {
 	Layer bool
 	// There are layers below for whiteouts to hide.
 	HasLower bool
+	// Bound of all file contents of the archive together, holes of sparse files included; 0 means the size of the disk.
+	MaxBytes int64
 }
 
 // Result counts what was unpacked.
@@ -57,10 +59,13 @@ func Unpack(ctx context.Context, top int, from io.Reader, options Options) (Resu
 	}
 	u := &unpacker{
 		options: options, tree: tree, tar: tar.NewReader(from),
-		diskBytes: int64(min(disk.Blocks*uint64(disk.Bsize), 1<<62)),
+		bytesLeft: options.MaxBytes,
 		uid:       unix.Geteuid(), gid: unix.Getegid(),
 		times:  make(map[string]unix.Timespec),
 		buffer: make([]byte, bufferBytes),
+	}
+	if u.bytesLeft == 0 {
+		u.bytesLeft = int64(min(disk.Blocks*uint64(disk.Bsize), 1<<62))
 	}
 	if options.Layer && options.HasLower {
 		u.layer = &layerState{own: make(map[string]struct{})}
@@ -74,8 +79,9 @@ type unpacker struct {
 	tree    *tree
 	tar     *tar.Reader
 	// Nil where there are no lower layers.
-	layer     *layerState
-	diskBytes int64
+	layer *layerState
+	// Of Options.MaxBytes.
+	bytesLeft int64
 	// Ours; files are born with them.
 	uid, gid int
 	// Of directories, set at the end: every file that is unpacked changes its directory's.
