@@ -1,0 +1,118 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	guestv1 "pyro/guest/gen/pyro/guest/v1"
+)
+
+// host is an event service that is away until told otherwise.
+type host struct {
+	mu       sync.Mutex
+	away     bool
+	received []string
+	got      chan struct{}
+}
+
+func (h *host) Report(ctx context.Context, request *connect.Request[guestv1.ReportRequest]) (*connect.Response[guestv1.ReportResponse], error) {
+	h.mu.Lock()
+	away := h.away
+	if !away {
+		h.received = append(h.received, name(request.Msg))
+	}
+	h.mu.Unlock()
+	h.got <- struct{}{}
+	if away {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return connect.NewResponse(&guestv1.ReportResponse{}), nil
+}
+
+func name(event *guestv1.ReportRequest) string {
+	switch e := event.Event.(type) {
+	case *guestv1.ReportRequest_AgentReady:
+		return fmt.Sprintf("ready %d", e.AgentReady.Epoch)
+	case *guestv1.ReportRequest_ProcessExited:
+		return "exited " + e.ProcessExited.ProcessId
+	case *guestv1.ReportRequest_OutOfMemory:
+		return "memory " + e.OutOfMemory.ProcessId
+	}
+	return ""
+}
+
+func ready(epoch uint32) *guestv1.ReportRequest {
+	return &guestv1.ReportRequest{Event: &guestv1.ReportRequest_AgentReady{AgentReady: &guestv1.AgentReady{Epoch: epoch}}}
+}
+
+func TestEventsOfALostEpochAreDeliveredOnTheNext(t *testing.T) {
+	events := NewEvents()
+	h := &host{got: make(chan struct{})}
+	deliver := func(epoch uint32) (stop func()) {
+		ctx, cancel := context.WithCancel(context.Background())
+		var running sync.WaitGroup
+		running.Go(func() { events.deliver(ctx, h, ready(epoch)) })
+		return func() { cancel(); running.Wait() }
+	}
+	stop := deliver(1)
+	<-h.got
+	events.ProcessExited("a", nil)
+	<-h.got
+	h.mu.Lock()
+	h.away = true
+	h.mu.Unlock()
+	events.OutOfMemory("b")
+	events.ProcessExited("b", nil)
+	<-h.got
+	stop()
+	h.mu.Lock()
+	h.away = false
+	h.mu.Unlock()
+	stop = deliver(2)
+	for range 3 {
+		<-h.got
+	}
+	stop()
+	if got := fmt.Sprint(h.received); got != "[ready 1 exited a ready 2 memory b exited b]" {
+		t.Fatal(got)
+	}
+}
+
+func TestAHostThatIsAwayLosesOnlyTheOldestEvents(t *testing.T) {
+	events := NewEvents()
+	for i := range maxQueuedEvents + 5 {
+		events.ProcessExited(fmt.Sprint(i), nil)
+	}
+	if len(events.queue) != maxQueuedEvents || name(events.first()) != "exited 5" {
+		t.Fatal(len(events.queue), name(events.first()))
+	}
+}
+
+type refusing struct{ calls int }
+
+func (r *refusing) Report(context.Context, *connect.Request[guestv1.ReportRequest]) (*connect.Response[guestv1.ReportResponse], error) {
+	r.calls++
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("no events here"))
+}
+
+func TestAHostThatRefusesAnEventIsNotAskedAgain(t *testing.T) {
+	events := NewEvents()
+	events.ProcessExited("a", nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &refusing{}
+	var running sync.WaitGroup
+	running.Go(func() { events.deliver(ctx, r, ready(1)) })
+	for events.first() != nil {
+	}
+	cancel()
+	running.Wait()
+	if r.calls != 2 {
+		t.Fatal(r.calls)
+	}
+}

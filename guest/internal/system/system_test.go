@@ -1,0 +1,285 @@
+package system_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sys/unix"
+
+	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/agenttest"
+	"pyro/guest/internal/boot"
+	"pyro/guest/internal/guard"
+	"pyro/guest/internal/reaper"
+	"pyro/guest/internal/rootdir"
+	"pyro/guest/internal/system"
+	"pyro/guest/internal/workload"
+)
+
+// machine writes down what is done to it.
+type machine struct {
+	mu         sync.Mutex
+	done       []string
+	switchErr  error
+	poweredOff chan struct{}
+}
+
+func (m *machine) note(what string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.done = append(m.done, what)
+}
+
+func (m *machine) AddEntropy([]byte) error { m.note("entropy"); return nil }
+func (m *machine) SetClock(int64) error    { m.note("clock"); return nil }
+func (m *machine) SetHostname(name string) error {
+	m.note("hostname " + name)
+	return nil
+}
+func (m *machine) SetBootID(id string) error {
+	if len(id) != 36 {
+		return errors.New(id)
+	}
+	m.note("boot id")
+	return nil
+}
+func (m *machine) SwitchRoot(device, _ string) error { m.note("root " + device); return m.switchErr }
+func (m *machine) LoadModules(group string) error {
+	if group != "network" {
+		return boot.ErrUnknownGroup
+	}
+	return nil
+}
+func (m *machine) SettleDisks() error { m.note("settle"); return nil }
+func (m *machine) PowerOff()          { m.note("off"); close(m.poweredOff) }
+
+func (m *machine) history() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return strings.Join(m.done, ", ")
+}
+
+func newSystem(t *testing.T) (*system.Service, *machine, string) {
+	t.Helper()
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{poweredOff: make(chan struct{})}
+	service := system.New(system.Options{
+		AgentVersion: "1.2.3", KernelRelease: "6.1", Capabilities: []string{"process"},
+		Boot:    func() *guestv1.BootTimings { return &guestv1.BootTimings{KernelMs: 7} },
+		Epoch:   func(context.Context) uint32 { return 42 },
+		Machine: m, Workload: workload.New(reaper.New(), nil, workload.Limits{}), Root: rootdir.New(root), OwnsRoot: true,
+		Log: guard.NewLog(os.Stderr), PowerDelay: time.Millisecond,
+	})
+	return service, m, root
+}
+
+func personality() *guestv1.PersonalizeRequest {
+	return &guestv1.PersonalizeRequest{
+		UnixNanos: 1, Entropy: make([]byte, 32), Hostname: "box-1", MachineId: strings.Repeat("0a", 16),
+	}
+}
+
+func personalize(s *system.Service, request *guestv1.PersonalizeRequest) error {
+	_, err := s.Personalize(context.Background(), connect.NewRequest(request))
+	return err
+}
+
+func mount(s *system.Service, device string) error {
+	_, err := s.MountRoot(context.Background(), connect.NewRequest(&guestv1.MountRootRequest{Device: device, Filesystem: "ext4", CreateWorkspace: true}))
+	return err
+}
+
+func content(t *testing.T, root, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Error(err)
+	}
+	return string(text)
+}
+
+func TestHelloSaysWhoIsThere(t *testing.T) {
+	s, _, _ := newSystem(t)
+	response, err := s.Hello(context.Background(), connect.NewRequest(&guestv1.HelloRequest{}))
+	if err != nil || response.Msg.AgentVersion != "1.2.3" || response.Msg.Epoch != 42 || response.Msg.Boot.KernelMs != 7 {
+		t.Fatalf("%v %v", response, err)
+	}
+	if _, err := s.Ping(context.Background(), connect.NewRequest(&guestv1.PingRequest{})); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTheIdentityIsWrittenWhicheverComesFirst(t *testing.T) {
+	for _, rootFirst := range []bool{true, false} {
+		s, m, root := newSystem(t)
+		var err error
+		if rootFirst {
+			err = errors.Join(mount(s, "/dev/vda"), personalize(s, personality()))
+		} else {
+			err = errors.Join(personalize(s, personality()), mount(s, "/dev/vda"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if content(t, root, "etc/hostname") != "box-1\n" || content(t, root, "etc/machine-id") != strings.Repeat("0a", 16)+"\n" ||
+			!strings.Contains(content(t, root, "etc/hosts"), "127.0.1.1\tbox-1\n") || content(t, root, "etc/resolv.conf") == "" {
+			t.Error(m.history())
+		}
+		if !strings.Contains(m.history(), "entropy, clock, hostname box-1, boot id") {
+			t.Error(m.history())
+		}
+		if info, err := os.Stat(filepath.Join(root, "workspace")); err != nil || !info.IsDir() {
+			t.Error(err)
+		}
+	}
+}
+
+func TestASecondIdentityReplacesTheFirst(t *testing.T) {
+	s, _, root := newSystem(t)
+	second := personality()
+	second.Hostname, second.MachineId = "box-2", strings.Repeat("1b", 16)
+	if err := errors.Join(mount(s, "/dev/vda"), personalize(s, personality()), personalize(s, second)); err != nil {
+		t.Fatal(err)
+	}
+	hosts := content(t, root, "etc/hosts")
+	if content(t, root, "etc/hostname") != "box-2\n" || strings.Contains(hosts, "box-1") || strings.Count(hosts, "localhost\n") != 1 {
+		t.Errorf("%q", hosts)
+	}
+}
+
+func TestOddFilesOfAnEnvironmentDoNotStopIt(t *testing.T) {
+	s, _, root := newSystem(t)
+	etc := filepath.Join(root, "etc")
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := errors.Join(
+		os.WriteFile(outside, []byte("host"), 0o600),
+		os.Symlink("../run/systemd/resolve/stub-resolv.conf", filepath.Join(etc, "resolv.conf")),
+		os.Symlink(outside, filepath.Join(etc, "hostname")),
+		unix.Mkfifo(filepath.Join(etc, "hosts"), 0o600),
+		os.Mkdir(filepath.Join(etc, "machine-id"), 0o755),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(mount(s, "/dev/vda"), personalize(s, personality())); err != nil {
+		t.Fatal(err)
+	}
+	if content(t, root, "etc/resolv.conf") != "nameserver 127.0.0.1\n" || content(t, root, "etc/hostname") != "box-1\n" {
+		t.Error("the dangling links were not replaced")
+	}
+	if text, err := os.ReadFile(outside); err != nil || string(text) != "host" {
+		t.Errorf("%q %v", text, err)
+	}
+}
+
+func TestWhatTheEnvironmentBringsIsKept(t *testing.T) {
+	s, _, root := newSystem(t)
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(root, "etc/resolv.conf"), []byte("nameserver 10.0.0.1\n"), 0o644),
+		os.WriteFile(filepath.Join(root, "etc/hosts"), []byte("127.0.0.1 me localhost # here\n10.0.0.2 db\n127.0.1.1 build\n# end"), 0o644),
+		mount(s, "/dev/vda"), personalize(s, personality()),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if content(t, root, "etc/resolv.conf") != "nameserver 10.0.0.1\n" {
+		t.Error("resolv.conf was changed")
+	}
+	if hosts := content(t, root, "etc/hosts"); hosts != "127.0.0.1 me localhost # here\n10.0.0.2 db\n# end\n127.0.1.1\tbox-1\n" {
+		t.Errorf("%q", hosts)
+	}
+}
+
+func TestABadIdentityIsRefusedBeforeAnythingIsDone(t *testing.T) {
+	s, m, _ := newSystem(t)
+	for name, change := range map[string]func(*guestv1.PersonalizeRequest){
+		"little entropy": func(r *guestv1.PersonalizeRequest) { r.Entropy = make([]byte, 31) },
+		"much entropy":   func(r *guestv1.PersonalizeRequest) { r.Entropy = make([]byte, 4097) },
+		"a past clock":   func(r *guestv1.PersonalizeRequest) { r.UnixNanos = -1 },
+		"a slash":        func(r *guestv1.PersonalizeRequest) { r.Hostname = "a/b" },
+		"a newline":      func(r *guestv1.PersonalizeRequest) { r.Hostname = "a\nb" },
+		"a long name":    func(r *guestv1.PersonalizeRequest) { r.Hostname = strings.Repeat("a", 64) },
+		"a hyphen":       func(r *guestv1.PersonalizeRequest) { r.Hostname = "-a" },
+		"a short id":     func(r *guestv1.PersonalizeRequest) { r.MachineId = "0a" },
+		"an odd id":      func(r *guestv1.PersonalizeRequest) { r.MachineId = strings.Repeat("0A", 16) },
+	} {
+		request := personality()
+		change(request)
+		if err := personalize(s, request); agenttest.CodeOf(err) != "INVALID_ARGUMENT" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if m.history() != "" {
+		t.Error(m.history())
+	}
+}
+
+func TestTheRootIsMountedOnce(t *testing.T) {
+	s, m, _ := newSystem(t)
+	for _, device := range []string{"vda", "/etc/passwd", "/dev/../etc/passwd", ""} {
+		if err := mount(s, device); agenttest.CodeOf(err) != "INVALID_ARGUMENT" {
+			t.Errorf("%q: %v", device, err)
+		}
+	}
+	m.switchErr = unix.EINVAL
+	if err := mount(s, "/dev/vda"); agenttest.CodeOf(err) != "ENVIRONMENT_DAMAGED" {
+		t.Error(err)
+	}
+	m.switchErr = unix.ENXIO
+	if err := mount(s, "/dev/vdz"); agenttest.CodeOf(err) != "INVALID_ARGUMENT" || s.RootMounted() {
+		t.Error(err)
+	}
+	m.switchErr = nil
+	if err := errors.Join(mount(s, "/dev/vda"), mount(s, "/dev/vda")); err != nil || !s.RootMounted() {
+		t.Fatal(err)
+	}
+	if err := mount(s, "/dev/vdb"); agenttest.CodeOf(err) != "INVALID_ARGUMENT" {
+		t.Error(err)
+	}
+	if strings.Count(m.history(), "root /dev/vda") != 2 {
+		t.Error(m.history())
+	}
+}
+
+func TestModulesComeFromKnownGroups(t *testing.T) {
+	s, _, _ := newSystem(t)
+	load := func(group string) error {
+		_, err := s.LoadModules(context.Background(), connect.NewRequest(&guestv1.LoadModulesRequest{Group: group}))
+		return err
+	}
+	if err := load("network"); err != nil {
+		t.Error(err)
+	}
+	if err := load("other"); agenttest.CodeOf(err) != "INVALID_ARGUMENT" {
+		t.Error(err)
+	}
+}
+
+func TestWithoutControlGroupsNothingCanBeFrozen(t *testing.T) {
+	s, _, _ := newSystem(t)
+	_, err := s.SetFrozen(context.Background(), connect.NewRequest(&guestv1.SetFrozenRequest{Frozen: true}))
+	if agenttest.CodeOf(err) != "INVALID_ARGUMENT" {
+		t.Error(err)
+	}
+}
+
+func TestShutdownAnswersAndThenEndsTheMachine(t *testing.T) {
+	s, m, _ := newSystem(t)
+	for range 2 {
+		if _, err := s.Shutdown(context.Background(), connect.NewRequest(&guestv1.ShutdownRequest{})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-m.poweredOff
+	if m.history() != "settle, off" {
+		t.Error(m.history())
+	}
+}
