@@ -1,5 +1,5 @@
 /** A tar that is attached to the builder VM as a read-only raw disk. */
-export interface BuildLayer {
+interface BuildLayer {
   readonly path: string;
   /** Length of the tar; a multiple of 512, so that the file is a whole disk. */
   readonly sizeBytes: number;
@@ -24,14 +24,14 @@ export interface ImageBuild {
   readonly signal?: AbortSignal;
 }
 
-export interface BuildProgress {
+interface BuildProgress {
   /** "unpack" or a step's argv[0]. */
   readonly phase: string;
   readonly bytesDone: number;
   readonly bytesTotal: number;
 }
 
-export interface BuildResult {
+interface BuildResult {
   readonly entryCount: number;
   readonly usedBytes: number;
 }

@@ -7,7 +7,7 @@ import { baseEnvironment, launch, LaunchError, type ChildExit } from "../kit/ind
 import { PyroError, type ErrorCode } from "../protocol/index.js";
 
 /** A program of the host and the Debian package that brings it. */
-export interface HostTool {
+interface HostTool {
   readonly program: string;
   readonly package: string;
   readonly neededFor: string;
@@ -15,7 +15,7 @@ export interface HostTool {
 }
 
 /** What making an environment needs; the optional ones make it faster. */
-export const HOST_TOOLS: readonly HostTool[] = [
+const HOST_TOOLS: readonly HostTool[] = [
   { program: "apt-get", package: "apt", neededFor: "fetching packages", required: true },
   { program: "apt-config", package: "apt", neededFor: "reading the host's package sources", required: true },
   { program: "dpkg-deb", package: "dpkg", neededFor: "unpacking packages", required: true },
@@ -28,7 +28,7 @@ export const HOST_TOOLS: readonly HostTool[] = [
 ];
 
 /** One tool and whether the host has it. */
-export interface HostToolState extends HostTool {
+interface HostToolState extends HostTool {
   readonly found: boolean;
   /** The command that installs it. */
   readonly install: string;
@@ -184,7 +184,7 @@ function missingTools(programs: readonly string[]): PyroError {
 }
 
 /** The free bytes that this user may fill at a place. */
-export async function freeBytes(path: string): Promise<number> {
+async function freeBytes(path: string): Promise<number> {
   const { bavail, bsize } = await statfs(path);
   return bavail * bsize;
 }

@@ -8,7 +8,7 @@ import * as z from "zod";
  * What tells, without reading it, that a file is the one that was hashed: any write through the file system moves at
  * least one of these (ctime cannot be set back). Decimal strings, because nanoseconds exceed a JSON number.
  */
-export const fingerprintSchema = z.strictObject({
+const fingerprintSchema = z.strictObject({
   dev: z.string(),
   ino: z.string(),
   size: z.string(),
@@ -118,7 +118,6 @@ export const unpackedSchema = z.strictObject({
   inputs: z.string(),
   fingerprint: fingerprintSchema,
 });
-export type Unpacked = z.infer<typeof unpackedSchema>;
 
 /** Ties later phases to what earlier ones produced. */
 export function inputsDigest(fetched: Fetched): string {

@@ -6,7 +6,7 @@ import { imagePath, manifestPath, type ImageLayout } from "./layout.js";
 import { fingerprintOf, manifestSchema, sameFingerprint, sha256File, type Manifest } from "./record.js";
 
 /** One package of an environment. */
-export interface InstalledPackage {
+interface InstalledPackage {
   readonly name: string;
   readonly version: string;
 }
