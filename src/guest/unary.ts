@@ -1,7 +1,7 @@
 import { create, fromBinary, toBinary, type DescMessage, type DescMethodUnary, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Transport, type UnaryResponse } from "@connectrpc/connect";
 import { errorFromJsonBytes } from "@connectrpc/connect/protocol-connect";
-import { constants, type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders } from "node:http2";
+import { constants, type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders, type IncomingHttpStatusHeader } from "node:http2";
 
 export interface UnaryOptions {
   /** Of an answer; a longer one fails with ResourceExhausted. */
@@ -11,7 +11,7 @@ export interface UnaryOptions {
 }
 
 interface Answer {
-  readonly headers: IncomingHttpHeaders;
+  readonly headers: IncomingHttpHeaders & IncomingHttpStatusHeader;
   readonly body: Buffer;
 }
 
@@ -55,7 +55,7 @@ function receive(
   signal: AbortSignal | undefined,
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    let headers: IncomingHttpHeaders = {};
+    let headers: Answer["headers"] = {};
     const parts: Buffer[] = [];
     let length = 0;
     const settle = (): void => {
