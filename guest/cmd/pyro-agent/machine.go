@@ -62,9 +62,13 @@ func runMachine(begin time.Duration, log guard.Log) error {
 		Machine: realMachine{modules: made.Modules, log: log}, Workload: commands, Root: root, OwnsRoot: true, Log: log,
 		PowerDelay: powerDelay,
 	})
+	processes, err := process.New(ctx, process.Options{Workload: commands, Root: root, Observer: events, Log: log})
+	if err != nil {
+		return err
+	}
 	handler := serve.Handler(serve.Services{
 		System:      state,
-		Process:     process.New(ctx, process.Options{Workload: commands, Root: root, Observer: events, Log: log}),
+		Process:     processes,
 		File:        file.New(root),
 		Builder:     builder.New(builder.Options{Workload: commands, RootMounted: state.RootMounted, Log: log}),
 		Diagnostics: diagnostics.New(collector, root, l),

@@ -69,9 +69,13 @@ func runOutside(arguments []string, log guard.Log) error {
 		Machine: noMachine{stop: stop}, Workload: commands, Root: root, OwnsRoot: *rootPath != "/",
 		Log: log, PowerDelay: powerDelay,
 	})
+	processes, err := process.New(ctx, process.Options{Workload: commands, Root: root, Observer: noObserver{}, Log: log})
+	if err != nil {
+		return err
+	}
 	handler := serve.Handler(serve.Services{
 		System:      state,
-		Process:     process.New(ctx, process.Options{Workload: commands, Root: root, Observer: noObserver{}, Log: log}),
+		Process:     processes,
 		File:        file.New(root),
 		Diagnostics: diagnostics.New(collector, root, nil),
 	}, log)

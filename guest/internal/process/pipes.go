@@ -10,16 +10,17 @@ import (
 // pipeBytes is the size of an output pipe: what a command prints while the agent is busy elsewhere.
 const pipeBytes = 1 << 20
 
-// pipes are the standard streams of a command. The agent's ends do not block and are waited for by the runtime.
+// pipes are the standard streams of a command. The agent's ends do not block.
 type pipes struct {
 	// Nil when the command has no standard input to write to.
-	stdin          *os.File
-	stdout, stderr *os.File
-	child          [3]int
+	stdin *os.File
+	// Read ends of stdout and stderr; a pump each takes them over.
+	output [2]int
+	child  [3]int
 }
 
 func openPipes(openStdin bool) (*pipes, error) {
-	p := &pipes{child: [3]int{-1, -1, -1}}
+	p := &pipes{output: [2]int{-1, -1}, child: [3]int{-1, -1, -1}}
 	if err := p.open(openStdin); err != nil {
 		p.closeChildEnds()
 		p.closeAgentEnds()
@@ -35,33 +36,27 @@ func (p *pipes) open(openStdin bool) (err error) {
 			return fmt.Errorf("make a pipe: %w", err)
 		}
 		p.child[0] = ends[0]
-		if p.stdin, err = agentEnd(ends[1], "stdin"); err != nil {
-			return err
+		if err := unix.SetNonblock(ends[1], true); err != nil {
+			_ = unix.Close(ends[1])
+			return fmt.Errorf("make a pipe non-blocking: %w", err)
 		}
+		p.stdin = os.NewFile(uintptr(ends[1]), "stdin")
 	} else if p.child[0], err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return fmt.Errorf("open /dev/null: %w", err)
 	}
-	for i, end := range []**os.File{&p.stdout, &p.stderr} {
+	for i := range p.output {
 		var ends [2]int
 		if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
 			return fmt.Errorf("make a pipe: %w", err)
 		}
-		p.child[i+1] = ends[1]
+		p.output[i], p.child[i+1] = ends[0], ends[1]
 		// Refused to ordinary users beyond a bound; the default size does too.
 		_, _ = unix.FcntlInt(uintptr(ends[0]), unix.F_SETPIPE_SZ, pipeBytes)
-		if *end, err = agentEnd(ends[0], "output"); err != nil {
-			return err
+		if err := unix.SetNonblock(ends[0], true); err != nil {
+			return fmt.Errorf("make a pipe non-blocking: %w", err)
 		}
 	}
 	return nil
-}
-
-func agentEnd(fd int, name string) (*os.File, error) {
-	if err := unix.SetNonblock(fd, true); err != nil {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("make a pipe non-blocking: %w", err)
-	}
-	return os.NewFile(uintptr(fd), name), nil
 }
 
 func (p *pipes) childEnds() []uintptr {
@@ -77,10 +72,14 @@ func (p *pipes) closeChildEnds() {
 	}
 }
 
+// closeAgentEnds is for a command that did not start.
 func (p *pipes) closeAgentEnds() {
-	for _, file := range []*os.File{p.stdin, p.stdout, p.stderr} {
-		if file != nil {
-			_ = file.Close()
+	if p.stdin != nil {
+		_ = p.stdin.Close()
+	}
+	for _, fd := range p.output {
+		if fd >= 0 {
+			_ = unix.Close(fd)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"os"
 	"sync"
 	"time"
 
@@ -21,8 +22,9 @@ type process struct {
 	started  chan struct{}
 	startErr error
 
-	task           *workload.Task
-	pipes          *pipes
+	task *workload.Task
+	// Nil when the command has none to write to.
+	stdin          *os.File
 	stdout, stderr *spool.Spool
 	pumps          [2]*pump
 	// Holds a token: one writer of standard input at a time.
@@ -47,7 +49,7 @@ func newProcess(s *Service, id string) *process {
 
 // run gives the command its pumps and its supervisor.
 func (p *process) run(task *workload.Task, pipes *pipes, message *guestv1.StartRequest) {
-	p.task, p.pipes = task, pipes
+	p.task, p.stdin = task, pipes.stdin
 	policy := spool.Block
 	if message.OutputPolicy == guestv1.OutputPolicy_OUTPUT_POLICY_DROP_OLDEST {
 		policy = spool.DropOldest
@@ -55,8 +57,8 @@ func (p *process) run(task *workload.Task, pipes *pipes, message *guestv1.StartR
 	bound := int(min(message.SpoolBytes, maxSpoolBytes))
 	p.stdout, p.stderr = spool.New(policy, bound), spool.New(policy, bound)
 	p.pumps = [2]*pump{
-		newPump(pipes.stdout, p.stdout, p.transform(message, guestv1.OutputStream_OUTPUT_STREAM_STDOUT)),
-		newPump(pipes.stderr, p.stderr, p.transform(message, guestv1.OutputStream_OUTPUT_STREAM_STDERR)),
+		newPump(pipes.output[0], p.service.poller, p.stdout, p.transform(message, guestv1.OutputStream_OUTPUT_STREAM_STDOUT)),
+		newPump(pipes.output[1], p.service.poller, p.stderr, p.transform(message, guestv1.OutputStream_OUTPUT_STREAM_STDERR)),
 	}
 	log := p.service.options.Log
 	for _, pump := range p.pumps {
@@ -92,8 +94,8 @@ func (p *process) supervise(ctx context.Context, timeout, grace time.Duration) {
 		}
 	}
 	<-p.task.Done()
-	if p.pipes.stdin != nil {
-		_ = p.pipes.stdin.Close()
+	if p.stdin != nil {
+		_ = p.stdin.Close()
 	}
 	for _, pump := range p.pumps {
 		pump.drain()
@@ -163,7 +165,9 @@ func (p *process) remove(ctx context.Context) error {
 		return ctx.Err()
 	}
 	p.removed = true
-	p.pipes.closeAgentEnds()
+	for _, pump := range p.pumps {
+		pump.close()
+	}
 	err := p.task.Release()
 	p.service.forget(p)
 	return err

@@ -93,7 +93,10 @@ func newAgent(t *testing.T, adjust ...func(*process.Options)) agent {
 	for _, change := range adjust {
 		change(&options)
 	}
-	service := process.New(ctx, options)
+	service, err := process.New(ctx, options)
+	if err != nil {
+		t.Fatal(err)
+	}
 	mux := http.NewServeMux()
 	mux.Handle(guestv1connect.NewProcessServiceHandler(service))
 	client := guestv1connect.NewProcessServiceClient(agenttest.Connect(t, mux), agenttest.URL)

@@ -1,8 +1,7 @@
 package process
 
 import (
-	"errors"
-	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,32 +23,45 @@ const (
 
 // pump carries one output stream from its pipe through the transform into its spool.
 type pump struct {
-	pipe      *os.File
+	// The pipe's read end, which does not block; the pump's own.
+	pipe      int
+	poller    *poller
 	spool     *spool.Spool
 	transform Transform
+	scratch   []byte
+	// Closed when the first process has ended: only what is in the pipe then is still its output.
+	draining chan struct{}
 	// Closed when the spool has all that it will get.
 	done chan struct{}
-	// The first process has ended: only what is in the pipe now is still its output.
-	draining chan struct{}
-	scratch  []byte
+	// Closed when the command is removed.
+	closing   chan struct{}
+	closeOnce sync.Once
 }
 
-func newPump(pipe *os.File, into *spool.Spool, transform Transform) *pump {
-	return &pump{pipe: pipe, spool: into, transform: transform, done: make(chan struct{}), draining: make(chan struct{})}
+func newPump(pipe int, poller *poller, into *spool.Spool, transform Transform) *pump {
+	return &pump{
+		pipe: pipe, poller: poller, spool: into, transform: transform,
+		draining: make(chan struct{}), done: make(chan struct{}), closing: make(chan struct{}),
+	}
 }
 
 // drain makes the pump finish with what is in the pipe now; a grandchild may hold the pipe open for ever.
 func (p *pump) drain() {
 	close(p.draining)
 	p.spool.Unbound()
-	_ = p.pipe.SetReadDeadline(time.Unix(1, 0))
 }
 
-// run works until the pipe ends or is closed.
+// close ends the pump for good, once it has drained.
+func (p *pump) close() { p.closeOnce.Do(func() { close(p.closing) }) }
+
+// run works until the pipe ends, or until it is closed.
 func (p *pump) run() {
-	defer p.pipe.Close()
+	defer unix.Close(p.pipe)
+	defer p.poller.remove(p.pipe)
 	ended := p.follow()
-	p.flush()
+	if p.transform != nil {
+		p.spool.Write(p.transform(nil, true))
+	}
 	p.spool.CloseWrite()
 	close(p.done)
 	if !ended {
@@ -59,12 +71,19 @@ func (p *pump) run() {
 
 // follow copies until the end of the pipe (true), or until what lay in it at the end of the first process is copied.
 func (p *pump) follow() (ended bool) {
+	if err := p.poller.add(p.pipe); err != nil {
+		return true
+	}
 	var last time.Time
 	var used time.Duration
-	for !p.isDraining() {
-		n, room, err := p.step(p.pipe.Read)
+	for !closed(p.draining) {
+		n, room, err := p.step(1 << 30)
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
+		case err == unix.EAGAIN:
+			if err := p.poller.wait(p.pipe, p.draining); err != nil {
+				return true
+			}
+			continue
 		case err != nil || n == 0:
 			return true
 		}
@@ -79,6 +98,15 @@ func (p *pump) follow() (ended bool) {
 	return p.finish()
 }
 
+func closed(channel <-chan struct{}) bool {
+	select {
+	case <-channel:
+		return true
+	default:
+		return false
+	}
+}
+
 // processorTime is what the agent has used of the processor.
 func processorTime() time.Duration {
 	var used unix.Timespec
@@ -86,15 +114,6 @@ func processorTime() time.Duration {
 		return 0
 	}
 	return time.Duration(used.Nano())
-}
-
-func (p *pump) isDraining() bool {
-	select {
-	case <-p.draining:
-		return true
-	default:
-		return false
-	}
 }
 
 func (p *pump) gather(wait time.Duration) {
@@ -106,64 +125,63 @@ func (p *pump) gather(wait time.Duration) {
 	}
 }
 
-// step reads once, into the room it tells, and passes on what came. Without a transform that is the spool's own memory.
-func (p *pump) step(read func([]byte) (int, error)) (n, room int, err error) {
+// step reads once, at most limit bytes, into the room it tells, and passes on what came. Without a transform the room
+// is the spool's own memory.
+func (p *pump) step(limit int) (n, room int, err error) {
+	into := p.scratch
+	switch {
+	case p.transform == nil:
+		into = p.spool.Reserve()
+	case into == nil:
+		into = make([]byte, spool.ChunkBytes)
+		p.scratch = into
+	}
+	into = into[:min(len(into), limit)]
+	if n, err = read(p.pipe, into); n <= 0 {
+		return 0, len(into), err
+	}
 	if p.transform == nil {
-		into := p.spool.Reserve()
-		n, err := read(into)
-		p.spool.Commit(max(n, 0))
-		return n, len(into), err
+		p.spool.Commit(n)
+	} else {
+		p.spool.Write(p.transform(into[:n], false))
 	}
-	if p.scratch == nil {
-		p.scratch = make([]byte, spool.ChunkBytes)
-	}
-	n, err = read(p.scratch)
-	if n > 0 {
-		p.spool.Write(p.transform(p.scratch[:n], false))
-	}
-	return n, len(p.scratch), err
+	return n, len(into), nil
 }
 
-func (p *pump) flush() {
-	if p.transform != nil {
-		p.spool.Write(p.transform(nil, true))
+func read(fd int, into []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, into)
+		if err != unix.EINTR {
+			return n, err
+		}
 	}
 }
 
 // finish reads without waiting, at most as much as is there at its begin.
 func (p *pump) finish() (ended bool) {
-	conn, err := p.pipe.SyscallConn()
-	if err != nil {
-		return true
-	}
-	err = conn.Control(func(fd uintptr) {
-		left, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
-		for err == nil && left > 0 {
-			var n int
-			n, _, err = p.step(func(room []byte) (int, error) {
-				return unix.Read(int(fd), room[:min(len(room), left)])
-			})
-			if err == unix.EINTR {
-				err = nil
-				continue
-			}
-			if n == 0 && err == nil {
-				ended = true
-				return
-			}
-			left -= max(n, 0)
+	left, err := unix.IoctlGetInt(p.pipe, unix.TIOCINQ)
+	for err == nil && left > 0 {
+		var n int
+		if n, _, err = p.step(left); n == 0 && err == nil {
+			return true
 		}
-	})
-	return ended || err != nil
+		left -= n
+	}
+	return false
 }
 
 // discard keeps the pipe flowing for what outlives its command: a daemon must not die of SIGPIPE, nor stop in a write.
-// It ends with the last writer, or with the process being removed.
+// It ends with the last writer, or with the command's removal.
 func (p *pump) discard() {
-	_ = p.pipe.SetReadDeadline(time.Time{})
 	sink := make([]byte, 4096)
-	for {
-		if n, err := p.pipe.Read(sink); err != nil || n == 0 {
+	for !closed(p.closing) {
+		n, err := read(p.pipe, sink)
+		switch {
+		case err == unix.EAGAIN:
+			if p.poller.wait(p.pipe, p.closing) != nil {
+				return
+			}
+		case err != nil || n == 0:
 			return
 		}
 	}

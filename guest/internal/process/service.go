@@ -51,15 +51,21 @@ type Options struct {
 type Service struct {
 	options Options
 	// The life of the agent; commands end with it, not with a call.
-	ctx context.Context
+	ctx    context.Context
+	poller *poller
 
 	mu        sync.Mutex
 	processes map[string]*process
 }
 
 // New makes the service; the context is the agent's life.
-func New(ctx context.Context, options Options) *Service {
-	return &Service{options: options, ctx: ctx, processes: make(map[string]*process)}
+func New(ctx context.Context, options Options) (*Service, error) {
+	poller, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	go options.Log.Run("the poller of output", func() { poller.run(ctx) })
+	return &Service{options: options, ctx: ctx, poller: poller, processes: make(map[string]*process)}, nil
 }
 
 // find gives a started command.

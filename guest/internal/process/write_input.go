@@ -25,7 +25,7 @@ func (s *Service) WriteInput(ctx context.Context, stream *connect.ClientStream[g
 	if err != nil {
 		return nil, err
 	}
-	if p.pipes.stdin == nil {
+	if p.stdin == nil {
 		return nil, failure.New(failure.InvalidArgument, "start it with open_stdin", "the command %q has no standard input", p.id)
 	}
 	select {
@@ -39,7 +39,7 @@ func (s *Service) WriteInput(ctx context.Context, stream *connect.ClientStream[g
 
 // writeInput has the turn.
 func (p *process) writeInput(ctx context.Context, stream *connect.ClientStream[guestv1.WriteInputRequest]) (*connect.Response[guestv1.WriteInputResponse], error) {
-	stdin := p.pipes.stdin
+	stdin := p.stdin
 	// A host that went away must not leave the turn with a write that waits for ever.
 	aborted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
