@@ -10,11 +10,9 @@ import {
   type Profile,
 } from "../operations/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import { Pyro, type PyroOptions } from "../sdk/index.js";
-import { callProgress } from "./progress.js";
-import { errorResult } from "./result.js";
-import { hintsOf, listed, toolInput, type ToolHandler } from "./tool.js";
-import { vmRunHandler } from "./vm-run.js";
+import type { PyroOptions } from "../sdk/index.js";
+import type { Calls } from "./calls.js";
+import { hintsOf, listed, toolInput } from "./tool.js";
 
 export interface ServerOptions extends PyroOptions {
   /** The set of tools; default "vm-run". */
@@ -55,11 +53,6 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
     "on, or reads more of its output, until 10 minutes after its end.",
 };
 
-const HANDLERS: Readonly<Record<string, (environment: string) => ToolHandler>> = { vm_run: vmRunHandler };
-
-/** How long calls in flight may take to end what they started, when the server is closed. */
-const CLOSING_MS = 2_000;
-
 /**
  * The MCP server as an object. Nothing is started or asked before the first call of a tool.
  * @throws {PyroError} INVALID_ARGUMENT for a profile that this version does not have
@@ -71,11 +64,11 @@ export function createServer(options: ServerOptions = {}): PyroMcpServer {
       hint: `the profiles of this version: ${PROFILES.join(", ")}`,
     });
   }
-  const pyro = new Pyro(options);
-  const calls = new Set<Promise<unknown>>();
+  let calls: Promise<Calls> | undefined;
+  // Loaded with the first call: listing the tools must be quick.
+  const loadCalls = (): Promise<Calls> =>
+    (calls ??= import("./calls.js").then(({ Calls }) => new Calls({ pyro: options, environment, blockMs })));
   const register = (server: McpServer, tool: Declaration): void => {
-    const handler = HANDLERS[tool.name]?.(environment);
-    if (handler === undefined) throw new Error(`no handler for ${tool.name}`);
     server.registerTool(
       tool.name,
       {
@@ -86,15 +79,8 @@ export function createServer(options: ServerOptions = {}): PyroMcpServer {
         // Claude Code defers tools otherwise, which costs the model a turn.
         _meta: { "anthropic/alwaysLoad": true },
       },
-      async (args: unknown, context: ServerContext) => {
-        using progress = callProgress(context);
-        const { signal } = context.mcpReq;
-        const onProgress = (message: string): void => progress.say(message);
-        const work = handler(args, { pyro, signal, onProgress, blockMs }).catch(errorResult);
-        calls.add(work);
-        void work.then(() => calls.delete(work));
-        return await work;
-      },
+      async (args: unknown, context: ServerContext) =>
+        await (await loadCalls()).run(tool.name, args, context),
     );
   };
   const build = async (): Promise<McpServer> => {
@@ -123,10 +109,7 @@ export function createServer(options: ServerOptions = {}): PyroMcpServer {
     if (signal?.aborted === true) close();
     await closed;
     signal?.removeEventListener("abort", close);
-    await Promise.race([
-      Promise.allSettled(calls),
-      new Promise((resolve) => setTimeout(resolve, CLOSING_MS).unref()),
-    ]);
+    await (await calls)?.settle();
   };
   return {
     serve,
@@ -134,6 +117,6 @@ export function createServer(options: ServerOptions = {}): PyroMcpServer {
       const { StdioServerTransport } = await import("@modelcontextprotocol/server/stdio");
       await serve(new StdioServerTransport(stdin, stdout), { signal });
     },
-    [Symbol.asyncDispose]: () => pyro[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => await (await calls)?.[Symbol.asyncDispose](),
   };
 }

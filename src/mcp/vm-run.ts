@@ -7,7 +7,7 @@ import { runText } from "./run-text.js";
 import { toolInput, type ToolCall, type ToolHandler } from "./tool.js";
 
 /** The longest single wait on the daemon: progress is told in between. */
-const SLICE_MS = 5_000;
+const SLICE_MS = 2_500;
 /** Kept of the time bound for the answer itself. */
 const ANSWER_MS = 1_000;
 const CANCEL_MS = 5_000;

@@ -18,6 +18,6 @@ export { field, snakeKeys } from "./fields.js";
 export { hostCompat, parseInput } from "./input.js";
 export { CURATED_ENVIRONMENTS, DEFAULT_ENVIRONMENT, ENVIRONMENTS_LINE } from "./curated.js";
 export { formatBytes, formatDuration, formatTable, visible } from "./text.js";
-export { commandExitCode, commandRecord, toCommandRecord, vmRun } from "./vm/run.js";
+export { commandExitCode, toCommandRecord, vmRun } from "./vm/run.js";
 export { doctor, type DoctorRecord } from "./host/doctor.js";
 export { mcpServe } from "./mcp/serve.js";

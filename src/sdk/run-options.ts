@@ -50,7 +50,7 @@ export function toRunSpec(options: RunInVmOptions): RunSpec {
   if (options.argv?.length === 0) throw invalid("argv", "is empty", "give at least the program to run");
   if (options.command?.trim() === "") throw invalid("command", "is empty", "give the shell line to run");
   const env = Object.entries(options.env ?? {}).map(toEntry);
-  requireRoom([...argv, ...env, Buffer.from(command)]);
+  requireRoom([...argv, ...env, ...(command === "" ? [] : [Buffer.from(command)])]);
   const seconds = integer(
     "timeoutSeconds",
     options.timeoutSeconds ?? DEFAULTS.timeoutSeconds,
