@@ -6,14 +6,11 @@ export {
   isOperation,
   PROFILES,
   type Declaration,
-  type Example,
   type Kind,
   type Operation,
-  type OperationContext,
-  type OperationProgress,
   type Profile,
 } from "./operation.js";
-export { allDeclarations, GROUPS, toolsOf, type Group } from "./registry.js";
+export { allDeclarations, GROUPS, toolsOf } from "./registry.js";
 export { field, snakeKeys } from "./fields.js";
 export { hostCompat, parseInput } from "./input.js";
 export { CURATED_ENVIRONMENTS, DEFAULT_ENVIRONMENT, ENVIRONMENTS_LINE } from "./curated.js";

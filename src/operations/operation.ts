@@ -8,7 +8,7 @@ export type Profile = (typeof PROFILES)[number];
 /** What an operation does to the world; MCP's hints derive from it. */
 export type Kind = "read" | "write" | "destroy";
 
-export interface Example {
+interface Example {
   /** The whole command line. */
   readonly command: string;
   readonly says: string;
@@ -39,13 +39,13 @@ export interface Declaration<Input extends z.ZodObject = z.ZodObject> {
 }
 
 /** What goes on, while an operation runs. */
-export interface OperationProgress {
+interface OperationProgress {
   readonly message: string;
   /** 0 to 1, or null where it is not known. */
   readonly fraction: number | null;
 }
 
-export interface OperationContext {
+interface OperationContext {
   readonly pyro: Pyro;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: OperationProgress) => void) | undefined;

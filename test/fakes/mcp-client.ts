@@ -6,7 +6,7 @@ import { createServer, type ServerOptions } from "../../src/mcp/index.js";
 export const ERAS = ["2025-11-25", "2026-07-28"] as const;
 
 /** A text result as tests look at it. */
-export interface ToolText {
+interface ToolText {
   readonly isError: boolean;
   readonly texts: readonly string[];
   readonly fields: Record<string, unknown>;

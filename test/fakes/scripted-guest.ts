@@ -33,7 +33,7 @@ const out = (text: string | Uint8Array): Response => ({
 const err = (text: string): Response => ({ event: { case: "stderr", value: Buffer.from(text) } });
 
 /** A result of the fake guest. */
-export function fakeResult(environment: string, result: Partial<Result>): Result {
+function fakeResult(environment: string, result: Partial<Result>): Result {
   return {
     environment,
     durationUs: 12_000n,
