@@ -1,7 +1,6 @@
 import type { Logger } from "../kit/index.js";
 import {
   chooseAccelerator,
-  locateQemu,
   type AcceleratorVerdict,
   type BootProbe,
   type Isolation,
@@ -14,7 +13,8 @@ import type { Machines } from "./machines.js";
 export interface AcceleratorsOptions {
   readonly machines: Machines;
   readonly driver: VmmDriver;
-  readonly bundle: () => Promise<RuntimeBundle>;
+  readonly bundle: () => Promise<Pick<RuntimeBundle, "digest">>;
+  readonly qemuVersion: () => Promise<string>;
   readonly cacheDirectory: string;
   readonly log: Logger;
 }
@@ -61,12 +61,12 @@ export class Accelerators {
   }
 
   async #choose(force: boolean, signal?: AbortSignal): Promise<AcceleratorVerdict> {
-    const { driver, bundle, cacheDirectory, log } = this.options;
+    const { driver, bundle, qemuVersion, cacheDirectory, log } = this.options;
     const verdict = await chooseAccelerator({
       bootProbe: this.#probe,
       isolations: driver.capabilities.isolations,
       cacheDirectory,
-      qemuVersion: (await locateQemu()).version,
+      qemuVersion: await qemuVersion(),
       bundleDigest: (await bundle()).digest,
       force,
       ...(signal === undefined ? {} : { signal }),

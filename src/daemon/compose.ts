@@ -17,7 +17,13 @@ import {
   EnvironmentService,
   RunService,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
-import { locateQemu, locateRuntimeBundle, QemuDriver } from "../vmm/index.js";
+import {
+  locateQemu,
+  locateRuntimeBundle,
+  QemuDriver,
+  type RuntimeBundle,
+  type VmmDriver,
+} from "../vmm/index.js";
 import { RunRegistry } from "../workspace/index.js";
 import { Accelerators } from "./accelerators.js";
 import type { Activity } from "./activity.js";
@@ -38,19 +44,43 @@ export interface ComposeOptions {
   readonly log: Logger;
   readonly activity: Activity;
   readonly stop: () => void;
+  /** Default: the real ones. */
+  readonly drivers?: Drivers;
 }
 
-/** The daemon's API on real drivers. */
+/** The daemon's API. */
 export interface Room extends AsyncDisposable {
   readonly routes: (router: ConnectRouter) => void;
 }
 
-/** Picks the drivers and ties the rooms together: the only place that knows all of them. Sweeps what was left first. */
+/** What the daemon stands on; tests put fakes in its place. */
+export interface Drivers {
+  readonly driver: VmmDriver;
+  readonly bundle: () => Promise<Pick<RuntimeBundle, "version" | "digest">>;
+  readonly qemuVersion: () => Promise<string>;
+  readonly host: HostPrograms;
+  /** Where the catalogue's files are. */
+  readonly catalogueDirectory: string;
+}
+
+/** QEMU, the bundle of this package, and the host's own programs. */
+export function realDrivers({ cache }: Directories): Drivers {
+  const bundle = () => locateRuntimeBundle({ verdictFile: join(cache, "runtime-verdict.json") });
+  return {
+    driver: new QemuDriver({ bundle }),
+    bundle,
+    qemuVersion: async () => (await locateQemu()).version,
+    host: new HostPrograms(),
+    catalogueDirectory: packagePath("environments"),
+  };
+}
+
+/** Ties the rooms together: the only place that knows all of them. Sweeps what was left first. */
 export async function compose(options: ComposeOptions): Promise<Room> {
   const { directories, log, activity } = options;
+  const drivers = options.drivers ?? realDrivers(directories);
+  const { driver, bundle, host } = drivers;
   const startedAtMs = Date.now();
-  const bundle = () => locateRuntimeBundle({ verdictFile: join(directories.cache, "runtime-verdict.json") });
-  const driver = new QemuDriver({ bundle });
   const slots = new Slots(availableParallelism());
   const machines = new Machines({
     directory: join(directories.state, "vms"),
@@ -60,13 +90,10 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     connect: (socket, { signal }) =>
       connectGuest(socket, { hostVersion: options.version, ...(signal === undefined ? {} : { signal }) }),
   });
-  const accelerators = new Accelerators({ machines, driver, bundle, cacheDirectory: directories.cache, log });
+  const accelerators = new Accelerators({ ...drivers, machines, cacheDirectory: directories.cache, log });
   const isolation = async (signal: AbortSignal) => (await accelerators.verdict(signal)).chosen;
-  const host = new HostPrograms();
-  const store = new EnvironmentStore(
-    await loadCatalogue(packagePath("environments")),
-    layoutOf(directories.cache),
-  );
+  const catalogue = await loadCatalogue(drivers.catalogueDirectory);
+  const store = new EnvironmentStore(catalogue, layoutOf(directories.cache));
   const inUse = new ImagesInUse();
   const pulls = new EnvironmentPulls({
     store,
@@ -92,7 +119,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
         DoctorService,
         doctorService({
           directories,
-          qemuVersion: async () => (await locateQemu()).version,
+          qemuVersion: drivers.qemuVersion,
           runtimeVersion: async () => (await bundle()).version,
           probeAccelerators: (signal) => accelerators.examine(signal),
           missingTools: () => missingTools(host),

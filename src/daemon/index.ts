@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { directoriesFor, fileLogger, tryLock, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { Activity, countCalls } from "./activity.js";
-import { compose } from "./compose.js";
+import { compose, type Drivers } from "./compose.js";
 import { listen, preparePrivateDirectory } from "./socket.js";
 import { errorEdge } from "./wire-error.js";
 
@@ -15,6 +15,8 @@ export interface DaemonOptions {
   readonly version: string;
   /** Fingerprint of the code that runs. */
   readonly buildId: string;
+  /** Default: the real ones. */
+  readonly drivers?: Drivers;
   /** Default: LIMITS.daemonIdleMs. */
   readonly idleMs?: number;
 }

@@ -1,5 +1,6 @@
 import { chmod, lstat, rm } from "node:fs/promises";
 import { createServer, type Http2Server, type ServerHttp2Session } from "node:http2";
+import type { Socket } from "node:net";
 import { join } from "node:path";
 import type { ConnectRouter, Interceptor } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
@@ -26,6 +27,9 @@ export async function preparePrivateDirectory(path: string, mode: 0o700 | 0o711)
   if ((stat.mode & 0o777) !== mode) await chmod(path, mode);
 }
 
+/** What answers on their way may take when the daemon leaves. */
+const GRACE_MS = 500;
+
 /** Serves the routes on `<state>/daemon.sock`. The caller holds the daemon's lock: what stands there is stale. */
 export async function listen(
   stateDirectory: string,
@@ -36,6 +40,7 @@ export async function listen(
   await rm(path, { force: true });
   const short = await shortSocketPath(path);
   const sessions = new Set<ServerHttp2Session>();
+  const sockets = new Set<Socket>();
   const server = createServer(
     { settings: { initialWindowSize: WINDOW_BYTES, maxFrameSize: 1024 * 1024 } },
     connectNodeAdapter({
@@ -47,6 +52,10 @@ export async function listen(
       readMaxBytes: 2 * LIMITS.argumentsTotalBytes,
     }),
   );
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+  });
   server.on("session", (session) => {
     sessions.add(session);
     session.setLocalWindowSize(WINDOW_BYTES);
@@ -57,7 +66,7 @@ export async function listen(
   await chmod(path, 0o600);
   return {
     [Symbol.asyncDispose]: async () => {
-      await closeServer(server, sessions);
+      await closeServer(server, sessions, sockets);
       await short[Symbol.asyncDispose]();
       await rm(path, { force: true });
     },
@@ -75,12 +84,17 @@ async function bind(server: Http2Server, path: string): Promise<void> {
 }
 
 /** Lets answers that are on their way leave, then ends the connections. */
-async function closeServer(server: Http2Server, sessions: ReadonlySet<ServerHttp2Session>): Promise<void> {
+async function closeServer(
+  server: Http2Server,
+  sessions: ReadonlySet<ServerHttp2Session>,
+  sockets: ReadonlySet<Socket>,
+): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   for (const session of sessions) session.close();
+  // A session that closes in peace waits for its peer to hang up; a peer that does not is not waited for.
   const timer = setTimeout(() => {
-    for (const session of sessions) session.destroy();
-  }, 500);
+    for (const socket of sockets) socket.destroy();
+  }, GRACE_MS);
   await closed;
   clearTimeout(timer);
 }

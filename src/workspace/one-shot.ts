@@ -1,3 +1,4 @@
+import { within } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { resolveCommand, WORKSPACE_PATH, type CommandRequest } from "./command-line.js";
 import type { CommandExit, Phase, RunningCommand, SandboxFactory, SandboxSpec } from "./sandbox.js";
@@ -63,8 +64,9 @@ async function copyOutput(command: RunningCommand, caller: OneShotCaller): Promi
 
 /** The work, unless the machine is lost or the caller leaves first. */
 async function raceLoss<T>(work: Promise<T>, lost: Promise<PyroError>, signal: AbortSignal): Promise<T> {
+  const explained = work.catch((error: unknown) => explain(error, lost));
   // Whoever loses the race may reject later, when nobody listens any more.
-  work.catch(() => undefined);
+  explained.catch(() => undefined);
   signal.throwIfAborted();
   let onAbort: (() => void) | undefined;
   const aborted = new Promise<never>((_, reject) => {
@@ -76,11 +78,19 @@ async function raceLoss<T>(work: Promise<T>, lost: Promise<PyroError>, signal: A
   });
   failed.catch(() => undefined);
   try {
-    return await Promise.race([work, failed, aborted]);
+    return await Promise.race([explained, failed, aborted]);
   } finally {
     if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
   }
 }
+
+/** A machine's port breaks a moment before its end is known; the end says more. */
+async function explain(error: unknown, lost: Promise<PyroError>): Promise<never> {
+  const broken = error instanceof PyroError && error.code === "GUEST_DISCONNECTED";
+  throw broken ? await within(lost, LAST_SIGHT_MS, "the machine's end").catch(() => error) : error;
+}
+
+const LAST_SIGHT_MS = 2_000;
 
 function shortest(...bounds: (number | undefined)[]): number | undefined {
   const given = bounds.filter((bound) => bound !== undefined && bound > 0) as number[];

@@ -123,7 +123,7 @@ export class FakeGuest implements AsyncDisposable {
     private readonly script: FakeGuestScript,
   ) {
     this.path = join(directory, "agent.sock");
-    server.on("connection", (socket) => this.#serve(socket));
+    server.on("connection", (socket) => this.serve(socket));
   }
 
   static async start(script: FakeGuestScript = {}): Promise<FakeGuest> {
@@ -157,7 +157,8 @@ export class FakeGuest implements AsyncDisposable {
     await rm(this.directory, { recursive: true, force: true });
   }
 
-  #serve(socket: Socket): void {
+  /** Answers one connection; also of a port that another server accepted. */
+  serve(socket: Socket): void {
     this.sockets.push(socket);
     socket.on("error", () => undefined);
     if (this.script.staleBytes !== undefined) socket.write(this.script.staleBytes);

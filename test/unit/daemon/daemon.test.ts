@@ -1,0 +1,170 @@
+import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { realDrivers, type Drivers } from "../../../src/daemon/compose.js";
+import { runDaemon } from "../../../src/daemon/index.js";
+import { Pyro } from "../../../src/index.js";
+import { directoriesFor } from "../../../src/kit/index.js";
+import { AgentRecord, fakeAgent } from "../../fakes/fake-agent.js";
+import { installFakeEnvironment } from "../../fakes/fake-environment.js";
+import { FakeGuest } from "../../fakes/fake-guest.js";
+import { FakeVmmDriver } from "../../fakes/fake-vmm.js";
+import { temporaryState } from "../../fakes/state-directory.js";
+
+// The whole daemon in this process, through the SDK and its real socket; machines are sleeping children, and their
+// agent is a fake behind the real link.
+describe("the daemon", () => {
+  let state: Awaited<ReturnType<typeof temporaryState>>;
+  let guest: FakeGuest;
+  let vmm: FakeVmmDriver;
+  let record: AgentRecord;
+  let pyro: Pyro;
+  let image: string;
+  let running: Promise<void>;
+
+  const drivers = (): Drivers => ({
+    ...realDrivers(directoriesFor(state.path)),
+    driver: vmm,
+    bundle: () => Promise.resolve({ version: "test", digest: "test" }),
+    qemuVersion: () => Promise.resolve("7.2.0"),
+  });
+  const serve = async (): Promise<void> => {
+    running = runDaemon({ stateDir: state.path, version: "0.0.0-test", buildId: "", drivers: drivers() });
+    await vi.waitFor(async () => expect(await readdir(state.path)).toContain("daemon.sock"), 5_000);
+  };
+
+  beforeEach(async () => {
+    state = await temporaryState();
+    record = new AgentRecord();
+    guest = await FakeGuest.start(fakeAgent(record, () => void vmm.sweep(vmm.started.at(-1)?.id ?? "")));
+    vmm = new FakeVmmDriver({ guest: (socket) => guest.serve(socket), consoleTail: "last words" });
+    image = await installFakeEnvironment(join(state.path, "cache"));
+    pyro = new Pyro({ stateDir: state.path });
+    await serve();
+  });
+  afterEach(async () => {
+    await pyro.stopDaemon({ force: true }).catch(() => undefined);
+    await running;
+    await pyro[Symbol.asyncDispose]();
+    await guest[Symbol.asyncDispose]();
+    const left = await readdir(join(state.path, "vms"));
+    await state[Symbol.asyncDispose]();
+    expect(left).toEqual([]);
+  });
+
+  it("runs a command in a machine of its own: root mounted, identity given, nothing left", async () => {
+    const result = await pyro.runInVm({
+      environment: "debian:12",
+      argv: ["echo", "hello", "there"],
+      memMib: 512,
+    });
+    expect(result).toMatchObject({ exitCode: 0, stdout: "hello there\n", isolation: "software" });
+    expect(record.calls).toEqual(["mount /dev/vda", "personalize pyro-"]);
+    expect(vmm.started[0]).toMatchObject({
+      memMib: 512,
+      disks: [{ format: "qcow2", backing: { path: image } }],
+    });
+  });
+
+  it("passes input and exit codes", async () => {
+    const cat = await pyro.runInVm({ environment: "debian:12", argv: ["cat"], stdin: "some input" });
+    expect(cat.stdout).toBe("some input");
+    const fail = await pyro.runInVm({ environment: "debian:12", argv: ["fail"] });
+    expect(fail.exitCode).toBe(3);
+  });
+
+  it("ends the machine of a caller that leaves", async () => {
+    const abort = new AbortController();
+    const run = pyro.runInVm({ environment: "debian:12", argv: ["sleep"] }, { signal: abort.signal });
+    await vi.waitFor(() => expect(record.calls).toHaveLength(2));
+    abort.abort();
+    await expect(run).rejects.toMatchObject({ code: "CANCELLED" });
+    await vi.waitFor(async () => expect(await readdir(join(state.path, "vms"))).toEqual([]));
+  });
+
+  it("reports a machine that dies under a command, with its last words", async () => {
+    const run = pyro.runInVm({ environment: "debian:12", argv: ["crash"] });
+    await expect(run).rejects.toMatchObject({
+      code: "VM_CRASHED",
+      retryable: true,
+      details: { console_tail: expect.stringContaining("last words") as string },
+    });
+  });
+
+  it("keeps a started run, and cancels one", async () => {
+    const { runId } = await pyro.startRun({ environment: "debian:12", argv: ["echo", "kept"] });
+    const view = await pyro.readRun({ runId, waitMs: 10_000, maxBytes: 100 });
+    expect(view).toMatchObject({ state: "done", result: { exitCode: 0 } });
+    const sleeping = await pyro.startRun({ environment: "debian:12", command: "sleep" });
+    const cancelled = await pyro.cancelRun(sleeping.runId);
+    expect(cancelled.state).toBe("failed");
+  });
+
+  it("names what is wrong with a request, in the same words everywhere", async () => {
+    const run = (options: object) => pyro.runInVm({ environment: "debian:12", argv: ["true"], ...options });
+    await expect(run({ environment: "nothing:1" })).rejects.toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
+    await expect(run({ environment: "debian:12-base", noPull: true })).rejects.toMatchObject({
+      code: "ENVIRONMENT_NOT_PULLED",
+      hint: expect.stringContaining("pyro env pull debian:12-base") as string,
+    });
+    await expect(pyro.readRun({ runId: "run-none" })).rejects.toMatchObject({ code: "RUN_NOT_FOUND" });
+  });
+
+  it("refuses an image that was damaged, and says how to repair it", async () => {
+    await chmod(image, 0o600);
+    await writeFile(image, "no image any more");
+    await expect(pyro.runInVm({ environment: "debian:12", argv: ["true"] })).rejects.toMatchObject({
+      code: "ENVIRONMENT_DAMAGED",
+      hint: expect.stringContaining("pyro env pull debian:12") as string,
+    });
+    const listed = await pyro.inspectEnvironment("debian:12");
+    expect(listed).toMatchObject({ installed: false, template: "stale" });
+  });
+
+  it("lists, inspects and prunes environments", async () => {
+    const { environments } = await pyro.listEnvironments();
+    expect(environments.map(({ name, installed }) => [name, installed])).toEqual(
+      expect.arrayContaining([
+        ["debian:12", true],
+        ["debian:12-base", false],
+      ]),
+    );
+    expect(await pyro.pruneEnvironments()).toMatchObject({ removed: [] });
+    await expect(pyro.pullEnvironment("nothing:1")).rejects.toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
+  });
+
+  it("examines the host by a probe machine", async () => {
+    const report = await pyro.doctor();
+    expect(report.accelerators).toEqual(
+      expect.arrayContaining([expect.objectContaining({ name: "software", usable: true, chosen: true })]),
+    );
+  });
+
+  it("refuses a second daemon on the same state", async () => {
+    await expect(
+      runDaemon({ stateDir: state.path, version: "0", buildId: "", drivers: drivers() }),
+    ).rejects.toMatchObject({ code: "DAEMON_ALREADY_RUNNING" });
+  });
+
+  it("does not stop under a running command unless forced", async () => {
+    const run = pyro.runInVm({ environment: "debian:12", argv: ["sleep"] });
+    run.catch(() => undefined);
+    await vi.waitFor(() => expect(record.calls).toHaveLength(2));
+    expect(await pyro.daemonStatus()).toMatchObject({ runningVms: 1 });
+    await expect(pyro.stopDaemon({})).rejects.toMatchObject({ code: "DAEMON_BUSY" });
+    await pyro.stopDaemon({ force: true });
+    await expect(run).rejects.toMatchObject({ retryable: true });
+    await running;
+  });
+
+  it("sweeps the machines of a daemon that died", async () => {
+    const run = pyro.runInVm({ environment: "debian:12", argv: ["echo", "x"] });
+    await run;
+    await pyro.stopDaemon({ force: true });
+    await running;
+    const orphan = join(state.path, "vms/vm-0000000000000000");
+    await mkdir(orphan);
+    await serve();
+    expect(await readdir(join(state.path, "vms"))).toEqual([]);
+  });
+});
