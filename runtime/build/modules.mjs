@@ -6,7 +6,7 @@ import { BuildError, run } from "./progress.mjs";
 /**
  * What the guest needs, by group. Dependencies come by themselves. A name that the kernel has built in is skipped.
  */
-export const GROUPS = {
+const GROUPS = {
   // Loaded by the agent before anything else: disks, the agent's port, entropy, the root file system.
   boot: ["virtio_pci", "virtio_console", "virtio_blk", "virtio_rng", "ext4", "crc32c_generic"],
   // Loaded when a machine gets a network: the redirect of guest connections to the agent, and tun.
@@ -72,7 +72,7 @@ function inflate(path) {
 }
 
 /** `depends=` and `softdep=pre:` of the .modinfo section of an ELF64 little-endian module. */
-export function dependencies(elf) {
+function dependencies(elf) {
   const found = [];
   for (const line of modinfo(elf)) {
     if (line.startsWith("depends=")) found.push(...line.slice("depends=".length).split(",").filter(Boolean));

@@ -3,7 +3,7 @@ import { LIMITS, PyroError } from "../protocol/index.js";
 /** Text is sent as UTF-8; bytes go as they are. */
 export type GuestBytes = string | Uint8Array;
 
-export function toBytes(value: GuestBytes): Uint8Array {
+function toBytes(value: GuestBytes): Uint8Array {
   return typeof value === "string" ? Buffer.from(value, "utf8") : value;
 }
 

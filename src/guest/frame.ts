@@ -40,7 +40,7 @@ export function dataHeader(channel: number, epoch: number, length: number): Buff
 }
 
 /** The header at `at`, or undefined for anything that is not certainly one. */
-export function parseHeader(bytes: Buffer, at: number): Header | undefined {
+function parseHeader(bytes: Buffer, at: number): Header | undefined {
   if (bytes.readUInt32BE(at) !== MAGIC || bytes[at + 4] !== VERSION || bytes[at + 7] !== 0) return undefined;
   if (bytes.readUInt32BE(at + 16) !== crc32(bytes, at, at + 16)) return undefined;
   const type = bytes[at + 5];

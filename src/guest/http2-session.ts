@@ -12,7 +12,7 @@ export const AUTHORITY = "http://guest";
  * Window of one stream: what the guest may have under way before the host has read it. It lies in front of control
  * frames in the port's queues, so it bounds their wait (measurements: guest/internal/h2).
  */
-const STREAM_WINDOW_BYTES = 512 * 1024;
+const STREAM_WINDOW_BYTES = 256 * 1024;
 /** Window of all streams of a channel together; so much larger that some that nobody reads do not hold up the others. */
 const CONNECTION_WINDOW_BYTES = 8 * 1024 * 1024;
 /** Largest frame the guest may send: each frame costs it a pass through its HTTP/2 code, and it runs emulated. */

@@ -31,6 +31,7 @@ function readBuild(): Build {
 /** A file or directory that ships beside the code: of the package that this file, bundled or not, belongs to. */
 export function packagePath(name: string): string {
   let directory = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(directory, "package.json")) && directory !== dirname(directory)) directory = dirname(directory);
+  while (!existsSync(join(directory, "package.json")) && directory !== dirname(directory))
+    directory = dirname(directory);
   return join(directory, name);
 }

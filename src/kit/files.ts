@@ -6,7 +6,11 @@ import { dirname, join } from "node:path";
  * Replaces a file whole: temporary name beside it, fsync, rename, fsync of the directory. A reader, or a crash at
  * any instant, sees the old content or the new.
  */
-export async function writeFileAtomic(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  content: string | Uint8Array,
+  mode = 0o600,
+): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
   try {
     const file = await open(temporary, "wx", mode);

@@ -5,7 +5,14 @@
 export { baseEnvironment, complete, launch, LaunchError } from "./launch.js";
 export type { Child, ChildExit, Completed, LaunchOptions } from "./launch.js";
 export { DeadlineError, sleep, within } from "./deadline.js";
-export { exists, makePrivateDirectory, readJsonFile, scratchDirectory, syncDirectory, writeFileAtomic } from "./files.js";
+export {
+  exists,
+  makePrivateDirectory,
+  readJsonFile,
+  scratchDirectory,
+  syncDirectory,
+  writeFileAtomic,
+} from "./files.js";
 export { tryLock, type FileLock } from "./lock.js";
 export { freshId } from "./ids.js";
 export { Slots } from "./slots.js";

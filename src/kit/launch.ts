@@ -155,7 +155,9 @@ function toChild(
     stderrTail,
     signal,
     close,
-    [Symbol.asyncDispose]: async () => void (await close()),
+    [Symbol.asyncDispose]: async () => {
+      await close();
+    },
   };
 }
 

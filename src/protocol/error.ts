@@ -62,7 +62,7 @@ function systemError(value: unknown): PyroError | undefined {
   if (!(value instanceof Error)) return undefined;
   const { code, path } = value as NodeJS.ErrnoException;
   const where = path === undefined ? "" : `: ${path}`;
-  switch (code) {
+  switch (code ?? "") {
     case "ENOSPC":
     case "EDQUOT":
     case "EFBIG":

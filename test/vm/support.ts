@@ -99,7 +99,7 @@ export async function leftovers(stateDir: string): Promise<string[]> {
 }
 
 /** All processes of this machine but our own parents: command lines and working directories. */
-export async function processes(): Promise<{ pid: number; line: string; cwd: string }[]> {
+async function processes(): Promise<{ pid: number; line: string; cwd: string }[]> {
   const list = [];
   for (const name of await readdir("/proc")) {
     if (!/^\d+$/.test(name) || Number(name) === process.pid || Number(name) === process.ppid) continue;

@@ -18,8 +18,8 @@ const (
 	frameBytes = 1 << 20
 	// What a stream may have under way: it lies in the port's queues in front of a control frame. Measured in an emulated
 	// guest on a busy machine, round trip while a stream runs: 12-14 ms with 1 MiB, 8-12 ms with 512 KiB, 6-7 ms with
-	// 256 KiB; below 512 KiB one stream no longer fills the link.
-	streamWindowBytes = 512 << 10
+	// 256 KiB.
+	streamWindowBytes = 256 << 10
 	// Of all streams together; so much larger that some that nobody reads do not hold up the others.
 	connectionWindowBytes = 8 << 20
 	maxStreams            = 256

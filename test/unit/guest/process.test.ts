@@ -214,7 +214,7 @@ describe("a process in the guest", () => {
 });
 
 describe("the standard input of a process", () => {
-  const taking = (takeEach: (text: string) => void): Script["writeInput"] => async (messages) => {
+  const taking = (takeEach: (text: string) => void): NonNullable<Script["writeInput"]> => async (messages) => {
     let acceptedBytes = 0n;
     for await (const { data, end, processId } of messages) {
       acceptedBytes += BigInt(data.length);
