@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,12 +33,17 @@ const (
 	portTimeout = 10 * time.Second
 	// Time for the answer to Shutdown to leave the machine.
 	powerDelay = 100 * time.Millisecond
+	// Beyond this the collector works as hard as it needs to.
+	softMemoryBytes = 96 << 20
 )
 
 // runMachine is the life of PID 1; it returns only when the machine cannot be used.
 func runMachine(begin time.Duration, log guard.Log) error {
 	// A fork holds one of Go's processors until its exec; another one serves the link meanwhile.
 	runtime.GOMAXPROCS(max(2, runtime.NumCPU()))
+	// The agent's live memory is some megabytes: collecting at twice that would be all it does in a busy stream.
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(softMemoryBytes)
 	made, err := boot.Start()
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ import (
 const URL = "http://guest"
 
 // Connect serves the handler until the test ends, and gives a client of it.
-func Connect(t *testing.T, handler http.Handler) *http.Client {
+func Connect(t testing.TB, handler http.Handler) *http.Client {
 	t.Helper()
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -44,7 +44,7 @@ func Connect(t *testing.T, handler http.Handler) *http.Client {
 	return http
 }
 
-func connOf(t *testing.T, fd int) net.Conn {
+func connOf(t testing.TB, fd int) net.Conn {
 	t.Helper()
 	file := os.NewFile(uintptr(fd), "socket pair")
 	conn, err := net.FileConn(file)

@@ -79,7 +79,7 @@ func (observer) OutOfMemory(string) {}
 
 type agent struct {
 	guestv1connect.ProcessServiceClient
-	t        *testing.T
+	t        testing.TB
 	observer observer
 }
 

@@ -55,6 +55,24 @@ func TestAServiceThatIsLeftOutIsUnimplemented(t *testing.T) {
 	}
 }
 
+// quiet answers each call.
+type quiet struct {
+	guestv1connect.UnimplementedSystemServiceHandler
+}
+
+func (quiet) Ping(context.Context, *connect.Request[guestv1.PingRequest]) (*connect.Response[guestv1.PingResponse], error) {
+	return connect.NewResponse(&guestv1.PingResponse{}), nil
+}
+
+func TestNothingIsCompressed(t *testing.T) {
+	handler := serve.Handler(serve.Services{System: quiet{}}, guard.NewLog(new(safeBuffer)))
+	client := guestv1connect.NewSystemServiceClient(agenttest.Connect(t, handler), agenttest.URL)
+	response, err := client.Ping(context.Background(), connect.NewRequest(&guestv1.PingRequest{}))
+	if err != nil || response.Header().Get("Content-Encoding") != "" || response.Header().Get("Accept-Encoding") != "" {
+		t.Fatal(response.Header(), err)
+	}
+}
+
 func TestOutsideOfALinkThereIsNoEpoch(t *testing.T) {
 	if serve.Epoch(context.Background()) != 0 {
 		t.Fatal("an epoch out of nothing")
