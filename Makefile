@@ -1,6 +1,8 @@
 # Two commands do all on a fresh Debian machine with Node and Go: `make demo`, then `make test`.
 # Every target is quick the second time.
 PYRO := bin/pyro
+# Where Go's own installer puts it; not every shell knows.
+export PATH := $(PATH):/usr/local/go/bin
 ENVIRONMENT ?= debian:12
 
 .PHONY: help demo setup build runtime generate test test-unit test-guest test-vm check bench fuzz clean

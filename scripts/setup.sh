@@ -11,7 +11,7 @@ fail() {
 }
 
 # Tool, and the Debian package that brings it. An ordinary user's PATH may lack the sbin directories.
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin
 export PATH
 missing=
 while read -r tool package; do
