@@ -36,12 +36,7 @@ func Connect(t testing.TB, handler http.Handler) *http.Client {
 		_ = client.Close()
 		<-served
 	})
-	http := &http.Client{Transport: h2.NewTransport(client)}
-	// Calls that are made at once before the connection is up would each dial one.
-	if response, err := http.Get(URL); err == nil {
-		_ = response.Body.Close()
-	}
-	return http
+	return &http.Client{Transport: h2.NewTransport(client)}
 }
 
 func connOf(t testing.TB, fd int) net.Conn {
