@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -33,7 +33,7 @@ test -z "$(find /var/lib/apt/lists /var/cache/apt -type f)"
 test -z "$(find / -xdev \\( -uid +999 -o -gid +999 \\) -print)"
 test -s /etc/ssl/certs/ca-certificates.crt
 awk 'BEGIN { print "awk works" }'
-dpkg-query -W -f '\${Package} \${Version} \${db:Status-Abbrev}\\n'`;
+dpkg-query -W -f '\${Package} \${Version} \${db:Status-Status}\\n'`;
 
 describe("environments made in a real builder VM", () => {
   let directory: string;
@@ -41,6 +41,8 @@ describe("environments made in a real builder VM", () => {
   const outputs = new Map<string, string>();
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), "pyro-environments-"));
+    await chmod(directory, 0o711);
+    await mkdir(join(directory, "vms"), { mode: 0o711 });
   });
   afterAll(() => rm(directory, { recursive: true, force: true }));
 
@@ -85,7 +87,7 @@ describe("environments made in a real builder VM", () => {
       const store = await pull("staged");
       const { packages: fetched, sizeBytes } = await store.require(NAME);
       expect(packages("staged")).toEqual(
-        fetched.map(({ name, version }) => `${name} ${version} ii `.trim()).sort(),
+        fetched.map(({ name, version }) => `${name} ${version} installed`).sort(),
       );
       // The packages lay on the disk while they were installed; their blocks were given back.
       expect(sizeBytes).toBeLessThan(220 * 1024 * 1024);

@@ -57,9 +57,12 @@ describe("real MCP clients", () => {
   const inspect = (...args: string[]) =>
     client("mcp-inspector", ["--cli", ...serve(), ...args, "--format", "json"]);
 
+  /** The inspector wraps what the server said. */
+  const resultOf = (stdout: string): unknown => (JSON.parse(stdout) as { result: unknown }).result;
+
   it("lists vm_run through the inspector, portable by its strict rules", async () => {
     const { stdout } = await inspect("--method", "tools/list", "--strict");
-    const { tools } = JSON.parse(stdout) as { tools: { name: string; annotations: unknown }[] };
+    const { tools } = resultOf(stdout) as { tools: { name: string; annotations: unknown }[] };
     expect(tools.map(({ name }) => name)).toEqual(["vm_run"]);
     expect(tools[0]?.annotations).toEqual(
       expect.objectContaining({
@@ -81,7 +84,7 @@ describe("real MCP clients", () => {
       "--tool-args-json",
       JSON.stringify({ environment: "debian:12", command: "uname -r; cat /proc/1/comm; exit 3" }),
     );
-    const result = JSON.parse(stdout) as { content: { text: string }[]; isError?: boolean };
+    const result = resultOf(stdout) as { content: { text: string }[]; isError?: boolean };
     expect(result.isError ?? false).toBe(false);
     expect(result.content[0]?.text).toMatch(/^exit 3/);
     expect(result.content[1]?.text).toMatch(/cloud-amd64\npyro-agent/);
