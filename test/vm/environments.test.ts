@@ -89,8 +89,9 @@ describe("environments made in a real builder VM", () => {
       expect(packages("staged")).toEqual(
         fetched.map(({ name, version }) => `${name} ${version} installed`).sort(),
       );
-      // The packages lay on the disk while they were installed; their blocks were given back.
-      expect(sizeBytes).toBeLessThan(220 * 1024 * 1024);
+      // The packages lay on the disk while they were installed, some 150 MB; their blocks were given back. What is
+      // more than mmdebstrap's image is the journal, written all the way round.
+      expect(sizeBytes).toBeLessThan(280 * 1024 * 1024);
     },
     TIMEOUT,
   );
