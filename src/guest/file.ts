@@ -1,5 +1,4 @@
-import { LIMITS } from "../protocol/index.js";
-import { checkPath, type GuestBytes } from "./arguments.js";
+import { checkPath, LIMITS, type GuestBytes } from "../protocol/index.js";
 import type { GuestConnection } from "./connection.js";
 import { protocolError } from "./errors.js";
 

@@ -8,4 +8,3 @@ export { startProcess, type GuestProcess, type ProcessSpec, type StartOptions } 
 export type { OutputPiece } from "./output.js";
 export type { ProcessExit } from "./exit-status.js";
 export { downloadFile, extractTar, uploadFile, type Download, type DownloadOptions } from "./file.js";
-export type { GuestBytes } from "./arguments.js";

@@ -1,7 +1,6 @@
 import type { Client } from "@connectrpc/connect";
 import { OutputPolicy, type ProcessService } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
-import { LIMITS, PyroError } from "../protocol/index.js";
-import { checkCommand, checkPath, type GuestBytes } from "./arguments.js";
+import { checkCommand, checkPath, LIMITS, PyroError, type GuestBytes } from "../protocol/index.js";
 import type { GuestConnection } from "./connection.js";
 import { disconnected, protocolError } from "./errors.js";
 import type { ProcessExit } from "./exit-status.js";

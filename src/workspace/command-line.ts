@@ -1,4 +1,4 @@
-import { LIMITS, PyroError } from "../protocol/index.js";
+import { checkCommand, PyroError } from "../protocol/index.js";
 
 /** What the caller asked to run: exactly one of a shell line and an argv. */
 export interface CommandRequest {
@@ -42,8 +42,7 @@ export function resolveCommand(request: CommandRequest): { argv: Uint8Array[]; e
     ? ["/bin/sh", "-lc", request.command].map((word) => encoder.encode(word))
     : [...request.argv];
   const env = mergeEnvironment(request.env);
-  checkSizes(argv, env);
-  return { argv, env };
+  return checkCommand(argv, env);
 }
 
 function mergeEnvironment(extra: readonly Uint8Array[]): Uint8Array[] {
@@ -55,57 +54,8 @@ function mergeEnvironment(extra: readonly Uint8Array[]): Uint8Array[] {
     // latin1 keeps every byte, so that names that are not UTF-8 stay apart.
     const text = Buffer.from(entry).toString("latin1");
     const equals = text.indexOf("=");
-    if (equals <= 0) {
-      throw new PyroError(
-        "INVALID_ARGUMENT",
-        `environment entry ${JSON.stringify(text.slice(0, 80))} has no name`,
-        {
-          hint: "write it as NAME=value, for example `--env CI=1`",
-        },
-      );
-    }
-    merged.set(text.slice(0, equals), entry);
+    // An entry without a name is kept for checkCommand to refuse.
+    merged.set(equals > 0 ? text.slice(0, equals) : text, entry);
   }
   return [...merged.values()];
-}
-
-function checkSizes(argv: readonly Uint8Array[], env: readonly Uint8Array[]): void {
-  const first = argv[0];
-  if (first === undefined || first.length === 0) {
-    throw new PyroError("INVALID_ARGUMENT", "the name of the command is empty", {
-      hint: "put the command after --, for example `pyro run debian:12 -- git --version`",
-    });
-  }
-  if (argv.length + env.length > LIMITS.argumentCount) {
-    throw tooLarge(`${argv.length + env.length} arguments`, `${LIMITS.argumentCount} arguments`);
-  }
-  let total = 0;
-  for (const [what, words] of [
-    ["argument", argv],
-    ["environment entry", env],
-  ] as const) {
-    for (const [index, word] of words.entries()) {
-      if (word.includes(0)) {
-        throw new PyroError("INVALID_ARGUMENT", `${what} ${index} contains a NUL byte`, {
-          hint: "arguments end at NUL: pass such data on standard input",
-        });
-      }
-      if (word.length + 1 > LIMITS.argumentBytes) {
-        throw tooLarge(`${what} ${index} has ${word.length} bytes`, `${LIMITS.argumentBytes - 1} bytes each`);
-      }
-      total += word.length + 1;
-    }
-  }
-  if (total > LIMITS.argumentsTotalBytes) {
-    throw tooLarge(
-      `arguments and environment have ${total} bytes`,
-      `${LIMITS.argumentsTotalBytes} bytes in all`,
-    );
-  }
-}
-
-function tooLarge(seen: string, bound: string): PyroError {
-  return new PyroError("ARGUMENT_TOO_LARGE", `${seen}; Linux takes at most ${bound}`, {
-    hint: "pass large data on standard input, for example `pyro run ENV -- sh -s < script.sh`",
-  });
 }

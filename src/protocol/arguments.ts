@@ -1,4 +1,5 @@
-import { LIMITS, PyroError } from "../protocol/index.js";
+import { PyroError } from "./error.js";
+import { LIMITS } from "./limits.js";
 
 /** Text is sent as UTF-8; bytes go as they are. */
 export type GuestBytes = string | Uint8Array;
@@ -18,7 +19,9 @@ export function checkCommand(
 ): { readonly argv: Uint8Array[]; readonly env: Uint8Array[] } {
   if (argv.length === 0) throw invalid("a command needs at least one argument: the program's name");
   if (argv.length + env.length > LIMITS.argumentCount) {
-    throw tooLarge(`${argv.length + env.length} arguments and environment entries; at most ${LIMITS.argumentCount} fit`);
+    throw tooLarge(
+      `${argv.length + env.length} arguments and environment entries; at most ${LIMITS.argumentCount} fit`,
+    );
   }
   const checked = { argv: argv.map(toBytes), env: env.map(toBytes) };
   if (checked.argv[0]?.length === 0) throw invalid("the program's name is empty");
@@ -56,7 +59,8 @@ export function checkPath(path: GuestBytes, what: string): Uint8Array {
   const bytes = toBytes(path);
   if (bytes[0] !== 0x2f) throw invalid(`${what} must be an absolute path in the guest: ${shown(bytes)}`);
   if (bytes.includes(0)) throw invalid(`${what} holds a NUL byte: ${shown(bytes)}`);
-  if (bytes.length > PATH_BYTES) throw invalid(`${what} is ${bytes.length} bytes; a path has at most ${PATH_BYTES}`);
+  if (bytes.length > PATH_BYTES)
+    throw invalid(`${what} is ${bytes.length} bytes; a path has at most ${PATH_BYTES}`);
   return bytes;
 }
 
