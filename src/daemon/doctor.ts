@@ -150,7 +150,7 @@ async function checkAccelerators(
     for (const { name, usable, chosen, reason, bootMs } of found) {
       const seen = usable
         ? `works: a probe machine booted in ${bootMs} ms${chosen ? "; chosen" : ""}`
-        : reason;
+        : `is not used: ${reason}`;
       // A host without hardware help is in order; only a host with no accelerator at all is not.
       const needed = name === "software" && !found.some((other) => other.usable);
       add({

@@ -40,7 +40,10 @@ export function errorDetail(error: PyroError): {
 export function errorEdge(onError: (method: string, error: PyroError) => void): Interceptor {
   return (next) => async (request) => {
     const convert = (thrown: unknown): ConnectError => {
-      if (!(thrown instanceof ConnectError)) onError(request.method.name, PyroError.from(thrown));
+      // Of a caller that left, whatever broke with it is no news.
+      if (!(thrown instanceof ConnectError) && !request.signal.aborted) {
+        onError(request.method.name, PyroError.from(thrown));
+      }
       return toConnectError(thrown);
     };
     try {
