@@ -43,7 +43,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const logPath = join(directories.state, "daemon.log");
   using log = fileLogger(logPath);
   log.info("daemon.start", { pid: process.pid, version: options.version });
-  watchDefects(log);
+  using _defects = listenTo(["unhandledRejection", "uncaughtException"], (error) => recordDefect(log, error));
 
   let stop: (reason: string) => void = () => undefined;
   const stopped = new Promise<string>((resolve) => (stop = resolve));
@@ -60,15 +60,21 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     errorEdge((method, error) => log.warn("call.failed", { method, ...error.toJSON() })),
     countCalls(activity),
   ]);
-  for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(name, () => stop(name));
+  using _signals = listenTo(["SIGTERM", "SIGINT", "SIGHUP"], (name) => stop(String(name)));
   log.info("daemon.stop", { reason: await stopped });
 }
 
 /** A defect in one call must not take the machines' owner down; it is recorded, and the daemon goes on. */
-function watchDefects(log: Logger): void {
-  const record = (error: unknown): void => {
-    log.error("defect", { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+function recordDefect(log: Logger, error: unknown): void {
+  log.error("defect", { error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+}
+
+/** Hears events of this process until it is disposed of. */
+function listenTo(names: readonly string[], listener: (value: unknown) => void): Disposable {
+  for (const name of names) process.on(name, listener);
+  return {
+    [Symbol.dispose]: () => {
+      for (const name of names) process.off(name, listener);
+    },
   };
-  process.on("unhandledRejection", record);
-  process.on("uncaughtException", record);
 }
