@@ -72,7 +72,7 @@ function inflate(path) {
 }
 
 /** `depends=` and `softdep=pre:` of the .modinfo section of an ELF64 little-endian module. */
-function dependencies(elf) {
+export function dependencies(elf) {
   const found = [];
   for (const line of modinfo(elf)) {
     if (line.startsWith("depends=")) found.push(...line.slice("depends=".length).split(",").filter(Boolean));
