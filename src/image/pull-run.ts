@@ -203,7 +203,8 @@ export class PullRun implements AsyncDisposable {
       })),
       target: raw,
       steps: assembled.steps,
-      onProgress: ({ phase, bytesDone, bytesTotal }) => onProgress(bytesDone, bytesTotal, phase === "unpack" ? phase : "configuring"),
+      onProgress: ({ phase, bytesDone, bytesTotal }) =>
+        onProgress(bytesDone, bytesTotal, phase === "unpack" ? phase : "configuring"),
       onOutput: (chunk) => {
         const text = output.decode(chunk, { stream: true });
         logger.info("image.build-output", { environment: recipe.name, text });

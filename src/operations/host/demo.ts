@@ -36,7 +36,10 @@ export const demo = defineOperation({
   kind: "write",
   input: z.strictObject({
     environment: field.environment().default(DEFAULT_ENVIRONMENT).describe("What the VM runs"),
-    network: z.boolean().default(false).describe("Let the VM reach the internet (refused: not in this version)"),
+    network: z
+      .boolean()
+      .default(false)
+      .describe("Let the VM reach the internet (refused: not in this version)"),
   }),
   output,
   positionals: [],

@@ -31,7 +31,10 @@ const input = z.strictObject({
     .seconds()
     .optional()
     .describe("Longest life of the VM (default 600, or what timeout_seconds needs)"),
-  network: z.boolean().default(false).describe("Let the VM reach the internet (refused: not in this version)"),
+  network: z
+    .boolean()
+    .default(false)
+    .describe("Let the VM reach the internet (refused: not in this version)"),
   env: z
     .record(z.string(), z.string())
     .default({})

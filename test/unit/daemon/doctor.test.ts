@@ -34,7 +34,10 @@ describe("diagnose", () => {
     const { report, check } = await run(healthy());
     expect(report.ok).toBe(true);
     expect(check("accelerator software")?.message).toMatch(/works.*2345 ms.*chosen/);
-    expect(check("accelerator kvm")).toMatchObject({ ok: true, message: "is not used: the probe machine hung" });
+    expect(check("accelerator kvm")).toMatchObject({
+      ok: true,
+      message: "is not used: the probe machine hung",
+    });
     expect(report.readiness).toBe("cold");
   });
 
