@@ -1,12 +1,15 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { chmod, cp, mkdir, mkdtemp, open, rm, statfs, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { directoriesFor } from "../../src/kit/index.js";
-import { json, leftovers, pyro, testState, type Result, type TestState } from "./support.js";
+import { json, leftovers, PYRO, pyro, testState, type Result, type TestState } from "./support.js";
 
 const isRoot = process.getuid?.() === 0;
+if (!isRoot) {
+  console.log("skipped: a missing QEMU and a full disk are staged by mounts, which need root; the unit tests have them");
+}
 
 /** The error that `--json` prints. */
 const errorOf = (result: Result): { code: string; message: string; hint: string } =>
@@ -53,20 +56,27 @@ describe("bad hosts and bad input", () => {
     expect(errorOf(result).hint).toContain("pyro env pull debian:12");
   });
 
-  it("says how to install QEMU where there is none", async () => {
-    const bin = await mkdtemp(join(tmpdir(), "pyro-bin-"));
+  // Hiding a program needs a mount namespace; as an ordinary user the unit tests of the VMM room look elsewhere for it.
+  it.skipIf(!isRoot)("says how to install QEMU where there is none", async () => {
     await using bare = await testState();
-    for (const program of ["flock", "setpriv", "prlimit", "qemu-img"]) {
-      execFileSync("ln", ["-s", execFileSync("which", [program]).toString().trim(), join(bin, program)]);
-    }
-    const result = await pyro(["run", "debian:12", "--json", "--", "true"], {
-      stateDir: bare.path,
-      env: { PATH: bin },
-    });
-    await rm(bin, { recursive: true });
-    expect(result.code).toBe(125);
-    expect(errorOf(result)).toMatchObject({ code: "QEMU_NOT_FOUND" });
-    expect(errorOf(result).hint).toMatch(/install/);
+    const qemu = execFileSync("which", ["qemu-system-x86_64"]).toString().trim();
+    const hidden = ["-m", "sh", "-c", 'mount --bind /dev/null "$0" && exec "$@"', qemu];
+    const run = [
+      process.execPath,
+      PYRO,
+      "--state-dir",
+      bare.path,
+      "run",
+      "debian:12",
+      "--json",
+      "--",
+      "true",
+    ];
+    const { status, stdout } = spawnSync("unshare", [...hidden, ...run]);
+    expect(status).toBe(125);
+    const { error } = JSON.parse(stdout.toString()) as { error: { code: string; hint: string } };
+    expect(error.code).toBe("QEMU_NOT_FOUND");
+    expect(error.hint).toMatch(/apt-get install/);
   });
 
   it("works in a state directory whose path is longer than a socket's may be", async () => {
