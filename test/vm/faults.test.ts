@@ -8,7 +8,9 @@ import { json, leftovers, PYRO, pyro, testState, type Result, type TestState } f
 
 const isRoot = process.getuid?.() === 0;
 if (!isRoot) {
-  console.log("skipped: a missing QEMU and a full disk are staged by mounts, which need root; the unit tests have them");
+  console.log(
+    "skipped: a missing QEMU and a full disk are staged by mounts, which need root; the unit tests have them",
+  );
 }
 
 /** The error that `--json` prints. */
