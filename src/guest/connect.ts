@@ -1,25 +1,23 @@
-import { createClient, type ConnectRouter, type Transport } from "@connectrpc/connect";
-import { connectNodeAdapter, createConnectTransport } from "@connectrpc/connect-node";
+import { createClient } from "@connectrpc/connect";
 import type { Socket } from "node:net";
 import { connectUnix, sleep } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import {
   BuilderService,
   DiagnosticsService,
-  EventService,
   FileService,
   ProcessService,
   SystemService,
   type HelloResponse,
 } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
 import type { GuestConnection, GuestEvents } from "./connection.js";
-import { disconnected, protocolError, translateCallError } from "./errors.js";
-import { AUTHORITY, openSession, serveSession } from "./http2-session.js";
+import { Caller } from "./caller.js";
+import { disconnected, protocolError } from "./errors.js";
+import { serveEvents } from "./events.js";
 import { HostLink } from "./link.js";
-import { translatingErrors } from "./transport.js";
-import { unaryCalls, type UnaryOptions } from "./unary.js";
+import { callTransport } from "./transport.js";
 
-/** A message of a small call; nothing on the control or event channel comes near. */
+/** A message of a small call; nothing on the control channel comes near. */
 const SMALL_MESSAGE_BYTES = 1024 * 1024;
 /** A message of a stream: a chunk and what is around it; also of an agent with other chunks. */
 const BULK_MESSAGE_BYTES = 4 * 1024 * 1024;
@@ -77,7 +75,9 @@ async function tryConnect(
   if (giveUp.aborted) end();
   let connection: GuestConnection | undefined;
   try {
-    if (await link.open(answerMs)) connection = await greet(link, options);
+    // Who takes the packets is known before the first can come, right behind the agent's answer.
+    const services = servicesOf(link, options.events ?? {});
+    if (await link.open(answerMs)) connection = await greet(link, services, options);
     return connection;
   } catch (error) {
     giveUp.throwIfAborted();
@@ -109,40 +109,30 @@ function unanswered(timeoutMs: number): PyroError {
   });
 }
 
-/** The services of an open link, after the agent's hello. */
-async function greet(link: HostLink, options: ConnectOptions): Promise<GuestConnection> {
-  const failed = (error: Error): void => link.end(protocolError(error.message, error));
-  const translate = (error: unknown): PyroError => translateCallError(error, link.reason);
-  const transport = (channel: typeof link.control, options: UnaryOptions): Transport => {
-    const { manager, session } = openSession(channel, failed);
-    const streams = createConnectTransport({
-      baseUrl: AUTHORITY,
-      httpVersion: "2",
-      useBinaryFormat: true,
-      acceptCompression: [],
-      readMaxBytes: options.readMaxBytes,
-      sessionManager: manager,
-    });
-    return translatingErrors(unaryCalls(session, options), streams, translate);
-  };
-  const control = transport(link.control, {
- readMaxBytes: SMALL_MESSAGE_BYTES,
- defaultTimeoutMs: LIMITS.agentCallTimeoutMs,
- });
-  const bulk = transport(link.bulk, { readMaxBytes: BULK_MESSAGE_BYTES });
-  serveSession(link.event, eventHandler(options.events ?? {}), failed);
-  const system = createClient(SystemService, control);
-  const hello = await system.hello({ hostVersion: options.hostVersion ?? "" });
-  checkHello(hello, link.epoch);
+type Services = Pick<GuestConnection, "system" | "control" | "process" | "file" | "builder" | "diagnostics">;
+
+function servicesOf(link: HostLink, events: GuestEvents): Services {
+  const control = callTransport(new Caller(link, "control", SMALL_MESSAGE_BYTES), LIMITS.agentCallTimeoutMs);
+  const bulk = callTransport(new Caller(link, "bulk", BULK_MESSAGE_BYTES), 0);
+  serveEvents(link, events);
   return {
-    hello,
-    epoch: link.epoch,
-    system,
+    system: createClient(SystemService, control),
     control: createClient(ProcessService, control),
     process: createClient(ProcessService, bulk),
     file: createClient(FileService, bulk),
     builder: createClient(BuilderService, bulk),
     diagnostics: createClient(DiagnosticsService, bulk),
+  };
+}
+
+/** The connection of an open link, after the agent's hello. */
+async function greet(link: HostLink, services: Services, options: ConnectOptions): Promise<GuestConnection> {
+  const hello = await services.system.hello({ hostVersion: options.hostVersion ?? "" });
+  checkHello(hello, link.epoch);
+  return {
+    ...services,
+    hello,
+    epoch: link.epoch,
     closed: link.closed,
     counters: link.counters,
     floodProbe: (bytes) => link.floodProbe(bytes),
@@ -154,30 +144,4 @@ async function greet(link: HostLink, options: ConnectOptions): Promise<GuestConn
 function checkHello(hello: HelloResponse, epoch: number): void {
   if (hello.epoch !== epoch) throw protocolError(`its hello names epoch ${hello.epoch}, the link has ${epoch}`);
   if (hello.agentVersion === "") throw protocolError("its hello has no version");
-}
-
-function eventHandler(events: GuestEvents): ReturnType<typeof connectNodeAdapter> {
-  return connectNodeAdapter({
-    acceptCompression: [],
-    readMaxBytes: SMALL_MESSAGE_BYTES,
-    routes: (router: ConnectRouter) =>
-      router.service(EventService, {
-        report: ({ event }) => {
-          switch (event.case) {
-            case "agentReady":
-              events.agentReady?.(event.value);
-              break;
-            case "processExited":
-              events.processExited?.(event.value);
-              break;
-            case "outOfMemory":
-              events.outOfMemory?.(event.value);
-              break;
-            case undefined:
-              break;
-          }
-          return {};
-        },
-      }),
-  });
 }

@@ -1,6 +1,6 @@
-import { Code, ConnectError } from "@connectrpc/connect";
+import { Code } from "@connectrpc/connect";
 import { PyroError, fromWire } from "../protocol/index.js";
-import { ErrorDetailSchema } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
+import type { Status } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
 
 /** The connection to the agent is gone: the epoch is over, the machine perhaps not. */
 export function disconnected(cause?: unknown): PyroError {
@@ -23,52 +23,39 @@ export function protocolError(message: string, cause?: unknown): PyroError {
 /** Text of the guest that goes into messages is hostile and may be long. */
 const GUEST_TEXT_CHARACTERS = 2_000;
 
-/**
- * Any error of a call as a PyroError. What the guest says itself (an ErrorDetail) wins; else, when the epoch is over,
- * that is the reason of all that failed with it.
- */
-export function translateCallError(error: unknown, epochReason: PyroError | undefined): PyroError {
-  if (error instanceof PyroError) return error;
-  const failure = ConnectError.from(error);
-  const detail = guestDetail(failure);
-  if (detail !== undefined) return detail;
-  if (failure.cause instanceof PyroError) return failure.cause;
-  if (epochReason !== undefined) return epochReason;
-  const message = failure.rawMessage.slice(0, GUEST_TEXT_CHARACTERS);
-  if (failure.code === Code.Canceled) {
-    return new PyroError("CANCELLED", "the call to the guest agent was cancelled", { cause: error });
-  }
-  if (failure.code === Code.DeadlineExceeded) {
-    return new PyroError("DEADLINE_EXCEEDED", "the guest agent did not answer in time", {
-      hint: "the virtual machine may be busy: try again, or give it more vCPUs",
-      retryable: true,
-      cause: error,
-    });
-  }
-  if (failure.code === Code.Unavailable || failure.code === Code.Aborted) return disconnected(error);
-  if (BROKEN.has(failure.code)) return protocolError(message, error);
-  return new PyroError("INTERNAL", `the guest agent failed: ${message}`, { cause: error });
+/** The caller left: its own PyroError where it gave one. */
+export function cancelled(reason: unknown): PyroError {
+  if (reason instanceof PyroError) return reason;
+  return new PyroError("CANCELLED", "the call to the guest agent was cancelled", { cause: reason });
 }
 
-/** Without a detail of the agent these come from a peer that does not speak as it should. */
-const BROKEN: ReadonlySet<Code> = new Set([
+export function deadlineExceeded(): PyroError {
+  return new PyroError("DEADLINE_EXCEEDED", "the guest agent did not answer in time", {
+    hint: "the virtual machine may be busy: try again, or give it more vCPUs",
+    retryable: true,
+  });
+}
+
+/** What the agent ended a call with. What it tells the user (a detail) wins. */
+export function statusError({ code, message, detail }: Status): PyroError {
+  const text = message.slice(0, GUEST_TEXT_CHARACTERS);
+  if (detail !== undefined) {
+    return fromWire(detail.code.slice(0, 100), detail.message.slice(0, GUEST_TEXT_CHARACTERS), {
+      hint: detail.hint.slice(0, GUEST_TEXT_CHARACTERS),
+    });
+  }
+  if (code === Code.Canceled) return cancelled(undefined);
+  if (code === Code.DeadlineExceeded) return deadlineExceeded();
+  if (code === Code.Unavailable || code === Code.Aborted) return disconnected(new Error(text));
+  if (BROKEN.has(code)) return protocolError(text);
+  return new PyroError("INTERNAL", `the guest agent failed: ${text}`);
+}
+
+/** Without a detail these come from a peer that does not speak as it should. */
+const BROKEN: ReadonlySet<number> = new Set([
   Code.InvalidArgument,
   Code.Internal,
   Code.DataLoss,
   Code.ResourceExhausted,
   Code.Unimplemented,
 ]);
-
-function guestDetail(failure: ConnectError): PyroError | undefined {
-  try {
-    const detail = failure.findDetails(ErrorDetailSchema)[0];
-    if (detail === undefined) return undefined;
-    const message = detail.message.slice(0, GUEST_TEXT_CHARACTERS);
-    return fromWire(detail.code.slice(0, 100), message, {
-      hint: detail.hint.slice(0, GUEST_TEXT_CHARACTERS),
-      cause: failure,
-    });
-  } catch {
-    return undefined;
-  }
-}

@@ -21,22 +21,26 @@ export type Header =
   | { readonly kind: "hello"; readonly epoch: number; readonly length: 0 }
   | { readonly kind: "data"; readonly channel: number; readonly epoch: number; readonly length: number };
 
-function encode(type: number, channel: number, epoch: number, length: number): Buffer {
-  const header = Buffer.allocUnsafe(HEADER_BYTES);
-  header.writeUInt32BE(MAGIC, 0);
-  header.writeUInt32BE(((VERSION << 24) | (type << 16) | (channel << 8)) >>> 0, 4);
-  header.writeUInt32BE(epoch, 8);
-  header.writeUInt32BE(length, 12);
-  header.writeUInt32BE(crc32(header, 0, 16), 16);
-  return header;
+function put(into: Buffer, type: number, channel: number, epoch: number, length: number): Buffer {
+  into.writeUInt32BE(MAGIC, 0);
+  into.writeUInt32BE(((VERSION << 24) | (type << 16) | (channel << 8)) >>> 0, 4);
+  into.writeUInt32BE(epoch, 8);
+  into.writeUInt32BE(length, 12);
+  into.writeUInt32BE(crc32(into, 0, 16), 16);
+  return into;
 }
 
 export function helloFrame(epoch: number): Buffer {
-  return encode(HELLO, 0, epoch, 0);
+  return put(Buffer.allocUnsafe(HEADER_BYTES), HELLO, 0, epoch, 0);
 }
 
 export function dataHeader(channel: number, epoch: number, length: number): Buffer {
-  return encode(DATA, channel, epoch, length);
+  return put(Buffer.allocUnsafe(HEADER_BYTES), DATA, channel, epoch, length);
+}
+
+/** Writes the header of a payload of that length into the first HEADER_BYTES of a buffer. */
+export function putDataHeader(into: Buffer, channel: number, epoch: number, length: number): void {
+  put(into, DATA, channel, epoch, length);
 }
 
 /** The header at `at`, or undefined for anything that is not certainly one. */

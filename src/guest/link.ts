@@ -1,25 +1,12 @@
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
 import type { PyroError } from "../protocol/index.js";
-import { Channel } from "./channel.js";
 import { disconnected, protocolError } from "./errors.js";
-import {
-  CHANNEL,
-  CHANNEL_COUNT,
-  FILLER_BYTES,
-  HEADER_BYTES,
-  MAX_PAYLOAD_BYTES,
-  dataHeader,
-  helloFrame,
-  scan,
-} from "./frame.js";
+import { FrameReader } from "./frame-reader.js";
+import { CHANNEL, FILLER_BYTES, MAX_PAYLOAD_BYTES, helloFrame } from "./frame.js";
+import { FrameWriter } from "./frame-writer.js";
 
 const HELLO_EVERY_MS = 20;
-/** Unsent bytes of the socket, above which no bulk or probe frame is added; control and event frames always are. */
-const BULK_UNSENT_BYTES = 128 * 1024;
-/** Rule 7: a channel that holds more unread has a peer that ignores the windows of HTTP/2. */
-const MAX_UNREAD_BYTES = 32 * 1024 * 1024;
-
 const EMPTY = Buffer.alloc(0);
 
 /**
@@ -28,16 +15,14 @@ const EMPTY = Buffer.alloc(0);
  */
 export class HostLink implements AsyncDisposable {
   readonly epoch = freshEpoch();
-  readonly control: Channel;
-  readonly event: Channel;
-  readonly bulk: Channel;
   /** Resolves when the epoch is over, with the reason unless it was this side's wish. */
   readonly closed: Promise<PyroError | undefined>;
   readonly counters = { skippedBytes: 0, droppedFrames: 0 };
 
   readonly #socket: Socket;
-  readonly #channels: readonly Channel[];
-  readonly #probe: Channel;
+  readonly #writer: FrameWriter;
+  readonly #reader: FrameReader;
+  readonly #receivers = new Map<number, (packet: Buffer) => void>();
   readonly #answered: Promise<void>;
   #onAnswer: () => void = () => undefined;
   #onClose: (reason: PyroError | undefined) => void = () => undefined;
@@ -45,11 +30,8 @@ export class HostLink implements AsyncDisposable {
   #isOver = false;
   #hello: NodeJS.Timeout | undefined;
   #opened = false;
-
-  /** Bytes that are not parsed yet: at most a header's. */
+  /** Before the answer: the last bytes that came, fewer than the answer has. */
   #rest = EMPTY;
-  #remaining = 0;
-  #target: Channel | "probe" | undefined;
 
   #probeBytes = 0;
   #probeWaits: { readonly bytes: number; readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
@@ -58,9 +40,8 @@ export class HostLink implements AsyncDisposable {
     this.#socket = socket;
     this.closed = new Promise((resolve) => (this.#onClose = resolve));
     this.#answered = new Promise((resolve) => (this.#onAnswer = resolve));
-    const wake = (): void => this.#pump();
-    this.#channels = Array.from({ length: CHANNEL_COUNT }, () => new Channel(wake).on("error", () => undefined));
-    [this.control, this.event, this.bulk, this.#probe] = this.#channels as [Channel, Channel, Channel, Channel];
+    this.#writer = new FrameWriter(socket, this.epoch);
+    this.#reader = new FrameReader(this.epoch, this.counters, (channel, payload) => this.#deliver(channel, payload));
     socket.on("data", (chunk: Buffer) => this.#receive(chunk));
     socket.on("error", (error) => this.end(disconnected(error)));
     socket.on("close", () => this.end(disconnected()));
@@ -90,14 +71,25 @@ export class HostLink implements AsyncDisposable {
     }
   }
 
+  /** Sets who takes the packets of a channel. What it throws is a broken rule, and ends the epoch. */
+  onPacket(channel: keyof typeof CHANNEL, receive: (packet: Buffer) => void): void {
+    this.#receivers.set(CHANNEL[channel], receive);
+  }
+
+  /**
+   * Sends one packet: `head` with HEADER_BYTES free at its begin, and what belongs behind it. The bytes are the link's
+   * from here on. Once the epoch is over it does nothing.
+   */
+  send(channel: keyof typeof CHANNEL, head: Buffer, tail?: Uint8Array): void {
+    if (!this.#isOver) this.#writer.send(CHANNEL[channel], head, tail);
+  }
+
   /** Sends zeros on the probe channel, with the link's own back-pressure. */
   async floodProbe(bytes: number): Promise<void> {
     const zeros = Buffer.alloc(MAX_PAYLOAD_BYTES);
     for (let left = bytes; left > 0; left -= zeros.length) {
-      const part = zeros.subarray(0, Math.min(left, zeros.length));
-      await new Promise<void>((resolve, reject) => {
-        this.#probe.write(part, (error) => (error ? reject(this.#reason ?? error) : resolve()));
-      });
+      if (this.#isOver) throw this.#reason ?? disconnected();
+      await this.#writer.flood(CHANNEL.probe, zeros.subarray(0, Math.min(left, zeros.length)));
     }
   }
 
@@ -115,7 +107,7 @@ export class HostLink implements AsyncDisposable {
     this.#reason = reason;
     clearInterval(this.#hello);
     this.#socket.destroy();
-    for (const channel of this.#channels) channel.destroy(reason);
+    this.#writer.end();
     for (const wait of this.#probeWaits) wait.reject(reason ?? disconnected());
     this.#onClose(reason);
   }
@@ -130,47 +122,23 @@ export class HostLink implements AsyncDisposable {
     if (!this.#socket.closed) await new Promise((resolve) => this.#socket.once("close", resolve));
   }
 
-  /** Gives the socket the next frames: strictly by channel, bulk and probe only while little is unsent. */
-  #pump(): void {
-    if (!this.#opened || this.#isOver) return;
-    for (;;) {
-      const index = this.#channels.findIndex((channel) => channel.hasPending);
-      if (index < 0) return;
-      if (index >= CHANNEL.bulk && this.#socket.writableLength >= BULK_UNSENT_BYTES) return;
-      this.#sendFrame(index, this.#channels[index] as Channel);
-    }
-  }
-
-  #sendFrame(index: number, channel: Channel): void {
-    const { parts, length, done } = channel.nextPayload(MAX_PAYLOAD_BYTES);
-    const last = parts.length - 1;
-    this.#socket.cork();
-    this.#socket.write(dataHeader(index, this.epoch, length));
-    for (const [at, part] of parts.entries()) {
-      if (at < last) this.#socket.write(part);
-      else this.#socket.write(part, () => this.#pump());
-    }
-    this.#socket.uncork();
-    for (const call of done) call();
-  }
-
   #receive(chunk: Buffer): void {
     if (this.#isOver) return;
-    let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
-    this.#rest = EMPTY;
-    if (!this.#opened) {
-      const found = this.#findAnswer(bytes);
-      if (found === undefined) return;
-      bytes = found;
+    const bytes = this.#opened ? chunk : this.#findAnswer(chunk);
+    if (bytes === undefined) return;
+    try {
+      this.#reader.read(bytes);
+    } catch (error) {
+      this.end(protocolError(error instanceof Error ? error.message : String(error), error));
     }
-    this.#parse(bytes);
   }
 
   /**
    * Before the answer the port may deliver a stale tail, cut anywhere: its frames may announce more than will come.
    * So only the exact answer counts; it holds an epoch that nobody has used before.
    */
-  #findAnswer(bytes: Buffer): Buffer | undefined {
+  #findAnswer(chunk: Buffer): Buffer | undefined {
+    const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     const answer = helloFrame(this.epoch);
     const at = bytes.indexOf(answer);
     if (at < 0) {
@@ -180,47 +148,16 @@ export class HostLink implements AsyncDisposable {
       return undefined;
     }
     this.counters.skippedBytes += at;
+    this.#rest = EMPTY;
     this.#opened = true;
     this.#onAnswer();
-    this.#pump();
     return bytes.subarray(at + answer.length);
   }
 
-  #parse(bytes: Buffer): void {
-    let at = 0;
-    while (at < bytes.length && !this.#isOver) {
-      if (this.#remaining > 0) {
-        const part = bytes.subarray(at, at + this.#remaining);
-        at += part.length;
-        this.#remaining -= part.length;
-        this.#deliver(part);
-        continue;
-      }
-      const { skipped, header } = scan(bytes, at);
-      at += skipped;
-      this.counters.skippedBytes += skipped;
-      if (header === undefined) {
-        this.#rest = Buffer.from(bytes.subarray(at));
-        return;
-      }
-      at += HEADER_BYTES;
-      // The agent answers every HELLO; the first answer opened the epoch.
-      if (header.kind === "hello") continue;
-      this.#remaining = header.length;
-      this.#target = undefined;
-      if (header.epoch !== this.epoch) this.counters.droppedFrames += 1;
-      else this.#target = header.channel === CHANNEL.probe ? "probe" : this.#channels[header.channel];
-    }
-  }
-
-  #deliver(part: Buffer): void {
-    if (this.#target === "probe") this.#countProbe(part.length);
-    else if (this.#target !== undefined && !this.#target.destroyed) {
-      this.#target.push(part);
-      if (this.#target.readableLength > MAX_UNREAD_BYTES) {
-        this.end(protocolError(`a channel of the link holds more than ${MAX_UNREAD_BYTES} bytes unread`));
-      }
-    }
+  #deliver(channel: number, payload: Buffer): void {
+    if (this.#isOver) return;
+    if (channel === CHANNEL.probe) this.#countProbe(payload.length);
+    else this.#receivers.get(channel)?.(payload);
   }
 
   #countProbe(bytes: number): void {

@@ -2,8 +2,8 @@
 export const LIMITS = {
   /** Payload of one frame of the link (architecture: ≤ 64 KiB, so that control never waits long behind bulk). */
   linkFramePayloadBytes: 64 * 1024,
-  /** One chunk of a bulk stream: large enough that HTTP/2 and protobuf cost little per byte. */
-  bulkChunkBytes: 256 * 1024,
+  /** One chunk of a bulk stream: with the message around it, it fills one frame of the link. */
+  bulkChunkBytes: 60 * 1024,
   /** Longest single argument or environment entry, its NUL included: MAX_ARG_STRLEN of Linux. */
   argumentBytes: 131_072,
   /** All arguments and environment entries together: a quarter of the guest's default stack limit of 8 MiB. */

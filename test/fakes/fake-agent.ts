@@ -1,10 +1,10 @@
-import type { ConnectRouter } from "@connectrpc/connect";
 import {
   BuilderService,
   OutputStream,
   ProcessService,
   SystemService,
 } from "../../src/protocol/gen/pyro/guest/v1/guest_pb.js";
+import type { GuestRouter } from "./fake-callee.js";
 import type { FakeGuestScript, FakeSession } from "./fake-guest.js";
 
 /** What the host asked of a fake agent. */
@@ -21,7 +21,7 @@ export function fakeAgent(record: AgentRecord, onCrash: () => void = () => undef
   return { routes: (router, session) => routes(router, session, record, onCrash) };
 }
 
-function routes(router: ConnectRouter, session: FakeSession, record: AgentRecord, onCrash: () => void): void {
+function routes(router: GuestRouter, session: FakeSession, record: AgentRecord, onCrash: () => void): void {
   const commands = new Map<
     string,
     { argv: string[]; signal: (name: string) => void; signalled: Promise<string> }

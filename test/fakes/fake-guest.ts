@@ -1,29 +1,25 @@
-import { createClient, type Client, type ConnectRouter } from "@connectrpc/connect";
-import { connectNodeAdapter, createConnectTransport } from "@connectrpc/connect-node";
+import { createClient, type Client } from "@connectrpc/connect";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Channel } from "../../src/guest/channel.js";
-import {
-  CHANNEL,
-  HEADER_BYTES,
-  MAX_PAYLOAD_BYTES,
-  dataHeader,
-  helloFrame,
-  scan,
-} from "../../src/guest/frame.js";
-import { openSession, serveSession } from "../../src/guest/http2-session.js";
+import { Caller } from "../../src/guest/caller.js";
+import { FrameReader } from "../../src/guest/frame-reader.js";
+import { FrameWriter } from "../../src/guest/frame-writer.js";
+import { CHANNEL, HEADER_BYTES, MAX_PAYLOAD_BYTES, helloFrame, scan } from "../../src/guest/frame.js";
+import type { HostLink } from "../../src/guest/link.js";
+import { callTransport } from "../../src/guest/transport.js";
 import {
   DiagnosticsService,
   EventService,
   SystemService,
 } from "../../src/protocol/gen/pyro/guest/v1/guest_pb.js";
+import { FakeCallee, GuestRouter } from "./fake-callee.js";
 
 /** How the fake behaves; what is left out an honest agent would do. */
 export interface FakeGuestScript {
   /** More services, or others in place of the fake's own. */
-  readonly routes?: (router: ConnectRouter, session: FakeSession) => void;
+  readonly routes?: (router: GuestRouter, session: FakeSession) => void;
   /** False: never answers HELLO. */
   readonly answersHello?: boolean;
   /** Bytes sent before the answer to the first HELLO: a stale tail. */
@@ -36,47 +32,63 @@ export interface FakeGuestScript {
 
 /** One epoch of the fake: the agent's side of the link, by the same frame code. */
 export class FakeSession {
-  readonly channels: readonly Channel[];
   readonly events: Client<typeof EventService>;
+  readonly control: FakeCallee;
+  readonly bulk: FakeCallee;
   probeBytes = 0;
+  readonly #writer: FrameWriter;
+  readonly #reader: FrameReader;
 
   constructor(
     readonly epoch: number,
     readonly socket: Socket,
     script: FakeGuestScript,
   ) {
-    const wake = (): void => this.#pump();
-    this.channels = Array.from({ length: 4 }, () => new Channel(wake).on("error", () => undefined));
-    const handler = connectNodeAdapter({
-      acceptCompression: [],
-      routes: (router) => this.#routes(router, script),
-    });
-    serveSession(this.channel("control"), handler, () => undefined);
-    serveSession(this.channel("bulk"), handler, () => undefined);
-    const { manager } = openSession(this.channel("event"), () => undefined);
-    const transport = createConnectTransport({
-      baseUrl: "http://guest",
-      httpVersion: "2",
-      acceptCompression: [],
-      sessionManager: manager,
-    });
-    this.events = createClient(EventService, transport);
+    this.#writer = new FrameWriter(socket, epoch);
+    this.#reader = new FrameReader(epoch, { skippedBytes: 0, droppedFrames: 0 }, (channel, payload) =>
+      this.#deliver(channel, payload),
+    );
+    const router = new GuestRouter();
+    this.#routes(router, script);
+    this.control = new FakeCallee((head, tail) => this.send("control", head, tail), router);
+    this.bulk = new FakeCallee((head, tail) => this.send("bulk", head, tail), router);
+    this.events = createClient(EventService, callTransport(new Caller(this.#asLink(), "event", 1024), 0));
   }
 
-  channel(name: keyof typeof CHANNEL): Channel {
-    return this.channels[CHANNEL[name]] as Channel;
+  /** Sends a packet; the first HEADER_BYTES of `head` are the link's. */
+  send(channel: keyof typeof CHANNEL, head: Buffer, tail?: Uint8Array): void {
+    this.#writer.send(CHANNEL[channel], head, tail);
   }
 
-  deliver(index: number, part: Buffer): void {
-    if (index === CHANNEL.probe) this.probeBytes += part.length;
-    else this.channels[index]?.push(part);
+  read(bytes: Buffer): void {
+    this.#reader.read(bytes);
   }
 
   end(): void {
-    for (const channel of this.channels) channel.destroy();
+    this.#writer.end();
   }
 
-  #routes(router: ConnectRouter, script: FakeGuestScript): void {
+  #receiveEvent: (packet: Buffer) => void = () => undefined;
+
+  /** What a Caller needs of a link: on the event channel the agent is the one who calls. */
+  #asLink(): HostLink {
+    return {
+      onPacket: (_channel: string, receive: (packet: Buffer) => void) => (this.#receiveEvent = receive),
+      send: (channel: keyof typeof CHANNEL, head: Buffer, tail?: Uint8Array) =>
+        this.send(channel, head, tail),
+      closed: new Promise(() => undefined),
+      reason: undefined,
+    } as unknown as HostLink;
+  }
+
+  #deliver(channel: number, payload: Buffer): void {
+    if (channel === CHANNEL.probe) this.probeBytes += payload.length;
+    else if (channel === CHANNEL.control) this.control.receive(payload);
+    else if (channel === CHANNEL.bulk) this.bulk.receive(payload);
+    else this.#receiveEvent(payload);
+  }
+
+  #routes(router: GuestRouter, script: FakeGuestScript): void {
     router.service(SystemService, {
       hello: () => ({
         agentVersion: "fake",
@@ -87,7 +99,9 @@ export class FakeSession {
     });
     router.service(DiagnosticsService, {
       flood: ({ bytes }) => {
-        this.channel("probe").write(Buffer.alloc(Number(bytes)));
+        for (let left = Number(bytes); left > 0; left -= MAX_PAYLOAD_BYTES) {
+          this.send("probe", Buffer.alloc(HEADER_BYTES + Math.min(left, MAX_PAYLOAD_BYTES)));
+        }
         return {};
       },
       drain: async ({ expectBytes }) => {
@@ -96,17 +110,6 @@ export class FakeSession {
       },
     });
     script.routes?.(router, this);
-  }
-
-  #pump(): void {
-    for (const [index, channel] of this.channels.entries()) {
-      while (channel.hasPending) {
-        const { parts, length, done } = channel.nextPayload(MAX_PAYLOAD_BYTES);
-        this.socket.write(dataHeader(index, this.epoch, length));
-        for (const part of parts) this.socket.write(part);
-        for (const call of done) call();
-      }
-    }
   }
 }
 
@@ -164,37 +167,27 @@ export class FakeGuest implements AsyncDisposable {
     if (this.script.staleBytes !== undefined) socket.write(this.script.staleBytes);
     let session: FakeSession | undefined;
     let rest = Buffer.alloc(0);
-    let remaining = 0;
-    let target = -1;
     socket.on("close", () => session?.end());
     socket.on("data", (chunk) => {
-      let bytes = Buffer.concat([rest, chunk]);
-      rest = Buffer.alloc(0);
-      for (;;) {
-        const part = bytes.subarray(0, remaining);
-        if (part.length > 0 && target >= 0) session?.deliver(target, part);
-        remaining -= part.length;
-        bytes = bytes.subarray(part.length);
-        if (remaining > 0 || bytes.length === 0) return;
-        const { skipped, header } = scan(bytes, 0);
-        bytes = bytes.subarray(skipped);
-        if (header === undefined) {
-          rest = bytes;
-          return;
-        }
-        bytes = bytes.subarray(HEADER_BYTES);
-        remaining = header.length;
-        if (header.kind === "data") target = header.epoch === session?.epoch ? header.channel : -1;
-        else session = this.#hello(socket, header.epoch, session);
+      if (session !== undefined) {
+        session.read(chunk);
+        return;
       }
+      // Before the first HELLO only that is looked for: a host sends one epoch per connection.
+      const bytes = Buffer.concat([rest, chunk]);
+      const { skipped, header } = scan(bytes, 0);
+      rest = bytes.subarray(skipped);
+      if (header === undefined) return;
+      rest = rest.subarray(HEADER_BYTES);
+      session = this.#hello(socket, header.epoch);
+      if (session !== undefined) session.read(rest);
+      rest = Buffer.alloc(0);
     });
   }
 
-  #hello(socket: Socket, epoch: number, current: FakeSession | undefined): FakeSession | undefined {
-    if (this.script.answersHello === false) return current;
+  #hello(socket: Socket, epoch: number): FakeSession | undefined {
+    if (this.script.answersHello === false) return undefined;
     socket.write(helloFrame(epoch));
-    if (current?.epoch === epoch) return current;
-    current?.end();
     if (this.script.afterHello !== undefined) socket.write(this.script.afterHello(epoch));
     const session = new FakeSession(epoch, socket, this.script);
     this.sessions.push(session);

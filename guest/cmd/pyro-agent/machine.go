@@ -15,6 +15,7 @@ import (
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/boot"
 	"pyro/guest/internal/builder"
+	"pyro/guest/internal/call"
 	"pyro/guest/internal/diagnostics"
 	"pyro/guest/internal/file"
 	"pyro/guest/internal/guard"
@@ -57,10 +58,11 @@ func runMachine(begin time.Duration, log guard.Log) error {
 	_, _ = fmt.Fprintf(os.Stdout, "pyro-agent %s, %s, Linux %s\n", version, runtime.Version(), boot.KernelRelease())
 
 	collector := reaper.New()
-	l := link.New(port)
 	events := serve.NewEvents()
 	commands := workload.New(collector, made.Groups.Commands, made.Groups.Limits)
 	timings := newBootTimings(begin, made.ModulesTime)
+	epochs := &serve.Epochs{Events: events, Log: log, Connected: timings.connected}
+	l := link.New(port, func(session *link.Session) { epochs.Open(ctx, session) })
 	root := rootdir.New("/")
 	state := system.New(system.Options{
 		AgentVersion: version, KernelRelease: boot.KernelRelease(), Capabilities: capabilities(),
@@ -72,19 +74,15 @@ func runMachine(begin time.Duration, log guard.Log) error {
 	if err != nil {
 		return err
 	}
-	handler := serve.Handler(serve.Services{
-		System:      state,
-		Process:     processes,
-		File:        file.New(root),
-		Builder:     builder.New(builder.Options{Workload: commands, RootMounted: state.RootMounted, Log: log}),
-		Diagnostics: diagnostics.New(collector, root, l),
-	}, log)
+	images := builder.New(builder.Options{Workload: commands, RootMounted: state.RootMounted, Log: log})
+	epochs.Methods = call.Join(state.Methods(), processes.Methods(), file.New(root).Methods(), images.Methods(),
+		diagnostics.New(collector, root, l).Methods())
 
 	var owned sync.WaitGroup
 	defer owned.Wait()
+	defer epochs.Wait()
 	defer cancel()
 	owned.Go(func() { log.Run("the reaper", func() { collector.Run(ctx) }) })
-	owned.Go(func() { serve.Epochs(ctx, l, handler, events, log, timings.connected) })
 	return l.Run(ctx)
 }
 

@@ -9,23 +9,20 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
-	"pyro/guest/gen/pyro/guest/v1/guestv1connect"
 	"pyro/guest/internal/agenttest"
 	"pyro/guest/internal/failure"
 	"pyro/guest/internal/guard"
-	"pyro/guest/internal/serve"
 )
 
 func buildError(t *testing.T, mounted bool, request *guestv1.BuildImageRequest) error {
 	t.Helper()
 	log := guard.NewLog(os.Stderr)
 	service := New(Options{RootMounted: func() bool { return mounted }, Log: log})
-	client := guestv1connect.NewBuilderServiceClient(agenttest.Connect(t, serve.Handler(serve.Services{Builder: service}, log)), agenttest.URL)
-	stream, err := client.BuildImage(context.Background(), connect.NewRequest(request))
+	client := agenttest.BuilderClient{Host: agenttest.Connect(t, service.Methods())}
+	stream, err := client.BuildImage(context.Background(), request)
 	if err != nil {
 		return err
 	}

@@ -14,9 +14,8 @@ import (
 	"sync"
 	"time"
 
-	"connectrpc.com/connect"
-
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
 	"pyro/guest/internal/guard"
 	"pyro/guest/internal/workload"
@@ -47,8 +46,8 @@ type Service struct {
 func New(options Options) *Service { return &Service{options: options} }
 
 // BuildImage unpacks the layers onto the target and runs the steps in it.
-func (s *Service) BuildImage(ctx context.Context, request *connect.Request[guestv1.BuildImageRequest], stream *connect.ServerStream[guestv1.BuildImageResponse]) error {
-	if err := checkRequest(request.Msg); err != nil {
+func (s *Service) BuildImage(ctx context.Context, request *guestv1.BuildImageRequest, stream call.Sends[*guestv1.BuildImageResponse]) error {
+	if err := checkRequest(request); err != nil {
 		return err
 	}
 	if s.options.RootMounted() || !s.building.TryLock() {
@@ -59,7 +58,7 @@ func (s *Service) BuildImage(ctx context.Context, request *connect.Request[guest
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	output := &reporter{stream: stream, cancel: cancel}
-	result, err := s.build(ctx, request.Msg, output)
+	result, err := s.build(ctx, request, output)
 	if err != nil {
 		return buildFailure(ctx, err)
 	}
@@ -120,7 +119,7 @@ func checkRequest(request *guestv1.BuildImageRequest) error {
 }
 
 func buildFailure(ctx context.Context, err error) error {
-	if _, ok := errors.AsType[*connect.Error](err); ok {
+	if _, ok := errors.AsType[*failure.Error](err); ok {
 		return failure.From(err)
 	}
 	if ctx.Err() != nil {
@@ -135,7 +134,7 @@ func buildFailure(ctx context.Context, err error) error {
 // reporter serialises what is sent.
 type reporter struct {
 	mu     sync.Mutex
-	stream *connect.ServerStream[guestv1.BuildImageResponse]
+	stream call.Sends[*guestv1.BuildImageResponse]
 	cancel func()
 }
 
@@ -153,4 +152,11 @@ func (r *reporter) progress(phase string, done, total uint64) {
 	_ = r.send(&guestv1.BuildImageResponse{Event: &guestv1.BuildImageResponse_Progress{
 		Progress: &guestv1.BuildProgress{Phase: phase, BytesDone: done, BytesTotal: total},
 	}})
+}
+
+// Methods are the service on the wire.
+func (s *Service) Methods() call.Methods {
+	return call.Methods{
+		"pyro.guest.v1.BuilderService/BuildImage": call.ServerStream(s.BuildImage),
+	}
 }

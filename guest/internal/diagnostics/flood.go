@@ -3,21 +3,19 @@ package diagnostics
 import (
 	"context"
 
-	"connectrpc.com/connect"
-
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/failure"
 )
 
 // Flood sends zero bytes on the probe channel as fast as it takes them.
-func (s *Service) Flood(ctx context.Context, request *connect.Request[guestv1.FloodRequest]) (*connect.Response[guestv1.FloodResponse], error) {
+func (s *Service) Flood(ctx context.Context, request *guestv1.FloodRequest) (*guestv1.FloodResponse, error) {
 	if s.probe == nil {
 		return nil, noLink()
 	}
-	if err := s.probe.FloodProbe(ctx, request.Msg.Bytes); err != nil {
+	if err := s.probe.FloodProbe(ctx, request.Bytes); err != nil {
 		return nil, failure.From(err)
 	}
-	return connect.NewResponse(&guestv1.FloodResponse{}), nil
+	return &guestv1.FloodResponse{}, nil
 }
 
 func noLink() error {

@@ -4,6 +4,7 @@ package diagnostics
 import (
 	"context"
 
+	"pyro/guest/internal/call"
 	"pyro/guest/internal/reaper"
 	"pyro/guest/internal/rootdir"
 )
@@ -25,4 +26,13 @@ type Service struct {
 // New makes the service.
 func New(reaper *reaper.Reaper, root rootdir.Root, probe Probe) *Service {
 	return &Service{reaper, root, probe}
+}
+
+// Methods are the service on the wire.
+func (s *Service) Methods() call.Methods {
+	return call.Methods{
+		"pyro.guest.v1.DiagnosticsService/Flood":     call.Unary(s.Flood),
+		"pyro.guest.v1.DiagnosticsService/Drain":     call.Unary(s.Drain),
+		"pyro.guest.v1.DiagnosticsService/SpawnLoop": call.Unary(s.SpawnLoop),
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"syscall"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
@@ -16,8 +15,8 @@ import (
 const maxSpawns = 100_000
 
 // SpawnLoop measures fork, exec, exit and wait of a command, without anything around it. The command is a path.
-func (s *Service) SpawnLoop(ctx context.Context, request *connect.Request[guestv1.SpawnLoopRequest]) (*connect.Response[guestv1.SpawnLoopResponse], error) {
-	argv, count := request.Msg.Argv, request.Msg.Count
+func (s *Service) SpawnLoop(ctx context.Context, request *guestv1.SpawnLoopRequest) (*guestv1.SpawnLoopResponse, error) {
+	argv, count := request.Argv, request.Count
 	if len(argv) == 0 || count > maxSpawns {
 		return nil, failure.New(failure.InvalidArgument, "give the path of a command, and a count up to 100000",
 			"%d words, %d times", len(argv), count)
@@ -48,5 +47,5 @@ func (s *Service) SpawnLoop(ctx context.Context, request *connect.Request[guestv
 		}
 		response.DurationUs = append(response.DurationUs, uint32(child.Duration().Microseconds()))
 	}
-	return connect.NewResponse(response), nil
+	return response, nil
 }

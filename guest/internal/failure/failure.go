@@ -1,14 +1,13 @@
-// Package failure makes the errors of the wire: a Connect error whose detail carries the same code, message and hint
-// that the user sees (src/protocol/codes.ts).
+// Package failure makes the errors of the wire: a Status (proto/LINK.md) whose detail carries the same code, message and
+// hint that the user sees (src/protocol/codes.ts).
 package failure
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"syscall"
-
-	"connectrpc.com/connect"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 )
@@ -33,53 +32,106 @@ const (
 	Internal                 Code = "INTERNAL"
 )
 
-// connectCode is the Connect code that goes with a code of ours; clients look at the detail.
-func (c Code) connectCode() connect.Code {
+// WireCode is the code of a Status: those of Connect, of which this wire uses a few.
+type WireCode uint32
+
+// The wire codes that the agent uses.
+const (
+	Canceled           WireCode = 1
+	InvalidMessage     WireCode = 3
+	DeadlineExceeded   WireCode = 4
+	NotFound           WireCode = 5
+	PermissionDenied   WireCode = 7
+	ResourceExhausted  WireCode = 8
+	FailedPrecondition WireCode = 9
+	Unimplemented      WireCode = 12
+	Broken             WireCode = 13
+	Unavailable        WireCode = 14
+)
+
+// wireCode is the wire code that goes with a code of ours; hosts look at the detail.
+func (c Code) wireCode() WireCode {
 	switch c {
 	case InvalidArgument, ArgumentTooLarge:
-		return connect.CodeInvalidArgument
+		return InvalidMessage
 	case ProcessNotFound, CommandNotFound, WorkingDirectoryNotFound, GuestFileNotFound:
-		return connect.CodeNotFound
+		return NotFound
 	case CommandNotExecutable, GuestFileRefused:
-		return connect.CodePermissionDenied
+		return PermissionDenied
 	case GuestDiskFull, GuestProcessLimit:
-		return connect.CodeResourceExhausted
+		return ResourceExhausted
 	case EnvironmentDamaged, EnvironmentBuildFailed:
-		return connect.CodeFailedPrecondition
+		return FailedPrecondition
 	default:
-		return connect.CodeInternal
+		return Broken
 	}
 }
 
-// New makes an error of the wire. The hint is the next thing to type or to change.
-func New(code Code, hint, format string, args ...any) *connect.Error {
+// Error is an error of the wire. Detail is what the user is told; it is missing where the wire itself failed.
+type Error struct {
+	Wire   WireCode
+	Detail *guestv1.ErrorDetail
+	cause  error
+}
+
+func (e *Error) Error() string { return e.cause.Error() }
+func (e *Error) Unwrap() error { return e.cause }
+
+// New makes an error for the user. The hint is the next thing to type or to change.
+func New(code Code, hint, format string, args ...any) *Error {
 	return wrap(code, hint, fmt.Errorf(format, args...))
 }
 
-func wrap(code Code, hint string, err error) *connect.Error {
-	failure := connect.NewError(code.connectCode(), err)
-	// The wire is UTF-8; names in messages are quoted where they are written, the rest is made valid here.
-	detail, detailErr := connect.NewErrorDetail(&guestv1.ErrorDetail{
-		Code:    string(code),
-		Message: strings.ToValidUTF8(err.Error(), "\uFFFD"),
-		Hint:    strings.ToValidUTF8(hint, "\uFFFD"),
-	})
-	if detailErr == nil {
-		failure.AddDetail(detail)
-	}
-	return failure
+// OfWire makes an error without detail: the wire itself failed.
+func OfWire(code WireCode, format string, args ...any) *Error {
+	return &Error{Wire: code, cause: fmt.Errorf(format, args...)}
 }
+
+func wrap(code Code, hint string, err error) *Error {
+	return &Error{Wire: code.wireCode(), cause: err, Detail: &guestv1.ErrorDetail{
+		Code: string(code), Message: valid(err.Error()), Hint: valid(hint),
+	}}
+}
+
+// valid makes text fit for the wire, which is UTF-8; names in messages are quoted where they are written.
+func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // From keeps an error of the wire and gives every other one a code: a full disk its own, the rest INTERNAL.
 func From(err error) error {
 	if err == nil {
 		return nil
 	}
-	if known, ok := errors.AsType[*connect.Error](err); ok {
+	if known, ok := errors.AsType[*Error](err); ok {
 		return known
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return wrap(GuestDiskFull, "free some space in the guest, or use a larger disk", err)
 	}
 	return wrap(Internal, "", err)
+}
+
+// Status is how a call ends with this error; a context's end is one of the wire, whoever notices it.
+func Status(err error) *guestv1.Status {
+	if err == nil {
+		return &guestv1.Status{}
+	}
+	known, ok := errors.AsType[*Error](err)
+	switch {
+	case ok:
+	case errors.Is(err, context.DeadlineExceeded):
+		known = OfWire(DeadlineExceeded, "the deadline passed")
+	case errors.Is(err, context.Canceled):
+		known = OfWire(Canceled, "the caller left")
+	default:
+		known, _ = From(err).(*Error)
+	}
+	return &guestv1.Status{Code: uint32(known.Wire), Message: valid(known.Error()), Detail: known.Detail}
+}
+
+// OfStatus is the error that a peer ended a call with; nil for success.
+func OfStatus(status *guestv1.Status) error {
+	if status.Code == 0 {
+		return nil
+	}
+	return &Error{Wire: WireCode(status.Code), Detail: status.Detail, cause: errors.New(status.Message)}
 }

@@ -1,12 +1,13 @@
 package failure_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"syscall"
 	"testing"
 
-	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/failure"
@@ -14,15 +15,11 @@ import (
 
 func detailOf(t *testing.T, err error) *guestv1.ErrorDetail {
 	t.Helper()
-	var wire *connect.Error
-	if !errors.As(err, &wire) || len(wire.Details()) != 1 {
+	status := failure.Status(err)
+	if status.Detail == nil || status.Code == 0 {
 		t.Fatalf("no detail in %v", err)
 	}
-	value, err := wire.Details()[0].Value()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return value.(*guestv1.ErrorDetail)
+	return status.Detail
 }
 
 func TestAnErrorCarriesCodeMessageAndHint(t *testing.T) {
@@ -48,5 +45,21 @@ func TestFromKeepsAnErrorOfTheWire(t *testing.T) {
 	}
 	if detailOf(t, failure.From(errors.New("bad \xff"))).Code != "INTERNAL" {
 		t.Fatal("an unknown error has no code")
+	}
+}
+
+func TestAStatusAndItsErrorAreTheSame(t *testing.T) {
+	for _, err := range []error{
+		failure.New(failure.GuestDiskFull, "free some", "full"), failure.OfWire(failure.Unimplemented, "no such method"),
+		context.Canceled, context.DeadlineExceeded,
+	} {
+		status := failure.Status(err)
+		again := failure.Status(failure.OfStatus(status))
+		if !proto.Equal(status, again) || status.Code == 0 {
+			t.Errorf("%v became %v", status, again)
+		}
+	}
+	if failure.OfStatus(failure.Status(nil)) != nil {
+		t.Error("success became an error")
 	}
 }

@@ -7,17 +7,17 @@ import (
 	"errors"
 	"io"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/archive"
+	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
 )
 
 // ExtractTar unpacks the stream under a directory, which is made when it is missing. What is there is overwritten,
 // never deleted. A refused entry ends it; what came before stays.
-func (s *Service) ExtractTar(ctx context.Context, stream *connect.ClientStream[guestv1.ExtractTarRequest]) (*connect.Response[guestv1.ExtractTarResponse], error) {
+func (s *Service) ExtractTar(ctx context.Context, stream call.Receives[*guestv1.ExtractTarRequest]) (*guestv1.ExtractTarResponse, error) {
 	if !stream.Receive() {
 		if err := stream.Err(); err != nil {
 			return nil, err
@@ -42,7 +42,7 @@ func (s *Service) ExtractTar(ctx context.Context, stream *connect.ClientStream[g
 	if err != nil {
 		return nil, extractFailure(ctx, stream.Err(), err)
 	}
-	return connect.NewResponse(&guestv1.ExtractTarResponse{EntryCount: unpacked.Entries, BytesWritten: unpacked.Bytes}), nil
+	return &guestv1.ExtractTarResponse{EntryCount: unpacked.Entries, BytesWritten: unpacked.Bytes}, nil
 }
 
 func extractFailure(ctx context.Context, streamErr, err error) error {
@@ -64,7 +64,7 @@ func extractFailure(ctx context.Context, streamErr, err error) error {
 
 // received is the data of the messages as one stream.
 type received struct {
-	stream *connect.ClientStream[guestv1.ExtractTarRequest]
+	stream call.Receives[*guestv1.ExtractTarRequest]
 	rest   []byte
 }
 

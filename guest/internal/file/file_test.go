@@ -4,24 +4,21 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
-	"pyro/guest/gen/pyro/guest/v1/guestv1connect"
 	"pyro/guest/internal/agenttest"
 	"pyro/guest/internal/file"
 	"pyro/guest/internal/rootdir"
 )
 
 type guest struct {
-	guestv1connect.FileServiceClient
+	agenttest.FileClient
 	t    *testing.T
 	root string
 }
@@ -32,9 +29,8 @@ func newGuest(t *testing.T) guest {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	mux := http.NewServeMux()
-	mux.Handle(guestv1connect.NewFileServiceHandler(file.New(rootdir.New(root))))
-	return guest{guestv1connect.NewFileServiceClient(agenttest.Connect(t, mux), agenttest.URL), t, root}
+	client := agenttest.FileClient{Host: agenttest.Connect(t, file.New(rootdir.New(root)).Methods())}
+	return guest{client, t, root}
 }
 
 func (g guest) put(name, content string, mode os.FileMode) {
@@ -65,7 +61,7 @@ func (g guest) link(target, name string) {
 }
 
 func (g guest) read(request *guestv1.ReadRequest) (content []byte, size uint64, err error) {
-	stream, err := g.Read(context.Background(), connect.NewRequest(request))
+	stream, err := g.Read(context.Background(), request)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -95,7 +91,7 @@ func (g guest) write(path string, mode uint32, chunks ...string) (uint64, error)
 	if err != nil {
 		return 0, err
 	}
-	return response.Msg.BytesWritten, nil
+	return response.BytesWritten, nil
 }
 
 func TestAFileIsReadWholeOrInPart(t *testing.T) {
@@ -254,7 +250,7 @@ func (g guest) extract(directory string, stream []byte) (*guestv1.ExtractTarResp
 	if err != nil {
 		return nil, err
 	}
-	return response.Msg, nil
+	return response, nil
 }
 
 func packed(t *testing.T, names ...string) []byte {

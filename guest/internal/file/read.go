@@ -6,16 +6,16 @@ import (
 	"io"
 	"os"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
 )
 
 // Read streams a regular file from an offset.
-func (s *Service) Read(ctx context.Context, request *connect.Request[guestv1.ReadRequest], stream *connect.ServerStream[guestv1.ReadResponse]) error {
-	name, err := checkPath(request.Msg.Path)
+func (s *Service) Read(ctx context.Context, request *guestv1.ReadRequest, stream call.Sends[*guestv1.ReadResponse]) error {
+	name, err := checkPath(request.Path)
 	if err != nil {
 		return err
 	}
@@ -24,14 +24,14 @@ func (s *Service) Read(ctx context.Context, request *connect.Request[guestv1.Rea
 		return err
 	}
 	defer file.Close()
-	offset := request.Msg.Offset
+	offset := request.Offset
 	if offset > 1<<62 {
 		return failure.New(failure.InvalidArgument, "use an offset within the file", "the offset %d is too large", offset)
 	}
 	if _, err := file.Seek(int64(offset), io.SeekStart); err != nil {
 		return accessFailure(name, err)
 	}
-	limit := request.Msg.MaxBytes
+	limit := request.MaxBytes
 	if limit == 0 {
 		limit = 1 << 62
 	}

@@ -15,12 +15,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
 	"pyro/guest/internal/rootdir"
 )
 
 // chunkBytes is one message of a bulk stream.
-const chunkBytes = 256 << 10
+const chunkBytes = 60 << 10
 
 // Service is the FileService.
 type Service struct{ root rootdir.Root }
@@ -68,4 +69,13 @@ func notRegular(name string, mode uint32) error {
 		unix.S_IFIFO: "a pipe", unix.S_IFSOCK: "a socket",
 	}[mode&unix.S_IFMT]
 	return failure.New(failure.GuestFileRefused, "name a regular file", "%q is %s", name, kind)
+}
+
+// Methods are the service on the wire.
+func (s *Service) Methods() call.Methods {
+	return call.Methods{
+		"pyro.guest.v1.FileService/Read":       call.ServerStream(s.Read),
+		"pyro.guest.v1.FileService/Write":      call.ClientStream(s.Write),
+		"pyro.guest.v1.FileService/ExtractTar": call.ClientStream(s.ExtractTar),
+	}
 }

@@ -8,10 +8,10 @@ import (
 	"path"
 	"strings"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
 	"pyro/guest/internal/rootdir"
 )
@@ -23,7 +23,7 @@ const (
 
 // Write replaces or makes a regular file. Missing directories on the way are made; a link at the end is followed, so
 // that what it leads to is replaced and the link stays.
-func (s *Service) Write(ctx context.Context, stream *connect.ClientStream[guestv1.WriteRequest]) (*connect.Response[guestv1.WriteResponse], error) {
+func (s *Service) Write(ctx context.Context, stream call.Receives[*guestv1.WriteRequest]) (*guestv1.WriteResponse, error) {
 	if !stream.Receive() {
 		if err := stream.Err(); err != nil {
 			return nil, err
@@ -44,12 +44,12 @@ func (s *Service) Write(ctx context.Context, stream *connect.ClientStream[guestv
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if _, ok := errors.AsType[*connect.Error](err); ok {
+		if _, ok := errors.AsType[*failure.Error](err); ok {
 			return nil, err
 		}
 		return nil, accessFailure(name, err)
 	}
-	return connect.NewResponse(&guestv1.WriteResponse{BytesWritten: written}), nil
+	return &guestv1.WriteResponse{BytesWritten: written}, nil
 }
 
 // place is where a file is to be: an open directory and a name in it that is no link.
@@ -132,7 +132,7 @@ func (s *Service) openOrMake(name string) (int, error) {
 	return at, nil
 }
 
-func (p *place) write(ctx context.Context, stream *connect.ClientStream[guestv1.WriteRequest]) (written uint64, err error) {
+func (p *place) write(ctx context.Context, stream call.Receives[*guestv1.WriteRequest]) (written uint64, err error) {
 	mode := stream.Msg().Mode & 0o7777
 	if mode == 0 {
 		mode = defaultMode

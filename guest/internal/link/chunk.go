@@ -6,12 +6,13 @@ import (
 )
 
 // One read of the port gives at most 4 KiB (the kernel's buffers); a chunk takes many reads and is parsed in place.
+// A frame lies whole in one chunk; what is there of one that no longer fits is copied to the next.
 const (
-	chunkBytes   = 128 * 1024
+	chunkBytes   = 4 * (HeaderBytes + MaxPayloadBytes)
 	minRoomBytes = 4 * 1024
 )
 
-// chunk is a buffer that the port was read into. Streams hold parts of it; the last holder gives it back.
+// chunk is a buffer that the port was read into. Packets are parts of it; the last holder gives it back.
 type chunk struct {
 	holders atomic.Int32
 	bytes   [chunkBytes]byte
@@ -31,57 +32,29 @@ func (c *chunk) release() {
 	}
 }
 
-type segment struct {
-	from       *chunk
-	begin, end int
+// Packet is the payload of one frame. Its bytes are the link's: whoever keeps them beyond the call that brought them
+// says Hold, and Release once.
+type Packet struct {
+	Bytes []byte
+	from  *chunk
 }
 
-// segmentQueue is a first-in-first-out list of parts of chunks; its own memory is used again.
-type segmentQueue struct {
-	list []segment
-	head int
+// NewPacket is a packet of the caller's own bytes.
+func NewPacket(bytes []byte) Packet { return Packet{Bytes: bytes} }
+
+// From is the packet without its first n bytes.
+func (p Packet) From(n int) Packet { return Packet{p.Bytes[n:], p.from} }
+
+// Hold keeps the bytes as they are until Release.
+func (p Packet) Hold() {
+	if p.from != nil {
+		p.from.holders.Add(1)
+	}
 }
 
-func (q *segmentQueue) add(from *chunk, offset, n int) {
-	if last := len(q.list) - 1; last >= q.head {
-		// Parts of one frame arrive read by read, side by side in the same chunk.
-		if tail := &q.list[last]; tail.from == from && tail.end == offset {
-			tail.end += n
-			return
-		}
+// Release gives the bytes back; they may change from here on.
+func (p Packet) Release() {
+	if p.from != nil {
+		p.from.release()
 	}
-	if q.head > 32 && q.head*2 > len(q.list) {
-		kept := copy(q.list, q.list[q.head:])
-		clear(q.list[kept:])
-		q.list, q.head = q.list[:kept], 0
-	}
-	from.holders.Add(1)
-	q.list = append(q.list, segment{from, offset, offset + n})
-}
-
-// read copies as much as there is and fits.
-func (q *segmentQueue) read(p []byte) int {
-	done := 0
-	for done < len(p) && q.head < len(q.list) {
-		s := &q.list[q.head]
-		n := copy(p[done:], s.from.bytes[s.begin:s.end])
-		done += n
-		s.begin += n
-		if s.begin == s.end {
-			s.from.release()
-			*s = segment{}
-			q.head++
-		}
-	}
-	if q.head == len(q.list) {
-		q.list, q.head = q.list[:0], 0
-	}
-	return done
-}
-
-func (q *segmentQueue) drop() {
-	for _, s := range q.list[q.head:] {
-		s.from.release()
-	}
-	q.list, q.head = nil, 0
 }

@@ -23,29 +23,29 @@ type Counters struct {
 
 // Link is the agent's side of the framed link on one port.
 type Link struct {
-	port   Port
-	sender *sender
+	port  Port
+	turns *turns
 
 	skippedBytes  atomic.Uint64
 	droppedFrames atomic.Uint64
 
 	mu      sync.Mutex
 	session *Session
-	// The newest session that nobody has accepted yet.
-	fresh chan *Session
-	probe probeCount
+	opened  func(*Session)
+	probe   probeCount
 }
 
-// New makes a link on the port; Run works it, Accept gives its sessions.
-func New(port Port) *Link {
-	return &Link{port: port, sender: newSender(port), fresh: make(chan *Session, 1), probe: newProbeCount()}
+// New makes a link on the port; Run works it. opened is told of each session, in the reader's goroutine and before
+// the host gets its answer: it sets the receivers, and must not wait.
+func New(port Port, opened func(*Session)) *Link {
+	return &Link{port: port, turns: newTurns(port), opened: opened, probe: newProbeCount()}
 }
 
 // Run reads the port until it or the context ends, and then closes the port. It returns nil when the context ended.
 func (l *Link) Run(ctx context.Context) error {
 	stop := make(chan struct{})
 	var helpers sync.WaitGroup
-	helpers.Go(func() { l.sender.serveHello(stop) })
+	helpers.Go(func() { l.turns.serveHello(stop) })
 	closeOnCancel := context.AfterFunc(ctx, func() { _ = l.port.Close() })
 	err := l.read()
 	closeOnCancel()
@@ -53,23 +53,13 @@ func (l *Link) Run(ctx context.Context) error {
 	if session := l.swap(nil); session != nil {
 		session.end()
 	}
-	l.sender.shut()
+	l.turns.shut()
 	close(stop)
 	helpers.Wait()
 	if ctx.Err() != nil {
 		return nil
 	}
 	return fmt.Errorf("read the port: %w", err)
-}
-
-// Accept waits for the next session; when several came meanwhile it gives the newest, the older ones are over.
-func (l *Link) Accept(ctx context.Context) (*Session, error) {
-	select {
-	case session := <-l.fresh:
-		return session, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 // Counters gives the counts since the link began.
@@ -83,11 +73,11 @@ func (l *Link) FloodProbe(ctx context.Context, n uint64) error {
 	if session == nil {
 		return errors.New("no host is connected")
 	}
-	// A stream of its own, so that a cancelled flood does not end the next one.
-	stream := newStream(session, Probe)
-	stopped := context.AfterFunc(ctx, func() { l.sender.cancel(stream) })
+	// A sender of its own, so that a cancelled flood does not end the next one.
+	sender := newSender(session, Probe)
+	stopped := context.AfterFunc(ctx, func() { l.turns.cancel(sender) })
 	defer stopped()
-	return l.sender.flood(stream, n)
+	return l.turns.flood(sender, n)
 }
 
 // DrainProbe waits until expect bytes have arrived on the probe channel since the last call, and gives their count.
@@ -109,9 +99,8 @@ func (l *Link) swap(next *Session) *Session {
 	return previous
 }
 
-// read takes the port's bytes into chunks and parses them there. A payload is passed on as it arrives.
+// read takes the port's bytes into chunks and parses them there.
 func (l *Link) read() error {
-	r := reader{link: l}
 	into := newChunk()
 	defer func() { into.release() }()
 	begin, end := 0, 0
@@ -121,7 +110,7 @@ func (l *Link) read() error {
 		if err != nil {
 			return err
 		}
-		begin = r.parse(into, begin, end)
+		begin = l.parse(into, begin, end)
 		switch {
 		case begin == end && into.holders.Load() == 1:
 			begin, end = 0, 0
@@ -138,19 +127,15 @@ func (l *Link) read() error {
 // hello begins a session, or answers again for the one there is.
 func (l *Link) hello(epoch uint32) {
 	if session := l.current(); session != nil && session.epoch == epoch {
-		l.sender.begin(epoch)
+		l.turns.begin(epoch)
 		return
 	}
 	session := newSession(l, epoch)
 	previous := l.swap(session)
 	l.probe.reset()
-	l.sender.begin(epoch)
 	if previous != nil {
 		previous.end()
 	}
-	select {
-	case <-l.fresh:
-	default:
-	}
-	l.fresh <- session
+	l.opened(session)
+	l.turns.begin(epoch)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -61,7 +62,50 @@ func data(channel Channel, epoch uint32, payload string) []byte {
 	return frame(header{kind: typeData, channel: channel, epoch: epoch}, []byte(payload))
 }
 
-func start(t *testing.T) (*Link, *host) {
+// opened are the sessions as the link opened them; the text of what arrives on them comes by their channels.
+type opened struct {
+	sessions chan *Session
+	mu       sync.Mutex
+	texts    map[*Session]*[channelCount]chan string
+}
+
+var errRefused = errors.New("refused")
+
+func newOpened() *opened {
+	return &opened{sessions: make(chan *Session, 8), texts: make(map[*Session]*[channelCount]chan string)}
+}
+
+func (o *opened) open(session *Session) {
+	texts := new([channelCount]chan string)
+	for channel := range texts {
+		texts[channel] = make(chan string, 64)
+		session.OnPacket(Channel(channel), func(p Packet) error {
+			if string(p.Bytes) == "break a rule" {
+				return errRefused
+			}
+			texts[channel] <- string(p.Bytes)
+			return nil
+		})
+	}
+	o.mu.Lock()
+	o.texts[session] = texts
+	o.mu.Unlock()
+	o.sessions <- session
+}
+
+func (o *opened) text(session *Session, channel Channel) string {
+	o.mu.Lock()
+	texts := o.texts[session]
+	o.mu.Unlock()
+	select {
+	case text := <-texts[channel]:
+		return text
+	case <-time.After(10 * time.Second):
+		return "nothing came"
+	}
+}
+
+func start(t *testing.T) (*Link, *host, *opened) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "port.sock")
 	listener, err := net.Listen("unix", path)
@@ -77,7 +121,8 @@ func start(t *testing.T) (*Link, *host) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := New(port)
+	o := newOpened()
+	l := New(port, o.open)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx) }()
@@ -88,78 +133,91 @@ func start(t *testing.T) (*Link, *host) {
 			t.Error(err)
 		}
 	})
-	return l, &host{t: t, conn: conn}
+	return l, &host{t: t, conn: conn}, o
 }
 
-func accept(t *testing.T, l *Link) *Session {
+func (o *opened) accept(t *testing.T) *Session {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	session, err := l.Accept(ctx)
-	if err != nil {
-		t.Fatal(err)
+	select {
+	case session := <-o.sessions:
+		return session
+	case <-time.After(10 * time.Second):
+		t.Fatal("no session")
+		return nil
 	}
-	return session
 }
 
-func readText(t *testing.T, from io.Reader, n int) string {
-	t.Helper()
-	b := make([]byte, n)
-	if _, err := io.ReadFull(from, b); err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
+// packet is a frame with room for its header.
+func packetOf(payload []byte) []byte { return append(make([]byte, HeaderBytes), payload...) }
 
-func TestChannelsCarryBytesBothWays(t *testing.T) {
-	l, h := start(t)
+func TestChannelsCarryPacketsBothWays(t *testing.T) {
+	l, h, o := start(t)
 	h.hello(5)
-	session := accept(t, l)
+	session := o.accept(t)
 	if session.Epoch() != 5 {
 		t.Fatalf("epoch %d", session.Epoch())
 	}
-	h.write(data(Control, 5, "con"), data(Bulk, 5, "bulk"), data(Control, 5, "trol"), data(Event, 5, "event"))
-	if got := readText(t, session.Control(), 7); got != "control" {
-		t.Fatal(got)
-	}
-	if got := readText(t, session.Bulk(), 4) + readText(t, session.Event(), 5); got != "bulkevent" {
-		t.Fatal(got)
-	}
-	large := bytes.Repeat([]byte("0123456789abcdef"), 20_000)
-	go func() { _, _ = session.Bulk().Write(large) }()
-	var got []byte
-	for len(got) < len(large) {
-		found, payload := h.next()
-		if found.channel != Bulk || found.epoch != 5 {
-			t.Fatalf("unexpected frame %+v", found)
+	large := strings.Repeat("0123456789abcdef", MaxPayloadBytes/16)
+	for range 9 {
+		h.write(data(Control, 5, "con"), data(Bulk, 5, large), data(Control, 5, "trol"), data(Event, 5, "event"))
+		if got := o.text(session, Control) + o.text(session, Control); got != "control" {
+			t.Fatal(got)
 		}
-		got = append(got, payload...)
+		if o.text(session, Bulk) != large || o.text(session, Event) != "event" {
+			t.Fatal("the bytes differ")
+		}
 	}
-	if !bytes.Equal(got, large) {
-		t.Fatal("the bytes differ")
+	go func() { _ = session.Sender(Bulk).Send(packetOf([]byte(large))) }()
+	if found, payload := h.next(); found.channel != Bulk || found.epoch != 5 || string(payload) != large {
+		t.Fatalf("unexpected frame %+v", found)
 	}
 	if counters := l.Counters(); counters.SkippedBytes != FillerBytes || counters.DroppedFrames != 0 {
 		t.Fatalf("%+v", counters)
 	}
 }
 
-func TestANewEpochEndsTheOldOne(t *testing.T) {
-	l, h := start(t)
+func TestAPacketThatIsHeldStaysAsItIs(t *testing.T) {
+	near, far := net.Pipe()
+	held := make(chan Packet, 1000)
+	l := New(near, func(session *Session) {
+		session.OnPacket(Bulk, func(p Packet) error {
+			p.Hold()
+			held <- p
+			return nil
+		})
+	})
+	done := make(chan struct{})
+	go func() { defer close(done); _ = l.Run(t.Context()) }()
+	h := &host{t: t, conn: far}
 	h.hello(5)
-	old := accept(t, l)
+	for i := range 100 {
+		h.write(data(Bulk, 5, strings.Repeat(string(rune('a'+i%26)), 5_000+i)))
+	}
+	for i := range 100 {
+		p := <-held
+		if string(p.Bytes) != strings.Repeat(string(rune('a'+i%26)), 5_000+i) {
+			t.Fatalf("packet %d changed", i)
+		}
+		p.Release()
+	}
+	_ = far.Close()
+	<-done
+}
+
+func TestANewEpochEndsTheOldOne(t *testing.T) {
+	l, h, o := start(t)
+	h.hello(5)
+	old := o.accept(t)
 	// A half frame of the old epoch: the filler completes it.
 	h.write(data(Control, 5, "stale bytes that nobody reads")[:30])
 	h.hello(6)
-	session := accept(t, l)
+	session := o.accept(t)
 	<-old.Done()
-	if _, err := old.Control().Write([]byte("late")); !errors.Is(err, net.ErrClosed) {
-		t.Fatalf("write in the old epoch: %v", err)
-	}
-	if n, err := old.Control().Read(make([]byte, 9)); n != 0 || err != io.EOF {
-		t.Fatalf("read in the old epoch: %d, %v", n, err)
+	if err := old.Sender(Control).Send(packetOf([]byte("late"))); !errors.Is(err, net.ErrClosed) {
+		t.Fatalf("a packet in the old epoch: %v", err)
 	}
 	h.write(data(Control, 5, "stale"), data(Control, 6, "fresh"))
-	if got := readText(t, session.Control(), 5); got != "fresh" {
+	if got := o.text(session, Control); got != "fresh" {
 		t.Fatal(got)
 	}
 	if l.Counters().DroppedFrames != 1 {
@@ -188,28 +246,35 @@ func (g *gate) Write(b []byte) (int, error) {
 	return g.Conn.Write(b)
 }
 
-func gated(t *testing.T) (*Link, *host, *gate) {
+func gated(t *testing.T) (*Link, *host, *gate, *opened) {
 	t.Helper()
 	near, far := net.Pipe()
 	g := &gate{Conn: near}
-	l := New(g)
+	o := newOpened()
+	l := New(g, o.open)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = l.Run(t.Context()) }()
 	t.Cleanup(func() { _ = far.Close(); <-done })
-	return l, &host{t: t, conn: far}, g
+	return l, &host{t: t, conn: far}, g, o
 }
 
 func TestAStuckWriteDoesNotHoldUpANewEpoch(t *testing.T) {
-	l, h, g := gated(t)
+	_, h, g, o := gated(t)
 	h.hello(5)
-	old := accept(t, l)
+	old := o.accept(t)
 	g.mu.Lock()
 	writes := make(chan error, 3)
-	for _, stream := range []net.Conn{old.Bulk(), old.Control(), old.Event()} {
-		go func() { _, err := stream.Write(make([]byte, 200_000)); writes <- err }()
+	for _, channel := range []Channel{Bulk, Control, Event} {
+		go func() {
+			var err error
+			for err == nil {
+				err = old.Sender(channel).Send(packetOf(make([]byte, 60_000)))
+			}
+			writes <- err
+		}()
 	}
 	h.write(make([]byte, FillerBytes), frame(header{kind: typeHello, epoch: 6}, nil))
-	session := accept(t, l)
+	session := o.accept(t)
 	<-old.Done()
 	g.mu.Unlock()
 	for {
@@ -223,23 +288,27 @@ func TestAStuckWriteDoesNotHoldUpANewEpoch(t *testing.T) {
 			t.Fatalf("a write of the old epoch: %v", err)
 		}
 	}
-	go func() { _, _ = session.Control().Write([]byte("fresh")) }()
+	go func() { _ = session.Sender(Control).Send(packetOf([]byte("fresh"))) }()
 	if found, payload := h.next(); found.epoch != 6 || string(payload) != "fresh" {
 		t.Fatalf("after HELLO came %+v", found)
 	}
 }
 
 func TestControlGoesBeforeWaitingBulk(t *testing.T) {
-	l, h, g := gated(t)
+	l, h, g, o := gated(t)
 	h.hello(5)
-	session := accept(t, l)
+	session := o.accept(t)
 	g.mu.Lock()
-	go func() { _, _ = session.Bulk().Write(make([]byte, 10*MaxPayloadBytes)) }()
+	go func() {
+		for range 10 {
+			_ = session.Sender(Bulk).Send(packetOf(make([]byte, MaxPayloadBytes)))
+		}
+	}()
 	go func() { _ = l.FloodProbe(t.Context(), 10*MaxPayloadBytes) }()
 	waiting := func() (n int) {
-		l.sender.mu.Lock()
-		defer l.sender.mu.Unlock()
-		for _, queue := range l.sender.waiting {
+		l.turns.mu.Lock()
+		defer l.turns.mu.Unlock()
+		for _, queue := range l.turns.waiting {
 			n += len(queue)
 		}
 		return n
@@ -247,7 +316,7 @@ func TestControlGoesBeforeWaitingBulk(t *testing.T) {
 	for waiting() < 1 {
 		time.Sleep(time.Millisecond)
 	}
-	go func() { _, _ = session.Control().Write([]byte("urgent")) }()
+	go func() { _ = session.Sender(Control).Send(packetOf([]byte("urgent"))) }()
 	for waiting() < 2 {
 		time.Sleep(time.Millisecond)
 	}
@@ -259,42 +328,25 @@ func TestControlGoesBeforeWaitingBulk(t *testing.T) {
 	}
 }
 
-func TestAChannelThatNobodyReadsIsBounded(t *testing.T) {
-	l, h := start(t)
+func TestAHostThatBreaksARuleLosesItsEpoch(t *testing.T) {
+	_, h, o := start(t)
 	h.hello(5)
-	session := accept(t, l)
-	flood := frame(header{kind: typeData, channel: Bulk, epoch: 5}, make([]byte, MaxPayloadBytes))
-	for range MaxUnreadBytes/MaxPayloadBytes + 1 {
-		h.write(flood)
-	}
+	session := o.accept(t)
+	h.write(data(Bulk, 5, "break a rule"))
 	<-session.Done()
 	h.hello(6)
-	if accept(t, l).Epoch() != 6 {
+	if o.accept(t).Epoch() != 6 {
 		t.Fatal("the link did not go on")
 	}
 }
 
-func TestOnlyTheNewestSessionIsAccepted(t *testing.T) {
-	l, h := start(t)
-	h.hello(5)
-	h.hello(6)
-	if epoch := accept(t, l).Epoch(); epoch != 6 {
-		t.Fatal(epoch)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if _, err := l.Accept(ctx); !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-}
-
 func TestTheProbeChannelIsCounted(t *testing.T) {
-	l, h := start(t)
+	l, h, o := start(t)
 	if err := l.FloodProbe(t.Context(), 1); err == nil {
 		t.Fatal("a flood without a host")
 	}
 	h.hello(5)
-	accept(t, l)
+	o.accept(t)
 	h.write(data(Probe, 5, "12345"))
 	if n, err := l.DrainProbe(t.Context(), 5); n != 5 || err != nil {
 		t.Fatal(n, err)
@@ -317,16 +369,13 @@ func TestTheProbeChannelIsCounted(t *testing.T) {
 }
 
 func TestTheEndOfThePortEndsAll(t *testing.T) {
-	l, h := start(t)
+	_, h, o := start(t)
 	h.hello(5)
-	session := accept(t, l)
+	session := o.accept(t)
 	_ = h.conn.Close()
 	<-session.Done()
-	if _, err := session.Control().Write(make([]byte, 100)); err == nil {
+	if err := session.Sender(Control).Send(packetOf(make([]byte, 100))); err == nil {
 		t.Fatal("a write after the end")
-	}
-	if name := session.Control().LocalAddr().String(); name != "control" {
-		t.Fatal(name)
 	}
 }
 
@@ -349,23 +398,4 @@ func TestThePortIsFoundByItsName(t *testing.T) {
 	if _, err := OpenPort(ctx, "no.such.port"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
 	}
-}
-
-func BenchmarkStreamWrite(b *testing.B) {
-	near, far := net.Pipe()
-	l := New(near)
-	go func() { _ = l.Run(b.Context()) }()
-	go func() { _, _ = io.Copy(io.Discard, far) }()
-	_, _ = far.Write(frame(header{kind: typeHello, epoch: 5}, nil))
-	session, err := l.Accept(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
-	p := make([]byte, MaxPayloadBytes)
-	b.SetBytes(int64(len(p)))
-	b.ReportAllocs()
-	for b.Loop() {
-		_, _ = session.Bulk().Write(p)
-	}
-	_ = far.Close()
 }

@@ -3,13 +3,11 @@ package process
 import (
 	"context"
 
-	"connectrpc.com/connect"
-
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 )
 
 // List answers with all commands that have started and were not removed, by id.
-func (s *Service) List(context.Context, *connect.Request[guestv1.ListRequest]) (*connect.Response[guestv1.ListResponse], error) {
+func (s *Service) List(context.Context, *guestv1.ListRequest) (*guestv1.ListResponse, error) {
 	response := &guestv1.ListResponse{}
 	for _, p := range s.all() {
 		select {
@@ -20,5 +18,5 @@ func (s *Service) List(context.Context, *connect.Request[guestv1.ListRequest]) (
 		default:
 		}
 	}
-	return connect.NewResponse(response), nil
+	return response, nil
 }

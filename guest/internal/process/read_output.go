@@ -3,16 +3,15 @@ package process
 import (
 	"context"
 
-	"connectrpc.com/connect"
-
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
 	"pyro/guest/internal/spool"
 )
 
 // ReadOutput streams both outputs from the given offsets, follows while the command runs, and ends with its exit.
-func (s *Service) ReadOutput(ctx context.Context, request *connect.Request[guestv1.ReadOutputRequest], stream *connect.ServerStream[guestv1.ReadOutputResponse]) error {
-	p, err := s.find(ctx, request.Msg.ProcessId)
+func (s *Service) ReadOutput(ctx context.Context, request *guestv1.ReadOutputRequest, stream call.Sends[*guestv1.ReadOutputResponse]) error {
+	p, err := s.find(ctx, request.ProcessId)
 	if err != nil {
 		return err
 	}
@@ -23,8 +22,8 @@ func (s *Service) ReadOutput(ctx context.Context, request *connect.Request[guest
 		offset uint64
 		name   guestv1.OutputStream
 	}{
-		{p.stdout, request.Msg.StdoutOffset, guestv1.OutputStream_OUTPUT_STREAM_STDOUT},
-		{p.stderr, request.Msg.StderrOffset, guestv1.OutputStream_OUTPUT_STREAM_STDERR},
+		{p.stdout, request.StdoutOffset, guestv1.OutputStream_OUTPUT_STREAM_STDOUT},
+		{p.stderr, request.StderrOffset, guestv1.OutputStream_OUTPUT_STREAM_STDERR},
 	} {
 		reader, err := source.from.NewReader(source.offset, wake)
 		if err != nil {
@@ -58,7 +57,7 @@ func newOutputSource(reader *spool.Reader, name guestv1.OutputStream) outputSour
 }
 
 // follow sends chunks, by turns from both outputs, until both are at their end.
-func follow(ctx context.Context, sources []outputSource, wake <-chan struct{}, stream *connect.ServerStream[guestv1.ReadOutputResponse]) error {
+func follow(ctx context.Context, sources []outputSource, wake <-chan struct{}, stream call.Sends[*guestv1.ReadOutputResponse]) error {
 	for {
 		sent, atEnd := false, true
 		for _, source := range sources {

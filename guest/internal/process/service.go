@@ -15,9 +15,8 @@ import (
 	"sort"
 	"sync"
 
-	"connectrpc.com/connect"
-
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
 	"pyro/guest/internal/guard"
 	"pyro/guest/internal/rootdir"
@@ -87,7 +86,7 @@ func (s *Service) find(ctx context.Context, id string) (*process, error) {
 	return p, nil
 }
 
-func unknownProcess(id string) *connect.Error {
+func unknownProcess(id string) *failure.Error {
 	return failure.New(failure.ProcessNotFound, "it was removed or never started; list the commands that there are",
 		"no command has the id %q", id)
 }
@@ -139,4 +138,17 @@ func internal(what string, err error) error {
 		return err
 	}
 	return failure.From(fmt.Errorf("%s: %w", what, err))
+}
+
+// Methods are the service on the wire.
+func (s *Service) Methods() call.Methods {
+	return call.Methods{
+		"pyro.guest.v1.ProcessService/Start":      call.Unary(s.Start),
+		"pyro.guest.v1.ProcessService/ReadOutput": call.ServerStream(s.ReadOutput),
+		"pyro.guest.v1.ProcessService/WriteInput": call.ClientStream(s.WriteInput),
+		"pyro.guest.v1.ProcessService/Signal":     call.Unary(s.Signal),
+		"pyro.guest.v1.ProcessService/Get":        call.Unary(s.Get),
+		"pyro.guest.v1.ProcessService/List":       call.Unary(s.List),
+		"pyro.guest.v1.ProcessService/Remove":     call.Unary(s.Remove),
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"syscall"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
@@ -24,8 +23,7 @@ const (
 )
 
 // Start starts a command; a repeated call with the same id answers with the same command.
-func (s *Service) Start(ctx context.Context, request *connect.Request[guestv1.StartRequest]) (*connect.Response[guestv1.StartResponse], error) {
-	message := request.Msg
+func (s *Service) Start(ctx context.Context, message *guestv1.StartRequest) (*guestv1.StartResponse, error) {
 	if err := checkID(message.ProcessId); err != nil {
 		return nil, err
 	}
@@ -47,7 +45,7 @@ func (s *Service) Start(ctx context.Context, request *connect.Request[guestv1.St
 	if p.startErr != nil {
 		return nil, p.startErr
 	}
-	return connect.NewResponse(&guestv1.StartResponse{Pid: uint32(p.task.PID())}), nil
+	return &guestv1.StartResponse{Pid: uint32(p.task.PID())}, nil
 }
 
 // start runs on the caller's context only as far as the fork.

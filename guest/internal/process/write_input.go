@@ -6,15 +6,14 @@ import (
 	"os"
 	"time"
 
-	"connectrpc.com/connect"
-
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
 )
 
 // WriteInput writes to the command's standard input. While the pipe is full no message is received, so that the
 // windows of HTTP/2 hold the host back.
-func (s *Service) WriteInput(ctx context.Context, stream *connect.ClientStream[guestv1.WriteInputRequest]) (*connect.Response[guestv1.WriteInputResponse], error) {
+func (s *Service) WriteInput(ctx context.Context, stream call.Receives[*guestv1.WriteInputRequest]) (*guestv1.WriteInputResponse, error) {
 	if !stream.Receive() {
 		if err := stream.Err(); err != nil {
 			return nil, err
@@ -38,7 +37,7 @@ func (s *Service) WriteInput(ctx context.Context, stream *connect.ClientStream[g
 }
 
 // writeInput has the turn.
-func (p *process) writeInput(ctx context.Context, stream *connect.ClientStream[guestv1.WriteInputRequest]) (*connect.Response[guestv1.WriteInputResponse], error) {
+func (p *process) writeInput(ctx context.Context, stream call.Receives[*guestv1.WriteInputRequest]) (*guestv1.WriteInputResponse, error) {
 	stdin := p.stdin
 	// A host that went away must not leave the turn with a write that waits for ever.
 	aborted := make(chan struct{})
@@ -64,18 +63,18 @@ func (p *process) writeInput(ctx context.Context, stream *connect.ClientStream[g
 			if err != nil {
 				// Closed by the command (EPIPE), or by the supervisor at its end.
 				response.ClosedByProcess = true
-				return connect.NewResponse(response), nil
+				return response, nil
 			}
 		}
 		if message.End {
 			_ = stdin.Close()
-			return connect.NewResponse(response), nil
+			return response, nil
 		}
 		if !stream.Receive() {
 			if err := stream.Err(); err != nil {
 				return nil, err
 			}
-			return connect.NewResponse(response), nil
+			return response, nil
 		}
 	}
 }

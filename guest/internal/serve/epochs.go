@@ -1,15 +1,13 @@
+// Package serve carries the services over the link: for each epoch it answers the host's calls on the control and the
+// bulk channel, and calls the host on the event channel.
 package serve
 
 import (
 	"context"
-	"net"
-	"net/http"
 	"sync"
 
-	guestv1 "pyro/guest/gen/pyro/guest/v1"
-	"pyro/guest/gen/pyro/guest/v1/guestv1connect"
+	"pyro/guest/internal/call"
 	"pyro/guest/internal/guard"
-	"pyro/guest/internal/h2"
 	"pyro/guest/internal/link"
 )
 
@@ -21,52 +19,42 @@ func Epoch(ctx context.Context) uint32 {
 	return epoch
 }
 
-// Epochs serves the handler on every epoch of the link until the context ends. connected is told of each epoch before
-// it is served.
-func Epochs(ctx context.Context, l *link.Link, handler http.Handler, events *Events, log guard.Log, connected func()) {
-	var sessions sync.WaitGroup
-	defer sessions.Wait()
-	for {
-		session, err := l.Accept(ctx)
-		if err != nil {
-			return
-		}
-		connected()
-		sessions.Go(func() { log.Run("an epoch", func() { epoch(ctx, session, handler, events, log) }) })
-	}
+// Epochs serves the methods on every epoch of a link.
+type Epochs struct {
+	Methods call.Methods
+	Events  *Events
+	Log     guard.Log
+	// Connected is told of each epoch before it is served.
+	Connected func()
+
+	sessions sync.WaitGroup
 }
 
-// epoch serves one session to its end.
-func epoch(ctx context.Context, session *link.Session, handler http.Handler, events *Events, log guard.Log) {
+// Open begins to serve a session; it ends with the session or the context, which is the agent's life. Give it to
+// link.New.
+func (e *Epochs) Open(ctx context.Context, session *link.Session) {
+	e.Connected()
 	ctx, cancel := context.WithCancel(context.WithValue(ctx, epochKey{}, session.Epoch()))
-	defer cancel()
-	var channels sync.WaitGroup
-	defer channels.Wait()
-	serve := func(conn net.Conn) func() {
-		return func() {
-			log.Run("a channel", func() {
-				if err := h2.Serve(ctx, conn, handler); err != nil && ctx.Err() == nil {
-					log.Printf("serve a channel: %v", err)
-				}
-			})
+	control := call.NewPeer(ctx, session.Sender(link.Control), e.Methods, e.Log)
+	bulk := call.NewPeer(ctx, session.Sender(link.Bulk), e.Methods, e.Log)
+	event := call.NewPeer(ctx, session.Sender(link.Event), nil, e.Log)
+	session.OnPacket(link.Control, control.Deliver)
+	session.OnPacket(link.Bulk, bulk.Deliver)
+	session.OnPacket(link.Event, event.Deliver)
+	var delivering sync.WaitGroup
+	delivering.Go(func() { e.Log.Run("the event channel", func() { e.Events.deliver(ctx, event, session.Epoch()) }) })
+	e.sessions.Go(func() {
+		select {
+		case <-session.Done():
+		case <-ctx.Done():
 		}
-	}
-	channels.Go(serve(session.Control()))
-	channels.Go(serve(session.Bulk()))
-	channels.Go(func() {
-		log.Run("the event channel", func() {
-			transport := h2.NewTransport(session.Event())
-			defer transport.CloseIdleConnections()
-			client := guestv1connect.NewEventServiceClient(&http.Client{Transport: transport}, "http://host")
-			ready := &guestv1.ReportRequest{Event: &guestv1.ReportRequest_AgentReady{
-				AgentReady: &guestv1.AgentReady{Epoch: session.Epoch()},
-			}}
-			events.deliver(ctx, client, ready)
-		})
+		cancel()
+		for _, peer := range []*call.Peer{control, bulk, event} {
+			peer.Close()
+		}
+		delivering.Wait()
 	})
-	select {
-	case <-session.Done():
-	case <-ctx.Done():
-	}
-	cancel()
 }
+
+// Wait waits for the end of all sessions, after their context's.
+func (e *Epochs) Wait() { e.sessions.Wait() }

@@ -5,10 +5,9 @@ import (
 	"sync"
 	"time"
 
-	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
-	"pyro/guest/gen/pyro/guest/v1/guestv1connect"
 )
 
 const (
@@ -81,13 +80,20 @@ func (e *Events) done(event *guestv1.ReportRequest) {
 	}
 }
 
-// deliver sends ready and then the queue until the context, which is the epoch's, ends.
-func (e *Events) deliver(ctx context.Context, client guestv1connect.EventServiceClient, ready *guestv1.ReportRequest) {
+// caller is a call.Peer.
+type caller interface {
+	Call(ctx context.Context, name string, request, response proto.Message) error
+}
+
+// deliver says that the agent is ready, and then sends the queue until the context, which is the epoch's, ends.
+func (e *Events) deliver(ctx context.Context, host caller, epoch uint32) {
 	e.delivering.Lock()
 	defer e.delivering.Unlock()
 	// A wake-up that the last epoch took without delivering.
 	defer e.wake()
-	_ = report(ctx, client, ready)
+	_ = report(ctx, host, &guestv1.ReportRequest{Event: &guestv1.ReportRequest_AgentReady{
+		AgentReady: &guestv1.AgentReady{Epoch: epoch},
+	}})
 	for ctx.Err() == nil {
 		event := e.first()
 		if event == nil {
@@ -97,7 +103,7 @@ func (e *Events) deliver(ctx context.Context, client guestv1connect.EventService
 			}
 			continue
 		}
-		err := report(ctx, client, event)
+		err := report(ctx, host, event)
 		if err != nil && ctx.Err() != nil {
 			return
 		}
@@ -106,9 +112,8 @@ func (e *Events) deliver(ctx context.Context, client guestv1connect.EventService
 	}
 }
 
-func report(ctx context.Context, client guestv1connect.EventServiceClient, event *guestv1.ReportRequest) error {
+func report(ctx context.Context, host caller, event *guestv1.ReportRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	_, err := client.Report(ctx, connect.NewRequest(event))
-	return err
+	return host.Call(ctx, "pyro.guest.v1.EventService/Report", event, &guestv1.ReportResponse{})
 }

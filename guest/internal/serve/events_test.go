@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 )
@@ -20,19 +20,19 @@ type host struct {
 	got      chan struct{}
 }
 
-func (h *host) Report(ctx context.Context, request *connect.Request[guestv1.ReportRequest]) (*connect.Response[guestv1.ReportResponse], error) {
+func (h *host) Call(ctx context.Context, _ string, request, _ proto.Message) error {
 	h.mu.Lock()
 	away := h.away
 	if !away {
-		h.received = append(h.received, name(request.Msg))
+		h.received = append(h.received, name(request.(*guestv1.ReportRequest)))
 	}
 	h.mu.Unlock()
 	h.got <- struct{}{}
 	if away {
 		<-ctx.Done()
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
-	return connect.NewResponse(&guestv1.ReportResponse{}), nil
+	return nil
 }
 
 func name(event *guestv1.ReportRequest) string {
@@ -47,17 +47,13 @@ func name(event *guestv1.ReportRequest) string {
 	return ""
 }
 
-func ready(epoch uint32) *guestv1.ReportRequest {
-	return &guestv1.ReportRequest{Event: &guestv1.ReportRequest_AgentReady{AgentReady: &guestv1.AgentReady{Epoch: epoch}}}
-}
-
 func TestEventsOfALostEpochAreDeliveredOnTheNext(t *testing.T) {
 	events := NewEvents()
 	h := &host{got: make(chan struct{})}
 	deliver := func(epoch uint32) (stop func()) {
 		ctx, cancel := context.WithCancel(context.Background())
 		var running sync.WaitGroup
-		running.Go(func() { events.deliver(ctx, h, ready(epoch)) })
+		running.Go(func() { events.deliver(ctx, h, epoch) })
 		return func() { cancel(); running.Wait() }
 	}
 	stop := deliver(1)
@@ -96,9 +92,9 @@ func TestAHostThatIsAwayLosesOnlyTheOldestEvents(t *testing.T) {
 
 type refusing struct{ calls int }
 
-func (r *refusing) Report(context.Context, *connect.Request[guestv1.ReportRequest]) (*connect.Response[guestv1.ReportResponse], error) {
+func (r *refusing) Call(context.Context, string, proto.Message, proto.Message) error {
 	r.calls++
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("no events here"))
+	return errors.New("no events here")
 }
 
 func TestAHostThatRefusesAnEventIsNotAskedAgain(t *testing.T) {
@@ -107,7 +103,7 @@ func TestAHostThatRefusesAnEventIsNotAskedAgain(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &refusing{}
 	var running sync.WaitGroup
-	running.Go(func() { events.deliver(ctx, r, ready(1)) })
+	running.Go(func() { events.deliver(ctx, r, 1) })
 	for events.first() != nil {
 	}
 	cancel()

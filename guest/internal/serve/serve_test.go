@@ -3,41 +3,20 @@ package serve_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 
-	"connectrpc.com/connect"
-
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
-	"pyro/guest/gen/pyro/guest/v1/guestv1connect"
-	"pyro/guest/internal/agenttest"
+	"pyro/guest/internal/builder"
+	"pyro/guest/internal/call"
+	"pyro/guest/internal/diagnostics"
+	"pyro/guest/internal/file"
 	"pyro/guest/internal/guard"
+	"pyro/guest/internal/process"
 	"pyro/guest/internal/serve"
+	"pyro/guest/internal/system"
 )
-
-// broken panics in each call.
-type broken struct {
-	guestv1connect.UnimplementedSystemServiceHandler
-}
-
-func (broken) Ping(context.Context, *connect.Request[guestv1.PingRequest]) (*connect.Response[guestv1.PingResponse], error) {
-	panic("a bug")
-}
-
-func TestAPanicInAServiceIsAnErrorOfItsCall(t *testing.T) {
-	var console safeBuffer
-	handler := serve.Handler(serve.Services{System: broken{}}, guard.NewLog(&console))
-	client := guestv1connect.NewSystemServiceClient(agenttest.Connect(t, handler), agenttest.URL)
-	for range 3 {
-		_, err := client.Ping(context.Background(), connect.NewRequest(&guestv1.PingRequest{}))
-		if agenttest.CodeOf(err) != "INTERNAL" {
-			t.Fatal(err)
-		}
-	}
-	if !bytes.Contains(console.bytes(), []byte("panic in /pyro.guest.v1.SystemService/Ping: a bug")) {
-		t.Errorf("%s", console.bytes())
-	}
-}
 
 func TestAPanicInAGoroutineIsOnlyTold(t *testing.T) {
 	var console safeBuffer
@@ -47,29 +26,26 @@ func TestAPanicInAGoroutineIsOnlyTold(t *testing.T) {
 	}
 }
 
-func TestAServiceThatIsLeftOutIsUnimplemented(t *testing.T) {
-	client := guestv1connect.NewFileServiceClient(agenttest.Connect(t, serve.Handler(serve.Services{}, guard.NewLog(new(safeBuffer)))), agenttest.URL)
-	_, err := client.Write(context.Background()).CloseAndReceive()
-	if connect.CodeOf(err) != connect.CodeUnimplemented {
-		t.Fatal(err)
+func TestAllMethodsOfTheProtoFileAreServed(t *testing.T) {
+	served := call.Join((*system.Service)(nil).Methods(), (*process.Service)(nil).Methods(), (*file.Service)(nil).Methods(),
+		(*builder.Service)(nil).Methods(), (*diagnostics.Service)(nil).Methods())
+	services := guestv1.File_pyro_guest_v1_guest_proto.Services()
+	for i := range services.Len() {
+		// The host's.
+		if services.Get(i).Name() == "EventService" {
+			continue
+		}
+		methods := services.Get(i).Methods()
+		for j := range methods.Len() {
+			name := fmt.Sprintf("%s/%s", services.Get(i).FullName(), methods.Get(j).Name())
+			if served[name] == nil {
+				t.Errorf("%s is not served", name)
+			}
+			delete(served, name)
+		}
 	}
-}
-
-// quiet answers each call.
-type quiet struct {
-	guestv1connect.UnimplementedSystemServiceHandler
-}
-
-func (quiet) Ping(context.Context, *connect.Request[guestv1.PingRequest]) (*connect.Response[guestv1.PingResponse], error) {
-	return connect.NewResponse(&guestv1.PingResponse{}), nil
-}
-
-func TestNothingIsCompressed(t *testing.T) {
-	handler := serve.Handler(serve.Services{System: quiet{}}, guard.NewLog(new(safeBuffer)))
-	client := guestv1connect.NewSystemServiceClient(agenttest.Connect(t, handler), agenttest.URL)
-	response, err := client.Ping(context.Background(), connect.NewRequest(&guestv1.PingRequest{}))
-	if err != nil || response.Header().Get("Content-Encoding") != "" || response.Header().Get("Accept-Encoding") != "" {
-		t.Fatal(response.Header(), err)
+	for name := range served {
+		t.Errorf("%s is in no .proto file", name)
 	}
 }
 

@@ -27,8 +27,8 @@ const (
 	// DefaultBytes is the bound of a spool that was not given one.
 	DefaultBytes = 4 << 20
 	minimumBytes = 64 << 10
-	// ChunkBytes is the most that a reader is handed at once.
-	ChunkBytes = 256 << 10
+	// ChunkBytes is the most that a reader is handed at once: with the message around it, one frame of the link.
+	ChunkBytes = 60 << 10
 	// A first small segment: most commands print little.
 	firstSegmentBytes = 4 << 10
 	// Less room than this is not worth a read of the pipe.

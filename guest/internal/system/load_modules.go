@@ -5,23 +5,21 @@ import (
 	"errors"
 	"time"
 
-	"connectrpc.com/connect"
-
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/boot"
 	"pyro/guest/internal/failure"
 )
 
 // LoadModules loads a named group of kernel modules; what is loaded already costs nothing.
-func (s *Service) LoadModules(_ context.Context, request *connect.Request[guestv1.LoadModulesRequest]) (*connect.Response[guestv1.LoadModulesResponse], error) {
+func (s *Service) LoadModules(_ context.Context, request *guestv1.LoadModulesRequest) (*guestv1.LoadModulesResponse, error) {
 	begin := time.Now()
-	err := s.options.Machine.LoadModules(request.Msg.Group)
+	err := s.options.Machine.LoadModules(request.Group)
 	if errors.Is(err, boot.ErrUnknownGroup) {
 		return nil, failure.New(failure.InvalidArgument, `the groups are in the bundle's manifest, for example "network"`,
-			"%v: %q", err, request.Msg.Group)
+			"%v: %q", err, request.Group)
 	}
 	if err != nil {
 		return nil, failure.From(err)
 	}
-	return connect.NewResponse(&guestv1.LoadModulesResponse{DurationMs: uint32(time.Since(begin).Milliseconds())}), nil
+	return &guestv1.LoadModulesResponse{DurationMs: uint32(time.Since(begin).Milliseconds())}, nil
 }

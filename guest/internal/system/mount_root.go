@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
@@ -16,8 +15,7 @@ import (
 )
 
 // MountRoot makes the environment's disk the root directory, once; a repeated call for the same disk is answered again.
-func (s *Service) MountRoot(_ context.Context, request *connect.Request[guestv1.MountRootRequest]) (*connect.Response[guestv1.MountRootResponse], error) {
-	message := request.Msg
+func (s *Service) MountRoot(_ context.Context, message *guestv1.MountRootRequest) (*guestv1.MountRootResponse, error) {
 	if message.Filesystem != "ext4" {
 		return nil, failure.New(failure.InvalidArgument, "use ext4", "the file system %q is not supported", message.Filesystem)
 	}
@@ -27,7 +25,7 @@ func (s *Service) MountRoot(_ context.Context, request *connect.Request[guestv1.
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	if s.root == message.Device {
-		return connect.NewResponse(&guestv1.MountRootResponse{}), nil
+		return &guestv1.MountRootResponse{}, nil
 	}
 	if s.root != "" {
 		return nil, failure.New(failure.InvalidArgument, "start another machine", "the machine has its root on %q already", s.root)
@@ -38,7 +36,7 @@ func (s *Service) MountRoot(_ context.Context, request *connect.Request[guestv1.
 	}
 	s.root = message.Device
 	if !s.options.OwnsRoot {
-		return connect.NewResponse(&guestv1.MountRootResponse{}), nil
+		return &guestv1.MountRootResponse{}, nil
 	}
 	s.writeIdentity()
 	if message.CreateWorkspace {
@@ -46,7 +44,7 @@ func (s *Service) MountRoot(_ context.Context, request *connect.Request[guestv1.
 			return nil, failure.From(err)
 		}
 	}
-	return connect.NewResponse(&guestv1.MountRootResponse{DurationMs: uint32(time.Since(begin).Milliseconds())}), nil
+	return &guestv1.MountRootResponse{DurationMs: uint32(time.Since(begin).Milliseconds())}, nil
 }
 
 func mountFailure(device string, err error) error {

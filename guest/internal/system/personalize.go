@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"connectrpc.com/connect"
-
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/failure"
 )
@@ -19,8 +17,7 @@ const (
 
 // Personalize gives the machine what no other clone of its memory image has. Entropy comes first: the boot id below is
 // drawn from it.
-func (s *Service) Personalize(_ context.Context, request *connect.Request[guestv1.PersonalizeRequest]) (*connect.Response[guestv1.PersonalizeResponse], error) {
-	message := request.Msg
+func (s *Service) Personalize(_ context.Context, message *guestv1.PersonalizeRequest) (*guestv1.PersonalizeResponse, error) {
 	if err := checkIdentity(message); err != nil {
 		return nil, err
 	}
@@ -50,7 +47,7 @@ func (s *Service) Personalize(_ context.Context, request *connect.Request[guestv
 	if s.root != "" && s.options.OwnsRoot {
 		s.writeIdentity()
 	}
-	return connect.NewResponse(&guestv1.PersonalizeResponse{}), nil
+	return &guestv1.PersonalizeResponse{}, nil
 }
 
 func checkIdentity(message *guestv1.PersonalizeRequest) error {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/call"
 	"pyro/guest/internal/guard"
 	"pyro/guest/internal/rootdir"
 	"pyro/guest/internal/workload"
@@ -66,4 +67,17 @@ func (s *Service) RootMounted() bool {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	return s.root != ""
+}
+
+// Methods are the service on the wire.
+func (s *Service) Methods() call.Methods {
+	return call.Methods{
+		"pyro.guest.v1.SystemService/Hello":       call.Unary(s.Hello),
+		"pyro.guest.v1.SystemService/Ping":        call.Unary(s.Ping),
+		"pyro.guest.v1.SystemService/Personalize": call.Unary(s.Personalize),
+		"pyro.guest.v1.SystemService/MountRoot":   call.Unary(s.MountRoot),
+		"pyro.guest.v1.SystemService/SetFrozen":   call.Unary(s.SetFrozen),
+		"pyro.guest.v1.SystemService/LoadModules": call.Unary(s.LoadModules),
+		"pyro.guest.v1.SystemService/Shutdown":    call.Unary(s.Shutdown),
+	}
 }

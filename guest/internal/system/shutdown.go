@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"connectrpc.com/connect"
-
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 )
 
@@ -13,14 +11,14 @@ import (
 const maxGrace = 10 * time.Minute
 
 // Shutdown ends all commands, settles the disks, answers, and ends the machine. A repeated call is answered too.
-func (s *Service) Shutdown(ctx context.Context, request *connect.Request[guestv1.ShutdownRequest]) (*connect.Response[guestv1.ShutdownResponse], error) {
+func (s *Service) Shutdown(ctx context.Context, request *guestv1.ShutdownRequest) (*guestv1.ShutdownResponse, error) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	if s.stopping {
-		return connect.NewResponse(&guestv1.ShutdownResponse{}), nil
+		return &guestv1.ShutdownResponse{}, nil
 	}
 	s.stopping = true
-	grace := min(time.Duration(request.Msg.GraceMs)*time.Millisecond, maxGrace)
+	grace := min(time.Duration(request.GraceMs)*time.Millisecond, maxGrace)
 	// The machine ends whatever fails: the host asked for that, and data that can be saved is saved by sync.
 	if err := s.options.Workload.StopAll(ctx, grace); err != nil {
 		s.options.Log.Printf("end all commands: %v", err)
@@ -29,5 +27,5 @@ func (s *Service) Shutdown(ctx context.Context, request *connect.Request[guestv1
 		s.options.Log.Printf("leave the root read-only: %v", err)
 	}
 	time.AfterFunc(s.options.PowerDelay, s.options.Machine.PowerOff)
-	return connect.NewResponse(&guestv1.ShutdownResponse{}), nil
+	return &guestv1.ShutdownResponse{}, nil
 }

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"connectrpc.com/connect"
 	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
@@ -90,12 +89,12 @@ func personality() *guestv1.PersonalizeRequest {
 }
 
 func personalize(s *system.Service, request *guestv1.PersonalizeRequest) error {
-	_, err := s.Personalize(context.Background(), connect.NewRequest(request))
+	_, err := s.Personalize(context.Background(), request)
 	return err
 }
 
 func mount(s *system.Service, device string) error {
-	_, err := s.MountRoot(context.Background(), connect.NewRequest(&guestv1.MountRootRequest{Device: device, Filesystem: "ext4", CreateWorkspace: true}))
+	_, err := s.MountRoot(context.Background(), &guestv1.MountRootRequest{Device: device, Filesystem: "ext4", CreateWorkspace: true})
 	return err
 }
 
@@ -110,11 +109,11 @@ func content(t *testing.T, root, name string) string {
 
 func TestHelloSaysWhoIsThere(t *testing.T) {
 	s, _, _ := newSystem(t)
-	response, err := s.Hello(context.Background(), connect.NewRequest(&guestv1.HelloRequest{}))
-	if err != nil || response.Msg.AgentVersion != "1.2.3" || response.Msg.Epoch != 42 || response.Msg.Boot.KernelMs != 7 {
+	response, err := s.Hello(context.Background(), &guestv1.HelloRequest{})
+	if err != nil || response.AgentVersion != "1.2.3" || response.Epoch != 42 || response.Boot.KernelMs != 7 {
 		t.Fatalf("%v %v", response, err)
 	}
-	if _, err := s.Ping(context.Background(), connect.NewRequest(&guestv1.PingRequest{})); err != nil {
+	if _, err := s.Ping(context.Background(), &guestv1.PingRequest{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -252,7 +251,7 @@ func TestTheRootIsMountedOnce(t *testing.T) {
 func TestModulesComeFromKnownGroups(t *testing.T) {
 	s, _, _ := newSystem(t)
 	load := func(group string) error {
-		_, err := s.LoadModules(context.Background(), connect.NewRequest(&guestv1.LoadModulesRequest{Group: group}))
+		_, err := s.LoadModules(context.Background(), &guestv1.LoadModulesRequest{Group: group})
 		return err
 	}
 	if err := load("network"); err != nil {
@@ -265,7 +264,7 @@ func TestModulesComeFromKnownGroups(t *testing.T) {
 
 func TestWithoutControlGroupsNothingCanBeFrozen(t *testing.T) {
 	s, _, _ := newSystem(t)
-	_, err := s.SetFrozen(context.Background(), connect.NewRequest(&guestv1.SetFrozenRequest{Frozen: true}))
+	_, err := s.SetFrozen(context.Background(), &guestv1.SetFrozenRequest{Frozen: true})
 	if agenttest.CodeOf(err) != "INVALID_ARGUMENT" {
 		t.Error(err)
 	}
@@ -274,7 +273,7 @@ func TestWithoutControlGroupsNothingCanBeFrozen(t *testing.T) {
 func TestShutdownAnswersAndThenEndsTheMachine(t *testing.T) {
 	s, m, _ := newSystem(t)
 	for range 2 {
-		if _, err := s.Shutdown(context.Background(), connect.NewRequest(&guestv1.ShutdownRequest{})); err != nil {
+		if _, err := s.Shutdown(context.Background(), &guestv1.ShutdownRequest{}); err != nil {
 			t.Fatal(err)
 		}
 	}

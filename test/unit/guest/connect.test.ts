@@ -1,8 +1,9 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { createHash } from "node:crypto";
 import { describe, expect, it, vi } from "vitest";
-import { CHANNEL, MAX_PAYLOAD_BYTES, dataHeader } from "../../../src/guest/frame.js";
+import { CHANNEL, HEADER_BYTES, MAX_PAYLOAD_BYTES, dataHeader } from "../../../src/guest/frame.js";
 import { connectGuest, type GuestConnection } from "../../../src/guest/index.js";
+import { FLAG, KIND, PACKET_HEADER_BYTES, putPacketHeader } from "../../../src/guest/packet.js";
 import { PyroError } from "../../../src/protocol/index.js";
 import { ErrorDetailSchema, FileService, ProcessService, SystemService } from "../../../src/protocol/gen/pyro/guest/v1/guest_pb.js";
 import { FakeGuest, type FakeGuestScript } from "../../fakes/fake-guest.js";
@@ -14,6 +15,14 @@ async function connected(
   await using guest = await FakeGuest.start(script);
   await using connection = await connectGuest(guest.path, { timeoutMs: 5_000 });
   await use(connection, guest);
+}
+
+/** A packet with room for the link's header; a negative count is that many bytes of ones. */
+function packet(kind: number, flags: number, id: number, bytes: number): Buffer {
+  const frame = Buffer.alloc(HEADER_BYTES + PACKET_HEADER_BYTES + Math.abs(bytes), bytes < 0 ? 1 : 0);
+  if (kind === KIND.end && bytes > 0) frame.fill(0xff);
+  putPacketHeader(frame, HEADER_BYTES, { kind, flags, id });
+  return frame;
 }
 
 const code = (expected: string) => expect.objectContaining({ code: expected }) as PyroError;
@@ -206,7 +215,7 @@ describe("connecting to the guest", () => {
     await expect(connectGuest(guest.path, { timeoutMs: 5_000 })).rejects.toEqual(code("GUEST_PROTOCOL_ERROR"));
   });
 
-  it("refuses what answers HELLO but speaks no HTTP/2", async () => {
+  it("refuses what answers HELLO but speaks another protocol", async () => {
     const garbage = Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n".repeat(10));
     const afterHello = (epoch: number): Buffer => Buffer.concat([dataHeader(CHANNEL.control, epoch, garbage.length), garbage]);
     await using guest = await FakeGuest.start({ afterHello });
@@ -215,15 +224,49 @@ describe("connecting to the guest", () => {
 });
 
 describe("a guest that lies", () => {
-  it("cannot make the host hold more than the bound of a channel", async () => {
-    const afterHello = (epoch: number): Buffer => {
-      // A valid start of HTTP/2, then a DATA frame without an end, for a stream that nobody opened.
-      const frame = Buffer.concat([dataHeader(CHANNEL.bulk, epoch, MAX_PAYLOAD_BYTES), Buffer.alloc(MAX_PAYLOAD_BYTES, 0xff)]);
-      return Buffer.concat(Array.from({ length: 700 }, () => frame));
-    };
-    await using guest = await FakeGuest.start({ afterHello });
-    await expect(connectGuest(guest.path, { timeoutMs: 5_000 })).rejects.toEqual(code("GUEST_PROTOCOL_ERROR"));
-    await guest.untilHostsLeft();
+  it.each([
+    ["more than it was given credit for", (id: number) => Array.from({ length: 6 }, () => packet(KIND.message, 0, id, 60_000))],
+    ["a message without an end", (id: number) => Array.from({ length: 100 }, () => packet(KIND.message, FLAG.more, id, 60_000))],
+    ["a packet of no kind", (id: number) => [packet(9, 0, id, 0)]],
+    ["a call", (id: number) => [packet(KIND.call, 0, id, 0)]],
+    ["a cancel", (id: number) => [packet(KIND.cancel, 0, id, 0)]],
+    ["unknown flags", (id: number) => [packet(KIND.message, 8, id, 0)]],
+    ["credit of nothing", (id: number) => [packet(KIND.credit, 0, id, 4)]],
+    ["an end that is no status", (id: number) => [packet(KIND.end, 0, id, 7)]],
+    ["half a packet", () => [Buffer.alloc(HEADER_BYTES + 5)]],
+  ])("loses its session when it sends %s", async (_what, lies) => {
+    let lie: () => void = () => undefined;
+    const routes: FakeGuestScript["routes"] = (router, session) =>
+      router.service(FileService, {
+        read: async function* () {
+          lie = () => {
+            for (const frame of lies(1)) session.send("bulk", frame);
+          };
+          yield {};
+          await new Promise(() => undefined);
+        },
+      });
+    await connected({ routes }, async (connection, guest) => {
+      const reading = connection.file.read({})[Symbol.asyncIterator]();
+      await reading.next();
+      lie();
+      await expect(connection.closed).resolves.toEqual(code("GUEST_PROTOCOL_ERROR"));
+      // What had come before may still be read; then comes the reason.
+      await expect(
+        (async () => {
+          while ((await reading.next()).done !== true);
+        })(),
+      ).rejects.toEqual(code("GUEST_PROTOCOL_ERROR"));
+      await expect(connection.system.ping({})).rejects.toEqual(code("GUEST_PROTOCOL_ERROR"));
+      await guest.untilHostsLeft();
+    });
+  });
+
+  it("is not heard about calls that are over", async () => {
+    await connected({}, async (connection, guest) => {
+      for (const kind of [KIND.message, KIND.credit, KIND.end]) guest.session.send("bulk", packet(kind, 0, 77, kind === KIND.credit ? -4 : 0));
+      await connection.system.ping({});
+    });
   });
 
   it("cannot send a message beyond the bound of a small call", async () => {
@@ -233,7 +276,6 @@ describe("a guest that lies", () => {
       });
     await connected({ routes }, async (connection) => {
       await expect(connection.control.list({})).rejects.toEqual(code("GUEST_PROTOCOL_ERROR"));
-      await connection.system.ping({});
     });
   });
 

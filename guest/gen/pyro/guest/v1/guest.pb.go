@@ -4,13 +4,12 @@
 // 	protoc        (unknown)
 // source: pyro/guest/v1/guest.proto
 
-// The wire between the daemon and the guest agent: Connect over HTTP/2 on the channels of the
-// framed link (see guest/internal/link and src/guest/link).
+// The wire between the daemon and the guest agent: calls on the channels of the framed link (proto/LINK.md).
 //
-//   control channel   host is the HTTP/2 client; small calls that must never wait
-//   bulk channel      host is the HTTP/2 client; ProcessService.ReadOutput, ProcessService.WriteInput,
+//   control channel   the host calls; small calls that must never wait
+//   bulk channel      the host calls; ProcessService.ReadOutput, ProcessService.WriteInput,
 //                     FileService.*, BuilderService.BuildImage and DiagnosticsService streams
-//   event channel     the agent is the HTTP/2 client; EventService, later egress
+//   event channel     the agent calls; EventService, later egress
 //
 // Every path and argument that is not certainly UTF-8 travels as bytes.
 
@@ -3136,7 +3135,70 @@ func (*ReportResponse) Descriptor() ([]byte, []int) {
 	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{54}
 }
 
-// Detail of every Connect error of this wire.
+// How a call ended (LINK.md, END).
+type Status struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A Connect code; 0 is success.
+	Code uint32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	// For whoever debugs the wire; a user is told the detail.
+	Message       string       `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Detail        *ErrorDetail `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Status) Reset() {
+	*x = Status{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Status) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Status) ProtoMessage() {}
+
+func (x *Status) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Status.ProtoReflect.Descriptor instead.
+func (*Status) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *Status) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Status) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Status) GetDetail() *ErrorDetail {
+	if x != nil {
+		return x.Detail
+	}
+	return nil
+}
+
+// What the user is told.
 type ErrorDetail struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One of the codes of src/protocol/codes.ts.
@@ -3149,7 +3211,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3161,7 +3223,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3174,7 +3236,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{55}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -3403,7 +3465,11 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\vOutOfMemory\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\x01 \x01(\tR\tprocessId\"\x10\n" +
-	"\x0eReportResponse\"O\n" +
+	"\x0eReportResponse\"j\n" +
+	"\x06Status\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x122\n" +
+	"\x06detail\x18\x03 \x01(\v2\x1a.pyro.guest.v1.ErrorDetailR\x06detail\"O\n" +
 	"\vErrorDetail\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
@@ -3462,7 +3528,7 @@ func file_pyro_guest_v1_guest_proto_rawDescGZIP() []byte {
 }
 
 var file_pyro_guest_v1_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_pyro_guest_v1_guest_proto_goTypes = []any{
 	(OutputPolicy)(0),           // 0: pyro.guest.v1.OutputPolicy
 	(OutputStream)(0),           // 1: pyro.guest.v1.OutputStream
@@ -3521,7 +3587,8 @@ var file_pyro_guest_v1_guest_proto_goTypes = []any{
 	(*ProcessExited)(nil),       // 54: pyro.guest.v1.ProcessExited
 	(*OutOfMemory)(nil),         // 55: pyro.guest.v1.OutOfMemory
 	(*ReportResponse)(nil),      // 56: pyro.guest.v1.ReportResponse
-	(*ErrorDetail)(nil),         // 57: pyro.guest.v1.ErrorDetail
+	(*Status)(nil),              // 57: pyro.guest.v1.Status
+	(*ErrorDetail)(nil),         // 58: pyro.guest.v1.ErrorDetail
 }
 var file_pyro_guest_v1_guest_proto_depIdxs = []int32{
 	4,  // 0: pyro.guest.v1.HelloResponse.boot:type_name -> pyro.guest.v1.BootTimings
@@ -3540,55 +3607,56 @@ var file_pyro_guest_v1_guest_proto_depIdxs = []int32{
 	54, // 13: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
 	55, // 14: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
 	22, // 15: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
-	2,  // 16: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
-	5,  // 17: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
-	7,  // 18: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
-	9,  // 19: pyro.guest.v1.SystemService.MountRoot:input_type -> pyro.guest.v1.MountRootRequest
-	11, // 20: pyro.guest.v1.SystemService.SetFrozen:input_type -> pyro.guest.v1.SetFrozenRequest
-	13, // 21: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
-	15, // 22: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
-	17, // 23: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
-	19, // 24: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
-	23, // 25: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
-	25, // 26: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
-	27, // 27: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
-	30, // 28: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
-	32, // 29: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
-	34, // 30: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
-	36, // 31: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
-	38, // 32: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
-	41, // 33: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
-	46, // 34: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
-	48, // 35: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
-	50, // 36: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
-	52, // 37: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
-	3,  // 38: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
-	6,  // 39: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
-	8,  // 40: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
-	10, // 41: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
-	12, // 42: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
-	14, // 43: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
-	16, // 44: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
-	18, // 45: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
-	21, // 46: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
-	24, // 47: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
-	26, // 48: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
-	28, // 49: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
-	31, // 50: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
-	33, // 51: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
-	35, // 52: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
-	37, // 53: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
-	39, // 54: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
-	43, // 55: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
-	47, // 56: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
-	49, // 57: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
-	51, // 58: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
-	56, // 59: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
-	38, // [38:60] is the sub-list for method output_type
-	16, // [16:38] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	58, // 16: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
+	2,  // 17: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
+	5,  // 18: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
+	7,  // 19: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
+	9,  // 20: pyro.guest.v1.SystemService.MountRoot:input_type -> pyro.guest.v1.MountRootRequest
+	11, // 21: pyro.guest.v1.SystemService.SetFrozen:input_type -> pyro.guest.v1.SetFrozenRequest
+	13, // 22: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
+	15, // 23: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
+	17, // 24: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
+	19, // 25: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
+	23, // 26: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
+	25, // 27: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
+	27, // 28: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
+	30, // 29: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
+	32, // 30: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
+	34, // 31: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
+	36, // 32: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
+	38, // 33: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
+	41, // 34: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
+	46, // 35: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
+	48, // 36: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
+	50, // 37: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
+	52, // 38: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
+	3,  // 39: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
+	6,  // 40: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
+	8,  // 41: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
+	10, // 42: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
+	12, // 43: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
+	14, // 44: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
+	16, // 45: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
+	18, // 46: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
+	21, // 47: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
+	24, // 48: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
+	26, // 49: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
+	28, // 50: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
+	31, // 51: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
+	33, // 52: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
+	35, // 53: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
+	37, // 54: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
+	39, // 55: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
+	43, // 56: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
+	47, // 57: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
+	49, // 58: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
+	51, // 59: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
+	56, // 60: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
+	39, // [39:61] is the sub-list for method output_type
+	17, // [17:39] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_pyro_guest_v1_guest_proto_init() }
@@ -3616,7 +3684,7 @@ func file_pyro_guest_v1_guest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pyro_guest_v1_guest_proto_rawDesc), len(file_pyro_guest_v1_guest_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   56,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

@@ -1,5 +1,4 @@
-// Command linktest is a small agent for tests and measurements of the framed link: the real link and HTTP/2 settings,
-// with services that only make and count bytes. It is no part of the shipped agent.
+// Command linktest is a small agent for tests and measurements of the framed link: the real link and calls, with services that only make and count bytes. It is no part of the shipped agent.
 //
 //	linktest -socket PATH   a unix socket that behaves like a virtio-serial port, host absences included
 //	linktest -port NAME     a virtio-serial port; as the init of a machine it finds the agent's
@@ -11,15 +10,13 @@ import (
 	"flag"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 
-	"pyro/guest/gen/pyro/guest/v1/guestv1connect"
-	"pyro/guest/internal/h2"
+	"pyro/guest/internal/guard"
 	"pyro/guest/internal/link"
+	"pyro/guest/internal/serve"
 )
 
 func main() {
@@ -58,36 +55,12 @@ func run(ctx context.Context, socket, portName string) error {
 	default:
 		return errors.New("give -socket or -port")
 	}
-	l := link.New(port)
-	var sessions sync.WaitGroup
-	sessions.Go(func() {
-		for {
-			session, err := l.Accept(ctx)
-			if err != nil {
-				return
-			}
-			sessions.Go(func() { serve(ctx, l, session) })
-		}
-	})
-	err := l.Run(ctx)
-	sessions.Wait()
-	return err
-}
-
-// serve works one session to its end.
-func serve(ctx context.Context, l *link.Link, session *link.Session) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	context.AfterFunc(ctx, func() { _ = session.Control().Close(); _ = session.Bulk().Close() })
-	transport := h2.NewTransport(session.Event())
-	defer transport.CloseIdleConnections()
-	events := guestv1connect.NewEventServiceClient(&http.Client{Transport: transport}, "http://event")
-	handler := services(l, session)
-	var channels sync.WaitGroup
-	channels.Go(func() { _ = h2.Serve(ctx, session.Bulk(), handler) })
-	channels.Go(func() { reportReady(ctx, session, events) })
-	_ = h2.Serve(ctx, session.Control(), handler)
-	<-session.Done()
-	cancel()
-	channels.Wait()
+	var l *link.Link
+	epochs := &serve.Epochs{
+		Methods: methods(func() *link.Link { return l }), Events: serve.NewEvents(), Log: guard.NewLog(os.Stderr),
+		Connected: func() {},
+	}
+	defer epochs.Wait()
+	l = link.New(port, func(session *link.Session) { epochs.Open(ctx, session) })
+	return l.Run(ctx)
 }

@@ -1,0 +1,63 @@
+package agenttest
+
+import (
+	"context"
+
+	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/call"
+)
+
+const service = "pyro.guest.v1."
+
+// ProcessClient calls the ProcessService.
+type ProcessClient struct{ Host *call.Peer }
+
+func (c ProcessClient) Start(ctx context.Context, request *guestv1.StartRequest) (*guestv1.StartResponse, error) {
+	return Unary(ctx, c.Host, service+"ProcessService/Start", request, &guestv1.StartResponse{})
+}
+
+func (c ProcessClient) Signal(ctx context.Context, request *guestv1.SignalRequest) (*guestv1.SignalResponse, error) {
+	return Unary(ctx, c.Host, service+"ProcessService/Signal", request, &guestv1.SignalResponse{})
+}
+
+func (c ProcessClient) Get(ctx context.Context, request *guestv1.GetRequest) (*guestv1.GetResponse, error) {
+	return Unary(ctx, c.Host, service+"ProcessService/Get", request, &guestv1.GetResponse{})
+}
+
+func (c ProcessClient) List(ctx context.Context, request *guestv1.ListRequest) (*guestv1.ListResponse, error) {
+	return Unary(ctx, c.Host, service+"ProcessService/List", request, &guestv1.ListResponse{})
+}
+
+func (c ProcessClient) Remove(ctx context.Context, request *guestv1.RemoveRequest) (*guestv1.RemoveResponse, error) {
+	return Unary(ctx, c.Host, service+"ProcessService/Remove", request, &guestv1.RemoveResponse{})
+}
+
+func (c ProcessClient) ReadOutput(ctx context.Context, request *guestv1.ReadOutputRequest) (*Download[guestv1.ReadOutputResponse, *guestv1.ReadOutputResponse], error) {
+	return OpenDownload[guestv1.ReadOutputResponse](ctx, c.Host, service+"ProcessService/ReadOutput", request)
+}
+
+func (c ProcessClient) WriteInput(ctx context.Context) *Upload[*guestv1.WriteInputRequest, *guestv1.WriteInputResponse] {
+	return OpenUpload[*guestv1.WriteInputRequest](ctx, c.Host, service+"ProcessService/WriteInput", &guestv1.WriteInputResponse{})
+}
+
+// FileClient calls the FileService.
+type FileClient struct{ Host *call.Peer }
+
+func (c FileClient) Read(ctx context.Context, request *guestv1.ReadRequest) (*Download[guestv1.ReadResponse, *guestv1.ReadResponse], error) {
+	return OpenDownload[guestv1.ReadResponse](ctx, c.Host, service+"FileService/Read", request)
+}
+
+func (c FileClient) Write(ctx context.Context) *Upload[*guestv1.WriteRequest, *guestv1.WriteResponse] {
+	return OpenUpload[*guestv1.WriteRequest](ctx, c.Host, service+"FileService/Write", &guestv1.WriteResponse{})
+}
+
+func (c FileClient) ExtractTar(ctx context.Context) *Upload[*guestv1.ExtractTarRequest, *guestv1.ExtractTarResponse] {
+	return OpenUpload[*guestv1.ExtractTarRequest](ctx, c.Host, service+"FileService/ExtractTar", &guestv1.ExtractTarResponse{})
+}
+
+// BuilderClient calls the BuilderService.
+type BuilderClient struct{ Host *call.Peer }
+
+func (c BuilderClient) BuildImage(ctx context.Context, request *guestv1.BuildImageRequest) (*Download[guestv1.BuildImageResponse, *guestv1.BuildImageResponse], error) {
+	return OpenDownload[guestv1.BuildImageResponse](ctx, c.Host, service+"BuilderService/BuildImage", request)
+}

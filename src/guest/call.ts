@@ -1,0 +1,184 @@
+import { HEADER_BYTES, MAX_PAYLOAD_BYTES } from "./frame.js";
+import { FLAG, KIND, PACKET_HEADER_BYTES, WINDOW_BYTES, putPacketHeader, type Packet } from "./packet.js";
+
+/** In front of what a packet carries: the link's header and the packet's. */
+const ROOM_BYTES = HEADER_BYTES + PACKET_HEADER_BYTES;
+const BODY_BYTES = MAX_PAYLOAD_BYTES - PACKET_HEADER_BYTES;
+const DEADLINE_BYTES = 4;
+
+/** Sends a packet; HEADER_BYTES at the begin of `head` are the link's. */
+export type SendPacket = (head: Buffer, tail?: Uint8Array) => void;
+
+/** The call goes on, or ended well, or with an error. */
+type Ended = { readonly error?: unknown } | undefined;
+
+/**
+ * The messages of one call, as one side sees them (proto/LINK.md, Calls): what arrived and nobody has taken yet, and
+ * what may still be sent. One reader and one writer at a time.
+ */
+export class Call {
+  #whole: Buffer[] = [];
+  #paid: number[] = [];
+  #part: Buffer[] = [];
+  #partBytes = 0;
+  /** Of the part, what credit was given for, or came without costing any. */
+  #settled = 0;
+  /** What the other side may still send. */
+  #allowance = WINDOW_BYTES;
+  /** Taken, and not given credit for yet. */
+  #owed = 0;
+  #ended: Ended;
+  #wakeReader: () => void = () => undefined;
+
+  #credit = WINDOW_BYTES;
+  #isRefused = false;
+  #wakeWriter: () => void = () => undefined;
+
+  constructor(
+    readonly id: number,
+    private readonly sendPacket: SendPacket,
+    private readonly readMaxBytes: number,
+  ) {}
+
+  /** Whether the other side has said its last. */
+  get isEnded(): boolean {
+    return this.#ended !== undefined;
+  }
+
+  /** Takes bytes of a message; `isPaid` when they count against the credit. Throws the rule that they break. */
+  add(bytes: Buffer, flags: number, isPaid: boolean): void {
+    if (this.#ended !== undefined) return;
+    if (isPaid) {
+      if (this.#allowance <= 0) throw new Error("a call holds more than it gave credit for");
+      this.#allowance -= bytes.length;
+    }
+    if (this.#partBytes + bytes.length > this.readMaxBytes) {
+      throw new Error(`a message of more than ${this.readMaxBytes} bytes`);
+    }
+    this.#part.push(bytes);
+    this.#partBytes += bytes.length;
+    if (!isPaid) this.#settled += bytes.length;
+    if ((flags & FLAG.more) === 0) {
+      this.#whole.push(this.#part.length === 1 ? bytes : Buffer.concat(this.#part));
+      this.#paid.push(this.#partBytes - this.#settled);
+      this.#part = [];
+      this.#partBytes = 0;
+      this.#settled = 0;
+    } else if (this.#whole.length === 0) this.#settlePart();
+    if ((flags & FLAG.last) !== 0) this.#ended = {};
+    this.#wakeReader();
+  }
+
+  /** The other side sends no more, and why. */
+  end(ended: { readonly error?: unknown }): void {
+    this.#ended ??= ended;
+    this.#wakeReader();
+  }
+
+  /** This side has had enough: what waits fails, and nothing more is sent. */
+  fail(error: unknown): void {
+    this.#whole = [];
+    this.#ended = { error };
+    this.refuse();
+    this.#wakeReader();
+  }
+
+  /** The next message; undefined when there is none. Throws what the call ended with. */
+  async next(): Promise<Buffer | undefined> {
+    for (;;) {
+      const message = this.#whole.shift();
+      if (message !== undefined) {
+        this.#owe(this.#paid.shift() ?? 0);
+        if (this.#whole.length === 0) this.#settlePart();
+        return message;
+      }
+      if (this.#ended !== undefined) {
+        if (this.#ended.error !== undefined) throw this.#ended.error;
+        return undefined;
+      }
+      await new Promise<void>((resolve) => (this.#wakeReader = resolve));
+    }
+  }
+
+  /** More may be sent. */
+  earn(bytes: number): void {
+    this.#credit += bytes;
+    this.#wakeWriter();
+  }
+
+  /** The other side takes no more messages. */
+  refuse(): void {
+    this.#isRefused = true;
+    this.#wakeWriter();
+  }
+
+  /** Sends a message when there is credit; false when the other side takes none any more. */
+  async send(message: Uint8Array, flags = 0): Promise<boolean> {
+    return this.#sendFrom(message, 0, flags);
+  }
+
+  /** Sends the CALL, with its first message where there is one. */
+  async open(name: string, timeoutMs: number, message: Uint8Array | undefined, flags: number): Promise<void> {
+    const nameLength = Buffer.byteLength(name);
+    const head = Buffer.allocUnsafe(ROOM_BYTES + DEADLINE_BYTES + nameLength);
+    head.writeUInt32BE(Math.min(Math.ceil(timeoutMs), 0xffff_ffff), ROOM_BYTES);
+    head.write(name, ROOM_BYTES + DEADLINE_BYTES);
+    const room = BODY_BYTES - DEADLINE_BYTES - nameLength;
+    const isCut = message !== undefined && message.length > room;
+    const first = (message === undefined ? 0 : FLAG.withMessage) | (isCut ? FLAG.more : flags);
+    putPacketHeader(head, HEADER_BYTES, { kind: KIND.call, flags: first, id: this.id, nameLength });
+    this.sendPacket(head, isCut ? message.subarray(0, room) : message);
+    if (isCut) await this.#sendFrom(message, room, flags);
+  }
+
+  /** Says that this side has no more messages. */
+  endInput(): void {
+    if (!this.#isRefused) this.sendBare(KIND.end);
+  }
+
+  /** Sends a packet that is no message. */
+  sendBare(kind: number, body?: Uint8Array): void {
+    const head = Buffer.allocUnsafe(ROOM_BYTES);
+    putPacketHeader(head, HEADER_BYTES, { kind, flags: 0, id: this.id });
+    this.sendPacket(head, body);
+  }
+
+  async #sendFrom(message: Uint8Array, from: number, flags: number): Promise<boolean> {
+    for (let at = from; ; ) {
+      while (this.#credit <= 0 && !this.#isRefused) {
+        await new Promise<void>((resolve) => (this.#wakeWriter = resolve));
+      }
+      if (this.#isRefused) return false;
+      const part = message.subarray(at, at + BODY_BYTES);
+      at += part.length;
+      this.#credit -= part.length;
+      const head = Buffer.allocUnsafe(ROOM_BYTES);
+      const isLast = at === message.length;
+      putPacketHeader(head, HEADER_BYTES, { kind: KIND.message, flags: isLast ? flags : FLAG.more, id: this.id });
+      this.sendPacket(head, part);
+      if (isLast) return true;
+    }
+  }
+
+  /** The part is the next to be taken: it could not become whole without credit for what is there. */
+  #settlePart(): void {
+    this.#owe(this.#partBytes - this.#settled);
+    this.#settled = this.#partBytes;
+  }
+
+  #owe(bytes: number): void {
+    this.#owed += bytes;
+    if (this.#ended !== undefined || this.#owed < WINDOW_BYTES / 2) return;
+    this.#allowance += this.#owed;
+    const body = Buffer.allocUnsafe(4);
+    body.writeUInt32BE(this.#owed);
+    this.#owed = 0;
+    this.sendBare(KIND.credit, body);
+  }
+}
+
+/** Acts on a packet for a call; throws the rule that it breaks. END is the caller's of this to read. */
+export function dispatch(call: Call, packet: Packet): void {
+  if (packet.kind === KIND.message) call.add(packet.body, packet.flags, true);
+  else if (packet.kind === KIND.credit) call.earn(packet.body.readUInt32BE(0));
+}
