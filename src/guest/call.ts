@@ -93,7 +93,7 @@ export class Call {
         return message;
       }
       if (this.#ended !== undefined) {
-        if (this.#ended.error !== undefined) throw this.#ended.error;
+        if (this.#ended.error !== undefined) throw this.#ended.error as Error;
         return undefined;
       }
       await new Promise<void>((resolve) => (this.#wakeReader = resolve));

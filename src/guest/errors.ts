@@ -44,18 +44,16 @@ export function statusError({ code, message, detail }: Status): PyroError {
       hint: detail.hint.slice(0, GUEST_TEXT_CHARACTERS),
     });
   }
-  if (code === Code.Canceled) return cancelled(undefined);
-  if (code === Code.DeadlineExceeded) return deadlineExceeded();
-  if (code === Code.Unavailable || code === Code.Aborted) return disconnected(new Error(text));
-  if (BROKEN.has(code)) return protocolError(text);
+  if (is(code, Code.Canceled)) return cancelled(undefined);
+  if (is(code, Code.DeadlineExceeded)) return deadlineExceeded();
+  if (is(code, Code.Unavailable, Code.Aborted)) return disconnected(new Error(text));
+  // Without a detail these come from a peer that does not speak as it should.
+  if (is(code, Code.InvalidArgument, Code.Internal, Code.DataLoss, Code.ResourceExhausted, Code.Unimplemented)) {
+    return protocolError(text);
+  }
   return new PyroError("INTERNAL", `the guest agent failed: ${text}`);
 }
 
-/** Without a detail these come from a peer that does not speak as it should. */
-const BROKEN: ReadonlySet<number> = new Set([
-  Code.InvalidArgument,
-  Code.Internal,
-  Code.DataLoss,
-  Code.ResourceExhausted,
-  Code.Unimplemented,
-]);
+function is(code: number, ...codes: readonly number[]): boolean {
+  return codes.includes(code);
+}
