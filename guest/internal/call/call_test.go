@@ -122,7 +122,7 @@ func TestAnUploadIsHeldBackByItsReader(t *testing.T) {
 		}
 		return &guestv1.WriteResponse{BytesWritten: n}, stream.Err()
 	}
-	host := agenttest.Connect(t, call.Methods{"slow": call.ClientStream(slow)})
+	host := agenttest.Connect(t, call.Methods{"slow": call.ClientStream(slow, 3, data)})
 	upload := agenttest.OpenUpload[*guestv1.WriteRequest](t.Context(), host, "slow", &guestv1.WriteResponse{})
 	var sent atomic.Int64
 	done := make(chan error)
@@ -158,7 +158,7 @@ func TestAMethodMayAnswerBeforeItsCallerIsDone(t *testing.T) {
 	enough := func(context.Context, call.Receives[*guestv1.WriteRequest]) (*guestv1.WriteResponse, error) {
 		return &guestv1.WriteResponse{BytesWritten: 7}, nil
 	}
-	host := agenttest.Connect(t, call.Methods{"refuse": call.ClientStream(refuse), "enough": call.ClientStream(enough)})
+	host := agenttest.Connect(t, call.Methods{"refuse": call.ClientStream(refuse, 3, data), "enough": call.ClientStream(enough, 3, data)})
 	upload := agenttest.OpenUpload[*guestv1.WriteRequest](t.Context(), host, "refuse", &guestv1.WriteResponse{})
 	var err error
 	for err == nil {

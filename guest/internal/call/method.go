@@ -5,9 +5,11 @@ import (
 	"io"
 	"maps"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"pyro/guest/internal/failure"
+	"pyro/guest/internal/link"
 )
 
 // Method serves one call.
@@ -57,10 +59,15 @@ func ServerStream[Q, R any, PQ of[Q], PR of[R]](serve func(context.Context, PQ, 
 	}
 }
 
-// ClientStream makes a method of a function that answers many messages with one.
-func ClientStream[Q, R any, PQ of[Q], PR of[R]](serve func(context.Context, Receives[PQ]) (PR, error)) Method {
+// ClientStream makes a method of a function that answers many messages with one. The messages are a stream of bytes:
+// field is the number of the field that carries them, and data gives its place in a message.
+func ClientStream[Q, R any, PQ of[Q], PR of[R]](serve func(context.Context, Receives[PQ]) (PR, error),
+	field protowire.Number, data func(PQ) *[]byte,
+) Method {
 	return func(ctx context.Context, stream *Stream) error {
-		response, err := serve(ctx, &receives[Q, PQ]{stream: stream})
+		messages := &receives[Q, PQ]{stream: stream, field: field, data: data}
+		defer messages.release()
+		response, err := serve(ctx, messages)
 		if err != nil {
 			return err
 		}
@@ -78,17 +85,22 @@ func (s *Stream) receiveOne(m proto.Message) error {
 }
 
 // Sends takes the messages of a stream, from one goroutine at a time. It is done with a message when it returns.
-type Sends[R proto.Message] interface{ Send(message R) error }
+type Sends[R proto.Message] interface {
+	Send(message R) error
+	// SendChunk sends the message that was begun in the chunk, with n bytes in its room.
+	SendChunk(chunk *Chunk, n int) error
+}
 
 type sends[R proto.Message] struct{ stream *Stream }
 
-func (s sends[R]) Send(message R) error { return s.stream.Send(message) }
+func (s sends[R]) Send(message R) error                { return s.stream.Send(message) }
+func (s sends[R]) SendChunk(chunk *Chunk, n int) error { return s.stream.sendChunk(chunk, n) }
 
 // Receives gives the messages of a stream, one after the other.
 type Receives[Q proto.Message] interface {
 	// Receive waits for the next message; false when there is none, and then Err tells why.
 	Receive() bool
-	// Msg is the message that Receive received.
+	// Msg is the message that Receive received. Its bytes are good until the next Receive.
 	Msg() Q
 	// Err is nil when the stream came to its end.
 	Err() error
@@ -96,14 +108,42 @@ type Receives[Q proto.Message] interface {
 
 type receives[Q any, PQ of[Q]] struct {
 	stream  *Stream
+	field   protowire.Number
+	data    func(PQ) *[]byte
 	message PQ
+	packet  link.Packet
 	err     error
 }
 
 func (r *receives[Q, PQ]) Receive() bool {
+	r.release()
 	r.message = PQ(new(Q))
-	r.err = r.stream.Receive(r.message)
+	r.err = r.receive()
 	return r.err == nil
+}
+
+func (r *receives[Q, PQ]) receive() error {
+	packet, err := r.stream.next()
+	if err != nil {
+		return err
+	}
+	r.packet = packet
+	data, rest, err := cut(packet.Bytes, r.field)
+	if err != nil {
+		return failure.OfWire(failure.InvalidMessage, "a message cannot be read: %v", err)
+	}
+	if len(rest) > 0 {
+		if err := decode(rest, r.message); err != nil {
+			return err
+		}
+	}
+	*r.data(r.message) = data
+	return nil
+}
+
+func (r *receives[Q, PQ]) release() {
+	r.packet.Release()
+	r.packet = link.Packet{}
 }
 
 func (r *receives[Q, PQ]) Msg() PQ { return r.message }

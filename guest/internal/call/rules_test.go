@@ -18,6 +18,8 @@ func (s sender) Send(frame []byte) error { return s(frame) }
 
 func deliver(peer *call.Peer, packet []byte) error { return peer.Deliver(link.NewPacket(packet)) }
 
+func data(m *guestv1.WriteRequest) *[]byte { return &m.Data }
+
 func packet(kind, flags byte, id uint32, body ...byte) []byte {
 	p := []byte{kind, flags, 0, 0}
 	return append(binary.BigEndian.AppendUint32(p, id), body...)
@@ -55,7 +57,7 @@ func TestAPacketThatBreaksARuleEndsTheEpoch(t *testing.T) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
-			peer := call.NewPeer(t.Context(), sender(func([]byte) error { return nil }), call.Methods{"wait": call.ClientStream(wait)}, guard.NewLog(os.Stderr))
+			peer := call.NewPeer(t.Context(), sender(func([]byte) error { return nil }), call.Methods{"wait": call.ClientStream(wait, 3, data)}, guard.NewLog(os.Stderr))
 			defer peer.Close()
 			for _, p := range packets[:len(packets)-1] {
 				if err := deliver(peer, p); err != nil {

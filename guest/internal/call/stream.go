@@ -12,6 +12,7 @@ import (
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/failure"
+	"pyro/guest/internal/link"
 )
 
 // Stream is one side of one call. One goroutine at a time sends, and one receives.
@@ -54,29 +55,41 @@ var buffers = sync.Pool{New: func() any {
 
 // Receive reads the next message into m. io.EOF: there is none. The peer's error, or the context's, ends the call.
 func (s *Stream) Receive(m proto.Message) error {
+	packet, err := s.next()
+	if err != nil {
+		return err
+	}
+	defer packet.Release()
+	return decode(packet.Bytes, m)
+}
+
+func decode(bytes []byte, m proto.Message) error {
+	if err := proto.Unmarshal(bytes, m); err != nil {
+		return failure.OfWire(failure.InvalidMessage, "a message that is no %s: %v", m.ProtoReflect().Descriptor().Name(), err)
+	}
+	return nil
+}
+
+// next waits for the next message; the caller releases it.
+func (s *Stream) next() (link.Packet, error) {
 	for {
-		next, ok, due, ended := s.inbox.take()
+		packet, ok, due, ended := s.inbox.take()
 		if due > 0 {
 			if err := s.sendCredit(due); err != nil {
-				next.Release()
-				return err
+				packet.Release()
+				return link.Packet{}, err
 			}
 		}
 		if ok {
-			err := proto.Unmarshal(next.Bytes, m)
-			next.Release()
-			if err != nil {
-				return failure.OfWire(failure.InvalidMessage, "a message that is no %s: %v", m.ProtoReflect().Descriptor().Name(), err)
-			}
-			return nil
+			return packet, nil
 		}
 		if ended != nil {
-			return ended
+			return link.Packet{}, ended
 		}
 		select {
 		case <-s.inbox.changed:
 		case <-s.ctx.Done():
-			return s.ctx.Err()
+			return link.Packet{}, s.ctx.Err()
 		}
 	}
 }
@@ -126,12 +139,9 @@ func (s *Stream) send(m proto.Message, first packet, name string) error {
 				return err
 			}
 		}
-		if err := s.ctx.Err(); err != nil {
-			return err
-		}
 		p.put(buffer[begin+roomBytes-headerBytes:])
-		if err := s.peer.out.Send(buffer[begin:end]); err != nil {
-			return failure.OfWire(failure.Unavailable, "the connection is over: %w", err)
+		if err := s.sendFrame(buffer[begin:end]); err != nil {
+			return err
 		}
 		if end == len(buffer) {
 			return nil
@@ -139,6 +149,26 @@ func (s *Stream) send(m proto.Message, first packet, name string) error {
 		begin = end - roomBytes
 		p.kind, p.flags, p.nameLength = kindMessage, 0, 0
 	}
+}
+
+// sendChunk sends the message that was begun in the chunk, with n bytes.
+func (s *Stream) sendChunk(c *Chunk, n int) error {
+	frame := c.end(n)
+	if err := s.pay(len(frame) - roomBytes); err != nil {
+		return err
+	}
+	packet{kind: kindMessage, id: s.id}.put(frame[roomBytes-headerBytes:])
+	return s.sendFrame(frame)
+}
+
+func (s *Stream) sendFrame(frame []byte) error {
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.peer.out.Send(frame); err != nil {
+		return failure.OfWire(failure.Unavailable, "the connection is over: %w", err)
+	}
+	return nil
 }
 
 // pay waits for credit and takes the bytes off it.

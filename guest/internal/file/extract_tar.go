@@ -34,7 +34,7 @@ func (s *Service) ExtractTar(ctx context.Context, stream call.Receives[*guestv1.
 	}
 	defer unix.Close(top)
 	from := &received{stream: stream, rest: stream.Msg().Data}
-	unpacked, err := archive.Unpack(ctx, top, bufio.NewReaderSize(from, chunkBytes), archive.Options{})
+	unpacked, err := archive.Unpack(ctx, top, bufio.NewReaderSize(from, unpackBytes), archive.Options{})
 	if err == nil {
 		// Padding after the archive's end: the sender is to see its stream taken whole.
 		_, err = io.Copy(io.Discard, from)

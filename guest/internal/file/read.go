@@ -36,17 +36,20 @@ func (s *Service) Read(ctx context.Context, request *guestv1.ReadRequest, stream
 		limit = 1 << 62
 	}
 	message := &guestv1.ReadResponse{SizeBytes: uint64(size)}
-	buffer := make([]byte, min(limit, chunkBytes))
+	chunk := call.NewChunk(2)
 	for first := true; ; first = false {
-		n, err := io.ReadFull(file, buffer[:min(limit, uint64(len(buffer)))])
+		room, err := chunk.Begin(message)
+		if err != nil {
+			return failure.From(err)
+		}
+		n, err := io.ReadFull(file, room[:min(limit, uint64(len(room)))])
 		ended := err == io.EOF || err == io.ErrUnexpectedEOF
 		if err != nil && !ended {
 			return failure.From(fmt.Errorf("read %q: %w", name, err))
 		}
 		limit -= uint64(n)
 		if n > 0 || first {
-			message.Data = buffer[:n]
-			if err := stream.Send(message); err != nil {
+			if err := stream.SendChunk(chunk, n); err != nil {
 				return err
 			}
 			message.SizeBytes = 0

@@ -15,13 +15,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
 	"pyro/guest/internal/rootdir"
 )
 
-// chunkBytes is one message of a bulk stream.
-const chunkBytes = 60 << 10
+// unpackBytes is what an archive is read ahead.
+const unpackBytes = 64 << 10
 
 // Service is the FileService.
 type Service struct{ root rootdir.Root }
@@ -75,7 +76,7 @@ func notRegular(name string, mode uint32) error {
 func (s *Service) Methods() call.Methods {
 	return call.Methods{
 		"pyro.guest.v1.FileService/Read":       call.ServerStream(s.Read),
-		"pyro.guest.v1.FileService/Write":      call.ClientStream(s.Write),
-		"pyro.guest.v1.FileService/ExtractTar": call.ClientStream(s.ExtractTar),
+		"pyro.guest.v1.FileService/Write":      call.ClientStream(s.Write, 3, func(m *guestv1.WriteRequest) *[]byte { return &m.Data }),
+		"pyro.guest.v1.FileService/ExtractTar": call.ClientStream(s.ExtractTar, 2, func(m *guestv1.ExtractTarRequest) *[]byte { return &m.Data }),
 	}
 }

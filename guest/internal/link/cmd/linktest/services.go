@@ -15,7 +15,7 @@ func methods(probe func() *link.Link) call.Methods {
 		service + "SystemService/Hello":       call.Unary(hello),
 		service + "SystemService/Ping":        call.Unary(ping),
 		service + "ProcessService/ReadOutput": call.ServerStream(readOutput),
-		service + "ProcessService/WriteInput": call.ClientStream(writeInput),
+		service + "ProcessService/WriteInput": call.ClientStream(writeInput, 2, func(m *guestv1.WriteInputRequest) *[]byte { return &m.Data }),
 		service + "DiagnosticsService/Flood": call.Unary(func(ctx context.Context, request *guestv1.FloodRequest) (*guestv1.FloodResponse, error) {
 			return &guestv1.FloodResponse{}, probe().FloodProbe(ctx, request.Bytes)
 		}),
