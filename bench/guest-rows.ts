@@ -73,7 +73,10 @@ async function rate(megabytes: number, work: () => Promise<unknown>): Promise<nu
 /** Streams in both directions against the framed link's own rate, in turns, three times; the medians count. */
 async function streamRows(guest: GuestConnection, megabytes: number): Promise<Row[]> {
   const bytes = megabytes * 1_000_000;
-  const samples = { linkOut: [], linkIn: [], out: [], in: [], exec: [] } as Record<string, number[]>;
+  const samples = { linkOut: [], linkIn: [], callOut: [], callIn: [], out: [], in: [], exec: [] } as Record<
+    string,
+    number[]
+  >;
   let received = 0;
   await guest.diagnostics.drain({ expectBytes: 0n });
   for (let round = 0; round < 3; round++) {
@@ -91,6 +94,10 @@ async function streamRows(guest: GuestConnection, megabytes: number): Promise<Ro
         await drained;
       }),
     );
+    samples["callOut"]?.push(
+      await rate(megabytes, () => drain(guest.diagnostics.source({ bytes: BigInt(bytes) }))),
+    );
+    samples["callIn"]?.push(await rate(megabytes, () => guest.diagnostics.sink(zeros(bytes))));
     await guest.file.write(chunks("/run/bench", bytes));
     samples["out"]?.push(await rate(megabytes, () => readAll(guest, "/run/bench")));
     samples["in"]?.push(await rate(megabytes, () => guest.file.write(chunks("/run/bench", bytes))));
@@ -107,9 +114,23 @@ async function streamRows(guest: GuestConnection, megabytes: number): Promise<Ro
   const outFloor = { name: "framed link, guest to host", value: of("linkOut") };
   const inFloor = { name: "framed link, host to guest", value: of("linkIn") };
   return [
-    { name: "file read stream, guest to host", value: of("out"), unit: "MB/s", floor: outFloor, aim: "0.8x" },
-    { name: "file write stream, host to guest", value: of("in"), unit: "MB/s", floor: inFloor, aim: "0.8x" },
-    { name: "output of a command (cat of a file)", value: of("exec"), unit: "MB/s", floor: outFloor },
+    {
+      name: "stream of a call, guest to host",
+      value: of("callOut"),
+      unit: "MB/s",
+      floor: outFloor,
+      aim: "0.8x",
+    },
+    {
+      name: "stream of a call, host to guest",
+      value: of("callIn"),
+      unit: "MB/s",
+      floor: inFloor,
+      aim: "0.8x",
+    },
+    { name: "file read (guest's tmpfs)", value: of("out"), unit: "MB/s", floor: outFloor },
+    { name: "file write (guest's tmpfs)", value: of("in"), unit: "MB/s", floor: inFloor },
+    { name: "output of a command (head of a file)", value: of("exec"), unit: "MB/s", floor: outFloor },
     { name: "round trip while a stream runs, p50", value: median(loaded), unit: "ms", aim: "10 ms" },
     { name: "round trip while a stream runs, p99", value: percentile(loaded, 0.99), unit: "ms" },
   ];
@@ -142,6 +163,13 @@ async function drain(messages: AsyncIterable<unknown>): Promise<void> {
 async function* chunks(path: string, bytes: number) {
   const data = new Uint8Array(LIMITS.bulkChunkBytes);
   yield { path: encode(path), mode: 0o600, data: new Uint8Array(0) };
+  for (let sent = 0; sent < bytes; sent += data.length) {
+    yield { data: data.subarray(0, Math.min(data.length, bytes - sent)) };
+  }
+}
+
+async function* zeros(bytes: number) {
+  const data = new Uint8Array(LIMITS.bulkChunkBytes);
   for (let sent = 0; sent < bytes; sent += data.length) {
     yield { data: data.subarray(0, Math.min(data.length, bytes - sent)) };
   }

@@ -4,8 +4,11 @@ export const KIND = { call: 1, message: 2, end: 3, credit: 4, cancel: 5 } as con
 export const FLAG = { more: 1, last: 2, withMessage: 4 } as const;
 
 export const PACKET_HEADER_BYTES = 8;
-/** What each side of a call may send before the first CREDIT. */
-export const WINDOW_BYTES = 256 * 1024;
+/**
+ * What each side of a call may send before the first CREDIT. In an emulated guest a stream of calls reaches 0.55 of the
+ * link with 256 KiB, 0.6 with 512 KiB and 0.85 with 1 MiB, and a round trip beside it 0.3 ms (p50) with all three.
+ */
+export const WINDOW_BYTES = 1024 * 1024;
 /** No message to the agent is larger: it would end the epoch. */
 export const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
 

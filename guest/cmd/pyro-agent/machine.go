@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,17 +33,12 @@ const (
 	portTimeout = 10 * time.Second
 	// Time for the answer to Shutdown to leave the machine.
 	powerDelay = 100 * time.Millisecond
-	// Beyond this the collector works as hard as it needs to.
-	softMemoryBytes = 96 << 20
 )
 
 // runMachine is the life of PID 1; it returns only when the machine cannot be used.
 func runMachine(begin time.Duration, log guard.Log) error {
-	// A fork holds one of Go's processors until its exec; another one serves the link meanwhile.
-	runtime.GOMAXPROCS(max(2, runtime.NumCPU()))
-	// The agent's live memory is some megabytes: collecting at twice that would be all it does in a busy stream.
-	debug.SetGCPercent(400)
-	debug.SetMemoryLimit(softMemoryBytes)
+	// One of Go's processors per vCPU, the default: a second one on a single vCPU costs a thread switch per message
+	// (streams of calls at 0.48 and 0.70 of the link instead of 0.86 and 0.91).
 	made, err := boot.Start()
 	if err != nil {
 		return err

@@ -98,7 +98,7 @@ func TestAStreamIsHeldBackByItsReader(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := sent.Load(); n < 256<<10-20_000 || n > 256<<10+10_000 {
+	if n := sent.Load(); n < 1<<20-20_000 || n > 1<<20+10_000 {
 		t.Fatalf("%d bytes were sent without a reader", n)
 	}
 	for range 100 {
@@ -139,7 +139,7 @@ func TestAnUploadIsHeldBackByItsReader(t *testing.T) {
 	for before := int64(-1); before != sent.Load(); time.Sleep(20 * time.Millisecond) {
 		before = sent.Load()
 	}
-	if n := sent.Load(); n > 256<<10+10_000 {
+	if n := sent.Load(); n > 1<<20+10_000 {
 		t.Fatalf("%d bytes were taken unread", n)
 	}
 	close(read)

@@ -14,7 +14,7 @@ const (
 	roomBytes    = link.HeaderBytes + headerBytes
 	maxBodyBytes = link.MaxPayloadBytes - headerBytes
 	deadlineSize = 4
-	windowBytes  = 256 << 10
+	windowBytes  = 1 << 20
 	// maxMessageBytes bounds a message that is received.
 	maxMessageBytes = 16 << 20
 )

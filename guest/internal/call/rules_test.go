@@ -49,8 +49,8 @@ func TestAPacketThatBreaksARuleEndsTheEpoch(t *testing.T) {
 		"no credit":                    {packet(4, 0, 1, 0, 0, 0, 0)},
 		"a caller's end with bytes":    {callPacket(1, 0, "wait"), packet(3, 0, 1, 1)},
 		"an id twice":                  {callPacket(1, 0, "wait"), callPacket(1, 0, "wait")},
-		"more than the credit":         append([][]byte{callPacket(1, 0, "wait")}, repeat(packet(2, 0, 1, make([]byte, 60_000)...), 6)...),
-		"a part beyond the credit":     append([][]byte{callPacket(1, 0, "wait")}, repeat(packet(2, 1, 1, make([]byte, 60_000)...), 6)...),
+		"more than the credit":         append([][]byte{callPacket(1, 0, "wait")}, repeat(packet(2, 0, 1, make([]byte, 60_000)...), 19)...),
+		"a part beyond the credit":     append([][]byte{callPacket(1, 0, "wait")}, repeat(packet(2, 1, 1, make([]byte, 60_000)...), 19)...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			wait := func(ctx context.Context, _ call.Receives[*guestv1.WriteRequest]) (*guestv1.WriteResponse, error) {

@@ -4,6 +4,7 @@ package diagnostics
 import (
 	"context"
 
+	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/call"
 	"pyro/guest/internal/reaper"
 	"pyro/guest/internal/rootdir"
@@ -33,6 +34,8 @@ func (s *Service) Methods() call.Methods {
 	return call.Methods{
 		"pyro.guest.v1.DiagnosticsService/Flood":     call.Unary(s.Flood),
 		"pyro.guest.v1.DiagnosticsService/Drain":     call.Unary(s.Drain),
+		"pyro.guest.v1.DiagnosticsService/Source":    call.ServerStream(s.Source),
+		"pyro.guest.v1.DiagnosticsService/Sink":      call.ClientStream(s.Sink, 1, func(m *guestv1.SinkRequest) *[]byte { return &m.Data }),
 		"pyro.guest.v1.DiagnosticsService/SpawnLoop": call.Unary(s.SpawnLoop),
 	}
 }

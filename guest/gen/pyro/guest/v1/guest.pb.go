@@ -2765,6 +2765,182 @@ func (x *DrainResponse) GetBytes() uint64 {
 	return 0
 }
 
+type SourceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bytes         uint64                 `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourceRequest) Reset() {
+	*x = SourceRequest{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceRequest) ProtoMessage() {}
+
+func (x *SourceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceRequest.ProtoReflect.Descriptor instead.
+func (*SourceRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *SourceRequest) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+type SourceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourceResponse) Reset() {
+	*x = SourceResponse{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceResponse) ProtoMessage() {}
+
+func (x *SourceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceResponse.ProtoReflect.Descriptor instead.
+func (*SourceResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *SourceResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type SinkRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SinkRequest) Reset() {
+	*x = SinkRequest{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SinkRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SinkRequest) ProtoMessage() {}
+
+func (x *SinkRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SinkRequest.ProtoReflect.Descriptor instead.
+func (*SinkRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *SinkRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type SinkResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bytes         uint64                 `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SinkResponse) Reset() {
+	*x = SinkResponse{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SinkResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SinkResponse) ProtoMessage() {}
+
+func (x *SinkResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SinkResponse.ProtoReflect.Descriptor instead.
+func (*SinkResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *SinkResponse) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 type SpawnLoopRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Argv          []string               `protobuf:"bytes,1,rep,name=argv,proto3" json:"argv,omitempty"`
@@ -2775,7 +2951,7 @@ type SpawnLoopRequest struct {
 
 func (x *SpawnLoopRequest) Reset() {
 	*x = SpawnLoopRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2787,7 +2963,7 @@ func (x *SpawnLoopRequest) String() string {
 func (*SpawnLoopRequest) ProtoMessage() {}
 
 func (x *SpawnLoopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2800,7 +2976,7 @@ func (x *SpawnLoopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnLoopRequest.ProtoReflect.Descriptor instead.
 func (*SpawnLoopRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{48}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SpawnLoopRequest) GetArgv() []string {
@@ -2826,7 +3002,7 @@ type SpawnLoopResponse struct {
 
 func (x *SpawnLoopResponse) Reset() {
 	*x = SpawnLoopResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +3014,7 @@ func (x *SpawnLoopResponse) String() string {
 func (*SpawnLoopResponse) ProtoMessage() {}
 
 func (x *SpawnLoopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +3027,7 @@ func (x *SpawnLoopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnLoopResponse.ProtoReflect.Descriptor instead.
 func (*SpawnLoopResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{49}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SpawnLoopResponse) GetDurationUs() []uint32 {
@@ -2875,7 +3051,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2887,7 +3063,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2900,7 +3076,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{50}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ReportRequest) GetEvent() isReportRequest_Event {
@@ -2968,7 +3144,7 @@ type AgentReady struct {
 
 func (x *AgentReady) Reset() {
 	*x = AgentReady{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2980,7 +3156,7 @@ func (x *AgentReady) String() string {
 func (*AgentReady) ProtoMessage() {}
 
 func (x *AgentReady) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2993,7 +3169,7 @@ func (x *AgentReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentReady.ProtoReflect.Descriptor instead.
 func (*AgentReady) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{51}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AgentReady) GetEpoch() uint32 {
@@ -3013,7 +3189,7 @@ type ProcessExited struct {
 
 func (x *ProcessExited) Reset() {
 	*x = ProcessExited{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3201,7 @@ func (x *ProcessExited) String() string {
 func (*ProcessExited) ProtoMessage() {}
 
 func (x *ProcessExited) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3214,7 @@ func (x *ProcessExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessExited.ProtoReflect.Descriptor instead.
 func (*ProcessExited) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{52}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ProcessExited) GetProcessId() string {
@@ -3064,7 +3240,7 @@ type OutOfMemory struct {
 
 func (x *OutOfMemory) Reset() {
 	*x = OutOfMemory{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3076,7 +3252,7 @@ func (x *OutOfMemory) String() string {
 func (*OutOfMemory) ProtoMessage() {}
 
 func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3089,7 +3265,7 @@ func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutOfMemory.ProtoReflect.Descriptor instead.
 func (*OutOfMemory) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{53}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *OutOfMemory) GetProcessId() string {
@@ -3107,7 +3283,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3119,7 +3295,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3132,7 +3308,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{54}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{58}
 }
 
 // How a call ended (LINK.md, END).
@@ -3149,7 +3325,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3161,7 +3337,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3174,7 +3350,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{55}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Status) GetCode() uint32 {
@@ -3211,7 +3387,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3223,7 +3399,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3236,7 +3412,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{56}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -3442,6 +3618,14 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\fDrainRequest\x12!\n" +
 	"\fexpect_bytes\x18\x01 \x01(\x04R\vexpectBytes\"%\n" +
 	"\rDrainResponse\x12\x14\n" +
+	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"%\n" +
+	"\rSourceRequest\x12\x14\n" +
+	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"$\n" +
+	"\x0eSourceResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"!\n" +
+	"\vSinkRequest\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"$\n" +
+	"\fSinkResponse\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"<\n" +
 	"\x10SpawnLoopRequest\x12\x12\n" +
 	"\x04argv\x18\x01 \x03(\tR\x04argv\x12\x14\n" +
@@ -3507,10 +3691,12 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"ExtractTar\x12 .pyro.guest.v1.ExtractTarRequest\x1a!.pyro.guest.v1.ExtractTarResponse(\x012e\n" +
 	"\x0eBuilderService\x12S\n" +
 	"\n" +
-	"BuildImage\x12 .pyro.guest.v1.BuildImageRequest\x1a!.pyro.guest.v1.BuildImageResponse0\x012\xec\x01\n" +
+	"BuildImage\x12 .pyro.guest.v1.BuildImageRequest\x1a!.pyro.guest.v1.BuildImageResponse0\x012\xf8\x02\n" +
 	"\x12DiagnosticsService\x12B\n" +
 	"\x05Flood\x12\x1b.pyro.guest.v1.FloodRequest\x1a\x1c.pyro.guest.v1.FloodResponse\x12B\n" +
-	"\x05Drain\x12\x1b.pyro.guest.v1.DrainRequest\x1a\x1c.pyro.guest.v1.DrainResponse\x12N\n" +
+	"\x05Drain\x12\x1b.pyro.guest.v1.DrainRequest\x1a\x1c.pyro.guest.v1.DrainResponse\x12G\n" +
+	"\x06Source\x12\x1c.pyro.guest.v1.SourceRequest\x1a\x1d.pyro.guest.v1.SourceResponse0\x01\x12A\n" +
+	"\x04Sink\x12\x1a.pyro.guest.v1.SinkRequest\x1a\x1b.pyro.guest.v1.SinkResponse(\x01\x12N\n" +
 	"\tSpawnLoop\x12\x1f.pyro.guest.v1.SpawnLoopRequest\x1a .pyro.guest.v1.SpawnLoopResponse2U\n" +
 	"\fEventService\x12E\n" +
 	"\x06Report\x12\x1c.pyro.guest.v1.ReportRequest\x1a\x1d.pyro.guest.v1.ReportResponseB&Z$pyro/guest/gen/pyro/guest/v1;guestv1b\x06proto3"
@@ -3528,7 +3714,7 @@ func file_pyro_guest_v1_guest_proto_rawDescGZIP() []byte {
 }
 
 var file_pyro_guest_v1_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_pyro_guest_v1_guest_proto_goTypes = []any{
 	(OutputPolicy)(0),           // 0: pyro.guest.v1.OutputPolicy
 	(OutputStream)(0),           // 1: pyro.guest.v1.OutputStream
@@ -3580,15 +3766,19 @@ var file_pyro_guest_v1_guest_proto_goTypes = []any{
 	(*FloodResponse)(nil),       // 47: pyro.guest.v1.FloodResponse
 	(*DrainRequest)(nil),        // 48: pyro.guest.v1.DrainRequest
 	(*DrainResponse)(nil),       // 49: pyro.guest.v1.DrainResponse
-	(*SpawnLoopRequest)(nil),    // 50: pyro.guest.v1.SpawnLoopRequest
-	(*SpawnLoopResponse)(nil),   // 51: pyro.guest.v1.SpawnLoopResponse
-	(*ReportRequest)(nil),       // 52: pyro.guest.v1.ReportRequest
-	(*AgentReady)(nil),          // 53: pyro.guest.v1.AgentReady
-	(*ProcessExited)(nil),       // 54: pyro.guest.v1.ProcessExited
-	(*OutOfMemory)(nil),         // 55: pyro.guest.v1.OutOfMemory
-	(*ReportResponse)(nil),      // 56: pyro.guest.v1.ReportResponse
-	(*Status)(nil),              // 57: pyro.guest.v1.Status
-	(*ErrorDetail)(nil),         // 58: pyro.guest.v1.ErrorDetail
+	(*SourceRequest)(nil),       // 50: pyro.guest.v1.SourceRequest
+	(*SourceResponse)(nil),      // 51: pyro.guest.v1.SourceResponse
+	(*SinkRequest)(nil),         // 52: pyro.guest.v1.SinkRequest
+	(*SinkResponse)(nil),        // 53: pyro.guest.v1.SinkResponse
+	(*SpawnLoopRequest)(nil),    // 54: pyro.guest.v1.SpawnLoopRequest
+	(*SpawnLoopResponse)(nil),   // 55: pyro.guest.v1.SpawnLoopResponse
+	(*ReportRequest)(nil),       // 56: pyro.guest.v1.ReportRequest
+	(*AgentReady)(nil),          // 57: pyro.guest.v1.AgentReady
+	(*ProcessExited)(nil),       // 58: pyro.guest.v1.ProcessExited
+	(*OutOfMemory)(nil),         // 59: pyro.guest.v1.OutOfMemory
+	(*ReportResponse)(nil),      // 60: pyro.guest.v1.ReportResponse
+	(*Status)(nil),              // 61: pyro.guest.v1.Status
+	(*ErrorDetail)(nil),         // 62: pyro.guest.v1.ErrorDetail
 }
 var file_pyro_guest_v1_guest_proto_depIdxs = []int32{
 	4,  // 0: pyro.guest.v1.HelloResponse.boot:type_name -> pyro.guest.v1.BootTimings
@@ -3603,11 +3793,11 @@ var file_pyro_guest_v1_guest_proto_depIdxs = []int32{
 	42, // 9: pyro.guest.v1.BuildImageRequest.steps:type_name -> pyro.guest.v1.BuildStep
 	44, // 10: pyro.guest.v1.BuildImageResponse.progress:type_name -> pyro.guest.v1.BuildProgress
 	45, // 11: pyro.guest.v1.BuildImageResponse.result:type_name -> pyro.guest.v1.BuildResult
-	53, // 12: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
-	54, // 13: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
-	55, // 14: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
+	57, // 12: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
+	58, // 13: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
+	59, // 14: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
 	22, // 15: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
-	58, // 16: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
+	62, // 16: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
 	2,  // 17: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
 	5,  // 18: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
 	7,  // 19: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
@@ -3628,32 +3818,36 @@ var file_pyro_guest_v1_guest_proto_depIdxs = []int32{
 	41, // 34: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
 	46, // 35: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
 	48, // 36: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
-	50, // 37: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
-	52, // 38: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
-	3,  // 39: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
-	6,  // 40: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
-	8,  // 41: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
-	10, // 42: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
-	12, // 43: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
-	14, // 44: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
-	16, // 45: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
-	18, // 46: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
-	21, // 47: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
-	24, // 48: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
-	26, // 49: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
-	28, // 50: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
-	31, // 51: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
-	33, // 52: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
-	35, // 53: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
-	37, // 54: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
-	39, // 55: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
-	43, // 56: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
-	47, // 57: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
-	49, // 58: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
-	51, // 59: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
-	56, // 60: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
-	39, // [39:61] is the sub-list for method output_type
-	17, // [17:39] is the sub-list for method input_type
+	50, // 37: pyro.guest.v1.DiagnosticsService.Source:input_type -> pyro.guest.v1.SourceRequest
+	52, // 38: pyro.guest.v1.DiagnosticsService.Sink:input_type -> pyro.guest.v1.SinkRequest
+	54, // 39: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
+	56, // 40: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
+	3,  // 41: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
+	6,  // 42: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
+	8,  // 43: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
+	10, // 44: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
+	12, // 45: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
+	14, // 46: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
+	16, // 47: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
+	18, // 48: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
+	21, // 49: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
+	24, // 50: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
+	26, // 51: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
+	28, // 52: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
+	31, // 53: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
+	33, // 54: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
+	35, // 55: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
+	37, // 56: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
+	39, // 57: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
+	43, // 58: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
+	47, // 59: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
+	49, // 60: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
+	51, // 61: pyro.guest.v1.DiagnosticsService.Source:output_type -> pyro.guest.v1.SourceResponse
+	53, // 62: pyro.guest.v1.DiagnosticsService.Sink:output_type -> pyro.guest.v1.SinkResponse
+	55, // 63: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
+	60, // 64: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
+	41, // [41:65] is the sub-list for method output_type
+	17, // [17:41] is the sub-list for method input_type
 	17, // [17:17] is the sub-list for extension type_name
 	17, // [17:17] is the sub-list for extension extendee
 	0,  // [0:17] is the sub-list for field type_name
@@ -3673,7 +3867,7 @@ func file_pyro_guest_v1_guest_proto_init() {
 		(*BuildImageResponse_Output)(nil),
 		(*BuildImageResponse_Result)(nil),
 	}
-	file_pyro_guest_v1_guest_proto_msgTypes[50].OneofWrappers = []any{
+	file_pyro_guest_v1_guest_proto_msgTypes[54].OneofWrappers = []any{
 		(*ReportRequest_AgentReady)(nil),
 		(*ReportRequest_ProcessExited)(nil),
 		(*ReportRequest_OutOfMemory)(nil),
@@ -3684,7 +3878,7 @@ func file_pyro_guest_v1_guest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pyro_guest_v1_guest_proto_rawDesc), len(file_pyro_guest_v1_guest_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   57,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   6,
 		},
