@@ -19,9 +19,9 @@ const LINGER_MS = 50;
 const NOTHING = new Uint8Array(0);
 
 /**
- * A command's standard input. Calls to the agent are made per burst: within one the back-pressure is HTTP/2's, and its
- * answer tells how much the command took. A burst that the connection is lost in fails; it cannot be repeated, because
- * nobody knows how much of it arrived.
+ * A command's standard input. Calls to the agent are made per burst: within one the back-pressure is the call's credit,
+ * and its answer tells how much the command took. A burst that the connection is lost in fails; it cannot be repeated,
+ * because nobody knows how much of it arrived.
  */
 export class InputWriter {
   readonly #processId: string;

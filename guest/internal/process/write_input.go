@@ -12,7 +12,7 @@ import (
 )
 
 // WriteInput writes to the command's standard input. While the pipe is full no message is received, so that the
-// windows of HTTP/2 hold the host back.
+// call's credit holds the host back.
 func (s *Service) WriteInput(ctx context.Context, stream call.Receives[*guestv1.WriteInputRequest]) (*guestv1.WriteInputResponse, error) {
 	if !stream.Receive() {
 		if err := stream.Err(); err != nil {
