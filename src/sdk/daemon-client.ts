@@ -80,7 +80,7 @@ export class DaemonClient implements AsyncDisposable {
         } catch (error) {
           if (answered || attempt > 0 || scope.error(error).code !== "DAEMON_STOPPING") throw error;
           this.#connection = undefined;
-          await this.#gone(connection, scope.signal);
+          await this.#gone(connection, undefined, scope.signal);
         }
       } catch (error) {
         throw scope.error(error);
@@ -132,11 +132,15 @@ export class DaemonClient implements AsyncDisposable {
     }
   }
 
-  /** Waits until nobody listens on the socket any more. */
-  async untilGone(signal?: AbortSignal): Promise<boolean> {
+  /**
+   * Waits until the daemon (of that process, where it is known) left: nobody listens on the socket any more, or another daemon does, which
+   * a client had begun to start.
+   */
+  async untilGone(pid: number | undefined, signal?: AbortSignal): Promise<boolean> {
     const deadline = performance.now() + HANDOVER_MS;
     while (performance.now() < deadline) {
-      if (!(await isListening(socketPathOf(this.stateDir)))) return true;
+      if ((pid !== undefined && !isAlive(pid)) || !(await isListening(socketPathOf(this.stateDir))))
+        return true;
       await sleep(POLL_MS, signal);
     }
     return false;
@@ -172,13 +176,13 @@ export class DaemonClient implements AsyncDisposable {
       const known = wireError(error);
       // It was just leaving. Its socket goes before its process does.
       if (known.code !== "DAEMON_UNREACHABLE" && known.code !== "DAEMON_STOPPING") throw known;
-      await this.#gone(connection, signal);
+      await this.#gone(connection, undefined, signal);
       return undefined;
     }
     if (this.#buildId === "" || status.buildId === this.#buildId) return connection;
     const { stopping, reason } = await connection.daemon.stop({ force: false }, { signal });
     if (stopping) {
-      await this.#gone(connection, signal);
+      await this.#gone(connection, status.pid, signal);
       return undefined;
     }
     this.#options.onWarning?.(
@@ -188,13 +192,22 @@ export class DaemonClient implements AsyncDisposable {
     return connection;
   }
 
-  async #gone(connection: Connection, signal: AbortSignal): Promise<void> {
+  async #gone(connection: Connection, pid: number | undefined, signal: AbortSignal): Promise<void> {
     connection[Symbol.dispose]();
-    if (await this.untilGone(signal)) return;
+    if (await this.untilGone(pid, signal)) return;
     throw new PyroError("DAEMON_UNREACHABLE", `a daemon in ${this.stateDir} neither serves nor leaves`, {
       hint: "`pyro daemon logs` shows what it waits for; `pyro daemon stop --force` ends that",
       retryable: true,
     });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }
 

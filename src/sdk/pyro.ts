@@ -186,7 +186,7 @@ export class Pyro implements AsyncDisposable {
       });
     }
     connection[Symbol.dispose]();
-    if (await this.#client.untilGone(call.signal)) return { wasRunning: true };
+    if (await this.#client.untilGone(found.status.pid, call.signal)) return { wasRunning: true };
     throw unreachable(new Error(`process ${found.status.pid} said that it stops, and did not leave`));
   }
 
