@@ -45,6 +45,8 @@ export class HostLink implements AsyncDisposable {
     socket.on("data", (chunk: Buffer) => this.#receive(chunk));
     socket.on("error", (error) => this.end(disconnected(error)));
     socket.on("close", () => this.end(disconnected()));
+    // It may be closed before anybody could listen for that.
+    if (socket.destroyed) this.end(disconnected());
   }
 
   /**

@@ -16,15 +16,18 @@ export async function shortSocketPath(path: string): Promise<{ path: string } & 
   };
 }
 
-/** Connects to a unix socket whatever the length of its path. Rejects with the system's error. */
+/**
+ * Connects to a unix socket whatever the length of its path. Rejects with the system's error. The peer may leave before
+ * the caller has looked: the socket is destroyed then, and what was wrong with it is no uncaught error.
+ */
 export async function connectUnix(path: string): Promise<Socket> {
   await using short = await shortSocketPath(path);
   return await new Promise<Socket>((resolve, reject) => {
     const socket = connect(short.path);
     socket.once("connect", () => {
-      socket.off("error", reject);
       resolve(socket);
     });
-    socket.once("error", reject);
+    // Stays: once there is a connection it rejects nothing, and keeps an early error from being nobody's.
+    socket.on("error", reject);
   });
 }

@@ -43,7 +43,10 @@ export class QmpClient implements AsyncDisposable {
     this.#onEvent = options.onEvent;
     socket.on("data", (chunk: Buffer) => this.#read(chunk));
     socket.on("error", () => undefined);
-    socket.on("close", () => this.#end(new QmpClosed("QEMU closed its QMP socket")));
+    const close = (): void => this.#end(new QmpClosed("QEMU closed its QMP socket"));
+    socket.on("close", close);
+    // It may be closed before anybody could listen for that.
+    if (socket.destroyed) close();
   }
 
   /**

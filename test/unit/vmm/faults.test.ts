@@ -73,7 +73,7 @@ describe("A QEMU that", () => {
   });
 
   it("closes its control socket but lives on fails the start", async () => {
-    const error = await failure(directory.stubDriver("close", { qmpTimeoutMs: 3_000 }).start(spec()));
+    const error = await failure(directory.stubDriver("close", { qmpTimeoutMs: 1_000 }).start(spec()));
     expect(error.code).toBe("VM_START_FAILED");
     expect(error.message).toContain("closed its control socket");
   });
