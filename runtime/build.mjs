@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * Makes runtime/bundle/: the kernel, the initramfs with the guest agent as its init, and a manifest with the SHA-256
- * of both. Same inputs, same bytes. Needs Debian's apt (kernel package), dpkg-deb and Go; no root.
+ * Makes runtime/bundle/: the kernel, the initramfs with the guest agent as its init, the host's helper pyro-hold, and a
+ * manifest with the SHA-256 of each. Same inputs, same bytes. Needs Debian's apt (kernel package), dpkg-deb and Go; no root.
  *
  *   node runtime/build.mjs            build, or return at once where nothing changed
  *   node runtime/build.mjs --check    build a second time beside it and compare the bytes
@@ -31,7 +31,7 @@ import { BuildError, progress, run } from "./build/progress.mjs";
 const here = dirname(fileURLToPath(import.meta.url));
 const repository = dirname(here);
 const guest = join(repository, "guest");
-const MANIFEST_FORMAT = 1;
+const MANIFEST_FORMAT = 2;
 
 function main() {
   const { values } = parseArgs({
@@ -132,13 +132,17 @@ function build(directory, cache, inputs) {
     );
     const modules = selectModules(kernel.modules);
     const agent =
-      inputs.agent === undefined ? buildAgent(scratch, inputs.version) : readFileSync(inputs.agent);
-    progress("writing vmlinux, initramfs.cpio and manifest.json");
+      inputs.agent === undefined
+        ? compile(scratch, "pyro-agent", inputs.version)
+        : readFileSync(inputs.agent);
+    progress("writing vmlinux, initramfs.cpio, pyro-hold and manifest.json");
     const files = {
       vmlinux: extractKernel(readFileSync(kernel.image)),
       "initramfs.cpio": cpioArchive(initramfs(agent, modules)),
+      "pyro-hold": compile(scratch, "pyro-hold", inputs.version),
     };
     for (const [name, content] of Object.entries(files)) writeReadOnly(join(directory, name), content);
+    chmodSync(join(directory, "pyro-hold"), 0o555);
     const manifest = manifestOf(inputs, kernel.release, modules, files);
     writeReadOnly(
       join(directory, "manifest.json"),
@@ -161,12 +165,12 @@ function writeReadOnly(path, content) {
   chmodSync(path, 0o444);
 }
 
-/** The agent as a static binary whose bytes depend only on its sources, the version and the Go release. */
-function buildAgent(scratch, version) {
-  progress("compiling the guest agent");
-  const binary = join(scratch, "agent");
+/** A static binary whose bytes depend only on its sources, the version and the Go release. */
+function compile(scratch, program, version) {
+  progress(`compiling ${program}`);
+  const binary = join(scratch, program);
   const flags = `-s -w -buildid= -X main.version=${version}`;
-  run("go", ["build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", binary, "./cmd/pyro-agent"], {
+  run("go", ["build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", binary, `./cmd/${program}`], {
     cwd: guest,
     env: {
       ...process.env,
@@ -213,12 +217,14 @@ function manifestOf(inputs, release, modules, files) {
     },
     initramfs: { file: "initramfs.cpio", modules: modules.lists },
     agent: { version: inputs.version, go: inputs.goVersion },
+    holder: { file: "pyro-hold" },
     files: Object.fromEntries(described),
     licences: {
       vmlinux:
         "GPL-2.0-only WITH Linux-syscall-note; unmodified from Debian's package, whose source is `apt-get source linux`",
       "initramfs.cpio":
         "agent: Apache-2.0 with BSD-3-Clause and Apache-2.0 libraries; kernel modules: GPL-2.0, as above",
+      "pyro-hold": "Apache-2.0 with BSD-3-Clause libraries",
     },
     inputs: inputs.digest,
   };

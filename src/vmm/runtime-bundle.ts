@@ -8,11 +8,13 @@ import * as z from "zod";
 import { exists, readJsonFile, writeFileAtomic } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 
-/** The kernel and the initramfs every machine boots from, as runtime/build.mjs made them. */
+/** The kernel and the initramfs every machine boots from and the host's helper, as runtime/build.mjs made them. */
 export interface RuntimeBundle {
   readonly directory: string;
   readonly kernelPath: string;
   readonly initramfsPath: string;
+  /** The program that holds memory templates (guest/cmd/pyro-hold). */
+  readonly holderPath: string;
   /** Version of pyro that it was built with, and of the agent in it. */
   readonly version: string;
   readonly kernelRelease: string;
@@ -20,7 +22,7 @@ export interface RuntimeBundle {
   readonly digest: string;
 }
 
-const FORMAT = 1;
+const FORMAT = 2;
 
 const fileName = z.string().regex(/^[\w.-]+$/);
 const manifestSchema = z.object({
@@ -28,6 +30,7 @@ const manifestSchema = z.object({
   bundle_version: z.string(),
   kernel: z.object({ file: fileName, release: z.string() }),
   initramfs: z.object({ file: fileName }),
+  holder: z.object({ file: fileName }),
   files: z.record(fileName, z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/), size_bytes: z.number() })),
 });
 
@@ -63,6 +66,7 @@ export async function locateRuntimeBundle(options: BundleOptions = {}): Promise<
     directory,
     kernelPath: join(directory, manifest.kernel.file),
     initramfsPath: join(directory, manifest.initramfs.file),
+    holderPath: join(directory, manifest.holder.file),
     version: manifest.bundle_version,
     kernelRelease: manifest.kernel.release,
     digest: createHash("sha256").update(text).digest("hex"),
@@ -85,7 +89,7 @@ function parseManifest(text: string, directory: string): z.infer<typeof manifest
       error,
     );
   }
-  for (const name of [data.kernel.file, data.initramfs.file]) {
+  for (const name of [data.kernel.file, data.initramfs.file, data.holder.file]) {
     if (data.files[name] === undefined)
       throw damaged(join(directory, "manifest.json"), `does not describe ${name}`, undefined);
   }

@@ -28,6 +28,7 @@ beforeEach(() => {
   mkdirSync(directory);
   writeFileSync(join(directory, "vmlinux"), "kernel");
   writeFileSync(join(directory, "initramfs.cpio"), "initramfs");
+  writeFileSync(join(directory, "pyro-hold"), "holder");
   writeManifest({});
 });
 
@@ -35,11 +36,16 @@ afterEach(() => rmSync(root, { recursive: true }));
 
 function writeManifest(more: object): void {
   const manifest = {
-    format: 1,
+    format: 2,
     bundle_version: "0.1.0",
     kernel: { file: "vmlinux", release: "6.1.0" },
     initramfs: { file: "initramfs.cpio" },
-    files: { vmlinux: described("kernel"), "initramfs.cpio": described("initramfs") },
+    holder: { file: "pyro-hold" },
+    files: {
+      vmlinux: described("kernel"),
+      "initramfs.cpio": described("initramfs"),
+      "pyro-hold": described("holder"),
+    },
     ...more,
   };
   writeFileSync(join(directory, "manifest.json"), JSON.stringify(manifest));
@@ -51,6 +57,7 @@ describe("The runtime bundle", () => {
       directory,
       kernelPath: join(directory, "vmlinux"),
       initramfsPath: join(directory, "initramfs.cpio"),
+      holderPath: join(directory, "pyro-hold"),
       version: "0.1.0",
       kernelRelease: "6.1.0",
       digest: sha256(readFileSync(join(directory, "manifest.json"), "utf8")),
@@ -97,7 +104,7 @@ describe("The runtime bundle", () => {
   });
 
   it("with a manifest that is none is damaged", async () => {
-    writeManifest({ format: 2 });
+    writeManifest({ format: 3 });
     await expect(locateRuntimeBundle({ directory })).rejects.toThrow("format");
     writeManifest({ files: { vmlinux: described("kernel") } });
     await expect(locateRuntimeBundle({ directory })).rejects.toThrow("does not describe initramfs.cpio");
