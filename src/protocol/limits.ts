@@ -13,6 +13,10 @@ export const LIMITS = {
   bootTimeoutMs: 60_000,
   /** From the start of QEMU to an answering QMP. */
   qmpTimeoutMs: 15_000,
+  /** Writing or reading the device state of a machine: 0.4 MB, 40 ms at most on a quiet host. */
+  saveTimeoutMs: 15_000,
+  /** Device state of a saved machine; its RAM is a file of its own. */
+  machineStateBytes: 64 * 1024 * 1024,
   /** Any small call to the agent. */
   agentCallTimeoutMs: 15_000,
   /** Grace between TERM and KILL for a guest command that timed out. */

@@ -22,8 +22,29 @@ export interface MachineSpec {
   /** In the order of /dev/vda, /dev/vdb, … */
   readonly disks: readonly Disk[];
   readonly isolation: Isolation;
+  /**
+   * RAM as a shared mapping of this file of exactly `memMib`, which may be sparse: what a machine needs that is to be
+   * saved. Absent: anonymous memory. Becomes the property of the machine's user.
+   */
+  readonly memoryFile?: string;
   /** A directory of this machine alone; sockets, stderr and console live there. Exists, and is private. */
   readonly directory: string;
+}
+
+/** A machine's memory and device state as `Machine.save` left them. Neither may change while a machine lies on them. */
+export interface SavedMachine {
+  /**
+   * Mapped copy-on-write: what the restored machine writes stays its own. QEMU (7.2) opens it for writing all the same,
+   * as the machine's own user: a sealed memfd (guest/cmd/pyro-hold) lets it, and cannot be changed.
+   */
+  readonly memoryFile: string;
+  readonly stateFile: string;
+}
+
+export interface StartOptions {
+  readonly signal?: AbortSignal;
+  /** Goes on where a machine of equal spec (its disks may hold something else) was saved. */
+  readonly restore?: SavedMachine;
 }
 
 /** How a machine's process ended. */
@@ -41,13 +62,15 @@ export interface MachineDiagnostics {
 /** What a driver can do; callers ask here, never for a driver's name. */
 export interface VmmCapabilities {
   readonly isolations: readonly Isolation[];
-  /** Memory templates and forks (issue 3 on). */
+  /** `Machine.save` and `StartOptions.restore`. A host's QEMU may refuse all the same. */
   readonly memorySnapshots: boolean;
 }
 
 /**
- * One running machine. Call order: `VmmDriver.start` → connect to `agentSocket` → … → `kill`. Every method may be
- * called after the machine ended and then answers at once.
+ * One running machine. Call order: `VmmDriver.start` → connect to `agentSocket` → … → `kill`. To save it: quiesce the
+ * guest → leave `agentSocket` → `pause` → `save`; a port that is connected, or drained after the pause, while the guest
+ * writes makes a state whose port is dead or that does not load. Every method may be called after the machine ended
+ * and then answers at once (`save` rejects).
  */
 export interface Machine extends AsyncDisposable {
   readonly id: string;
@@ -59,6 +82,14 @@ export interface Machine extends AsyncDisposable {
   readonly exited: Promise<MachineExit>;
   /** "running", or why not: "paused", "io-error" (host disk full), "ended", "unresponsive" (QMP silent for 2 s). */
   status(): Promise<"running" | "paused" | "io-error" | "ended" | "unresponsive">;
+  /** Stops the virtual CPUs; what is in flight to the disks is finished. */
+  pause(): Promise<void>;
+  /**
+   * Writes the device state of a machine with a `memoryFile` to a new file, durably; pauses it where it is not. The
+   * memory file is complete once the machine is gone or as long as it stays paused.
+   * @throws {PyroError} VM_SAVE_FAILED, VM_UNRESPONSIVE, DISK_FULL; no state file is left then
+   */
+  save(stateFile: string): Promise<void>;
   /** Continues a machine that was paused or stopped for a full host disk. */
   resume(): Promise<void>;
   diagnostics(): Promise<MachineDiagnostics>;
@@ -73,9 +104,9 @@ export interface VmmDriver {
    * Starts a machine; resolves once its process answers QMP and executes the guest. When it rejects or is aborted,
    * nothing of the machine is left.
    * @throws {PyroError} QEMU_NOT_FOUND, VM_START_FAILED (exited at once; with stderr tail), VMM_PROTOCOL_ERROR
-   *   (garbage, or silent for LIMITS.qmpTimeoutMs)
+   *   (garbage, or silent for LIMITS.qmpTimeoutMs), VM_RESTORE_FAILED (the saved machine does not load)
    */
-  start(spec: MachineSpec, options?: { readonly signal?: AbortSignal }): Promise<Machine>;
+  start(spec: MachineSpec, options?: StartOptions): Promise<Machine>;
   /**
    * Ends whatever process still runs for the machine of this id, started by whichever daemon, and waits until it is
    * gone. Finds it without any record: by the id in its argv.

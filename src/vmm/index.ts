@@ -14,6 +14,8 @@ export type {
   MachineDiagnostics,
   MachineExit,
   MachineSpec,
+  SavedMachine,
+  StartOptions,
   VmmCapabilities,
   VmmDriver,
 } from "./driver.js";

@@ -1,7 +1,9 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
+import { chmod } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { connectUnix, sleep } from "../../src/kit/index.js";
-import type { Machine, MachineSpec, VmmDriver } from "../../src/vmm/index.js";
+import type { Machine, MachineSpec, SavedMachine, VmmDriver } from "../../src/vmm/index.js";
 import { processesNamed } from "../../src/vmm/qemu/processes.js";
 
 export interface DriverHarness {
@@ -15,11 +17,28 @@ export function vmmDriverContract(name: string, harness: () => DriverHarness): v
   describe(`${name} keeps the contract of VmmDriver:`, () => {
     const started: { machine: Machine; spec: MachineSpec }[] = [];
 
-    async function start(): Promise<Machine> {
+    async function start(restore?: SavedMachine): Promise<Machine> {
       const spec = await harness().spec();
-      const machine = await harness().driver.start(spec);
+      const machine = await harness().driver.start(spec, restore === undefined ? {} : { restore });
       started.push({ machine, spec });
       return machine;
+    }
+
+    /** A machine that was saved, and is gone. */
+    async function saved(): Promise<SavedMachine> {
+      const spec = await harness().spec();
+      const files = { memoryFile: join(spec.directory, "memory"), stateFile: join(spec.directory, "state") };
+      writeFileSync(files.memoryFile, "");
+      truncateSync(files.memoryFile, spec.memMib * 1024 ** 2);
+      const machine = await harness().driver.start({ ...spec, memoryFile: files.memoryFile });
+      started.push({ machine, spec });
+      await machine.pause();
+      expect(await machine.status()).toBe("paused");
+      await machine.save(files.stateFile);
+      await machine.kill();
+      // Restored machines run as other users, who open it for writing.
+      await chmod(files.memoryFile, 0o666);
+      return files;
     }
 
     afterEach(async () => {
@@ -83,6 +102,55 @@ export function vmmDriverContract(name: string, harness: () => DriverHarness): v
       const machine = await start();
       await machine[Symbol.asyncDispose]();
       expect(await machine.status()).toBe("ended");
+    });
+
+    it("pauses and continues a machine", async () => {
+      const machine = await start();
+      await machine.pause();
+      expect(await machine.status()).toBe("paused");
+      await machine.resume();
+      expect(await machine.status()).toBe("running");
+    });
+
+    it("restores any number of machines from one that was saved, and they run", async () => {
+      const restore = await saved();
+      const [first, second] = await Promise.all([start(restore), start(restore)]);
+      expect(await first.status()).toBe("running");
+      expect(await second.status()).toBe("running");
+      (await connectUnix(second.agentSocket)).destroy();
+    });
+
+    it("continues a machine that was saved, and saves it to another file", async () => {
+      const spec = await harness().spec();
+      const memoryFile = join(spec.directory, "memory");
+      writeFileSync(memoryFile, "");
+      truncateSync(memoryFile, spec.memMib * 1024 ** 2);
+      const machine = await harness().driver.start({ ...spec, memoryFile });
+      started.push({ machine, spec });
+      await machine.save(join(spec.directory, "first"));
+      await machine.resume();
+      expect(await machine.status()).toBe("running");
+      await machine.save(join(spec.directory, "second"));
+    });
+
+    it("names a state that cannot be loaded, and leaves nothing of the machine", async () => {
+      const good = await saved();
+      const spec = await harness().spec();
+      const stateFile = join(spec.directory, "state");
+      writeFileSync(stateFile, "this is no state of a machine");
+      const restore = { ...good, stateFile };
+      await expect(harness().driver.start(spec, { restore })).rejects.toMatchObject({
+        code: "VM_RESTORE_FAILED",
+      });
+      expect(await processesNamed(spec.id)).toEqual([]);
+      expect(readdirSync(spec.directory)).toEqual(["state"]);
+    });
+
+    it("does not save a machine that has ended", async () => {
+      const machine = await start();
+      await machine.kill();
+      await machine.pause();
+      await expect(machine.save("state")).rejects.toMatchObject({ code: "VM_SAVE_FAILED" });
     });
 
     it("keeps two machines apart", async () => {

@@ -1,4 +1,4 @@
-import { readFile, rm } from "node:fs/promises";
+import { readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { type Child, launch, shortSocketPath, sleep } from "../../src/kit/index.js";
@@ -8,6 +8,7 @@ import type {
   MachineDiagnostics,
   MachineExit,
   MachineSpec,
+  StartOptions,
   VmmCapabilities,
   VmmDriver,
 } from "../../src/vmm/index.js";
@@ -23,6 +24,8 @@ export interface FakeVmmOptions {
   /** Serves each connection to the agent's socket; default: an echo. */
   readonly guest?: (socket: Socket) => void;
   readonly consoleTail?: string;
+  /** What every save, or every restore, ends with; default: it works. */
+  readonly failing?: "save" | "restore";
 }
 
 /**
@@ -30,15 +33,24 @@ export interface FakeVmmOptions {
  * agent's socket served by this process. Passes test/contract/vmm-driver.ts.
  */
 export class FakeVmmDriver implements VmmDriver {
-  readonly capabilities: VmmCapabilities = { isolations: ["software"], memorySnapshots: false };
+  readonly capabilities: VmmCapabilities = { isolations: ["software"], memorySnapshots: true };
   /** What was started, in order. */
   readonly started: MachineSpec[] = [];
+  /** Ids of those that were to go on from a saved state. */
+  readonly restored: string[] = [];
 
   constructor(readonly options: FakeVmmOptions = {}) {}
 
-  async start(spec: MachineSpec, { signal }: { readonly signal?: AbortSignal } = {}): Promise<Machine> {
+  async start(spec: MachineSpec, { signal, restore }: StartOptions = {}): Promise<Machine> {
     signal?.throwIfAborted();
     this.started.push(spec);
+    if (restore !== undefined) {
+      this.restored.push(spec.id);
+      const state = await readFile(restore.stateFile, "utf8");
+      const { size } = await stat(restore.memoryFile);
+      if (this.options.failing === "restore" || state !== stateOf(spec) || size !== spec.memMib * 1024 ** 2)
+        throw new PyroError("VM_RESTORE_FAILED", "the fake cannot load this", { hint: "it was told to" });
+    }
     const sleeper = ["-e", "setInterval(() => undefined, 1000)", "--", "-name", spec.id];
     const child = await launch(process.execPath, sleeper, {
       cwd: spec.directory,
@@ -87,9 +99,14 @@ class FakeMachine implements Machine {
   readonly exited: Promise<MachineExit>;
   readonly #child: Child;
   readonly #consoleTail: string;
+  readonly #spec: MachineSpec;
+  readonly #failing: FakeVmmOptions["failing"];
   #ended = false;
+  #paused = false;
 
   constructor(spec: MachineSpec, child: Child, server: AgentServer, options: FakeVmmOptions) {
+    this.#spec = spec;
+    this.#failing = options.failing;
     this.id = spec.id;
     this.isolation = spec.isolation;
     this.pid = child.pid;
@@ -109,14 +126,28 @@ class FakeMachine implements Machine {
     });
   }
 
-  async status(): Promise<"running" | "ended" | "unresponsive"> {
+  async status(): Promise<"running" | "paused" | "ended" | "unresponsive"> {
     if (this.#ended) return "ended";
     const stat = await readFile(`/proc/${this.pid}/stat`, "latin1").catch(() => ") Z");
     const state = stat.slice(stat.lastIndexOf(")") + 2)[0];
-    return state === "T" ? "unresponsive" : state === "Z" ? "ended" : "running";
+    if (state === "T") return "unresponsive";
+    return state === "Z" ? "ended" : this.#paused ? "paused" : "running";
+  }
+
+  pause(): Promise<void> {
+    this.#paused = true;
+    return Promise.resolve();
+  }
+
+  async save(stateFile: string): Promise<void> {
+    if (this.#ended || this.#failing === "save")
+      throw new PyroError("VM_SAVE_FAILED", "the fake does not save", { hint: "it was told to" });
+    await this.pause();
+    await writeFile(stateFile, stateOf(this.#spec), { flag: "wx" });
   }
 
   resume(): Promise<void> {
+    this.#paused = false;
     return Promise.resolve();
   }
 
@@ -132,6 +163,10 @@ class FakeMachine implements Machine {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
   }
+}
+
+function stateOf({ vcpuCount, memMib, disks }: MachineSpec): string {
+  return JSON.stringify({ fake: 1, vcpuCount, memMib, disks: disks.length });
 }
 
 interface AgentServer {

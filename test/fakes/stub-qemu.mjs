@@ -1,8 +1,9 @@
 // Stands in for QEMU: `node stub-qemu.mjs MODE …QEMU's arguments…`, in the machine's directory. See stub-qemu.ts.
-import { writeSync } from "node:fs";
-import { createServer } from "node:net";
+import { readFileSync, writeSync } from "node:fs";
+import { connect, createServer } from "node:net";
 
 const mode = process.argv[2];
+const STATE = "what the stub saved";
 
 function serve(path, onConnection) {
   createServer(onConnection).listen(path);
@@ -13,7 +14,27 @@ function speakQmp(socket, { refuse = false } = {}) {
   let status = "running";
   let console = "Kernel panic - not syncing: \u001b[31mstub\u001b[0m\r\n";
   send({ QMP: { version: { qemu: { major: 7, minor: 2, micro: 0 } }, capabilities: [] } });
+  const event = (name, data) => send({ event: name, data, timestamp: {} });
   const answers = {
+    "query-migrate-capabilities": () => [{ capability: "x-ignore-shared", state: false }],
+    "migrate-set-capabilities": () => ({}),
+    "query-migrate": () => ({ status: "failed", "error-desc": "the stub's reason" }),
+    migrate: ({ uri }) => {
+      const to = connect(uri.replace("unix:", ""));
+      to.on("error", () => event("MIGRATION", { status: "failed" }));
+      to.end(STATE, () => event("MIGRATION", { status: "completed" }));
+      return {};
+    },
+    "migrate-incoming": ({ uri }) => {
+      const good = readFileSync(Number(uri.replace("fd:", "")), "utf8") === STATE;
+      status = "paused";
+      if (!good) writeSync(2, "qemu-stub: load of migration failed\n");
+      setTimeout(() => {
+        event("MIGRATION", { status: good ? "completed" : "failed" });
+        if (!good) setTimeout(() => process.exit(1), 10);
+      }, 5);
+      return {};
+    },
     "query-status": () => ({ status, running: status === "running" }),
     "ringbuf-read": () => {
       const text = Buffer.from(console).toString("base64");
@@ -30,7 +51,7 @@ function speakQmp(socket, { refuse = false } = {}) {
     const lines = (rest + chunk).split("\n");
     rest = lines.pop();
     for (const line of lines) {
-      const { execute, id } = JSON.parse(line);
+      const { execute, id, arguments: given } = JSON.parse(line);
       if (execute === "quit") {
         send({ return: {}, id });
         setTimeout(() => process.exit(0), 10);
@@ -38,7 +59,7 @@ function speakQmp(socket, { refuse = false } = {}) {
       else if (execute === "qmp_capabilities") send({ return: {}, id });
       else if (answers[execute] === undefined)
         send({ error: { class: "CommandNotFound", desc: `no ${execute}` }, id });
-      else send({ return: answers[execute](), id });
+      else send({ return: answers[execute](given), id });
     }
   });
   process.on("SIGUSR1", () => {

@@ -25,8 +25,18 @@ export interface QemuArguments {
   readonly memMib: number;
   readonly kernelPath: string;
   readonly initramfsPath: string;
+  /** RAM in a file; absent: anonymous memory. */
+  readonly memory?: MemoryFile;
+  /** Waits for `migrate-incoming` instead of starting the guest. */
+  readonly incoming?: boolean;
   /** Paths as QEMU opens them. */
   readonly disks: readonly Disk[];
+}
+
+export interface MemoryFile {
+  readonly path: string;
+  /** Whether the file is the RAM, or what the RAM's private copy begins with. */
+  readonly shared: boolean;
 }
 
 export function qemuArguments(machine: QemuArguments): string[] {
@@ -40,6 +50,7 @@ export function qemuArguments(machine: QemuArguments): string[] {
     ...agentArguments(),
     ...entropyArguments(),
     ...machine.disks.flatMap(diskArguments),
+    ...(machine.incoming === true ? ["-incoming", "defer"] : []),
   ];
 }
 
@@ -67,12 +78,13 @@ const EMULATED_CPU = "max,-vmx,-svm,-erms,-fsrm";
 
 /**
  * The same q35 machine for both accelerators, so that what is tested under emulation is what runs under KVM; without
- * the disk, bus and mouse controllers it would bring along. RAM is an object of its own: templates replace it.
+ * the disk, bus and mouse controllers it would bring along. RAM is an object of its own: a file for templates, and
+ * all else alike, so that a machine can be saved and restored between the two.
  */
 export function machineArguments(
-  machine: Pick<QemuArguments, "isolation" | "vcpuCount" | "memMib">,
+  machine: Pick<QemuArguments, "isolation" | "vcpuCount" | "memMib" | "memory">,
 ): string[] {
-  const { isolation, vcpuCount, memMib } = machine;
+  const { isolation, vcpuCount, memMib, memory } = machine;
   return [
     ...["-machine", "q35,memory-backend=ram,sata=off,smbus=off,usb=off,vmport=off,dump-guest-core=off"],
     ...["-accel", isolation === "kvm" ? "kvm" : "tcg,thread=multi"],
@@ -80,8 +92,13 @@ export function machineArguments(
     ...["-cpu", isolation === "kvm" ? "host,-vmx,-svm" : EMULATED_CPU],
     ...["-smp", String(vcpuCount)],
     ...["-m", `${memMib}M`],
-    ...["-object", `memory-backend-ram,id=ram,size=${memMib}M,merge=off,dump=off`],
+    ...["-object", `${memoryBackend(memory)},id=ram,size=${memMib}M,merge=off,dump=off`],
   ];
+}
+
+function memoryBackend(memory: MemoryFile | undefined): string {
+  if (memory === undefined) return "memory-backend-ram";
+  return `memory-backend-file,mem-path=${memory.path},share=${memory.shared ? "on" : "off"}`;
 }
 
 /**

@@ -2,13 +2,21 @@ import { chmod, chown } from "node:fs/promises";
 import { join } from "node:path";
 import { DeadlineError, launch, LaunchError, sleep, within, type Child } from "../../kit/index.js";
 import { LIMITS, PyroError } from "../../protocol/index.js";
-import type { Machine, MachineSpec, VmmCapabilities, VmmDriver } from "../driver.js";
+import type {
+  Machine,
+  MachineSpec,
+  SavedMachine,
+  StartOptions,
+  VmmCapabilities,
+  VmmDriver,
+} from "../driver.js";
 import { lastLines } from "../printable.js";
 import type { RuntimeBundle } from "../runtime-bundle.js";
 import { QMP_SOCKET, qemuArguments } from "./argv.js";
 import { InheritedFiles } from "./inherited-files.js";
 import { findQemu } from "./locate.js";
 import { QemuMachine, removeSockets } from "./machine.js";
+import { loadState, MigrationFailed } from "./migration.js";
 import { confined, kvmGroup, userFor } from "./privileges.js";
 import { endProcess, processesNamed } from "./processes.js";
 import { QmpClient, QmpClosed, type QmpEvent } from "./qmp.js";
@@ -28,19 +36,26 @@ export interface QemuDriverOptions {
 const OPEN_FILES = 512;
 /** QEMU makes its sockets after about 40 ms. */
 const CONNECT_POLL_MS = 5;
+const LAST_WORDS_MS = 500;
+
+interface Launched {
+  readonly child: Child;
+  /** Number of QEMU's descriptor of the state to load. */
+  readonly stateDescriptor: number | undefined;
+}
 
 /** Machines as QEMU processes that outlive this one. Confinement: privileges.ts; the command line: argv.ts. */
 export class QemuDriver implements VmmDriver {
-  readonly capabilities: VmmCapabilities = { isolations: ["kvm", "software"], memorySnapshots: false };
+  readonly capabilities: VmmCapabilities = { isolations: ["kvm", "software"], memorySnapshots: true };
   readonly #options: QemuDriverOptions;
 
   constructor(options: QemuDriverOptions) {
     this.#options = options;
   }
 
-  async start(spec: MachineSpec, { signal }: { readonly signal?: AbortSignal } = {}): Promise<Machine> {
+  async start(spec: MachineSpec, { signal, restore }: StartOptions = {}): Promise<Machine> {
     signal?.throwIfAborted();
-    const child = await this.#launch(spec);
+    const { child, stateDescriptor } = await this.#launch(spec, restore);
     const machine = new QemuMachine(spec, child);
     try {
       const events: QmpEvent[] = [];
@@ -49,6 +64,14 @@ export class QemuDriver implements VmmDriver {
       machine.adopt(qmp);
       onEvent = (event) => machine.onEvent(event);
       events.forEach(onEvent);
+      if (stateDescriptor !== undefined) {
+        await loadState(qmp, machine.migration, stateDescriptor, signal).catch(async (error: unknown) => {
+          signal?.throwIfAborted();
+          // It ends after a state that it cannot load, and says why on the way out.
+          await within(child.exited, LAST_WORDS_MS, "exit").catch(() => undefined);
+          throw notRestored(spec, child, error);
+        });
+      }
       return machine;
     } catch (error) {
       await machine.kill();
@@ -60,7 +83,7 @@ export class QemuDriver implements VmmDriver {
     for (const found of await processesNamed(id)) await endProcess(found);
   }
 
-  async #launch(spec: MachineSpec): Promise<Child> {
+  async #launch(spec: MachineSpec, restore: SavedMachine | undefined): Promise<Launched> {
     const { directory, id, isolation, vcpuCount, memMib } = spec;
     const [qemu, bundle, userId] = await Promise.all([
       findQemu(this.#options.qemuPath),
@@ -72,10 +95,16 @@ export class QemuDriver implements VmmDriver {
     const initramfsPath = await files.readable(bundle.initramfsPath);
     const disks = [];
     for (const disk of spec.disks) disks.push(await files.disk(disk, userId));
+    const memory = await files.memory(spec, restore, userId);
+    const stateDescriptor = restore === undefined ? undefined : await files.descriptor(restore.stateFile);
     await removeSockets(directory);
     if (userId !== undefined) await chown(directory, userId, userId);
     await chmod(directory, 0o700);
-    const args = qemuArguments({ id, isolation, vcpuCount, memMib, kernelPath, initramfsPath, disks });
+    const args = qemuArguments({
+      ...{ id, isolation, vcpuCount, memMib, kernelPath, initramfsPath, disks },
+      ...(memory === undefined ? {} : { memory }),
+      incoming: restore !== undefined,
+    });
     const [program, ...rest] = confined([qemu, ...args], {
       userId,
       kvmGroupId: await kvmGroup(isolation),
@@ -83,13 +112,14 @@ export class QemuDriver implements VmmDriver {
       fileBytes: files.fileBytesLimit,
     });
     try {
-      return await launch(program, rest, {
+      const child = await launch(program, rest, {
         cwd: directory,
         env: { PATH: "/usr/local/bin:/usr/bin:/bin", LANG: "C.UTF-8" },
         extraDescriptors: files.descriptors,
         graceMs: 0,
         outlives: true,
       });
+      return { child, stateDescriptor };
     } catch (error) {
       throw error instanceof LaunchError ? toolMissing(error) : error;
     }
@@ -160,6 +190,26 @@ async function exitedAtOnce({ id, isolation }: MachineSpec, child: Child): Promi
         signal: exit?.signal ?? null,
         stderr_tail: lastLines(child.stderrTail(), 40),
       },
+      retryable: true,
+    },
+  );
+}
+
+function notRestored({ id }: MachineSpec, child: Child, error: unknown): PyroError {
+  const said = lastLines(child.stderrTail(), 5);
+  const reason =
+    error instanceof MigrationFailed || error instanceof DeadlineError
+      ? error.message
+      : error instanceof QmpClosed
+        ? "QEMU ended"
+        : PyroError.from(error).message;
+  return new PyroError(
+    "VM_RESTORE_FAILED",
+    `machine ${id} cannot be restored: ${reason}${said === "" ? "" : `: ${said}`}`,
+    {
+      hint: "machines start without the template then; `pyro doctor` shows which QEMU is used",
+      details: { stderr_tail: lastLines(child.stderrTail(), 40) },
+      cause: error,
       retryable: true,
     },
   );

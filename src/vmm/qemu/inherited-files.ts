@@ -1,10 +1,12 @@
 import { constants } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
-import type { Disk } from "../driver.js";
+import type { Disk, MachineSpec, SavedMachine } from "../driver.js";
 import { PyroError } from "../../protocol/index.js";
+import type { MemoryFile } from "./argv.js";
 
 /** The first descriptor after stdin, stdout and stderr; the launcher hands the rest over in order. */
 const FIRST_DESCRIPTOR = 3;
+const MIB = 1024 ** 2;
 const GIB = 1024 ** 3;
 /** A qcow2 file is its data, its tables (under 1 %) and clusters lost in crashes; the rest is slack. */
 const OVERHEAD_FACTOR = 1.25;
@@ -46,6 +48,32 @@ export class InheritedFiles implements AsyncDisposable {
     return { ...disk, path, backing: { ...disk.backing, path: await this.readable(disk.backing.path) } };
   }
 
+  /** Opens a file that QEMU reads through the descriptor itself, from its beginning, and gives the number. */
+  async descriptor(path: string): Promise<number> {
+    await this.#open(path);
+    return this.#lastNumber();
+  }
+
+  /** The machine's RAM: the file it is, or the one its private copy begins with. */
+  async memory(
+    { memMib, memoryFile }: Pick<MachineSpec, "memMib" | "memoryFile">,
+    saved: SavedMachine | undefined,
+    userId: number | undefined,
+  ): Promise<MemoryFile | undefined> {
+    const path = saved?.memoryFile ?? memoryFile;
+    if (path === undefined) return undefined;
+    const file = await this.#open(path);
+    const { size } = await file.stat();
+    // QEMU maps what there is of a shorter file, and ends by SIGBUS where it touches the rest.
+    if (size !== memMib * MIB) throw unusable(path, `has ${size} bytes instead of ${memMib} MiB`, undefined);
+    const shared = saved === undefined;
+    if (shared) {
+      if (userId !== undefined) await file.chown(userId, userId);
+      this.#largestBytes = Math.max(this.#largestBytes, size);
+    }
+    return { path: this.#lastPath(), shared };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#files.splice(0).map((file) => file.close()));
   }
@@ -65,8 +93,12 @@ export class InheritedFiles implements AsyncDisposable {
     return file;
   }
 
+  #lastNumber(): number {
+    return FIRST_DESCRIPTOR + this.#files.length - 1;
+  }
+
   #lastPath(): string {
-    return `/proc/self/fd/${FIRST_DESCRIPTOR + this.#files.length - 1}`;
+    return `/proc/self/fd/${this.#lastNumber()}`;
   }
 }
 

@@ -1,21 +1,18 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { DeadlineError, within, type Child } from "../../kit/index.js";
+import { LIMITS, PyroError } from "../../protocol/index.js";
 import type { Isolation, Machine, MachineDiagnostics, MachineExit } from "../driver.js";
 import { AGENT_SOCKET, QMP_SOCKET } from "./argv.js";
 import { ConsoleTail } from "./console.js";
+import { MigrationEnd, SAVE_SOCKET, saveState } from "./migration.js";
 import type { QmpClient, QmpEvent } from "./qmp.js";
 
 /** A healthy QEMU answers in a millisecond; one that takes longer than this is stopped or hangs. */
 const ANSWER_MS = 2_000;
 
 /** Run states (qapi/run-state.json) in which the guest will never run again. */
-const ENDED_STATES: ReadonlySet<string> = new Set([
-  "shutdown",
-  "guest-panicked",
-  "internal-error",
-  "postmigrate",
-]);
+const ENDED_STATES: ReadonlySet<string> = new Set(["shutdown", "guest-panicked", "internal-error"]);
 
 /** A QEMU process and its QMP session. */
 export class QemuMachine implements Machine {
@@ -24,12 +21,16 @@ export class QemuMachine implements Machine {
   readonly pid: number;
   readonly agentSocket: string;
   readonly exited: Promise<MachineExit>;
+  /** Of the state that it was started from, or that is saved. */
+  migration = new MigrationEnd();
+  readonly #directory: string;
   readonly #child: Child;
   readonly #console = new ConsoleTail();
   #qmp: QmpClient | undefined;
   #ended = false;
 
   constructor(spec: { id: string; isolation: Isolation; directory: string }, child: Child) {
+    this.#directory = spec.directory;
     this.id = spec.id;
     this.isolation = spec.isolation;
     this.pid = child.pid;
@@ -50,6 +51,7 @@ export class QemuMachine implements Machine {
 
   /** A guest that powered off, reset or panicked: its console is kept, then QEMU ends. */
   onEvent(event: QmpEvent): void {
+    this.migration.onEvent(event);
     if (event.name === "SHUTDOWN" || event.name === "GUEST_PANICKED") void this.#finish();
   }
 
@@ -62,6 +64,22 @@ export class QemuMachine implements Machine {
     } catch (error) {
       return error instanceof DeadlineError ? "unresponsive" : await this.#silent();
     }
+  }
+
+  async pause(): Promise<void> {
+    if (this.#ended) return;
+    await this.#qmp?.execute("stop", {}, LIMITS.saveTimeoutMs);
+  }
+
+  async save(stateFile: string): Promise<void> {
+    if (this.#ended || this.#qmp === undefined) {
+      throw new PyroError("VM_SAVE_FAILED", `machine ${this.id} has ended and cannot be saved`, {
+        hint: "start another",
+      });
+    }
+    await this.pause();
+    this.migration = new MigrationEnd();
+    await saveState(this.#qmp, this.migration, this.#directory, stateFile);
   }
 
   async resume(): Promise<void> {
@@ -103,7 +121,7 @@ export class QemuMachine implements Machine {
 /** Removes the sockets that QEMU leaves behind. */
 export async function removeSockets(directory: string): Promise<void> {
   await Promise.all(
-    [QMP_SOCKET, AGENT_SOCKET].map((name) =>
+    [QMP_SOCKET, AGENT_SOCKET, SAVE_SOCKET].map((name) =>
       rm(join(directory, name), { force: true }).catch(() => undefined),
     ),
   );

@@ -44,6 +44,18 @@ describe("QEMU's command line", () => {
     );
   });
 
+  it("takes RAM from a file that is shared to save it, and private to restore it", () => {
+    const ram = (shared: boolean): string =>
+      machineArguments({ ...machine, memory: { path: "/proc/self/fd/6", shared } }).at(-1) ?? "";
+    expect(ram(true)).toMatchInlineSnapshot(
+      `"memory-backend-file,mem-path=/proc/self/fd/6,share=on,id=ram,size=512M,merge=off,dump=off"`,
+    );
+    expect(ram(false)).toMatchInlineSnapshot(
+      `"memory-backend-file,mem-path=/proc/self/fd/6,share=off,id=ram,size=512M,merge=off,dump=off"`,
+    );
+    expect(qemuArguments({ ...machine, incoming: true }).slice(-2)).toEqual(["-incoming", "defer"]);
+  });
+
   it("boots the kernel directly", () => {
     expect(kernelArguments(machine).join(" ")).toMatchInlineSnapshot(
       `"-kernel /proc/self/fd/3 -initrd /proc/self/fd/4 -append console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check tsc=reliable"`,
