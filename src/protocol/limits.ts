@@ -15,6 +15,8 @@ export const LIMITS = {
   qmpTimeoutMs: 15_000,
   /** Writing or reading the device state of a machine: 0.4 MB, 40 ms at most on a quiet host. */
   saveTimeoutMs: 15_000,
+  /** Copying a template into memory and hashing it: 0.14 s for 1 GiB that is mostly zeros. */
+  holdTimeoutMs: 60_000,
   /** Device state of a saved machine; its RAM is a file of its own. */
   machineStateBytes: 64 * 1024 * 1024,
   /** Any small call to the agent. */

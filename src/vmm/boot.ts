@@ -1,7 +1,7 @@
 import { sleep, within, type Slots } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { deferred } from "./deferred.js";
-import type { Machine, MachineDiagnostics, MachineSpec, VmmDriver } from "./driver.js";
+import type { Machine, MachineDiagnostics, MachineSpec, SavedMachine, VmmDriver } from "./driver.js";
 import { lastLines, printable } from "./printable.js";
 
 export interface BootOptions {
@@ -10,6 +10,8 @@ export interface BootOptions {
   /** Default: LIMITS.bootTimeoutMs. Counts from this boot's own start, not from its place in the queue. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
+  /** Goes on from this instead of booting. */
+  readonly restore?: SavedMachine;
   /** Called when this boot leaves the queue. */
   readonly onStart?: () => void;
 }
@@ -47,7 +49,7 @@ export async function bootMachine<T>(
   const watch = new Watchdog(spec.id, options.timeoutMs ?? LIMITS.bootTimeoutMs, options.signal);
   let machine: Machine | undefined;
   try {
-    machine = await watch.until(driver.start(spec, { signal: watch.signal }));
+    machine = await watch.until(driver.start(spec, { signal: watch.signal, ...restoreOf(options) }));
     watch.over(machine);
     const answer = await watch.until(hello(machine, watch.signal));
     return { machine, hello: answer, bootMs: performance.now() - started };
@@ -59,6 +61,10 @@ export async function bootMachine<T>(
   } finally {
     watch.stop();
   }
+}
+
+function restoreOf({ restore }: BootOptions): { restore?: SavedMachine } {
+  return restore === undefined ? {} : { restore };
 }
 
 /** Why a boot failed, before what the machine said is added. */

@@ -108,6 +108,13 @@ export interface VmmDriver {
    */
   start(spec: MachineSpec, options?: StartOptions): Promise<Machine>;
   /**
+   * Names what a saved machine's memory and state rest on, besides what is booted: the VMM's build, the machine it
+   * makes of a spec, the host's processor where the guest sees it. What was saved under another name must not be restored.
+   */
+  fingerprint(
+    spec: Pick<MachineSpec, "vcpuCount" | "memMib" | "isolation"> & { readonly diskCount: number },
+  ): Promise<string>;
+  /**
    * Ends whatever process still runs for the machine of this id, started by whichever daemon, and waits until it is
    * gone. Finds it without any record: by the id in its argv.
    */

@@ -1,5 +1,6 @@
 /**
- * Virtual machines: starting, watching and ending them; which accelerator to use; the runtime bundle they boot.
+ * Virtual machines: starting, saving, restoring, watching and ending them; the memory templates that make starting
+ * quick; which accelerator to use; the runtime bundle they boot.
  *
  * Invariants: a start that fails or is aborted leaves no process and no socket. No format is probed and no name inside
  * a disk is followed. QEMU never has this process's privileges to gain. Every wait has a deadline. Whatever a guest
@@ -21,4 +22,6 @@ export type {
 } from "./driver.js";
 export { QemuDriver, type QemuDriverOptions } from "./qemu/driver.js";
 export { locateQemu } from "./qemu/locate.js";
+export type { TemplateShape } from "./templates/key.js";
+export { TemplateStore, type Template, type TemplateStoreOptions } from "./templates/store.js";
 export { locateRuntimeBundle, type RuntimeBundle } from "./runtime-bundle.js";

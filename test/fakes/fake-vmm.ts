@@ -26,6 +26,10 @@ export interface FakeVmmOptions {
   readonly consoleTail?: string;
   /** What every save, or every restore, ends with; default: it works. */
   readonly failing?: "save" | "restore";
+  /** Names this fake in `fingerprint`. */
+  readonly build?: string;
+  /** Default true. */
+  readonly memorySnapshots?: boolean;
 }
 
 /**
@@ -33,13 +37,15 @@ export interface FakeVmmOptions {
  * agent's socket served by this process. Passes test/contract/vmm-driver.ts.
  */
 export class FakeVmmDriver implements VmmDriver {
-  readonly capabilities: VmmCapabilities = { isolations: ["software"], memorySnapshots: true };
+  readonly capabilities: VmmCapabilities;
   /** What was started, in order. */
   readonly started: MachineSpec[] = [];
   /** Ids of those that were to go on from a saved state. */
   readonly restored: string[] = [];
 
-  constructor(readonly options: FakeVmmOptions = {}) {}
+  constructor(readonly options: FakeVmmOptions = {}) {
+    this.capabilities = { isolations: ["software"], memorySnapshots: options.memorySnapshots ?? true };
+  }
 
   async start(spec: MachineSpec, { signal, restore }: StartOptions = {}): Promise<Machine> {
     signal?.throwIfAborted();
@@ -70,6 +76,10 @@ export class FakeVmmDriver implements VmmDriver {
       await child.close();
       throw error;
     }
+  }
+
+  fingerprint(): Promise<string> {
+    return Promise.resolve(this.options.build ?? "fake 1");
   }
 
   async sweep(id: string): Promise<void> {

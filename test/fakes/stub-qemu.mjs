@@ -3,6 +3,7 @@ import { readFileSync, writeSync } from "node:fs";
 import { connect, createServer } from "node:net";
 
 const mode = process.argv[2];
+let connected = 0;
 const STATE = "what the stub saved";
 
 function serve(path, onConnection) {
@@ -18,6 +19,9 @@ function speakQmp(socket, { refuse = false } = {}) {
   const answers = {
     "query-migrate-capabilities": () => [{ capability: "x-ignore-shared", state: false }],
     "migrate-set-capabilities": () => ({}),
+    "query-chardev": () => [
+      { label: "agent", filename: `${connected > 0 ? "" : "disconnected:"}unix:agent.sock` },
+    ],
     "query-migrate": () => ({ status: "failed", "error-desc": "the stub's reason" }),
     migrate: ({ uri }) => {
       const to = connect(uri.replace("unix:", ""));
@@ -97,7 +101,11 @@ const modes = {
   },
   ok: () => {
     serve("qmp.sock", (socket) => speakQmp(socket));
-    serve("agent.sock", (socket) => socket.pipe(socket).on("error", () => undefined));
+    serve("agent.sock", (socket) => {
+      connected += 1;
+      socket.on("close", () => (connected -= 1));
+      socket.pipe(socket).on("error", () => undefined);
+    });
   },
   later: () => {
     modes.ok();

@@ -13,6 +13,9 @@ export const AGENT_SOCKET = "agent.sock";
 /** The name under which the agent finds its port in the guest (proto/LINK.md). */
 const AGENT_PORT = "dev.pyro.agent";
 
+/** Id of the agent's port in QMP. */
+export const AGENT_CHARDEV = "agent";
+
 /** Id of the console's ring buffer in QMP, and its size: a power of two, as QEMU demands. */
 export const CONSOLE_CHARDEV = "console";
 export const CONSOLE_RING_BYTES = 16 * 1024;
@@ -139,9 +142,9 @@ export function consoleArguments(): string[] {
 /** One virtio-serial port: the only way in and out besides the disks. */
 export function agentArguments(): string[] {
   return [
-    ...["-chardev", `socket,id=agent,path=${AGENT_SOCKET},server=on,wait=off`],
+    ...["-chardev", `socket,id=${AGENT_CHARDEV},path=${AGENT_SOCKET},server=on,wait=off`],
     ...["-device", "virtio-serial-pci,id=serial,disable-legacy=on,max_ports=2"],
-    ...["-device", `virtserialport,bus=serial.0,nr=1,chardev=agent,name=${AGENT_PORT}`],
+    ...["-device", `virtserialport,bus=serial.0,nr=1,chardev=${AGENT_CHARDEV},name=${AGENT_PORT}`],
   ];
 }
 

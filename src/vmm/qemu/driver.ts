@@ -13,6 +13,7 @@ import type {
 import { lastLines } from "../printable.js";
 import type { RuntimeBundle } from "../runtime-bundle.js";
 import { QMP_SOCKET, qemuArguments } from "./argv.js";
+import { qemuFingerprint } from "./fingerprint.js";
 import { InheritedFiles } from "./inherited-files.js";
 import { findQemu } from "./locate.js";
 import { QemuMachine, removeSockets } from "./machine.js";
@@ -77,6 +78,10 @@ export class QemuDriver implements VmmDriver {
       await machine.kill();
       throw error;
     }
+  }
+
+  async fingerprint(spec: Parameters<VmmDriver["fingerprint"]>[0]): Promise<string> {
+    return await qemuFingerprint(await findQemu(this.#options.qemuPath), spec);
   }
 
   async sweep(id: string): Promise<void> {

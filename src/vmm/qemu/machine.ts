@@ -1,15 +1,16 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { DeadlineError, within, type Child } from "../../kit/index.js";
+import { DeadlineError, sleep, within, type Child } from "../../kit/index.js";
 import { LIMITS, PyroError } from "../../protocol/index.js";
 import type { Isolation, Machine, MachineDiagnostics, MachineExit } from "../driver.js";
-import { AGENT_SOCKET, QMP_SOCKET } from "./argv.js";
+import { AGENT_CHARDEV, AGENT_SOCKET, QMP_SOCKET } from "./argv.js";
 import { ConsoleTail } from "./console.js";
 import { MigrationEnd, SAVE_SOCKET, saveState } from "./migration.js";
 import type { QmpClient, QmpEvent } from "./qmp.js";
 
 /** A healthy QEMU answers in a millisecond; one that takes longer than this is stopped or hangs. */
 const ANSWER_MS = 2_000;
+const PORT_POLL_MS = 5;
 
 /** Run states (qapi/run-state.json) in which the guest will never run again. */
 const ENDED_STATES: ReadonlySet<string> = new Set(["shutdown", "guest-panicked", "internal-error"]);
@@ -77,6 +78,7 @@ export class QemuMachine implements Machine {
         hint: "start another",
       });
     }
+    await requirePortLeft(this.#qmp, this.id);
     await this.pause();
     this.migration = new MigrationEnd();
     await saveState(this.#qmp, this.migration, this.#directory, stateFile);
@@ -116,6 +118,25 @@ export class QemuMachine implements Machine {
       () => "unresponsive",
     );
   }
+}
+
+/**
+ * Waits until QEMU has seen that nobody is at the agent's port: what happens to it after the stop would be written into
+ * memory that is saved already.
+ */
+async function requirePortLeft(qmp: QmpClient, id: string): Promise<void> {
+  for (let waitedMs = 0; waitedMs <= ANSWER_MS; waitedMs += PORT_POLL_MS) {
+    const list = (await qmp.execute("query-chardev", {}, ANSWER_MS)) as {
+      label?: string;
+      filename?: string;
+    }[];
+    const port = list.find(({ label }) => label === AGENT_CHARDEV);
+    if (port?.filename?.startsWith("disconnected:") === true) return;
+    await sleep(PORT_POLL_MS);
+  }
+  throw new PyroError("VM_SAVE_FAILED", `machine ${id} is not saved: somebody is connected to its agent`, {
+    hint: "leave the agent's port first; a state saved in between has a dead port",
+  });
 }
 
 /** Removes the sockets that QEMU leaves behind. */

@@ -1,0 +1,63 @@
+import { join } from "node:path";
+import * as z from "zod";
+import { readJsonFile, writeFileAtomic } from "../../kit/index.js";
+import type { SavedMachine } from "../driver.js";
+import type { HeldDigests } from "./holder.js";
+import { TEMPLATE_FORMAT } from "./key.js";
+
+const fileSchema = z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/), size_bytes: z.number().int() });
+
+const manifestSchema = z.object({
+  format: z.literal(TEMPLATE_FORMAT),
+  key: z.string(),
+  /** shapeName: tells the successor of a template which ones it replaces. */
+  shape: z.string(),
+  created_at_ms: z.number(),
+  build_ms: z.number(),
+  memory: fileSchema,
+  state: fileSchema,
+});
+
+/** What stands beside a template's files, written last: a template without one is none. */
+export type TemplateManifest = z.infer<typeof manifestSchema>;
+
+/** The files of a template's directory. */
+export function filesOf(directory: string): SavedMachine {
+  return { memoryFile: join(directory, "memory"), stateFile: join(directory, "state") };
+}
+
+function manifestPath(directory: string): string {
+  return join(directory, "manifest.json");
+}
+
+/** The manifest, or undefined where it is missing, torn, or of another format. */
+export async function readManifest(directory: string): Promise<TemplateManifest | undefined> {
+  const { success, data } = manifestSchema.safeParse(await readJsonFile(manifestPath(directory)));
+  return success ? data : undefined;
+}
+
+export async function writeManifest(
+  directory: string,
+  facts: { readonly key: string; readonly shape: string; readonly buildMs: number },
+  { memory, state }: HeldDigests,
+): Promise<TemplateManifest> {
+  const { key, shape, buildMs } = facts;
+  const manifest: TemplateManifest = {
+    ...{ format: TEMPLATE_FORMAT, key, shape, created_at_ms: Date.now(), build_ms: Math.round(buildMs) },
+    memory: { sha256: memory.sha256, size_bytes: memory.sizeBytes },
+    state: { sha256: state.sha256, size_bytes: state.sizeBytes },
+  };
+  await writeFileAtomic(manifestPath(directory), JSON.stringify(manifest, null, 2), 0o400);
+  return manifest;
+}
+
+/** What of the template is not what its manifest says; undefined where all is. */
+export function difference(manifest: TemplateManifest, held: HeldDigests): string | undefined {
+  for (const name of ["memory", "state"] as const) {
+    const { sha256, size_bytes } = manifest[name];
+    if (held[name].sizeBytes !== size_bytes)
+      return `${name} has ${held[name].sizeBytes} bytes instead of ${size_bytes}`;
+    if (held[name].sha256 !== sha256) return `${name} has SHA-256 ${held[name].sha256} instead of ${sha256}`;
+  }
+  return undefined;
+}

@@ -1,0 +1,207 @@
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { appendFile, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { sleep, tryLock } from "../../../src/kit/index.js";
+import { PyroError } from "../../../src/protocol/index.js";
+import { TemplateStore, type TemplateShape, type TemplateStoreOptions } from "../../../src/vmm/index.js";
+import { temporaryState } from "../../fakes/state-directory.js";
+
+const HOLDER = fileURLToPath(new URL("../../fakes/fake-holder.mjs", import.meta.url));
+const shape: TemplateShape = { vcpuCount: 1, memMib: 1, diskBytes: [4096], isolation: "software" };
+const never = new AbortController().signal;
+
+describe("The template store", () => {
+  let state: Awaited<ReturnType<typeof temporaryState>>;
+  let directory: string;
+  let built: number;
+  let events: string[];
+  const stores: TemplateStore[] = [];
+
+  beforeEach(async () => {
+    state = await temporaryState();
+    directory = join(state.path, "templates");
+    built = 0;
+    events = [];
+  });
+  afterEach(async () => {
+    for (const store of stores.splice(0)) await store[Symbol.asyncDispose]();
+    expect(unfinished()).toEqual([]);
+    expect(holders()).toEqual([]);
+    await state[Symbol.asyncDispose]();
+  });
+
+  const note = (event: string, { code = "" }: { code?: string } = {}): void =>
+    void events.push(`${event} ${code}`.trim());
+
+  /** A store as a new daemon would open it. */
+  function open(more: Partial<TemplateStoreOptions> = {}): TemplateStore {
+    const store = new TemplateStore({
+      directory,
+      holderPath: () => Promise.resolve(HOLDER),
+      ground: () => Promise.resolve({ vmm: "qemu 1", bundleDigest: "bundle 1" }),
+      build: async (_shape, { memoryFile, stateFile }) => {
+        built += 1;
+        expect(statSync(memoryFile).size).toBe(1024 ** 2);
+        await writeFile(memoryFile, `memory ${built}`, { flag: "r+" });
+        await writeFile(stateFile, `state ${built}`);
+      },
+      log: { info: note, warn: note, error: note },
+      ...more,
+    });
+    stores.push(store);
+    return store;
+  }
+
+  const unfinished = (): string[] =>
+    existsSync(directory) ? readdirSync(directory).filter((name) => name.startsWith("making-")) : [];
+  const templates = (): string[] => readdirSync(directory).filter((name) => name.length === 64);
+  const holders = (): string[] =>
+    readdirSync("/proc").filter((pid) => {
+      if (!/^\d+$/.test(pid)) return false;
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(directory);
+      } catch {
+        return false;
+      }
+    });
+  const fileOf = (name: string): string => join(directory, templates()[0] ?? "", name);
+
+  it("makes a template once, for all who ask at once and later", async () => {
+    const store = open();
+    const [first, second] = await Promise.all([store.require(shape, never), store.require(shape, never)]);
+    const third = await store.require(shape, never);
+    expect(built).toBe(1);
+    expect([first.fresh, second.fresh, third.fresh]).toEqual([true, true, false]);
+    expect(second.saved).toEqual(third.saved);
+    expect(await readFile(third.saved.stateFile, "utf8")).toBe("state 1");
+    expect(statSync(fileOf("memory")).mode & 0o777).toBe(0o400);
+    expect(holders()).toHaveLength(1);
+  });
+
+  it("proves what another daemon made, and takes it", async () => {
+    await open().require(shape, never);
+    const template = await open().require(shape, never);
+    expect([built, template.fresh]).toEqual([1, false]);
+    expect(events).toEqual(["template.made"]);
+  });
+
+  it.each(["memory", "state", "manifest.json"])(
+    "makes a template anew whose %s was changed",
+    async (name) => {
+      await open().require(shape, never);
+      chmodSync(fileOf(name), 0o600);
+      if (name === "state") await appendFile(fileOf(name), "x");
+      else await writeFile(fileOf(name), "X", { flag: "r+" });
+      const template = await open().require(shape, never);
+      expect(await readFile(template.saved.stateFile, "utf8")).toBe("state 2");
+      expect(events).toEqual(["template.made", "template.damaged TEMPLATE_DAMAGED", "template.made"]);
+    },
+  );
+
+  it("removes the template of the same shape that an older QEMU made, and no other", async () => {
+    await open().require(shape, never);
+    await open().require({ ...shape, memMib: 1, vcpuCount: 2 }, never);
+    const ground = () => Promise.resolve({ vmm: "qemu 2", bundleDigest: "bundle 1" });
+    await open({ ground }).require(shape, never);
+    expect(built).toBe(3);
+    expect(templates()).toHaveLength(2);
+    expect(events.at(-1)).toBe("template.stale");
+  });
+
+  it("refuses a directory that others can write to", async () => {
+    mkdirSync(directory);
+    chmodSync(directory, 0o777);
+    await expect(open().require(shape, never)).rejects.toMatchObject({
+      code: "TEMPLATE_NOT_PRIVATE",
+      hint: expect.stringContaining(directory) as string,
+    });
+    chmodSync(directory, 0o700);
+    await open().require(shape, never);
+    chmodSync(fileOf(""), 0o777);
+    await expect(open().require(shape, never)).rejects.toMatchObject({ code: "TEMPLATE_NOT_PRIVATE" });
+  });
+
+  it("ends a build when the last who waits for it leaves, not before", async () => {
+    let aborted = false;
+    const build = async (_shape: unknown, _files: unknown, signal: AbortSignal): Promise<void> => {
+      await sleep(10_000, signal).finally(() => (aborted = signal.aborted));
+    };
+    const store = open({ build });
+    const [first, second] = [new AbortController(), new AbortController()];
+    const waits = [store.require(shape, first.signal), store.require(shape, second.signal)];
+    await expect.poll(unfinished).toHaveLength(1);
+    first.abort(new Error("the first left"));
+    await expect(waits[0]).rejects.toThrow("the first left");
+    expect(aborted).toBe(false);
+    second.abort(new Error("the second left"));
+    await expect(waits[1]).rejects.toThrow("the second left");
+    expect(aborted).toBe(true);
+    expect(unfinished()).toEqual([]);
+  });
+
+  it("does not try again at once what failed", async () => {
+    const build = (): Promise<void> => {
+      built += 1;
+      return Promise.reject(new PyroError("VM_SAVE_FAILED", "no", { hint: "none" }));
+    };
+    const store = open({ build });
+    await expect(store.require(shape, never)).rejects.toMatchObject({ code: "VM_SAVE_FAILED" });
+    await expect(store.require(shape, never)).rejects.toMatchObject({ code: "VM_SAVE_FAILED" });
+    expect(built).toBe(1);
+  });
+
+  it("makes a template anew that no machine could be restored from, and rests after the second", async () => {
+    const store = open();
+    const error = new PyroError("VM_RESTORE_FAILED", "no", { hint: "none" });
+    await store.discard(await store.require(shape, never), error);
+    expect(holders()).toEqual([]);
+    await store.discard(await store.require(shape, never), error);
+    await expect(store.require(shape, never)).rejects.toBe(error);
+    expect(built).toBe(2);
+    expect(templates()).toEqual([]);
+  });
+
+  it("takes a template anew whose holder was killed", async () => {
+    const store = open();
+    await store.require(shape, never);
+    process.kill(Number(holders()[0]), "SIGKILL");
+    await expect.poll(holders).toEqual([]);
+    await expect
+      .poll(async () => await readFile((await store.require(shape, never)).saved.stateFile, "utf8"))
+      .toBe("state 1");
+    expect(built).toBe(1);
+  });
+
+  it("calls a template damaged when the holder fails or talks nonsense", async () => {
+    const broken = join(state.path, "broken");
+    writeFileSync(broken, "#!/bin/sh\necho nonsense\n");
+    chmodSync(broken, 0o755);
+    const holderPath = () => Promise.resolve(broken);
+    await expect(open({ holderPath }).require(shape, never)).rejects.toMatchObject({
+      code: "TEMPLATE_DAMAGED",
+    });
+  });
+
+  it("waits for a builder of another process, and removes what one left unfinished", async () => {
+    mkdirSync(join(directory, "making-left"), { recursive: true, mode: 0o700 });
+    const store = open();
+    await store.sweep();
+    const lock = await tryLock(join(directory, "lock"));
+    const waiting = store.require(shape, never);
+    await sleep(150);
+    expect(built).toBe(0);
+    await lock?.[Symbol.asyncDispose]();
+    await waiting;
+    expect(built).toBe(1);
+  });
+});
