@@ -31,6 +31,7 @@ import { builderVm } from "./builder-vm.js";
 import { ImagesInUse } from "./images-in-use.js";
 import { Machines } from "./machines.js";
 import { sandboxes } from "./sandboxes.js";
+import { Templates } from "./templates.js";
 import { daemonService } from "./services/daemon.js";
 import { doctorService } from "./services/doctor.js";
 import { environmentService } from "./services/environment.js";
@@ -56,7 +57,7 @@ export interface Room extends AsyncDisposable {
 /** What the daemon stands on; tests put fakes in its place. */
 export interface Drivers {
   readonly driver: VmmDriver;
-  readonly bundle: () => Promise<Pick<RuntimeBundle, "version" | "digest">>;
+  readonly bundle: () => Promise<Pick<RuntimeBundle, "version" | "digest" | "holderPath">>;
   readonly qemuVersion: () => Promise<string>;
   readonly host: HostPrograms;
   /** Where the catalogue's files are. */
@@ -102,10 +103,15 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     logger: log,
     inUse: () => Promise.resolve(inUse.digests),
   });
-  const factory = sandboxes({ machines, isolation, store, pulls, inUse, log });
+  const templates = new Templates({
+    ...{ machines, driver, bundle, log },
+    directory: join(directories.cache, "templates"),
+  });
+  const factory = sandboxes({ templates, isolation, store, pulls, inUse, log });
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
 
   await machines.sweep();
+  await templates.sweep();
   await runs.recover();
   await pulls.sweepStale();
 
@@ -148,6 +154,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     [Symbol.asyncDispose]: async () => {
       await pulls.close();
       await runs[Symbol.asyncDispose]();
+      await templates[Symbol.asyncDispose]();
       await machines[Symbol.asyncDispose]();
     },
   };

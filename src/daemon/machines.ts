@@ -3,10 +3,17 @@ import { join } from "node:path";
 import type { GuestConnection } from "../guest/index.js";
 import { failpoint, freshId, sleep, writeFileAtomic, type Logger, type Slots } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
-import { bootMachine, type Disk, type Isolation, type Machine, type VmmDriver } from "../vmm/index.js";
+import {
+  bootMachine,
+  type Disk,
+  type Isolation,
+  type Machine,
+  type SavedMachine,
+  type VmmDriver,
+} from "../vmm/index.js";
 
 /** What a machine is for; all of them end with the daemon that started them, or are removed by the next. */
-export type MachineKind = "one-shot" | "builder" | "probe";
+export type MachineKind = "one-shot" | "builder" | "probe" | "template";
 
 /** A machine that booted, with its agent on the line. Disposing of it ends it and removes its directory. */
 export interface BootedMachine extends AsyncDisposable {
@@ -25,6 +32,10 @@ export interface BootRequest {
   readonly isolation: Isolation;
   /** Makes or names the disks, given the machine's own directory. */
   readonly disks: (directory: string) => Promise<readonly Disk[]>;
+  /** RAM in this file, for a machine that is to be saved. */
+  readonly memoryFile?: string;
+  /** Goes on from this instead of booting. */
+  readonly restore?: SavedMachine;
   readonly timeoutMs?: number;
   /** Called when the boot leaves the queue. */
   readonly onBooting?: () => void;
@@ -92,14 +103,15 @@ export class Machines {
       failpoint("machine.recorded");
       const disks = await request.disks(directory);
       failpoint("machine.disks");
-      const { vcpuCount, memMib, isolation } = request;
+      const { vcpuCount, memMib, isolation, memoryFile } = request;
+      const memory = memoryFile === undefined ? {} : { memoryFile };
       const {
         machine,
         hello: guest,
         bootMs,
       } = await bootMachine(
         driver,
-        { id, vcpuCount, memMib, disks, isolation, directory },
+        { id, vcpuCount, memMib, disks, isolation, directory, ...memory },
         (booting, bootSignal) => {
           failpoint("machine.started");
           return connect(booting.agentSocket, { signal: bootSignal });
@@ -107,6 +119,7 @@ export class Machines {
         {
           slots,
           signal,
+          ...(request.restore === undefined ? {} : { restore: request.restore }),
           ...(request.timeoutMs === undefined ? {} : { timeoutMs: request.timeoutMs }),
           ...(request.onBooting === undefined ? {} : { onStart: request.onBooting }),
         },

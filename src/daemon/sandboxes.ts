@@ -1,18 +1,23 @@
-import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import type { CallOptions } from "@connectrpc/connect";
-import { startProcess, type GuestConnection } from "../guest/index.js";
-import type { EnvironmentPulls, EnvironmentStore, InstalledImage } from "../image/index.js";
+import { startProcess } from "../guest/index.js";
+import {
+  IMAGE_VIRTUAL_BYTES,
+  type EnvironmentPulls,
+  type EnvironmentStore,
+  type InstalledImage,
+} from "../image/index.js";
 import { complete, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { Disk, Isolation } from "../vmm/index.js";
 import type { Sandbox, SandboxFactory, SandboxSpec } from "../workspace/index.js";
+import { giveIdentity } from "./identity.js";
 import type { ImagesInUse } from "./images-in-use.js";
 import { watchMachine } from "./machine-watch.js";
-import type { BootedMachine, Machines } from "./machines.js";
+import type { BootedMachine } from "./machines.js";
+import type { Templates } from "./templates.js";
 
 export interface SandboxesOptions {
-  readonly machines: Machines;
+  readonly templates: Templates;
   readonly isolation: (signal: AbortSignal) => Promise<Isolation>;
   readonly store: EnvironmentStore;
   readonly pulls: EnvironmentPulls;
@@ -22,7 +27,7 @@ export interface SandboxesOptions {
 
 type OpenOptions = Parameters<SandboxFactory["open"]>[1];
 
-/** Sandboxes of real machines: an overlay on the environment's image, a boot, the root mounted, an identity given. */
+/** Sandboxes of real machines: an overlay on the environment's image, a start, an identity given, the root mounted. */
 export function sandboxes(options: SandboxesOptions): SandboxFactory {
   return {
     open: async (spec, open) => {
@@ -32,14 +37,15 @@ export function sandboxes(options: SandboxesOptions): SandboxFactory {
       const isolation = await options.isolation(open.signal);
       const held = options.inUse.hold(image.digest);
       try {
-        const booted = await options.machines.boot(
+        const booted = await options.templates.start(
           {
             kind: "one-shot",
             vcpuCount: spec.vcpuCount,
             memMib: spec.memMib,
             isolation,
             disks: async (directory) => [await makeOverlay(image.path, join(directory, "root.qcow2"))],
-            onBooting: () => open.onPhase?.({ phase: "booting", message: `a machine boots (${isolation})` }),
+            diskBytes: [IMAGE_VIRTUAL_BYTES],
+            onBooting: () => open.onPhase?.({ phase: "booting", message: `a machine starts (${isolation})` }),
           },
           open.signal,
         );
@@ -76,10 +82,11 @@ async function requireImage(
   return await store.require(environment);
 }
 
-/** A writable layer over a read-only image. Both formats are stated; the guest can forge neither. */
+/** A writable layer over a read-only image, of the one size that a template's disk has. Both formats are stated; the guest can forge neither. */
 async function makeOverlay(imagePath: string, path: string): Promise<Disk> {
   const backing = { path: imagePath, format: "qcow2" } as const;
-  const args = ["create", "-q", "-f", "qcow2", "-F", backing.format, "-b", imagePath, path];
+  const overlay = ["-F", backing.format, "-b", imagePath, path, String(IMAGE_VIRTUAL_BYTES)];
+  const args = ["create", "-q", "-f", "qcow2", ...overlay];
   const { code, stderrTail } = await complete("qemu-img", args);
   if (code !== 0) {
     const full = /No space left/i.test(stderrTail);
@@ -100,25 +107,15 @@ async function makeOverlay(imagePath: string, path: string): Promise<Disk> {
 /** Clock, entropy and identity before the first command, and the root directory. When it fails the machine is gone. */
 async function prepareGuest(booted: BootedMachine, signal: AbortSignal): Promise<void> {
   try {
-    await giveRootAndIdentity(booted.guest, { signal, timeoutMs: LIMITS.agentCallTimeoutMs });
+    await giveIdentity(booted.guest, signal);
+    await booted.guest.system.mountRoot(
+      { device: "/dev/vda", filesystem: "ext4", createWorkspace: true },
+      { signal, timeoutMs: LIMITS.agentCallTimeoutMs },
+    );
   } catch (error) {
     await booted[Symbol.asyncDispose]();
     throw error;
   }
-}
-
-async function giveRootAndIdentity(guest: GuestConnection, call: CallOptions): Promise<void> {
-  const machineId = randomBytes(16).toString("hex");
-  await guest.system.mountRoot({ device: "/dev/vda", filesystem: "ext4", createWorkspace: true }, call);
-  await guest.system.personalize(
-    {
-      unixNanos: BigInt(Date.now()) * 1_000_000n,
-      entropy: randomBytes(64),
-      hostname: `pyro-${machineId.slice(0, 8)}`,
-      machineId,
-    },
-    call,
-  );
 }
 
 function toSandbox(booted: BootedMachine, startupUs: number, held: Disposable, log: Logger): Sandbox {

@@ -1,0 +1,106 @@
+import type { Logger } from "../kit/index.js";
+import { PyroError } from "../protocol/index.js";
+import {
+  TemplateStore,
+  type RuntimeBundle,
+  type Template,
+  type TemplateShape,
+  type VmmDriver,
+} from "../vmm/index.js";
+import type { BootedMachine, BootRequest, Machines } from "./machines.js";
+import { buildTemplate } from "./template-build.js";
+
+export interface TemplatesOptions {
+  readonly machines: Machines;
+  readonly driver: VmmDriver;
+  readonly bundle: () => Promise<Pick<RuntimeBundle, "digest" | "holderPath">>;
+  /** One directory per template below it. */
+  readonly directory: string;
+  readonly log: Logger;
+}
+
+export interface RestoreRequest extends Omit<BootRequest, "memoryFile" | "restore"> {
+  /** Virtual size of each of its disks. */
+  readonly diskBytes: readonly number[];
+}
+
+/** Machines that start from a memory template; the first of a shape makes it by the way. */
+export class Templates implements AsyncDisposable {
+  readonly #store: TemplateStore;
+
+  constructor(private readonly options: TemplatesOptions) {
+    const { machines, driver, bundle, directory, log } = options;
+    this.#store = new TemplateStore({
+      directory,
+      log,
+      holderPath: async () => (await bundle()).holderPath,
+      ground: async ({ vcpuCount, memMib, isolation, diskBytes }) => ({
+        vmm: await driver.fingerprint({ vcpuCount, memMib, isolation, diskCount: diskBytes.length }),
+        bundleDigest: (await bundle()).digest,
+      }),
+      build: (shape, files, signal) => buildTemplate(machines, shape, files, signal),
+    });
+  }
+
+  sweep(): Promise<void> {
+    return this.#store.sweep();
+  }
+
+  /**
+   * The template of a shape, made where there is none.
+   * @throws {PyroError} why there cannot be one; the signal's reason
+   */
+  prepare(shape: TemplateShape, signal: AbortSignal): Promise<Template> {
+    return this.#store.require(shape, signal);
+  }
+
+  /**
+   * A machine of the request at its agent's hello: restored from the shape's template, or booted cold where that cannot
+   * be. A template never fails a machine: why it was not used stands in the log.
+   * @throws {PyroError} what a cold boot throws
+   */
+  async start(request: RestoreRequest, signal: AbortSignal): Promise<BootedMachine> {
+    const { machines, log } = this.options;
+    const template = await this.#templateFor(request, signal);
+    if (template === undefined) return await machines.boot(request, signal);
+    try {
+      return await machines.boot({ ...request, restore: template.saved }, signal);
+    } catch (thrown) {
+      signal.throwIfAborted();
+      const error = PyroError.from(thrown);
+      if (hostFault.has(error.code)) throw error;
+      log.warn("template.not-restored", { key: template.key, code: error.code, reason: error.message });
+      await this.#store.discard(template, error);
+      return await machines.boot(request, signal);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#store[Symbol.asyncDispose]();
+  }
+
+  async #templateFor(request: RestoreRequest, signal: AbortSignal): Promise<Template | undefined> {
+    const { driver, log } = this.options;
+    if (!driver.capabilities.memorySnapshots) return undefined;
+    const { vcpuCount, memMib, diskBytes, isolation } = request;
+    try {
+      return await this.#store.require({ vcpuCount, memMib, diskBytes, isolation }, signal);
+    } catch (thrown) {
+      signal.throwIfAborted();
+      const { code, message } = PyroError.from(thrown);
+      log.warn("template.unavailable", { code, reason: message, isolation });
+      return undefined;
+    }
+  }
+}
+
+/** Nothing a template could be blamed for, and a cold boot would meet it too. */
+const hostFault: ReadonlySet<string> = new Set<PyroError["code"]>([
+  "QEMU_NOT_FOUND",
+  "HOST_TOOL_NOT_FOUND",
+  "RUNTIME_BUNDLE_MISSING",
+  "RUNTIME_BUNDLE_DAMAGED",
+  "DISK_FULL",
+  "STATE_NOT_WRITABLE",
+  "TOO_MANY_FILES",
+]);
