@@ -25,7 +25,9 @@ export async function giveIdentity(guest: GuestConnection, signal: AbortSignal):
       },
       call,
     );
-    lengthMs = performance.now() - startedAt;
-    if (lengthMs <= EXCHANGE_MS) return;
+    const tookMs = performance.now() - startedAt;
+    if (tookMs <= EXCHANGE_MS) return;
+    // Not more: the next one counts only if it is that short.
+    lengthMs = Math.min(tookMs, EXCHANGE_MS);
   }
 }

@@ -66,10 +66,14 @@ export interface TestState extends AsyncDisposable {
 export async function testState(options: { readonly environments?: boolean } = {}): Promise<TestState> {
   const path = await mkdtemp(join(tmpdir(), "pyro-test-"));
   if (options.environments !== false) {
-    await cp(directoriesFor().cache, join(path, "cache"), {
+    // PYRO_TEST_CACHE: environments from elsewhere, where the usual place is another's.
+    const cache = process.env["PYRO_TEST_CACHE"] ?? directoriesFor().cache;
+    await cp(cache, join(path, "cache"), {
       recursive: true,
       preserveTimestamps: true,
       mode: 1,
+      // Sparse, and each state makes its own.
+      filter: (source) => !source.startsWith(join(cache, "templates")),
     });
   }
   return {

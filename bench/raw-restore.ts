@@ -1,0 +1,102 @@
+import { spawn } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createConnection, type Socket } from "node:net";
+import { join } from "node:path";
+import { helloFrame } from "../src/guest/frame.js";
+import type { MachineSpec, RuntimeBundle, SavedMachine } from "../src/vmm/index.js";
+import { AGENT_SOCKET, QMP_SOCKET, qemuArguments } from "../src/vmm/qemu/argv.js";
+
+/** The floor under a restore: the same QEMU arguments and files, and nothing around them but what QEMU needs. */
+export interface RawRestore {
+  /** From spawn to QMP's greeting, to the state loaded, and to the agent's answer on its link, in ms. */
+  readonly greetingMs: number;
+  readonly loadedMs: number;
+  readonly answerMs: number;
+}
+
+/** Restores once; the machine is gone when this resolves. `scratch` is a directory on the disk the daemon would use. */
+export async function rawRestore(
+  qemu: string,
+  bundle: Pick<RuntimeBundle, "kernelPath" | "initramfsPath">,
+  spec: Pick<MachineSpec, "vcpuCount" | "memMib" | "isolation" | "disks">,
+  saved: SavedMachine,
+  scratch: string,
+): Promise<RawRestore> {
+  const directory = await mkdtemp(join(scratch, "raw-"));
+  const state = openSync(saved.stateFile, "r");
+  const startedAt = performance.now();
+  const argv = qemuArguments({
+    id: "raw",
+    ...spec,
+    ...bundle,
+    memory: { path: saved.memoryFile, shared: false },
+    incoming: true,
+  });
+  const child = spawn(qemu, argv, { cwd: directory, stdio: ["ignore", "ignore", "inherit", state] });
+  const gone = new Promise((resolve) => child.once("exit", resolve));
+  try {
+    const qmp = await Qmp.connect(join(directory, QMP_SOCKET));
+    const greetingMs = performance.now() - startedAt;
+    const capabilities = ["x-ignore-shared", "events"].map((capability) => ({ capability, state: true }));
+    qmp.send("qmp_capabilities");
+    qmp.send("migrate-set-capabilities", { capabilities });
+    qmp.send("migrate-incoming", { uri: "fd:3" });
+    // The port before the guest runs: the agent finds the question there.
+    const agent = await connected(join(directory, AGENT_SOCKET));
+    agent.write(helloFrame(0x12345678));
+    await qmp.sees('"status": "completed"');
+    const loadedMs = performance.now() - startedAt;
+    qmp.send("cont");
+    await new Promise((resolve) => agent.once("data", resolve));
+    const answerMs = performance.now() - startedAt;
+    agent.destroy();
+    qmp.socket.destroy();
+    return { greetingMs, loadedMs, answerMs };
+  } finally {
+    child.kill("SIGKILL");
+    await gone;
+    closeSync(state);
+    await rm(directory, { recursive: true });
+  }
+}
+
+/** As little of QMP as will do: commands go out blindly, and a word of the answers is waited for. */
+class Qmp {
+  #text = "";
+  #waiting: { readonly word: string; readonly resolve: () => void } | undefined;
+
+  private constructor(readonly socket: Socket) {
+    socket.on("data", (chunk) => {
+      this.#text += chunk.toString();
+      if (this.#waiting !== undefined && this.#text.includes(this.#waiting.word)) this.#waiting.resolve();
+    });
+  }
+
+  static async connect(path: string): Promise<Qmp> {
+    const qmp = new Qmp(await connected(path));
+    await qmp.sees('"QMP"');
+    return qmp;
+  }
+
+  send(execute: string, args: object = {}): void {
+    this.socket.write(`${JSON.stringify({ execute, arguments: args })}\n`);
+  }
+
+  async sees(word: string): Promise<void> {
+    if (this.#text.includes(word)) return;
+    await new Promise<void>((resolve) => (this.#waiting = { word, resolve }));
+  }
+}
+
+/** Tried every millisecond: QEMU makes its sockets when it does. */
+async function connected(path: string): Promise<Socket> {
+  for (;;) {
+    const socket = createConnection(path);
+    const isThere = await new Promise<boolean>((resolve) => {
+      socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
+    });
+    if (isThere) return socket;
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}

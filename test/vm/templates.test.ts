@@ -1,0 +1,220 @@
+import { spawn } from "node:child_process";
+import { chmodSync, closeSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
+import { mkdir, readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { giveIdentity } from "../../src/daemon/identity.js";
+import { Machines } from "../../src/daemon/machines.js";
+import { Templates } from "../../src/daemon/templates.js";
+import { connectGuest, startProcess, type GuestConnection } from "../../src/guest/index.js";
+import { complete, packagePath, silentLogger, Slots } from "../../src/kit/index.js";
+import { EnvironmentStore, IMAGE_VIRTUAL_BYTES, layoutOf, loadCatalogue } from "../../src/image/index.js";
+import { locateRuntimeBundle, QemuDriver, type Disk } from "../../src/vmm/index.js";
+import { eventually, leftovers, machinesOf, PYRO, pyro, testState, type TestState } from "./support.js";
+
+const never = new AbortController().signal;
+
+let state: TestState;
+beforeEach(async () => {
+  state = await testState();
+});
+afterEach(() => state[Symbol.asyncDispose]());
+
+const templatesOf = async (): Promise<string[]> =>
+  (await readdir(join(state.path, "cache/templates"))).filter((name) => name !== "lock").sort();
+
+async function logOf(event: string): Promise<Record<string, unknown>[]> {
+  const lines = (await readFile(join(state.path, "daemon.log"), "utf8")).trim().split("\n");
+  return lines
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter((line) => line["event"] === event);
+}
+
+async function run(...command: string[]): Promise<string> {
+  const { code, stdout, stderr } = await pyro(["run", "debian:12", "--", ...command], {
+    stateDir: state.path,
+  });
+  expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
+  return stdout.toString();
+}
+
+describe("machines of one template", () => {
+  it("share nothing that must be their own, and know what time it is", async () => {
+    const vms = join(state.path, "test-vms");
+    await mkdir(vms, { mode: 0o711 });
+    const driver = new QemuDriver({ bundle: () => locateRuntimeBundle() });
+    const log = silentLogger;
+    await using machines = new Machines({
+      ...{ directory: vms, driver, log, slots: new Slots(2) },
+      connect: (socket) => connectGuest(socket),
+    });
+    await using templates = new Templates({
+      ...{ machines, driver, log, directory: join(state.path, "cache/templates") },
+      bundle: () => locateRuntimeBundle(),
+    });
+    const layout = layoutOf(join(state.path, "cache"));
+    const image = await new EnvironmentStore(
+      await loadCatalogue(packagePath("environments")),
+      layout,
+    ).require("debian:12");
+    const seen: string[][] = [];
+    const clockErrorsMs: number[] = [];
+    for (let count = 0; count < 20; count += 1) {
+      await using machine = await templates.start(
+        {
+          ...{ kind: "one-shot", vcpuCount: 1, memMib: 512, isolation: "software" },
+          disks: async (directory) => [await overlay(image.path, join(directory, "root.qcow2"))],
+          diskBytes: [IMAGE_VIRTUAL_BYTES],
+        },
+        never,
+      );
+      await giveIdentity(machine.guest, never);
+      await machine.guest.system.mountRoot({ device: "/dev/vda", filesystem: "ext4", createWorkspace: true });
+      seen.push(await identityOf(machine.guest));
+      clockErrorsMs.push(await clockErrorOf(machine.guest));
+    }
+    for (const [index, what] of ["getrandom", "uuid", "boot id", "machine id", "host name"].entries()) {
+      expect(new Set(seen.map((values) => values[index])).size, what).toBe(20);
+    }
+    console.info(`clock errors: ${clockErrorsMs.map((error) => error.toFixed(1)).join(" ")} ms`);
+    expect(Math.max(...clockErrorsMs.map(Math.abs))).toBeLessThan(50);
+    expect(await templatesOf()).toHaveLength(1);
+    expect(await readdir(vms)).toEqual([]);
+  });
+});
+
+describe("a template", () => {
+  it.each(["memory", "state"])("whose %s was damaged is named and made anew", async (name) => {
+    await run("true");
+    await pyro(["daemon", "stop"], { stateDir: state.path });
+    const [key = ""] = await templatesOf();
+    flipByte(join(state.path, "cache/templates", key, name));
+    expect(await run("echo", "fine")).toBe("fine\n");
+    expect(await logOf("template.damaged")).toMatchObject([
+      { code: "TEMPLATE_DAMAGED", reason: expect.stringContaining(`${name} has SHA-256`) as string },
+    ]);
+    expect(await logOf("template.made")).toHaveLength(2);
+    expect(await templatesOf()).toEqual([key]);
+  });
+
+  it("is made once, however many ask at once", async () => {
+    const outputs = await Promise.all([run("echo", "1"), run("echo", "2"), run("echo", "3")]);
+    expect(outputs).toEqual(["1\n", "2\n", "3\n"]);
+    expect(await logOf("template.made")).toHaveLength(1);
+  });
+
+  it("whose QEMU is killed while it is made leaves nothing, and the command runs", async () => {
+    const running = run("echo", "fine");
+    await eventually(
+      "the machine of the template starts",
+      async () => (await machinesOf(state.path)).length === 1,
+    );
+    for (const pid of await machinesOf(state.path)) process.kill(pid, "SIGKILL");
+    expect(await running).toBe("fine\n");
+    expect(await logOf("template.unavailable")).toMatchObject([
+      { code: expect.stringMatching(/^VM_(CRASHED|START_FAILED)$/) as string },
+    ]);
+    expect(await templatesOf()).toEqual([]);
+  });
+
+  it("of a directory that others can write to is refused, and the command runs", async () => {
+    await mkdir(join(state.path, "cache/templates"));
+    chmodSync(join(state.path, "cache/templates"), 0o777);
+    expect(await run("echo", "fine")).toBe("fine\n");
+    expect(await logOf("template.unavailable")).toMatchObject([{ code: "TEMPLATE_NOT_PRIVATE" }]);
+  });
+
+  it.each([
+    "template.building",
+    "template.exercised",
+    "template.saved",
+    "template.described",
+    "template.placed",
+  ])("whose daemon is killed at %s leaves nothing behind for the next one", async (failpoint) => {
+    const daemon = spawn(process.execPath, [PYRO, "--state-dir", state.path, "daemon", "run"], {
+      env: { ...process.env, PYRO_FAILPOINT: failpoint },
+      stdio: "ignore",
+    });
+    const gone = new Promise((resolve) => daemon.once("exit", (_, signal) => resolve(signal)));
+    await eventually("the daemon listens", async () => (await readdir(state.path)).includes("daemon.sock"));
+    const { code } = await pyro(["run", "debian:12", "--", "true"], { stateDir: state.path });
+    expect([await gone, code]).toEqual(["SIGKILL", 125]);
+    expect(await run("echo", "again")).toBe("again\n");
+    expect(await templatesOf()).toHaveLength(1);
+    await pyro(["daemon", "stop"], { stateDir: state.path });
+    await eventually("nothing is left", async () => (await leftovers(state.path)).length === 0);
+  });
+});
+
+async function overlay(backing: string, path: string): Promise<Disk> {
+  const { code } = await complete("qemu-img", [
+    "create",
+    "-q",
+    "-f",
+    "qcow2",
+    "-F",
+    "qcow2",
+    "-b",
+    backing,
+    path,
+  ]);
+  expect(code).toBe(0);
+  return { path, format: "qcow2", readOnly: false, backing: { path: backing, format: "qcow2" } };
+}
+
+/** One byte of what is in use: the first that is not zero in the middle of the file. */
+function flipByte(path: string): void {
+  chmodSync(path, 0o600);
+  const file = openSync(path, "r+");
+  const block = Buffer.alloc(65_536);
+  const middle = Math.floor(readFileSync(path).length / 2);
+  for (let at = 0; ; at += block.length) {
+    const length = readSync(file, block, 0, block.length, middle + at);
+    if (length === 0) throw new Error(`${path} has only zeros behind its middle`);
+    const used = block.findIndex((byte, index) => index < length && byte !== 0);
+    if (used < 0) continue;
+    writeSync(file, Buffer.from([(block[used] ?? 0) ^ 1]), 0, 1, middle + at + used);
+    break;
+  }
+  closeSync(file);
+}
+
+const IDENTITY = `head -c 16 /dev/urandom | od -An -tx1 | tr -d ' '
+cat /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id /etc/machine-id /etc/hostname`;
+
+async function identityOf(guest: GuestConnection): Promise<string[]> {
+  const child = await startProcess(guest, {
+    ...{ processId: "identity", argv: ["/bin/sh", "-c", IDENTITY].map((word) => Buffer.from(word)) },
+    ...{ env: [Buffer.from("PATH=/usr/bin:/bin")], cwd: "/", openStdin: false, whenUnread: "wait" },
+  });
+  let text = "";
+  for await (const { data } of child.output) text += Buffer.from(data).toString();
+  await child.exit;
+  const values = text.trim().split("\n");
+  expect(values).toHaveLength(5);
+  return values;
+}
+
+/** The guest's clock against the middle of the shortest of some exchanges with a shell that prints it. */
+async function clockErrorOf(guest: GuestConnection): Promise<number> {
+  const script = 'while read -r line; do echo "$EPOCHREALTIME"; done';
+  const child = await startProcess(guest, {
+    ...{ processId: "clock", argv: ["/bin/bash", "-c", script].map((word) => Buffer.from(word)) },
+    ...{ env: [Buffer.from("PATH=/usr/bin:/bin")], cwd: "/", openStdin: true, whenUnread: "wait" },
+  });
+  const output = child.output[Symbol.asyncIterator]();
+  let best = { lengthMs: Infinity, errorMs: Infinity };
+  for (let round = 0; round < 10; round += 1) {
+    const askedAt = Date.now();
+    const startedAt = performance.now();
+    await child.writeInput(Buffer.from("now\n"));
+    const answer = await output.next();
+    const lengthMs = performance.now() - startedAt;
+    const guestMs = Number(Buffer.from((answer.value as { data: Uint8Array }).data).toString()) * 1_000;
+    if (lengthMs < best.lengthMs) best = { lengthMs, errorMs: guestMs - (askedAt + lengthMs / 2) };
+  }
+  await child.endInput();
+  for (let next = await output.next(); next.done !== true;) next = await output.next();
+  await child.exit;
+  return best.errorMs;
+}
