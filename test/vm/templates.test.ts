@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { chmodSync, closeSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
+import { chmodSync, closeSync, openSync, readFileSync, readSync, truncateSync, writeSync } from "node:fs";
 import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -10,6 +10,7 @@ import { connectGuest, startProcess, type GuestConnection } from "../../src/gues
 import { complete, packagePath, silentLogger, Slots } from "../../src/kit/index.js";
 import { EnvironmentStore, IMAGE_VIRTUAL_BYTES, layoutOf, loadCatalogue } from "../../src/image/index.js";
 import { locateRuntimeBundle, QemuDriver, type Disk } from "../../src/vmm/index.js";
+import { MachineDirectory } from "../fakes/stub-qemu.js";
 import { eventually, leftovers, machinesOf, PYRO, pyro, testState, type TestState } from "./support.js";
 
 const never = new AbortController().signal;
@@ -80,6 +81,36 @@ describe("machines of one template", () => {
     expect(Math.max(...clockErrorsMs.map(Math.abs))).toBeLessThan(50);
     expect(await templatesOf()).toHaveLength(1);
     expect(await readdir(vms)).toEqual([]);
+  });
+});
+
+describe("a machine whose guest floods its port", () => {
+  it("is left and saved all the same, and what is restored of it answers", async () => {
+    const driver = new QemuDriver({ bundle: () => locateRuntimeBundle() });
+    using directory = new MachineDirectory();
+    const files = {
+      memoryFile: directory.file("memory"),
+      stateFile: join(directory.path, "state"),
+    };
+    truncateSync(files.memoryFile, 512 * 1024 ** 2);
+    {
+      const spec = directory.spec({ memMib: 512, memoryFile: files.memoryFile });
+      await using machine = await driver.start(spec);
+      const guest = await connectGuest(machine.agentSocket);
+      const flood = guest.diagnostics.flood({ bytes: 1024n ** 3n });
+      flood.catch(() => undefined);
+      await guest.probeReceived(8 * 1024 ** 2);
+      await expect(machine.save(files.stateFile)).rejects.toMatchObject({ code: "VM_SAVE_FAILED" });
+      await guest[Symbol.asyncDispose]();
+      await machine.save(files.stateFile);
+    }
+    chmodSync(files.memoryFile, 0o666);
+    for (let count = 0; count < 4; count += 1) {
+      await using machine = await driver.start(directory.spec({ memMib: 512 }), { restore: files });
+      const guest = await connectGuest(machine.agentSocket);
+      await guest.system.ping({});
+      await guest[Symbol.asyncDispose]();
+    }
   });
 });
 
