@@ -10,6 +10,7 @@ import { guestRows } from "./guest-rows.js";
 import { machineRows } from "./machine-rows.js";
 import { rawMachine } from "./raw-machine.js";
 import { report } from "./report.js";
+import { restoreRows } from "./restore-rows.js";
 
 // The public benchmark: every figure stands beside a floor of the same run. `--short` takes fewer rounds.
 const short = process.argv.includes("--short");
@@ -30,6 +31,7 @@ const status = await promisify(execFile)(process.execPath, [
 const isolation = (JSON.parse(status.stdout) as { isolation: Isolation }).isolation;
 
 const rows = await machineRows(qemu.path, bundle, isolation, short ? 3 : 7);
+rows.push(...(await restoreRows(qemu.path, bundle, isolation, short ? 5 : 20)));
 const scratch = await mkdtemp(join(tmpdir(), "pyro-bench-disk-"));
 try {
   const overlay = join(scratch, "root.qcow2");
