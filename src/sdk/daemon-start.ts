@@ -1,7 +1,15 @@
 import { constants } from "node:fs";
 import { open, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { connectUnix, launch, LaunchError, sleep, thisBuild, type Child } from "../kit/index.js";
+import {
+  baseEnvironment,
+  connectUnix,
+  launch,
+  LaunchError,
+  sleep,
+  thisBuild,
+  type Child,
+} from "../kit/index.js";
 import { LIMITS, PyroError, fromWire } from "../protocol/index.js";
 import { openConnection, type Connection } from "./connection.js";
 import { socketPathOf } from "./daemon-files.js";
@@ -66,6 +74,12 @@ interface StartLog {
   readonly start: number;
 }
 
+/** What a daemon is to know of its starter's environment. */
+function daemonEnvironment(): Record<string, string> {
+  const pool = process.env["PYRO_POOL"];
+  return { ...baseEnvironment(), ...(pool === undefined ? {} : { PYRO_POOL: pool }) };
+}
+
 async function launchDaemon(
   stateDir: string,
   { program, args }: DaemonProgram,
@@ -76,7 +90,10 @@ async function launchDaemon(
   try {
     const start = (await file.stat()).size;
     const output = { stdout: file.fd, stderr: file.fd };
-    const child = await launch(program, [...args, ...extraArgs], { cwd: "/", ...output, outlives: true });
+    const child = await launch(program, [...args, ...extraArgs], {
+      ...{ cwd: "/", env: daemonEnvironment(), outlives: true },
+      ...output,
+    });
     return { child, log: { path, start } };
   } catch (error) {
     if (!(error instanceof LaunchError)) throw PyroError.from(error);
@@ -140,12 +157,12 @@ async function readTail({ path, start }: StartLog): Promise<string> {
   return added.subarray(-TAIL_BYTES).toString("utf8").trim();
 }
 
-/** The error that the daemon printed as its last line, `{"error":…}`. */
+/** The error that the daemon printed last, `{"error":…}` on one line or more. */
 async function readFailure(log: StartLog): Promise<PyroError | undefined> {
   const tail = await readTail(log);
-  const line = tail.slice(tail.lastIndexOf('{"error"'));
+  const document = /[^]*(\{\s*"error"[^]*)$/.exec(tail)?.[1] ?? "";
   try {
-    const { error } = JSON.parse(line) as { error: Record<string, unknown> };
+    const { error } = JSON.parse(document) as { error: Record<string, unknown> };
     if (typeof error["code"] !== "string" || typeof error["message"] !== "string") return undefined;
     return fromWire(error["code"], error["message"], {
       hint: typeof error["hint"] === "string" ? error["hint"] : "",
