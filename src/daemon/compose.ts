@@ -30,6 +30,8 @@ import type { Activity } from "./activity.js";
 import { builderVm } from "./builder-vm.js";
 import { ImagesInUse } from "./images-in-use.js";
 import { Machines } from "./machines.js";
+import { poolSize } from "./pool-size.js";
+import { poolOfMachines, ReadyMachines } from "./ready-machine.js";
 import { sandboxes } from "./sandboxes.js";
 import { Templates } from "./templates.js";
 import { daemonService } from "./services/daemon.js";
@@ -45,6 +47,8 @@ export interface ComposeOptions {
   readonly log: Logger;
   readonly activity: Activity;
   readonly stop: () => void;
+  /** Most machines that wait ready, in all; 0: none. Default: poolSize. */
+  readonly poolSize?: number;
   /** Default: the real ones. */
   readonly drivers?: Drivers;
 }
@@ -107,7 +111,9 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     ...{ machines, driver, bundle, log },
     directory: join(directories.cache, "templates"),
   });
-  const factory = sandboxes({ templates, isolation, store, pulls, inUse, log });
+  const ready = new ReadyMachines({ templates, inUse });
+  const pool = poolOfMachines(ready, options.poolSize ?? poolSize(), log);
+  const factory = sandboxes({ ready, pool, isolation, store, pulls, log });
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
 
   await machines.sweep();
@@ -118,8 +124,11 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   return {
     routes: (router) => {
       router.service(RunService, runService(factory, runs));
-      const prune = (all: boolean) =>
-        pruneEnvironments(store, { all, inUse: inUse.digests, pulling: pulling(store, pulls) });
+      const prune = async (all: boolean) => {
+        // What only waits holds no environment.
+        await pool.clear();
+        return await pruneEnvironments(store, { all, inUse: inUse.digests, pulling: pulling(store, pulls) });
+      };
       router.service(EnvironmentService, environmentService({ store, pulls, prune }));
       router.service(
         DoctorService,
@@ -143,7 +152,8 @@ export async function compose(options: ComposeOptions): Promise<Room> {
           startedAtMs,
           isolation: () => accelerators.known ?? "",
           load: () => ({
-            runningVms: machines.runningCount,
+            runningVms: Math.max(0, machines.runningCount - pool.size),
+            pooledVms: pool.waiting,
             queuedBoots: slots.queued,
             // The call that asks is one of them.
             activeCalls: activity.active - 1,
@@ -154,6 +164,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     [Symbol.asyncDispose]: async () => {
       await pulls.close();
       await runs[Symbol.asyncDispose]();
+      await pool[Symbol.asyncDispose]();
       await templates[Symbol.asyncDispose]();
       await machines[Symbol.asyncDispose]();
     },

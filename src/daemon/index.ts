@@ -17,6 +17,8 @@ export interface DaemonOptions {
   readonly buildId: string;
   /** Default: the real ones. */
   readonly drivers?: Drivers;
+  /** Most machines that wait ready, in all. Default: what PYRO_POOL says. */
+  readonly poolSize?: number;
   /** Default: LIMITS.daemonIdleMs. */
   readonly idleMs?: number;
 }

@@ -14,6 +14,8 @@ export interface DaemonStatus {
   /** Null while no accelerator was probed. */
   readonly isolation: Isolation | null;
   readonly runningVms: number | null;
+  /** Machines that wait ready; not among those that run. */
+  readonly pooledVms: number | null;
   readonly queuedBoots: number | null;
   readonly activeCalls: number | null;
   readonly residentBytes: number | null;
@@ -35,6 +37,7 @@ export function toDaemonStatus(status: StatusResponse): DaemonStatus {
     startedAt: new Date(Number(status.startedAtMs)).toISOString(),
     isolation: status.isolation === "" ? null : toIsolation(status.isolation),
     runningVms: status.runningVms,
+    pooledVms: status.pooledVms,
     queuedBoots: status.queuedBoots,
     activeCalls: status.activeCalls,
     residentBytes: Number(status.residentBytes),
@@ -52,6 +55,7 @@ export function noDaemon(stateDir: string, logPath: string): DaemonStatus {
     startedAt: null,
     isolation: null,
     runningVms: null,
+    pooledVms: null,
     queuedBoots: null,
     activeCalls: null,
     residentBytes: null,

@@ -42,6 +42,8 @@ export class FakeVmmDriver implements VmmDriver {
   readonly started: MachineSpec[] = [];
   /** Ids of those that were to go on from a saved state. */
   readonly restored: string[] = [];
+  /** Ids of those that were paused, in order. */
+  readonly paused: string[] = [];
 
   constructor(readonly options: FakeVmmOptions = {}) {
     this.capabilities = { isolations: ["software"], memorySnapshots: options.memorySnapshots ?? true };
@@ -69,7 +71,7 @@ export class FakeVmmDriver implements VmmDriver {
         join(spec.directory, "agent.sock"),
         this.options.guest ?? ((socket) => socket.pipe(socket)),
       );
-      const machine = new FakeMachine(spec, child, server, this.options);
+      const machine = new FakeMachine(spec, child, server, this.options, this.paused);
       signal?.throwIfAborted();
       return machine;
     } catch (error) {
@@ -114,7 +116,13 @@ class FakeMachine implements Machine {
   #ended = false;
   #paused = false;
 
-  constructor(spec: MachineSpec, child: Child, server: AgentServer, options: FakeVmmOptions) {
+  constructor(
+    spec: MachineSpec,
+    child: Child,
+    server: AgentServer,
+    options: FakeVmmOptions,
+    readonly pauses: string[],
+  ) {
     this.#spec = spec;
     this.#failing = options.failing;
     this.id = spec.id;
@@ -146,6 +154,7 @@ class FakeMachine implements Machine {
 
   pause(): Promise<void> {
     this.#paused = true;
+    this.pauses.push(this.id);
     return Promise.resolve();
   }
 

@@ -21,14 +21,17 @@ export interface RunOptions {
   readonly gid?: number;
 }
 
-/** Starts the built command as a user would; stdin is empty unless it is given. */
+/**
+ * Starts the built command as a user would; stdin is empty unless it is given. A daemon that it starts keeps no pool
+ * unless PYRO_POOL is given: tests count machines.
+ */
 export function start(
   args: readonly string[],
   options: RunOptions = {},
 ): ChildProcess & { done: Promise<Result> } {
   const global = options.stateDir === undefined ? [] : ["--state-dir", options.stateDir];
   const child = spawn(process.execPath, [PYRO, ...global, ...args], {
-    env: { ...process.env, ...options.env },
+    env: { ...process.env, PYRO_POOL: "0", ...options.env },
     stdio: ["pipe", "pipe", "pipe"],
     ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.gid ?? options.uid }),
   });

@@ -11,6 +11,7 @@ export interface DaemonFacts {
   /** What goes on now. */
   readonly load: () => {
     readonly runningVms: number;
+    readonly pooledVms: number;
     readonly queuedBoots: number;
     readonly activeCalls: number;
   };

@@ -21,6 +21,7 @@ describe("the daemon", () => {
   let pyro: Pyro;
   let image: string;
   let running: Promise<void>;
+  let poolSize = 0;
 
   const drivers = (): Drivers => ({
     ...realDrivers(directoriesFor(state.path)),
@@ -29,7 +30,13 @@ describe("the daemon", () => {
     qemuVersion: () => Promise.resolve("7.2.0"),
   });
   const serve = async (): Promise<void> => {
-    running = runDaemon({ stateDir: state.path, version: "0.0.0-test", buildId: "", drivers: drivers() });
+    running = runDaemon({
+      stateDir: state.path,
+      version: "0.0.0-test",
+      buildId: "",
+      drivers: drivers(),
+      poolSize,
+    });
     await vi.waitFor(async () => expect(await readdir(state.path)).toContain("daemon.sock"), 5_000);
   };
 
@@ -68,6 +75,26 @@ describe("the daemon", () => {
       memMib: 512,
       disks: [{ format: "qcow2", backing: { path: image } }],
     });
+  });
+
+  it("keeps machines ready for what was used, wakes them with an identity of their own, and ends them all", async () => {
+    await pyro.stopDaemon();
+    await running;
+    poolSize = 2;
+    await serve();
+    poolSize = 0;
+    const echo = { environment: "debian:12", argv: ["echo", "hello"] };
+    await pyro.runInVm(echo);
+    await vi.waitFor(async () => expect(await pyro.daemonStatus()).toMatchObject({ pooledVms: 1 }), 5_000);
+    expect(vmm.started).toHaveLength(2);
+    await vi.waitFor(() => expect(vmm.paused).toEqual([vmm.started[1]?.id]));
+    record.calls.length = 0;
+    expect(await pyro.runInVm(echo)).toMatchObject({ stdout: "hello\n" });
+    expect(record.calls).toEqual(["personalize pyro-"]);
+    expect(await pyro.daemonStatus()).toMatchObject({ runningVms: 0 });
+    // What only waits keeps neither an environment nor a daemon.
+    await pyro.pruneEnvironments({ all: true });
+    expect(await pyro.stopDaemon()).toMatchObject({ wasRunning: true });
   });
 
   it("passes input and exit codes", async () => {

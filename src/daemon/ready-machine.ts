@@ -1,0 +1,164 @@
+import { join } from "node:path";
+import { startProcess } from "../guest/index.js";
+import { IMAGE_VIRTUAL_BYTES, type InstalledImage } from "../image/index.js";
+import { complete, failpoint, type Logger } from "../kit/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
+import type { Disk, Isolation } from "../vmm/index.js";
+import { resolveCommand } from "../workspace/index.js";
+import { giveIdentity } from "./identity.js";
+import type { ImagesInUse } from "./images-in-use.js";
+import type { BootedMachine } from "./machines.js";
+import type { Templates } from "./templates.js";
+import { availableMemory } from "./memory.js";
+import { WarmPool, type Pooled } from "./warm-pool.js";
+
+/** What ready machines have to have in common to stand for each other. */
+export interface ReadyShape {
+  readonly image: InstalledImage;
+  readonly vcpuCount: number;
+  readonly memMib: number;
+  readonly isolation: Isolation;
+}
+
+/** A machine of its own identity with its environment mounted: all that a first command needs. */
+export interface ReadyMachine extends Pooled {
+  readonly booted: BootedMachine;
+}
+
+export interface ReadyMachinesOptions {
+  readonly templates: Templates;
+  readonly inUse: ImagesInUse;
+}
+
+/** A machine at rest answers within 10 ms of being woken; one that does not in this time is of no use. */
+const WAKE_TIMEOUT_MS = 3_000;
+
+/** Makes ready machines, and lets them rest until they are used. */
+export class ReadyMachines {
+  constructor(private readonly options: ReadyMachinesOptions) {}
+
+  /**
+   * An overlay on the image, a start, an identity given, the root mounted.
+   * @throws {PyroError} what a boot throws, DISK_FULL, what the agent says; nothing is left then
+   */
+  async make(shape: ReadyShape, signal: AbortSignal, onBooting?: () => void): Promise<ReadyMachine> {
+    const { image, vcpuCount, memMib, isolation } = shape;
+    const held = this.options.inUse.hold(image.digest);
+    let booted: BootedMachine | undefined;
+    try {
+      booted = await this.options.templates.start(
+        {
+          ...{ kind: "one-shot", vcpuCount, memMib, isolation },
+          disks: async (directory) => [await makeOverlay(image.path, join(directory, "root.qcow2"))],
+          diskBytes: [IMAGE_VIRTUAL_BYTES],
+          ...(onBooting === undefined ? {} : { onBooting }),
+        },
+        signal,
+      );
+      await giveIdentity(booted.guest, signal);
+      await booted.guest.system.mountRoot(
+        { device: "/dev/vda", filesystem: "ext4", createWorkspace: true },
+        { signal, timeoutMs: LIMITS.agentCallTimeoutMs },
+      );
+      return toReady(booted, held);
+    } catch (error) {
+      await booted?.[Symbol.asyncDispose]();
+      held[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** A ready machine that has run a first command, and stands still: it uses memory and nothing else. */
+  async makeResting(shape: ReadyShape, signal: AbortSignal): Promise<ReadyMachine> {
+    const ready = await this.make(shape, signal);
+    try {
+      await exercise(ready.booted, signal);
+      failpoint("pool.exercised");
+      await ready.booted.machine.pause();
+      return ready;
+    } catch (error) {
+      await ready[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /**
+   * Lets a resting machine run, with the time of now and an identity that it did not have while it rested.
+   * @throws {PyroError} VM_UNRESPONSIVE and the like; the machine is gone then
+   */
+  async wake(ready: ReadyMachine, signal: AbortSignal): Promise<void> {
+    failpoint("pool.taken");
+    const { booted } = ready;
+    try {
+      await booted.machine.resume();
+      await giveIdentity(booted.guest, AbortSignal.any([signal, AbortSignal.timeout(WAKE_TIMEOUT_MS)]));
+    } catch (error) {
+      await ready[Symbol.asyncDispose]();
+      throw error;
+    }
+    failpoint("pool.woken");
+  }
+}
+
+/** Left free for everything else on the host when a machine is made ahead, whatever that one may come to use. */
+const SPARE_BYTES = 1024 ** 3;
+
+/** Resting machines of the shapes that were used lately, at most `total`, as far as the host has memory to spare. */
+export function poolOfMachines(
+  ready: ReadyMachines,
+  total: number,
+  log: Logger,
+): WarmPool<ReadyShape, ReadyMachine> {
+  return new WarmPool({
+    ...{ total, log },
+    nameOf: ({ image, isolation, vcpuCount, memMib }) =>
+      JSON.stringify([image.digest, isolation, vcpuCount, memMib]),
+    make: (shape, signal) => ready.makeResting(shape, signal),
+    hasRoom: async ({ memMib }) => (await availableMemory()) - memMib * 1024 ** 2 >= SPARE_BYTES,
+  });
+}
+
+function toReady(booted: BootedMachine, held: Disposable): ReadyMachine {
+  return {
+    booted,
+    gone: booted.machine.exited,
+    [Symbol.asyncDispose]: async () => {
+      await booted[Symbol.asyncDispose]();
+      held[Symbol.dispose]();
+    },
+  };
+}
+
+/** A first command makes the second one four times as fast. It changes no file; an environment may have no shell. */
+async function exercise(booted: BootedMachine, signal: AbortSignal): Promise<void> {
+  const command = resolveCommand({ command: ":", argv: [], env: [] });
+  try {
+    await using first = await startProcess(booted.guest, { ...command, processId: "exercise" }, { signal });
+    for await (const _piece of first.output);
+    await first.exit;
+  } catch (error) {
+    if (!(error instanceof PyroError) || error.code !== "COMMAND_NOT_FOUND") throw error;
+  }
+}
+
+/** A writable layer over a read-only image, of the one size that a template's disk has. Both formats are stated; the guest can forge neither. */
+async function makeOverlay(imagePath: string, path: string): Promise<Disk> {
+  const backing = { path: imagePath, format: "qcow2" } as const;
+  const overlay = ["-F", backing.format, "-b", imagePath, path, String(IMAGE_VIRTUAL_BYTES)];
+  const args = ["create", "-q", "-f", "qcow2", ...overlay];
+  const { code, stderrTail } = await complete("qemu-img", args);
+  if (code !== 0) {
+    const full = /No space left/i.test(stderrTail);
+    throw new PyroError(
+      full ? "DISK_FULL" : "VM_START_FAILED",
+      `the machine's disk cannot be made: ${stderrTail.trim()}`,
+      {
+        hint: full
+          ? "free some space (`pyro env prune`), then try again"
+          : "`pyro doctor` examines this host",
+        retryable: full,
+      },
+    );
+  }
+  return { path, format: "qcow2", readOnly: false, backing };
+}
