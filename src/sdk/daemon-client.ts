@@ -133,14 +133,15 @@ export class DaemonClient implements AsyncDisposable {
   }
 
   /**
-   * Waits until the daemon (of that process, where it is known) left: nobody listens on the socket any more, or another daemon does, which
-   * a client had begun to start.
+   * Waits until the daemon left: its process ended, where that is known, or nobody listens on its socket. Another
+   * daemon may listen there by then, which a client had begun to start.
    */
   async untilGone(pid: number | undefined, signal?: AbortSignal): Promise<boolean> {
     const deadline = performance.now() + HANDOVER_MS;
+    // Its socket goes before its process does, which has machines to end.
+    const isElsewhere = pid !== undefined && pid !== process.pid;
     while (performance.now() < deadline) {
-      if ((pid !== undefined && !isAlive(pid)) || !(await isListening(socketPathOf(this.stateDir))))
-        return true;
+      if (!(isElsewhere ? isAlive(pid) : await isListening(socketPathOf(this.stateDir)))) return true;
       await sleep(POLL_MS, signal);
     }
     return false;
