@@ -1,29 +1,17 @@
-import { spawn } from "node:child_process";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
+  daemonWithFailpoint,
   eventually,
   json,
   leftovers,
   machinesOf,
-  PYRO,
   pyro,
   start,
   testState,
   type TestState,
 } from "./support.js";
-
-/** A daemon that kills itself by SIGKILL at the named step. */
-async function daemonWithFailpoint(stateDir: string, failpoint: string): Promise<{ gone: Promise<unknown> }> {
-  const child = spawn(process.execPath, [PYRO, "--state-dir", stateDir, "daemon", "run"], {
-    env: { ...process.env, PYRO_FAILPOINT: failpoint },
-    stdio: "ignore",
-  });
-  const gone = new Promise((resolve) => child.once("exit", (_, signal) => resolve(signal)));
-  await eventually("the daemon listens", async () => (await readdir(stateDir)).includes("daemon.sock"));
-  return { gone };
-}
 
 describe("a daemon that dies", () => {
   let state: TestState;

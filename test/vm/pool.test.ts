@@ -1,7 +1,14 @@
-import { spawn } from "node:child_process";
-import { readdir } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { eventually, json, leftovers, machinesOf, PYRO, pyro, testState, type TestState } from "./support.js";
+import {
+  daemonWithFailpoint,
+  eventually,
+  json,
+  leftovers,
+  machinesOf,
+  pyro,
+  testState,
+  type TestState,
+} from "./support.js";
 
 let state: TestState;
 beforeEach(async () => {
@@ -97,12 +104,7 @@ describe("A daemon that is killed", () => {
   it.each(["pool.making", "pool.exercised", "pool.made", "pool.taken", "pool.woken"])(
     "at %s leaves nothing that the next one does not remove",
     async (failpoint) => {
-      const daemon = spawn(process.execPath, [PYRO, "--state-dir", state.path, "daemon", "run"], {
-        env: { ...process.env, ...env, PYRO_FAILPOINT: failpoint },
-        stdio: "ignore",
-      });
-      const gone = new Promise((resolve) => daemon.once("exit", (_, signal) => resolve(signal)));
-      await eventually("the daemon listens", async () => (await readdir(state.path)).includes("daemon.sock"));
+      const { gone } = await daemonWithFailpoint(state.path, failpoint, { pool: 2 });
       await run("true");
       if (failpoint === "pool.taken" || failpoint === "pool.woken") {
         await waiting(1);

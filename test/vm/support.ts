@@ -128,6 +128,21 @@ export async function machinesOf(stateDir: string): Promise<number[]> {
     .map(({ pid }) => pid);
 }
 
+/** A daemon that kills itself by SIGKILL at the named step. */
+export async function daemonWithFailpoint(
+  stateDir: string,
+  failpoint: string,
+  options: { readonly pool?: number } = {},
+): Promise<{ gone: Promise<unknown> }> {
+  const child = spawn(process.execPath, [PYRO, "--state-dir", stateDir, "daemon", "run"], {
+    env: { ...process.env, PYRO_FAILPOINT: failpoint, PYRO_POOL: String(options.pool ?? 0) },
+    stdio: "ignore",
+  });
+  const gone = new Promise((resolve) => child.once("exit", (_, signal) => resolve(signal)));
+  await eventually("the daemon listens", async () => (await readdir(stateDir)).includes("daemon.sock"));
+  return { gone };
+}
+
 /** Resolves when `probe` gives true; fails after the time with what was waited for. */
 export async function eventually(
   what: string,

@@ -1,7 +1,7 @@
 import { chmod, open, rm } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { dirname, join } from "node:path";
-import { DeadlineError, shortSocketPath, syncDirectory, within } from "../../kit/index.js";
+import { DeadlineError, failpoint, shortSocketPath, syncDirectory, within } from "../../kit/index.js";
 import { LIMITS, PyroError } from "../../protocol/index.js";
 import { deferred } from "../deferred.js";
 import { QmpClosed, type QmpClient, type QmpEvent } from "./qmp.js";
@@ -60,6 +60,7 @@ export async function loadState(
     qmp.execute("migrate-incoming", { uri: `fd:${descriptor}` }, timeoutMs),
   ]);
   await end.wait(qmp, timeoutMs, signal);
+  failpoint("restore.loaded");
   await qmp.execute("cont", {}, timeoutMs);
 }
 

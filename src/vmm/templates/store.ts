@@ -143,6 +143,7 @@ export class TemplateStore implements AsyncDisposable {
       await holder[Symbol.asyncDispose]();
       throw damaged(directory, wrong);
     }
+    failpoint("template.held");
     return this.#keep(manifest, holder, false);
   }
 

@@ -1,0 +1,128 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import {
+  daemonWithFailpoint,
+  eventually,
+  leftovers,
+  machinesOf,
+  pyro,
+  testState,
+  type TestState,
+} from "./support.js";
+
+const isRoot = process.geteuid?.() === 0;
+if (!isRoot) console.warn("skipped: a full disk is staged by a mount, which needs root; unit tests have it");
+
+let state: TestState;
+let templates: string;
+beforeEach(async () => {
+  state = await testState();
+  templates = join(state.path, "cache/templates");
+});
+afterEach(() => state[Symbol.asyncDispose]());
+
+async function run(...command: string[]): Promise<string> {
+  const { code, stdout, stderr } = await pyro(["run", "debian:12", "--", ...command], {
+    stateDir: state.path,
+  });
+  expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
+  return stdout.toString();
+}
+
+/** The next command works and makes the template; once the daemon is gone nothing is left of what was killed. */
+async function expectRecovery(): Promise<void> {
+  await expectNothingLeft();
+  const names = (await readdir(templates)).filter((name) => name !== "lock");
+  expect(names).toEqual([expect.stringMatching(/^[0-9a-f]{64}$/)]);
+}
+
+async function expectNothingLeft(): Promise<void> {
+  expect(await run("echo", "again")).toBe("again\n");
+  await pyro(["daemon", "stop"], { stateDir: state.path });
+  await eventually("nothing is left", async () => (await leftovers(state.path)).length === 0);
+}
+
+describe("a daemon that is killed", () => {
+  it.each([
+    "template.building",
+    "template.exercised",
+    "template.saved",
+    "template.described",
+    "template.placed",
+  ])("at %s, while it makes a template, leaves nothing behind for the next one", async (failpoint) => {
+    const { gone } = await daemonWithFailpoint(state.path, failpoint);
+    const { code } = await pyro(["run", "debian:12", "--", "true"], { stateDir: state.path });
+    expect([await gone, code]).toEqual(["SIGKILL", 125]);
+    await expectRecovery();
+  });
+
+  it("at any step of a restore leaves nothing behind for the next one", async () => {
+    await run("true");
+    await pyro(["daemon", "stop"], { stateDir: state.path });
+    for (const failpoint of [
+      "template.held",
+      "machine.recorded",
+      "machine.disks",
+      "restore.loaded",
+      "machine.started",
+      "machine.booted",
+    ]) {
+      const { gone } = await daemonWithFailpoint(state.path, failpoint);
+      const { code } = await pyro(["run", "debian:12", "--", "true"], { stateDir: state.path });
+      expect([await gone, code], failpoint).toEqual(["SIGKILL", 125]);
+      await expectRecovery();
+    }
+  });
+});
+
+describe("a QEMU that is killed while it restores", () => {
+  it("costs a cold boot and no command", async () => {
+    await run("true");
+    for (const afterMs of [0, 25, 50, 75, 100, 150]) {
+      const running = pyro(["run", "debian:12", "--", "echo", "fine"], { stateDir: state.path });
+      await eventually("a machine starts", async () => (await machinesOf(state.path)).length > 0);
+      await new Promise((resolve) => setTimeout(resolve, afterMs));
+      for (const pid of await machinesOf(state.path)) process.kill(pid, "SIGKILL");
+      // It may have been running the command already: then that is lost, and pyro says why.
+      const { code, stdout, stderr } = await running;
+      if (code === 0) expect(stdout.toString()).toBe("fine\n");
+      else expect(stderr).toMatch(/^VM_CRASHED/m);
+    }
+    // Two restores that failed, and none is tried for a minute: there may be no template now.
+    await expectNothingLeft();
+  });
+});
+
+describe.skipIf(!isRoot)("a full disk", () => {
+  beforeEach(async () => {
+    await mkdir(templates, { mode: 0o700 });
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=450m,mode=0700", "tmpfs", templates]);
+  });
+  afterEach(async () => {
+    await pyro(["daemon", "stop", "--force"], { stateDir: state.path });
+    execFileSync("umount", ["-l", templates]);
+  });
+  /** Until nothing fits any more, whoever else writes there meanwhile. */
+  const fill = (): void => {
+    spawnSync("dd", ["if=/dev/zero", `of=${join(templates, "filler")}`, "bs=64k", "status=none"]);
+  };
+
+  it("before a template is made, or while it is, costs a cold boot and no command", async () => {
+    fill();
+    expect(await run("echo", "fine")).toBe("fine\n");
+    expect(await readFile(join(state.path, "daemon.log"), "utf8")).toContain('"code":"DISK_FULL"');
+    await pyro(["daemon", "stop"], { stateDir: state.path });
+    await rm(join(templates, "filler"));
+    const running = run("echo", "fine");
+    await eventually("a template is being made", async () =>
+      (await readdir(templates)).some((name) => name.startsWith("making-")),
+    );
+    fill();
+    expect(await running).toBe("fine\n");
+    await pyro(["daemon", "stop"], { stateDir: state.path });
+    await rm(join(templates, "filler"));
+    await expectRecovery();
+  });
+});
