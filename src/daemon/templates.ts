@@ -47,11 +47,24 @@ export class Templates implements AsyncDisposable {
   }
 
   /**
-   * The template of a shape, made where there is none.
+   * The template of a shape, made where there is none; with `anew` even where there is a good one.
    * @throws {PyroError} why there cannot be one; the signal's reason
    */
-  prepare(shape: TemplateShape, signal: AbortSignal): Promise<Template> {
-    return this.#store.require(shape, signal);
+  async prepare(
+    shape: TemplateShape,
+    signal: AbortSignal,
+    options: { readonly anew?: boolean } = {},
+  ): Promise<Template> {
+    if (!this.options.driver.capabilities.memorySnapshots) {
+      throw new PyroError(
+        "VM_SAVE_FAILED",
+        "this host's machines cannot be saved, so no template can be made",
+        {
+          hint: "nothing needs to be prepared here: each machine boots by itself",
+        },
+      );
+    }
+    return await this.#store.prepare(shape, options.anew ?? false, signal);
   }
 
   /**
@@ -61,7 +74,8 @@ export class Templates implements AsyncDisposable {
    */
   async start(request: RestoreRequest, signal: AbortSignal): Promise<BootedMachine> {
     const { machines, log } = this.options;
-    const template = await this.#templateFor(request, signal);
+    // Lent until the machine has answered: what it starts from cannot go meanwhile.
+    using template = await this.#templateFor(request, signal);
     if (template === undefined) return await machines.boot(request, signal);
     try {
       return await machines.boot({ ...request, restore: template.saved }, signal);

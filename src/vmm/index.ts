@@ -23,5 +23,6 @@ export type {
 export { QemuDriver, type QemuDriverOptions } from "./qemu/driver.js";
 export { locateQemu } from "./qemu/locate.js";
 export type { TemplateShape } from "./templates/key.js";
-export { TemplateStore, type Template, type TemplateStoreOptions } from "./templates/store.js";
+export type { Template } from "./templates/held.js";
+export { TemplateStore, type TemplateStoreOptions } from "./templates/store.js";
 export { locateRuntimeBundle, type RuntimeBundle } from "./runtime-bundle.js";

@@ -26,7 +26,8 @@ export function filesOf(directory: string): SavedMachine {
   return { memoryFile: join(directory, "memory"), stateFile: join(directory, "state") };
 }
 
-function manifestPath(directory: string): string {
+/** Written last; its mtime tells when the template was last used. */
+export function manifestPath(directory: string): string {
   return join(directory, "manifest.json");
 }
 

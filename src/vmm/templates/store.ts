@@ -1,20 +1,12 @@
-import { chmod, lstat, mkdir, open, readdir, rename, rm, statfs } from "node:fs/promises";
-import { join } from "node:path";
-import {
-  failpoint,
-  freshId,
-  sleep,
-  syncDirectory,
-  tryLock,
-  type FileLock,
-  type Logger,
-} from "../../kit/index.js";
+import { failpoint, type Logger } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 import type { SavedMachine } from "../driver.js";
+import { HeldTemplates, type HeldTemplate, type Template } from "./held.js";
 import { holdTemplate, type Holder } from "./holder.js";
 import { shapeName, templateKey, type TemplateGround, type TemplateShape } from "./key.js";
 import { difference, filesOf, readManifest, writeManifest, type TemplateManifest } from "./manifest.js";
 import { SharedWork } from "./shared-work.js";
+import { seal, TemplateShelf } from "./shelf.js";
 
 export interface TemplateStoreOptions {
   /** One directory per template below it. */
@@ -31,267 +23,196 @@ export interface TemplateStoreOptions {
   readonly log: Logger;
 }
 
-/** A template that machines of its shape are restored from: `saved` goes into `StartOptions.restore`. */
-export interface Template {
-  readonly key: string;
-  readonly saved: SavedMachine;
-  /** What it occupies, on the disk and once more in memory. */
-  readonly usedBytes: number;
-  /** What making it took, whenever that was. */
-  readonly buildMs: number;
-  /** Whether this daemon made it just now. */
-  readonly fresh: boolean;
-}
-
-const MIB = 1024 ** 2;
-/** What a fresh machine uses of its memory, with some slack: a build on a disk with less ends by SIGBUS. */
-const ROOM_MIB = 384;
-/** A directory in which a build works; what is left of one is removed by the next daemon. */
-const UNFINISHED = "making-";
-const LOCK_POLL_MS = 50;
 /** After so many restores of one template that failed, and for so long after a build that failed, none is tried. */
 const FAILED_RESTORES_MAX = 2;
 const REST_MS = 60_000;
+
+interface Obtained {
+  readonly held: HeldTemplate;
+  readonly fresh: boolean;
+}
 
 /**
  * Memory templates: made where they are missing, and proven whole, once in each daemon's life, before any machine
  * starts from them: the holder copies them into sealed memory and tells the digest of what it copied. From then on the
  * files do not matter. A template of another QEMU, bundle or host has another key, and is removed when its successor
- * stands.
+ * stands. What all of them occupy is bounded: HELD_MAX in memory, TEMPLATES_MAX on the disk.
  */
 export class TemplateStore implements AsyncDisposable {
-  readonly #held = new Map<string, { template: Template; holder: Holder }>();
-  readonly #work = new SharedWork<Template>();
+  readonly #shelf: TemplateShelf;
+  readonly #held: HeldTemplates;
+  readonly #work = new SharedWork<Obtained>();
   readonly #failedRestores = new Map<string, number>();
   readonly #resting = new Map<string, { until: number; error: unknown }>();
 
-  constructor(private readonly options: TemplateStoreOptions) {}
+  constructor(private readonly options: TemplateStoreOptions) {
+    const shelf = new TemplateShelf(options.directory, options.log);
+    this.#shelf = shelf;
+    this.#held = new HeldTemplates((key, usedAtMs) => shelf.touch(key, usedAtMs));
+  }
 
   /** Removes what an earlier daemon left unfinished. */
   async sweep(): Promise<void> {
-    for (const name of await this.#entries()) {
-      if (name.startsWith(UNFINISHED)) await this.#remove(join(this.options.directory, name));
-    }
+    await this.#shelf.sweep();
   }
 
   /**
    * The template for the shape; made where there is no good one. All who ask at once wait for the same; when nobody
-   * waits any more, a build ends.
+   * waits any more, a build ends. What failed a moment ago is not tried again.
    * @throws {PyroError} TEMPLATE_NOT_PRIVATE, DISK_FULL, VM_SAVE_FAILED and what a boot throws; the signal's reason
    */
   async require(shape: TemplateShape, signal: AbortSignal): Promise<Template> {
-    const key = templateKey(shape, await this.options.ground(shape));
-    const held = this.#held.get(key);
-    if (held?.holder.alive === true) return held.template;
+    const key = await this.#keyOf(shape);
     const resting = this.#resting.get(key);
-    if (resting !== undefined && resting.until > performance.now()) throw resting.error;
-    return await this.#work.join(key, signal, (workSignal) => this.#obtain(key, shape, workSignal));
+    if (resting !== undefined && resting.until > performance.now() && this.#held.find(key) === undefined)
+      throw resting.error;
+    return await this.#lend(key, shape, false, signal);
   }
 
-  /** Removes a template that a machine could not be restored from; the next one who asks makes it anew, for a while. */
-  async discard({ key }: Template, error: PyroError): Promise<void> {
+  /**
+   * The same for somebody who asks for the template itself: tried whatever failed before and, with `anew`, made even
+   * where a good one stands.
+   */
+  async prepare(shape: TemplateShape, anew: boolean, signal: AbortSignal): Promise<Template> {
+    return await this.#lend(await this.#keyOf(shape), shape, anew, signal);
+  }
+
+  /**
+   * Removes a template that a machine could not be restored from, given back by that; the next one who asks makes it
+   * anew, for a while.
+   */
+  async discard(template: Template, error: PyroError): Promise<void> {
+    const { key } = template;
+    const current = this.#held.holds(template);
+    template[Symbol.dispose]();
+    // Otherwise somebody else who failed with it was here before, and what stands there now is its successor.
+    if (!current) return;
     const failures = (this.#failedRestores.get(key) ?? 0) + 1;
     this.#failedRestores.set(key, failures);
     if (failures >= FAILED_RESTORES_MAX) this.#rest(key, error);
-    const held = this.#held.get(key);
-    this.#held.delete(key);
-    await held?.holder[Symbol.asyncDispose]();
-    await this.#remove(join(this.options.directory, key));
+    await this.#held.retire(key);
+    await this.#shelf.remove(this.#shelf.pathOf(key));
     this.options.log.warn("template.discarded", { key, failures, code: error.code, reason: error.message });
   }
 
   /** Ends builds and holders; machines that were restored live on. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#work[Symbol.asyncDispose]();
-    await Promise.all([...this.#held.values()].map(({ holder }) => holder[Symbol.asyncDispose]()));
-    this.#held.clear();
+    await this.#held[Symbol.asyncDispose]();
   }
 
-  async #obtain(key: string, shape: TemplateShape, signal: AbortSignal): Promise<Template> {
+  async #keyOf(shape: TemplateShape): Promise<string> {
+    return templateKey(shape, await this.options.ground(shape));
+  }
+
+  async #lend(key: string, shape: TemplateShape, anew: boolean, signal: AbortSignal): Promise<Template> {
+    for (;;) {
+      const held = anew ? undefined : this.#held.find(key);
+      const template = held === undefined ? undefined : this.#held.lend(held, false);
+      if (template !== undefined) return template;
+      const begin = (workSignal: AbortSignal) => this.#obtain(key, shape, anew, workSignal);
+      const obtained = await this.#work.join(anew ? `${key} anew` : key, signal, begin);
+      const lent = this.#held.lend(obtained.held, obtained.fresh);
+      if (lent !== undefined) return lent;
+      // HELD_MAX others were taken in before we came to have it: it stands on the disk now.
+      anew = false;
+    }
+  }
+
+  async #obtain(key: string, shape: TemplateShape, anew: boolean, signal: AbortSignal): Promise<Obtained> {
     try {
-      await prepareDirectory(this.options.directory);
-      await using _lock = await takeLock(join(this.options.directory, "lock"), signal);
-      return (await this.#load(key, signal)) ?? (await this.#make(key, shape, signal));
+      await using _lock = await this.#shelf.lock(signal);
+      const found = anew ? undefined : await this.#load(key, signal);
+      const obtained = found ?? (await this.#make(key, shape, signal));
+      this.#resting.delete(key);
+      return obtained;
     } catch (error) {
-      if (!signal.aborted) this.#rest(key, error);
+      // Where it was to replace a good one, that one still stands.
+      if (!signal.aborted && !anew) this.#rest(key, error);
       throw error;
     }
   }
 
-  /** The template that stands in the store, if it is whole. */
-  async #load(key: string, signal: AbortSignal): Promise<Template | undefined> {
-    const directory = join(this.options.directory, key);
-    if ((await ownDirectory(directory)) === "missing") return undefined;
+  /** The template that stands on the shelf, if it is whole. */
+  async #load(key: string, signal: AbortSignal): Promise<Obtained | undefined> {
+    const directory = await this.#shelf.find(key);
+    if (directory === undefined) return undefined;
     try {
       const manifest = await readManifest(directory);
       if (manifest?.key !== key) throw damaged(directory, "its manifest is missing or says something else");
-      return await this.#hold(directory, manifest, signal);
+      const holder = await this.#prove(directory, manifest, signal);
+      failpoint("template.held");
+      await this.#shelf.touch(key, Date.now());
+      return { held: this.#keep(manifest, holder), fresh: false };
     } catch (thrown) {
       signal.throwIfAborted();
       const error = PyroError.from(thrown);
       if (error.code !== "TEMPLATE_DAMAGED") throw error;
       this.options.log.warn("template.damaged", { key, code: error.code, reason: error.message });
-      await this.#remove(directory);
+      await this.#shelf.remove(directory);
       return undefined;
     }
   }
 
-  async #hold(directory: string, manifest: TemplateManifest, signal: AbortSignal): Promise<Template> {
+  async #prove(directory: string, manifest: TemplateManifest, signal: AbortSignal): Promise<Holder> {
     const holder = await holdTemplate(await this.options.holderPath(), filesOf(directory), signal);
     const wrong = difference(manifest, holder.digests);
-    if (wrong !== undefined) {
-      await holder[Symbol.asyncDispose]();
-      throw damaged(directory, wrong);
-    }
-    failpoint("template.held");
-    return this.#keep(manifest, holder, false);
+    if (wrong === undefined) return holder;
+    await holder[Symbol.asyncDispose]();
+    throw damaged(directory, wrong);
   }
 
-  async #make(key: string, shape: TemplateShape, signal: AbortSignal): Promise<Template> {
+  async #make(key: string, shape: TemplateShape, signal: AbortSignal): Promise<Obtained> {
     const startedAt = performance.now();
-    const { directory, log } = this.options;
-    await requireRoom(directory, shape);
-    const unfinished = join(directory, freshId(UNFINISHED.slice(0, -1)));
+    const unfinished = await this.#shelf.begin(shape);
     let holder: Holder | undefined;
     try {
-      await mkdir(unfinished, { mode: 0o700 });
       const files = filesOf(unfinished);
-      await makeSparse(files.memoryFile, shape.memMib * MIB);
       failpoint("template.building");
       await this.options.build(shape, files, signal);
       failpoint("template.saved");
-      for (const path of [files.memoryFile, files.stateFile]) await seal(path);
+      await seal(files);
       holder = await holdTemplate(await this.options.holderPath(), files, signal);
       const facts = { key, shape: shapeName(shape), buildMs: performance.now() - startedAt };
       const manifest = await writeManifest(unfinished, facts, holder.digests);
       failpoint("template.described");
-      await rename(unfinished, join(directory, key));
-      await syncDirectory(directory);
+      await this.#shelf.place(unfinished, key);
       failpoint("template.placed");
-      const template = this.#keep(manifest, holder, true);
-      log.info("template.made", {
-        key,
-        shape: facts.shape,
-        ms: manifest.build_ms,
-        bytes: template.usedBytes,
-      });
-      await this.#removeStale(key, facts.shape);
-      return template;
+      const held = this.#keep(manifest, holder);
+      const { build_ms: ms } = manifest;
+      this.options.log.info("template.made", { key, shape: facts.shape, ms, bytes: held.usedBytes });
+      await this.#makeRoom(key, facts.shape);
+      return { held, fresh: true };
     } catch (error) {
       await holder?.[Symbol.asyncDispose]();
-      await this.#remove(unfinished);
+      await this.#shelf.remove(unfinished);
       throw error;
     }
   }
 
-  #keep(manifest: TemplateManifest, holder: Holder, fresh: boolean): Template {
+  #keep({ key, build_ms: buildMs }: TemplateManifest, holder: Holder): HeldTemplate {
     const { memory, state } = holder.digests;
-    const template: Template = {
-      key: manifest.key,
-      saved: holder.saved,
-      usedBytes: memory.usedBytes + state.usedBytes,
-      buildMs: manifest.build_ms,
-      fresh: false,
-    };
-    this.#held.set(manifest.key, { template, holder });
-    return { ...template, fresh };
+    const held = { key, holder, buildMs, usedBytes: memory.usedBytes + state.usedBytes };
+    this.#held.keep(held);
+    return held;
   }
 
-  /** Templates of the same shape that rest on what this host no longer has: an older QEMU or bundle. */
-  async #removeStale(key: string, shape: string): Promise<void> {
-    for (const name of await this.#entries()) {
-      if (name === key || !/^[0-9a-f]{64}$/.test(name)) continue;
-      const directory = join(this.options.directory, name);
-      const manifest = await readManifest(directory).catch(() => undefined);
-      if (manifest !== undefined && manifest.shape !== shape) continue;
-      this.options.log.warn("template.stale", { key: name, shape, successor: key });
-      await this.#held.get(name)?.holder[Symbol.asyncDispose]();
-      this.#held.delete(name);
-      await this.#remove(directory);
+  /** Removes what the new template succeeds, and what is too much on the disk. */
+  async #makeRoom(successor: string, shape: string): Promise<void> {
+    for (const key of await this.#shelf.stale(successor, shape)) {
+      this.options.log.warn("template.stale", { key, shape, successor });
+      await this.#held.retire(key);
+      await this.#shelf.remove(this.#shelf.pathOf(key));
+    }
+    for (const key of await this.#shelf.surplus((held) => this.#held.usedAtMs(held))) {
+      this.options.log.info("template.surplus", { key });
+      await this.#shelf.remove(this.#shelf.pathOf(key));
     }
   }
 
   #rest(key: string, error: unknown): void {
     this.#resting.set(key, { until: performance.now() + REST_MS, error });
   }
-
-  async #entries(): Promise<string[]> {
-    return await readdir(this.options.directory).catch(() => []);
-  }
-
-  async #remove(directory: string): Promise<void> {
-    await rm(directory, { recursive: true, force: true }).catch((error: unknown) => {
-      this.options.log.error("template.remove", { directory, error: PyroError.from(error).message });
-    });
-  }
-}
-
-/** One builder at a time on this cache; the kernel ends the lock with its process. */
-async function takeLock(path: string, signal: AbortSignal): Promise<FileLock> {
-  for (;;) {
-    const lock = await tryLock(path);
-    if (lock !== undefined) return lock;
-    await sleep(LOCK_POLL_MS, signal);
-  }
-}
-
-async function prepareDirectory(path: string): Promise<void> {
-  await mkdir(path, { recursive: true, mode: 0o700 });
-  await ownDirectory(path);
-}
-
-/**
- * Whether the directory is there; nobody else may have made it, or be able to write into it.
- * @throws {PyroError} TEMPLATE_NOT_PRIVATE
- */
-async function ownDirectory(path: string): Promise<"own" | "missing"> {
-  const facts = await lstat(path).catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  });
-  if (facts === undefined) return "missing";
-  const us = process.geteuid?.();
-  if (facts.isDirectory() && facts.uid === us && (facts.mode & 0o022) === 0) return "own";
-  const mode = (facts.mode & 0o7777).toString(8).padStart(4, "0");
-  const what = facts.isDirectory() ? "belongs to or can be written by others" : "is no directory";
-  throw new PyroError("TEMPLATE_NOT_PRIVATE", `${path} ${what} (owner ${facts.uid}, mode ${mode})`, {
-    hint: `machines start without a template until it is gone: \`rm -r ${path}\``,
-    details: { path, owner: facts.uid, mode },
-  });
-}
-
-async function requireRoom(directory: string, { memMib }: TemplateShape): Promise<void> {
-  const { bavail, bsize } = await statfs(directory);
-  const needed = Math.min(memMib, ROOM_MIB) * MIB;
-  if (bavail * bsize >= needed) return;
-  const free = Math.floor((bavail * bsize) / MIB);
-  throw new PyroError(
-    "DISK_FULL",
-    `a memory template needs ${needed / MIB} MiB in ${directory}, ${free} are free`,
-    { hint: "free some space (`pyro env prune` removes what nothing uses)", retryable: true },
-  );
-}
-
-async function makeSparse(path: string, bytes: number): Promise<void> {
-  const file = await open(path, "wx", 0o600);
-  try {
-    await file.truncate(bytes);
-  } finally {
-    await file.close();
-  }
-}
-
-/** The machine is gone: the file is ours again, durable, and changes no more. */
-async function seal(path: string): Promise<void> {
-  const file = await open(path, "r");
-  try {
-    const us = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0] as const;
-    if ((await file.stat()).uid !== us[0]) await file.chown(...us);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await chmod(path, 0o400);
 }
 
 function damaged(directory: string, how: string): PyroError {

@@ -14,6 +14,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { sleep, tryLock } from "../../../src/kit/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
 import { TemplateStore, type TemplateShape, type TemplateStoreOptions } from "../../../src/vmm/index.js";
+import { HELD_MAX } from "../../../src/vmm/templates/held.js";
+import { TEMPLATES_MAX } from "../../../src/vmm/templates/shelf.js";
 import { temporaryState } from "../../fakes/state-directory.js";
 
 const HOLDER = fileURLToPath(new URL("../../fakes/fake-holder.mjs", import.meta.url));
@@ -189,6 +191,102 @@ describe("The template store", () => {
     const holderPath = () => Promise.resolve(broken);
     await expect(open({ holderPath }).require(shape, never)).rejects.toMatchObject({
       code: "TEMPLATE_DAMAGED",
+    });
+  });
+
+  it("counts as one failure what several met who had the same template", async () => {
+    const store = open();
+    const error = new PyroError("VM_RESTORE_FAILED", "no", { hint: "none" });
+    const [one, other] = [await store.require(shape, never), await store.require(shape, never)];
+    await store.discard(one, error);
+    expect(existsSync(other.saved.stateFile)).toBe(true);
+    const successor = await store.require(shape, never);
+    await store.discard(other, error);
+    expect((await store.require(shape, never)).saved).toEqual(successor.saved);
+    await expect.poll(holders).toHaveLength(1);
+    expect(events.filter((event) => event.startsWith("template.discarded"))).toHaveLength(1);
+  });
+
+  it("is made anew for somebody who insists, and stays where that fails", async () => {
+    const store = open();
+    const first = await store.require(shape, never);
+    using second = await store.prepare(shape, true, never);
+    expect([second.fresh, await readFile(second.saved.stateFile, "utf8")]).toEqual([true, "state 2"]);
+    expect(await readFile(first.saved.stateFile, "utf8")).toBe("state 1");
+    first[Symbol.dispose]();
+    await expect.poll(holders).toHaveLength(1);
+    const failing = open({ build: () => Promise.reject(new Error("no")) });
+    await expect(failing.prepare(shape, true, never)).rejects.toThrow("no");
+    expect(await readFile((await failing.require(shape, never)).saved.stateFile, "utf8")).toBe("state 2");
+  });
+
+  it("is tried for somebody who asks for it, though it failed a moment ago", async () => {
+    let full = true;
+    const build: TemplateStoreOptions["build"] = async (_shape, { stateFile }) => {
+      if (full) throw new PyroError("DISK_FULL", "no", { hint: "none" });
+      await writeFile(stateFile, "state");
+    };
+    const store = open({ build });
+    await expect(store.require(shape, never)).rejects.toMatchObject({ code: "DISK_FULL" });
+    full = false;
+    await expect(store.require(shape, never)).rejects.toMatchObject({ code: "DISK_FULL" });
+    expect((await store.prepare(shape, false, never)).fresh).toBe(true);
+    expect((await store.require(shape, never)).fresh).toBe(false);
+  });
+
+  describe("bounds what its templates occupy:", () => {
+    const shapes = (count: number): TemplateShape[] =>
+      Array.from({ length: count }, (_, index) => ({ ...shape, vcpuCount: index + 1 }));
+    const stateOf = async (store: TemplateStore, of: TemplateShape): Promise<string> => {
+      using template = await store.require(of, never);
+      return await readFile(template.saved.stateFile, "utf8");
+    };
+
+    it("the least recently used leaves memory, and is taken in again when it is asked for", async () => {
+      const store = open();
+      const all = shapes(HELD_MAX + 1);
+      const [first, second] = all as [TemplateShape, TemplateShape];
+      for (const each of all.slice(0, HELD_MAX)) (await store.require(each, never))[Symbol.dispose]();
+      await stateOf(store, first);
+      for (const each of all.slice(HELD_MAX)) (await store.require(each, never))[Symbol.dispose]();
+      await expect.poll(holders).toHaveLength(HELD_MAX);
+      const held = holders();
+      expect(await stateOf(store, first)).toBe("state 1");
+      expect(holders()).toEqual(held);
+      expect(await stateOf(store, second)).toBe("state 2");
+      expect(holders()).not.toEqual(held);
+      expect(built).toBe(all.length);
+    });
+
+    it("what is lent stays, and goes when it is given back", async () => {
+      const store = open();
+      const lent = await Promise.all(shapes(HELD_MAX + 2).map((each) => store.require(each, never)));
+      expect(holders()).toHaveLength(HELD_MAX + 2);
+      const first = lent[0];
+      expect(await readFile(first?.saved.stateFile ?? "", "utf8")).toContain("state");
+      first?.[Symbol.dispose]();
+      first?.[Symbol.dispose]();
+      await expect.poll(holders).toHaveLength(HELD_MAX + 1);
+      for (const template of lent) template[Symbol.dispose]();
+      await expect.poll(holders).toHaveLength(HELD_MAX);
+    });
+
+    it("the least recently used leaves the disk when a new one is placed, also under the next daemon", async () => {
+      const all = shapes(TEMPLATES_MAX + 1);
+      const [first, second] = all as [TemplateShape, TemplateShape];
+      const store = open();
+      for (const each of all.slice(0, TEMPLATES_MAX)) (await store.require(each, never))[Symbol.dispose]();
+      await store[Symbol.asyncDispose]();
+      expect(templates()).toHaveLength(TEMPLATES_MAX);
+      const next = open();
+      await stateOf(next, first);
+      (await next.require(all.at(-1) as TemplateShape, never))[Symbol.dispose]();
+      expect(templates()).toHaveLength(TEMPLATES_MAX);
+      expect(events.at(-1)).toBe("template.surplus");
+      await next[Symbol.asyncDispose]();
+      expect(await stateOf(open(), first)).toBe("state 1");
+      expect(built).toBe(all.length);
+      expect(await stateOf(open(), second)).toBe(`state ${all.length + 1}`);
     });
   });
 
