@@ -24,11 +24,14 @@ export function addInput(command: Command, declaration: Declaration): void {
     if (declaration.positionals.includes(name)) continue;
     command.addOption(toOption(name, property));
   }
-  for (const name of declaration.positionals) {
-    const words = propertiesOf(declaration)[name]?.type === "array";
-    command.addArgument(
-      new Argument(words ? "<command...>" : `<${name}>`, propertiesOf(declaration)[name]?.description),
-    );
+  const properties = propertiesOf(declaration);
+  for (const [index, name] of declaration.positionals.entries()) {
+    const { type, description } = properties[name] ?? {};
+    // A word that has a default may be left out where nothing has to stand behind it.
+    const rest = declaration.positionals.slice(index);
+    const optional = rest.every((word) => properties[word]?.default !== undefined);
+    const word = optional ? `[${name}]` : `<${name}>`;
+    command.addArgument(new Argument(type === "array" ? "<command...>" : word, description));
   }
 }
 

@@ -32,6 +32,7 @@ import { ImagesInUse } from "./images-in-use.js";
 import { Machines } from "./machines.js";
 import { poolSize } from "./pool-size.js";
 import { poolOfMachines, ReadyMachines } from "./ready-machine.js";
+import { prepareHost } from "./prepare.js";
 import { sandboxes } from "./sandboxes.js";
 import { Templates } from "./templates.js";
 import { daemonService } from "./services/daemon.js";
@@ -129,7 +130,13 @@ export async function compose(options: ComposeOptions): Promise<Room> {
         await pool.clear();
         return await pruneEnvironments(store, { all, inUse: inUse.digests, pulling: pulling(store, pulls) });
       };
-      router.service(EnvironmentService, environmentService({ store, pulls, prune }));
+      router.service(
+        EnvironmentService,
+        environmentService({
+          ...{ store, pulls, prune },
+          prepare: (request, caller) => prepareHost({ store, pulls, isolation, templates }, request, caller),
+        }),
+      );
       router.service(
         DoctorService,
         doctorService({

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { LIMITS } from "../protocol/index.js";
+import { DEFAULT_MACHINE, LIMITS } from "../protocol/index.js";
 
 /** A record of the SDK with the contract's field names: camelCase keys become snake_case, all the way down. */
 export function snakeKeys(value: unknown): unknown {
@@ -15,9 +15,20 @@ function snakeCase(name: string): string {
 /** Fields that several operations share, each bounded and described once. */
 export const field = {
   environment: (): z.ZodString => z.string().min(1).max(255),
-  vcpuCount: () => z.int().min(1).max(LIMITS.vcpuCountMax).default(1).describe("Virtual CPUs of the VM"),
+  vcpuCount: () =>
+    z
+      .int()
+      .min(1)
+      .max(LIMITS.vcpuCountMax)
+      .default(DEFAULT_MACHINE.vcpuCount)
+      .describe("Virtual CPUs of the VM"),
   memMib: () =>
-    z.int().min(LIMITS.memMibMin).max(LIMITS.memMibMax).default(1024).describe("Memory of the VM in MiB"),
+    z
+      .int()
+      .min(LIMITS.memMibMin)
+      .max(LIMITS.memMibMax)
+      .default(DEFAULT_MACHINE.memMib)
+      .describe("Memory of the VM in MiB"),
   seconds: () => z.int().min(1).max(LIMITS.longestSeconds),
 };
 

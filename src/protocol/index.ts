@@ -4,4 +4,4 @@
 export { checkCommand, checkPath, type GuestBytes } from "./arguments.js";
 export { ERROR_CODES, isErrorCode, type ErrorCode } from "./codes.js";
 export { PyroError, fromWire, type PyroErrorOptions } from "./error.js";
-export { LIMITS } from "./limits.js";
+export { DEFAULT_MACHINE, LIMITS } from "./limits.js";

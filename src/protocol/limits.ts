@@ -1,3 +1,6 @@
+/** The machine of whoever asks for no other; `pyro prepare` makes its template. */
+export const DEFAULT_MACHINE = { vcpuCount: 1, memMib: 1024 } as const;
+
 /** Every bound of pyro that is not a user's option: queues, buffers, frames and waits, with units in the names. */
 export const LIMITS = {
   /** Payload of one frame of the link (architecture: ≤ 64 KiB, so that control never waits long behind bulk). */

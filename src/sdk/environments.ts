@@ -1,6 +1,7 @@
 import type {
   Environment as WireEnvironment,
   PullEnvironmentResponse,
+  PullProgress as WirePullProgress,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { unreachable } from "./call.js";
 
@@ -85,16 +86,18 @@ export function toReadiness(value: string): Readiness {
   return value === "warm" || value === "stale" ? value : "cold";
 }
 
+export function toPullProgress({ phase, bytesDone, bytesTotal, message }: WirePullProgress): PullProgress {
+  return { phase, bytesDone: Number(bytesDone), bytesTotal: Number(bytesTotal), message };
+}
+
 /** Follows a pull to its result. */
 export async function followPull(
   responses: AsyncIterable<PullEnvironmentResponse>,
   onProgress: ((progress: PullProgress) => void) | undefined,
 ): Promise<PullResult> {
   for await (const { event } of responses) {
-    if (event.case === "progress") {
-      const { phase, bytesDone, bytesTotal, message } = event.value;
-      onProgress?.({ phase, bytesDone: Number(bytesDone), bytesTotal: Number(bytesTotal), message });
-    } else if (event.case === "result" && event.value.environment !== undefined) {
+    if (event.case === "progress") onProgress?.(toPullProgress(event.value));
+    else if (event.case === "result" && event.value.environment !== undefined) {
       const { environment, reused, repaired, durationMs } = event.value;
       return { environment: toDetails(environment), reused, repaired, durationMs: Number(durationMs) };
     }

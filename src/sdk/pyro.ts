@@ -14,6 +14,7 @@ import {
   type PullProgress,
   type PullResult,
 } from "./environments.js";
+import { followPrepare, type PrepareOptions, type PrepareResult } from "./prepare.js";
 import { toRunSpec, type RunInVmOptions } from "./run-options.js";
 import { toRecord, type RunRecord } from "./run-record.js";
 import type { CommandResult } from "./run-result.js";
@@ -140,6 +141,14 @@ export class Pyro implements AsyncDisposable {
   }
 
   // ------------------------------------------------------------------ the host and the daemon
+
+  /** Warms this host once: what the first machine of an environment would wait for is there afterwards. */
+  prepare(options: PrepareOptions = {}, call: CallOptions = {}): Promise<PrepareResult> {
+    const { environment = "debian:12", network = false, force = false, onProgress } = options;
+    return this.#client.call("preparing this host", call, (daemon, { signal }) =>
+      followPrepare(daemon.environment.prepare({ environment, network, force }, { signal }), onProgress),
+    );
+  }
 
   /** Proves the host: boots a probe VM on each accelerator and names each fix. */
   doctor(

@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { LIMITS, PyroError } from "../protocol/index.js";
+import { DEFAULT_MACHINE, LIMITS, PyroError } from "../protocol/index.js";
 import { RunSpecSchema, type RunSpec } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 
 /** One command in one fresh VM. */
@@ -28,7 +28,7 @@ export interface RunInVmOptions {
 
 /** Time that a VM needs besides its command, within its TTL. */
 const TTL_MARGIN_SECONDS = 120;
-const DEFAULTS = { vcpuCount: 1, memMib: 1024, timeoutSeconds: 120, ttlSeconds: 600 };
+const DEFAULTS = { ...DEFAULT_MACHINE, timeoutSeconds: 120, ttlSeconds: 600 };
 
 /**
  * The options as the wire carries them.

@@ -3,7 +3,13 @@
  * interfaces of sandbox.ts, which the daemon fills in.
  */
 export { resolveCommand } from "./command-line.js";
-export { runOneShot, type OneShotCaller, type OneShotResult, type OneShotSpec } from "./one-shot.js";
+export {
+  networkNotAvailable,
+  runOneShot,
+  type OneShotCaller,
+  type OneShotResult,
+  type OneShotSpec,
+} from "./one-shot.js";
 export { RunRegistry, type RunState, type RunView } from "./run-registry.js";
 export type {
   CommandExit,

@@ -97,7 +97,8 @@ function shortest(...bounds: (number | undefined)[]): number | undefined {
   return given.length === 0 ? undefined : Math.min(...given);
 }
 
-function networkNotAvailable(): PyroError {
+/** What every request for a network gets. */
+export function networkNotAvailable(): PyroError {
   return new PyroError("NETWORK_NOT_AVAILABLE", "this version of pyro gives no machine a network", {
     hint: "run without --network; docs/limitations.md says what is planned",
   });

@@ -52,6 +52,24 @@ export function fakeEnvironments(): ServiceImpl<typeof EnvironmentService> {
         },
       };
     },
+    async *prepare({ environment, network, force }) {
+      await Promise.resolve();
+      if (network) {
+        throw asWireError(
+          new PyroError("NETWORK_NOT_AVAILABLE", "no network", { hint: "run without --network" }),
+        );
+      }
+      const reused = find(environment).installed === true;
+      if (!reused) yield progress("fetch", 50n, 100n);
+      yield progress("template", 0n, 0n);
+      const what = (there: boolean): string => (there ? "reused" : "made");
+      const steps = [
+        { name: "environment", what: what(reused), durationMs: 12n },
+        { name: "template", what: what(reused && !force), durationMs: 3400n },
+      ];
+      const value = { environment, reused: reused && !force, steps, durationMs: 3412n };
+      yield { event: { case: "result", value } };
+    },
     prune: ({ all }) => ({ removed: all ? ["debian:12"] : [], freedBytes: all ? 300_000_000n : 0n }),
   };
 }

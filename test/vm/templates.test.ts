@@ -10,7 +10,7 @@ import { complete, packagePath, silentLogger, Slots } from "../../src/kit/index.
 import { EnvironmentStore, IMAGE_VIRTUAL_BYTES, layoutOf, loadCatalogue } from "../../src/image/index.js";
 import { locateRuntimeBundle, QemuDriver, type Disk } from "../../src/vmm/index.js";
 import { MachineDirectory } from "../fakes/stub-qemu.js";
-import { eventually, machinesOf, pyro, testState, type TestState } from "./support.js";
+import { eventually, json, leftovers, machinesOf, pyro, testState, type TestState } from "./support.js";
 
 const never = new AbortController().signal;
 
@@ -156,6 +156,40 @@ describe("a template", () => {
     expect(await logOf("template.unavailable")).toMatchObject([{ code: "TEMPLATE_NOT_PRIVATE" }]);
   });
 });
+
+describe("prepare", () => {
+  const prepare = async (...more: string[]): Promise<Record<string, unknown>> =>
+    json(await pyro(["prepare", "--json", ...more], { stateDir: state.path }));
+  const steps = (template: string): object => ({
+    environment: "debian:12",
+    reused: template === "reused",
+    steps: [
+      { name: "environment", what: "reused" },
+      { name: "template", what: template },
+    ],
+  });
+
+  it("makes the template that a run of the default size starts from; again only for who insists", async () => {
+    expect(await prepare()).toMatchObject(steps("made"));
+    expect(await prepare("debian:12")).toMatchObject(steps("reused"));
+    await run("true");
+    expect(await logOf("template.made")).toHaveLength(1);
+    expect(await logOf("template.unavailable")).toEqual([]);
+    await pyro(["daemon", "stop"], { stateDir: state.path });
+    expect(await prepare()).toMatchObject(steps("reused"));
+    expect(await prepare("--force")).toMatchObject(steps("made"));
+    await run("true");
+    expect(await logOf("template.made")).toHaveLength(2);
+    expect(await logOf("template.not-restored")).toEqual([]);
+    expect(await templatesOf()).toHaveLength(1);
+    await eventually("the old one leaves memory", async () => (await holdersOf(state.path)).length === 1);
+  });
+});
+
+/** Processes that hold templates of a state directory in memory. */
+async function holdersOf(path: string): Promise<string[]> {
+  return (await leftovers(path)).filter((line) => line.includes("pyro-hold"));
+}
 
 async function overlay(backing: string, path: string): Promise<Disk> {
   const { code } = await complete("qemu-img", [

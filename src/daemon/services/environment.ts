@@ -9,16 +9,22 @@ import type {
 import type {
   EnvironmentSchema,
   EnvironmentService,
+  PrepareResponseSchema,
   PullEnvironmentResponseSchema,
+  PullProgressSchema,
 } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { Handoff } from "../handoff.js";
+import type { PrepareCaller, PrepareProgress, PrepareRequest, Prepared } from "../prepare.js";
 
 type Environment = MessageInitShape<typeof EnvironmentSchema>;
+type Progress = MessageInitShape<typeof PullProgressSchema>;
+type PrepareResponse = MessageInitShape<typeof PrepareResponseSchema>;
 type PullResponse = MessageInitShape<typeof PullEnvironmentResponseSchema>;
 
 export interface EnvironmentRooms {
   readonly store: EnvironmentStore;
   readonly pulls: EnvironmentPulls;
+  readonly prepare: (request: PrepareRequest, caller: PrepareCaller) => Promise<Prepared>;
   readonly prune: (all: boolean) => Promise<PruneResult>;
 }
 
@@ -26,6 +32,7 @@ export interface EnvironmentRooms {
 export function environmentService({
   store,
   pulls,
+  prepare,
   prune,
 }: EnvironmentRooms): ServiceImpl<typeof EnvironmentService> {
   return {
@@ -36,26 +43,33 @@ export function environmentService({
     inspect: async ({ name }) => toEnvironment(await store.inspect(name)),
     pull: ({ name, force }, { signal }) => {
       const events = new Handoff<PullResponse>();
-      const onProgress = ({
-        bytesDone,
-        bytesTotal,
-        ...rest
-      }: {
-        bytesDone: number;
-        bytesTotal: number;
-        phase: string;
-        message: string;
-      }): void => {
-        const value = { ...rest, bytesDone: BigInt(bytesDone), bytesTotal: BigInt(bytesTotal) };
-        void events.put({ event: { case: "progress", value } });
-      };
+      const onProgress = (progress: PrepareProgress): void =>
+        void events.put({ event: { case: "progress", value: toProgress(progress) } });
       const call = AbortSignal.any([signal, events.left]);
       pulls.pull(name, { force, signal: call, onProgress }).then(
         ({ environment, durationMs, ...rest }) => {
           const value = {
             ...rest,
             environment: toEnvironment(environment),
-            durationMs: BigInt(Math.round(durationMs)),
+            durationMs: wholeMs(durationMs),
+          };
+          events.end({ event: { case: "result", value } });
+        },
+        (error: unknown) => events.fail(error),
+      );
+      return events;
+    },
+    prepare: ({ environment, network, force }, { signal }) => {
+      const events = new Handoff<PrepareResponse>();
+      const onProgress = (progress: PrepareProgress): void =>
+        void events.put({ event: { case: "progress", value: toProgress(progress) } });
+      const call = AbortSignal.any([signal, events.left]);
+      prepare({ environment, network, force }, { signal: call, onProgress }).then(
+        ({ steps, durationMs, ...rest }) => {
+          const value = {
+            ...rest,
+            steps: steps.map((step) => ({ ...step, durationMs: wholeMs(step.durationMs) })),
+            durationMs: wholeMs(durationMs),
           };
           events.end({ event: { case: "result", value } });
         },
@@ -68,6 +82,14 @@ export function environmentService({
       return { removed: [...removed], freedBytes: BigInt(freedBytes) };
     },
   };
+}
+
+function toProgress({ bytesDone, bytesTotal, ...rest }: PrepareProgress): Progress {
+  return { ...rest, bytesDone: BigInt(bytesDone), bytesTotal: BigInt(bytesTotal) };
+}
+
+function wholeMs(ms: number): bigint {
+  return BigInt(Math.round(ms));
 }
 
 function toEnvironment({

@@ -10,7 +10,7 @@ import {
   type CommandResultSchema,
   type RunOutputSchema,
 } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
-import { LIMITS, PyroError } from "../../protocol/index.js";
+import { DEFAULT_MACHINE, LIMITS, PyroError } from "../../protocol/index.js";
 import {
   runOneShot,
   type OneShotResult,
@@ -122,8 +122,8 @@ function toSpec(spec: RunSpec | undefined): OneShotSpec {
     argv: spec.argv,
     command: spec.command,
     env: spec.env,
-    vcpuCount: bounded("vcpu_count", spec.vcpuCount || 1, 1, LIMITS.vcpuCountMax),
-    memMib: bounded("mem_mib", spec.memMib || 1024, LIMITS.memMibMin, LIMITS.memMibMax),
+    vcpuCount: bounded("vcpu_count", spec.vcpuCount || DEFAULT_MACHINE.vcpuCount, 1, LIMITS.vcpuCountMax),
+    memMib: bounded("mem_mib", spec.memMib || DEFAULT_MACHINE.memMib, LIMITS.memMibMin, LIMITS.memMibMax),
     timeoutMs: spec.timeoutMs || undefined,
     ttlMs: spec.ttlMs || undefined,
     network: spec.network,

@@ -2,6 +2,7 @@ import * as z from "zod";
 import { environmentDetailsRecord, field, snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatDuration } from "../text.js";
+import { pullProgress } from "./progress.js";
 
 const output = z.object({
   environment: environmentDetailsRecord,
@@ -30,17 +31,7 @@ export const envPull = defineOperation({
   run: async ({ environment, force }, { pyro, signal, onProgress }) => {
     const result = await pyro.pullEnvironment(
       environment,
-      {
-        force,
-        onProgress: ({ phase, message, bytesDone, bytesTotal }) => {
-          const size = bytesTotal > 0 ? ` ${formatBytes(bytesDone)} of ${formatBytes(bytesTotal)}` : "";
-          const text = message === "" ? phase : message;
-          onProgress?.({
-            message: `${text}${size}`,
-            fraction: bytesTotal > 0 ? bytesDone / bytesTotal : null,
-          });
-        },
-      },
+      { force, onProgress: (progress) => onProgress?.(pullProgress(progress)) },
       { signal },
     );
     return output.parse(snakeKeys(result));

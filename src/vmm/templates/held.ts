@@ -2,7 +2,7 @@ import type { SavedMachine } from "../driver.js";
 import type { Holder } from "./holder.js";
 
 /**
- * So many templates are in memory at once. Each occupies what a fresh machine uses of its memory, some 100 MiB; more
+ * So many templates are in memory at once. Each occupies what a fresh machine uses of its memory, 75 to 105 MB; more
  * shapes than this are rarely in use on one host, and to take one in again costs 0.14 s.
  */
 export const HELD_MAX = 4;

@@ -8,7 +8,7 @@ import { filesOf, manifestPath, readManifest } from "./manifest.js";
 
 /**
  * So many templates stand on the disk: twice what is in memory, so that a daemon that starts anew finds the shapes of
- * the last days. Each occupies some 100 MiB.
+ * the last days. Each occupies 75 to 105 MB.
  */
 export const TEMPLATES_MAX = 8;
 

@@ -106,6 +106,46 @@ describe("env", () => {
   });
 });
 
+describe("prepare", () => {
+  test("says what was made and what was there, for debian:12 where nothing is named", async () => {
+    const { status, stdout, stderr } = await pyro(["prepare"]);
+    expect([status, stderr]).toEqual([0, "template it\n"]);
+    expect(stdout.split("\n")).toEqual([
+      "environment  reused  12 ms",
+      "template     reused  3.4 s",
+      "debian:12 was ready already",
+      "",
+    ]);
+  });
+
+  test("--json carries the contract's fields; --force makes the template anew", async () => {
+    const { stdout } = await pyro(["prepare", "debian:12", "--force", "--json"]);
+    expect(JSON.parse(stdout)).toEqual({
+      environment: "debian:12",
+      reused: false,
+      steps: [
+        { name: "environment", what: "reused", duration_ms: 12 },
+        { name: "template", what: "made", duration_ms: 3400 },
+      ],
+      duration_ms: 3412,
+    });
+  });
+
+  test("pulls what is missing, with its progress", async () => {
+    const { stdout, stderr } = await pyro(["prepare", "debian:12-build"]);
+    expect(stderr).toBe("fetch it 50 B of 100 B (50 %)\ntemplate it\n");
+    expect(stdout).toContain("debian:12-build is ready (3.4 s)");
+  });
+
+  test("refuses a network, and an environment that there is not", async () => {
+    expect(await pyro(["prepare", "--network"])).toMatchObject({
+      status: 1,
+      stderr: "NETWORK_NOT_AVAILABLE: no network\nhint: run without --network\n",
+    });
+    expect((await pyro(["prepare", "nope"])).stderr).toContain("UNKNOWN_ENVIRONMENT");
+  });
+});
+
 describe("doctor", () => {
   test("shows each check with its hint, and exits 1 when something needs mending", async () => {
     const { status, stdout } = await pyro(["doctor"]);

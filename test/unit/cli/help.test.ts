@@ -8,6 +8,7 @@ test.each([
   [["env", "--help"]],
   [["env", "pull", "--help"]],
   [["doctor", "--help"]],
+  [["prepare", "--help"]],
   [["demo", "--help"]],
   [["daemon", "--help"]],
   [["daemon", "logs", "--help"]],

@@ -5,6 +5,7 @@ import { realDrivers, type Drivers } from "../../../src/daemon/compose.js";
 import { runDaemon } from "../../../src/daemon/index.js";
 import { Pyro } from "../../../src/index.js";
 import { directoriesFor } from "../../../src/kit/index.js";
+import type { PyroError } from "../../../src/protocol/index.js";
 import { AgentRecord, fakeAgent } from "../../fakes/fake-agent.js";
 import { installFakeEnvironment } from "../../fakes/fake-environment.js";
 import { FakeGuest } from "../../fakes/fake-guest.js";
@@ -162,6 +163,22 @@ describe("the daemon", () => {
     );
     expect(await pyro.pruneEnvironments()).toMatchObject({ removed: [] });
     await expect(pyro.pullEnvironment("nothing:1")).rejects.toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
+  });
+
+  it("prepares no template where no machine can be saved, and says so; nor a network", async () => {
+    await expect(pyro.prepare()).rejects.toMatchObject({ code: "VM_SAVE_FAILED" });
+    await expect(pyro.prepare({ environment: "nothing:1" })).rejects.toMatchObject({
+      code: "UNKNOWN_ENVIRONMENT",
+    });
+    const expected = await pyro
+      .runInVm({ environment: "debian:12", argv: ["true"], network: true })
+      .catch((error: unknown) => error as PyroError);
+    await expect(pyro.prepare({ network: true })).rejects.toMatchObject({
+      code: "NETWORK_NOT_AVAILABLE",
+      message: (expected as PyroError).message,
+      hint: (expected as PyroError).hint,
+    });
+    expect(vmm.started.map(({ memoryFile }) => memoryFile)).toEqual([]);
   });
 
   it("examines the host by a probe machine", async () => {

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pyro/daemon/v1/daemon.proto.
  */
 export const file_pyro_daemon_v1_daemon: GenFile = /*@__PURE__*/
-  fileDesc("ChtweXJvL2RhZW1vbi92MS9kYWVtb24ucHJvdG8SDnB5cm8uZGFlbW9uLnYxIg8KDVN0YXR1c1JlcXVlc3QijwIKDlN0YXR1c1Jlc3BvbnNlEg8KB3ZlcnNpb24YASABKAkSCwoDcGlkGAIgASgNEhUKDXN0YXJ0ZWRfYXRfbXMYAyABKAMSEQoJc3RhdGVfZGlyGAQgASgJEhEKCWNhY2hlX2RpchgFIAEoCRIQCghsb2dfcGF0aBgGIAEoCRIRCglpc29sYXRpb24YByABKAkSEwoLcnVubmluZ192bXMYCCABKA0SFAoMcXVldWVkX2Jvb3RzGAkgASgNEhYKDnJlc2lkZW50X2J5dGVzGAogASgEEhAKCGJ1aWxkX2lkGAsgASgJEhQKDGFjdGl2ZV9jYWxscxgMIAEoDRISCgpwb29sZWRfdm1zGA0gASgNIhwKC1N0b3BSZXF1ZXN0Eg0KBWZvcmNlGAEgASgIIjAKDFN0b3BSZXNwb25zZRIQCghzdG9wcGluZxgBIAEoCBIOCgZyZWFzb24YAiABKAkitQEKB1J1blNwZWMSEwoLZW52aXJvbm1lbnQYASABKAkSDAoEYXJndhgCIAMoDBIPCgdjb21tYW5kGAMgASgJEgsKA2VudhgEIAMoDBISCgp2Y3B1X2NvdW50GAUgASgNEg8KB21lbV9taWIYBiABKA0SEgoKdGltZW91dF9tcxgHIAEoDRIOCgZ0dGxfbXMYCCABKA0SDwoHbmV0d29yaxgJIAEoCBIPCgdub19wdWxsGAogASgIInoKClJ1blJlcXVlc3QSKQoFc3RhcnQYASABKAsyGC5weXJvLmRhZW1vbi52MS5SdW5TdGFydEgAEg8KBXN0ZGluGAIgASgMSAASEwoJc3RkaW5fZW5kGAMgASgISAASEAoGc2lnbmFsGAQgASgJSABCCQoHcmVxdWVzdCJFCghSdW5TdGFydBIlCgRzcGVjGAEgASgLMhcucHlyby5kYWVtb24udjEuUnVuU3BlYxISCgpvcGVuX3N0ZGluGAIgASgIIrABCgtSdW5SZXNwb25zZRIpCgVwaGFzZRgBIAEoCzIYLnB5cm8uZGFlbW9uLnYxLlJ1blBoYXNlSAASEAoGc3Rkb3V0GAIgASgMSAASEAoGc3RkZXJyGAMgASgMSAASLwoGcmVzdWx0GAQgASgLMh0ucHlyby5kYWVtb24udjEuQ29tbWFuZFJlc3VsdEgAEhgKDnN0ZGluX2FjY2VwdGVkGAUgASgESABCBwoFZXZlbnQiPAoIUnVuUGhhc2USDQoFcGhhc2UYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIQCghwcm9ncmVzcxgDIAEoASKCAgoNQ29tbWFuZFJlc3VsdBITCgtlbnZpcm9ubWVudBgBIAEoCRIWCglleGl0X2NvZGUYAiABKAVIAIgBARIOCgZzaWduYWwYAyABKAkSEQoJdGltZWRfb3V0GAQgASgIEhUKDW91dF9vZl9tZW1vcnkYBSABKAgSEwoLZHVyYXRpb25fdXMYBiABKAQSEQoJaXNvbGF0aW9uGAcgASgJEhQKDHN0ZG91dF9ieXRlcxgIIAEoBBIUCgxzdGRlcnJfYnl0ZXMYCSABKAQSFAoMZ3Vlc3Rfa2VybmVsGAogASgJEhIKCnN0YXJ0dXBfdXMYCyABKARCDAoKX2V4aXRfY29kZSI4Cg9TdGFydFJ1blJlcXVlc3QSJQoEc3BlYxgBIAEoCzIXLnB5cm8uZGFlbW9uLnYxLlJ1blNwZWMiVAoOUmVhZFJ1blJlcXVlc3QSDgoGcnVuX2lkGAEgASgJEg4KBm9mZnNldBgCIAEoBBIRCgltYXhfYnl0ZXMYAyABKA0SDwoHd2FpdF9tcxgEIAEoDSIiChBDYW5jZWxSdW5SZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCSLzAQoJUnVuUmVjb3JkEg4KBnJ1bl9pZBgBIAEoCRInCgVzdGF0ZRgCIAEoDjIYLnB5cm8uZGFlbW9uLnYxLlJ1blN0YXRlEicKBXBoYXNlGAMgASgLMhgucHlyby5kYWVtb24udjEuUnVuUGhhc2USLQoGcmVzdWx0GAQgASgLMh0ucHlyby5kYWVtb24udjEuQ29tbWFuZFJlc3VsdBIqCgVlcnJvchgFIAEoCzIbLnB5cm8uZGFlbW9uLnYxLkVycm9yRGV0YWlsEikKBm91dHB1dBgGIAEoCzIZLnB5cm8uZGFlbW9uLnYxLlJ1bk91dHB1dCKLAgoJUnVuT3V0cHV0Eg4KBm9mZnNldBgBIAEoBBIMCgRoZWFkGAIgASgMEhEKCWN1dF9ieXRlcxgDIAEoBBIMCgR0YWlsGAQgASgMEhMKC25leHRfb2Zmc2V0GAUgASgEEhMKC3RvdGFsX2J5dGVzGAYgASgEEhUKDWRyb3BwZWRfYnl0ZXMYByABKAQSDgoGc3Rkb3V0GAggASgMEg4KBnN0ZGVychgJIAEoDBIYChBzdGRvdXRfdHJ1bmNhdGVkGAogASgIEhgKEHN0ZGVycl90cnVuY2F0ZWQYCyABKAgSFAoMc3Rkb3V0X2J5dGVzGAwgASgEEhQKDHN0ZGVycl9ieXRlcxgNIAEoBCL3AQoLRW52aXJvbm1lbnQSDAoEbmFtZRgBIAEoCRITCgtkZXNjcmlwdGlvbhgCIAEoCRIRCglpbnN0YWxsZWQYAyABKAgSDgoGc291cmNlGAQgASgJEg4KBmRpZ2VzdBgFIAEoCRISCgpzaXplX2J5dGVzGAYgASgEEhAKCHRlbXBsYXRlGAcgASgJEikKCHBhY2thZ2VzGAggAygLMhcucHlyby5kYWVtb24udjEuUGFja2FnZRIVCg1jcmVhdGVkX2F0X21zGAkgASgDEhIKCmltYWdlX3BhdGgYCiABKAkSFgoOZG93bmxvYWRfYnl0ZXMYCyABKAQiKAoHUGFja2FnZRIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkiGQoXTGlzdEVudmlyb25tZW50c1JlcXVlc3QiZgoYTGlzdEVudmlyb25tZW50c1Jlc3BvbnNlEhcKD2NhdGFsb2dfdmVyc2lvbhgBIAEoCRIxCgxlbnZpcm9ubWVudHMYAiADKAsyGy5weXJvLmRhZW1vbi52MS5FbnZpcm9ubWVudCIpChlJbnNwZWN0RW52aXJvbm1lbnRSZXF1ZXN0EgwKBG5hbWUYASABKAkiNQoWUHVsbEVudmlyb25tZW50UmVxdWVzdBIMCgRuYW1lGAEgASgJEg0KBWZvcmNlGAIgASgIIoIBChdQdWxsRW52aXJvbm1lbnRSZXNwb25zZRIwCghwcm9ncmVzcxgBIAEoCzIcLnB5cm8uZGFlbW9uLnYxLlB1bGxQcm9ncmVzc0gAEiwKBnJlc3VsdBgCIAEoCzIaLnB5cm8uZGFlbW9uLnYxLlB1bGxSZXN1bHRIAEIHCgVldmVudCJXCgxQdWxsUHJvZ3Jlc3MSDQoFcGhhc2UYASABKAkSEgoKYnl0ZXNfZG9uZRgCIAEoBBITCgtieXRlc190b3RhbBgDIAEoBBIPCgdtZXNzYWdlGAQgASgJInUKClB1bGxSZXN1bHQSMAoLZW52aXJvbm1lbnQYASABKAsyGy5weXJvLmRhZW1vbi52MS5FbnZpcm9ubWVudBIOCgZyZXVzZWQYAiABKAgSEAoIcmVwYWlyZWQYAyABKAgSEwoLZHVyYXRpb25fbXMYBCABKAQiJwoYUHJ1bmVFbnZpcm9ubWVudHNSZXF1ZXN0EgsKA2FsbBgBIAEoCCJBChlQcnVuZUVudmlyb25tZW50c1Jlc3BvbnNlEg8KB3JlbW92ZWQYASADKAkSEwoLZnJlZWRfYnl0ZXMYAiABKAQiJgoPRGlhZ25vc2VSZXF1ZXN0EhMKC2Vudmlyb25tZW50GAEgASgJInMKEERpYWdub3NlUmVzcG9uc2USJgoFY2hlY2sYASABKAsyFS5weXJvLmRhZW1vbi52MS5DaGVja0gAEi4KBnJlcG9ydBgCIAEoCzIcLnB5cm8uZGFlbW9uLnYxLkRvY3RvclJlcG9ydEgAQgcKBWV2ZW50Ik0KBUNoZWNrEgwKBG5hbWUYASABKAkSCgoCb2sYAiABKAgSDwoHbWVzc2FnZRgDIAEoCRIMCgRoaW50GAQgASgJEgsKA2ZpeBgFIAMoCSJiChFBY2NlbGVyYXRvclJlcG9ydBIMCgRuYW1lGAEgASgJEg4KBnVzYWJsZRgCIAEoCBIOCgZyZWFzb24YAyABKAkSDwoHYm9vdF9tcxgEIAEoDRIOCgZjaG9zZW4YBSABKAginAIKDERvY3RvclJlcG9ydBIKCgJvaxgBIAEoCBIQCghwbGF0Zm9ybRgCIAEoCRI3CgxhY2NlbGVyYXRvcnMYAyADKAsyIS5weXJvLmRhZW1vbi52MS5BY2NlbGVyYXRvclJlcG9ydBIUCgxxZW11X3ZlcnNpb24YBCABKAkSFwoPcnVudGltZV92ZXJzaW9uGAUgASgJEhcKD2Rpc2tfZnJlZV9ieXRlcxgGIAEoBBIeChZtZW1vcnlfYXZhaWxhYmxlX2J5dGVzGAcgASgEEhMKC2Vudmlyb25tZW50GAggASgJEhEKCXJlYWRpbmVzcxgJIAEoCRIlCgZjaGVja3MYCiADKAsyFS5weXJvLmRhZW1vbi52MS5DaGVjayJjCgtFcnJvckRldGFpbBIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSDAoEaGludBgDIAEoCRIUCgxkZXRhaWxzX2pzb24YBCABKAkSEQoJcmV0cnlhYmxlGAUgASgIKn4KCFJ1blN0YXRlEhkKFVJVTl9TVEFURV9VTlNQRUNJRklFRBAAEhYKElJVTl9TVEFURV9TVEFSVElORxABEhUKEVJVTl9TVEFURV9SVU5OSU5HEAISEgoOUlVOX1NUQVRFX0RPTkUQAxIUChBSVU5fU1RBVEVfRkFJTEVEEAQymwEKDURhZW1vblNlcnZpY2USRwoGU3RhdHVzEh0ucHlyby5kYWVtb24udjEuU3RhdHVzUmVxdWVzdBoeLnB5cm8uZGFlbW9uLnYxLlN0YXR1c1Jlc3BvbnNlEkEKBFN0b3ASGy5weXJvLmRhZW1vbi52MS5TdG9wUmVxdWVzdBocLnB5cm8uZGFlbW9uLnYxLlN0b3BSZXNwb25zZTKoAgoKUnVuU2VydmljZRJCCgNSdW4SGi5weXJvLmRhZW1vbi52MS5SdW5SZXF1ZXN0GhsucHlyby5kYWVtb24udjEuUnVuUmVzcG9uc2UoATABEkYKCFN0YXJ0UnVuEh8ucHlyby5kYWVtb24udjEuU3RhcnRSdW5SZXF1ZXN0GhkucHlyby5kYWVtb24udjEuUnVuUmVjb3JkEkQKB1JlYWRSdW4SHi5weXJvLmRhZW1vbi52MS5SZWFkUnVuUmVxdWVzdBoZLnB5cm8uZGFlbW9uLnYxLlJ1blJlY29yZBJICglDYW5jZWxSdW4SIC5weXJvLmRhZW1vbi52MS5DYW5jZWxSdW5SZXF1ZXN0GhkucHlyby5kYWVtb24udjEuUnVuUmVjb3JkMvsCChJFbnZpcm9ubWVudFNlcnZpY2USWQoETGlzdBInLnB5cm8uZGFlbW9uLnYxLkxpc3RFbnZpcm9ubWVudHNSZXF1ZXN0GigucHlyby5kYWVtb24udjEuTGlzdEVudmlyb25tZW50c1Jlc3BvbnNlElEKB0luc3BlY3QSKS5weXJvLmRhZW1vbi52MS5JbnNwZWN0RW52aXJvbm1lbnRSZXF1ZXN0GhsucHlyby5kYWVtb24udjEuRW52aXJvbm1lbnQSWQoEUHVsbBImLnB5cm8uZGFlbW9uLnYxLlB1bGxFbnZpcm9ubWVudFJlcXVlc3QaJy5weXJvLmRhZW1vbi52MS5QdWxsRW52aXJvbm1lbnRSZXNwb25zZTABElwKBVBydW5lEigucHlyby5kYWVtb24udjEuUHJ1bmVFbnZpcm9ubWVudHNSZXF1ZXN0GikucHlyby5kYWVtb24udjEuUHJ1bmVFbnZpcm9ubWVudHNSZXNwb25zZTJgCg1Eb2N0b3JTZXJ2aWNlEk8KCERpYWdub3NlEh8ucHlyby5kYWVtb24udjEuRGlhZ25vc2VSZXF1ZXN0GiAucHlyby5kYWVtb24udjEuRGlhZ25vc2VSZXNwb25zZTABYgZwcm90bzM");
+  fileDesc("ChtweXJvL2RhZW1vbi92MS9kYWVtb24ucHJvdG8SDnB5cm8uZGFlbW9uLnYxIg8KDVN0YXR1c1JlcXVlc3QijwIKDlN0YXR1c1Jlc3BvbnNlEg8KB3ZlcnNpb24YASABKAkSCwoDcGlkGAIgASgNEhUKDXN0YXJ0ZWRfYXRfbXMYAyABKAMSEQoJc3RhdGVfZGlyGAQgASgJEhEKCWNhY2hlX2RpchgFIAEoCRIQCghsb2dfcGF0aBgGIAEoCRIRCglpc29sYXRpb24YByABKAkSEwoLcnVubmluZ192bXMYCCABKA0SFAoMcXVldWVkX2Jvb3RzGAkgASgNEhYKDnJlc2lkZW50X2J5dGVzGAogASgEEhAKCGJ1aWxkX2lkGAsgASgJEhQKDGFjdGl2ZV9jYWxscxgMIAEoDRISCgpwb29sZWRfdm1zGA0gASgNIhwKC1N0b3BSZXF1ZXN0Eg0KBWZvcmNlGAEgASgIIjAKDFN0b3BSZXNwb25zZRIQCghzdG9wcGluZxgBIAEoCBIOCgZyZWFzb24YAiABKAkitQEKB1J1blNwZWMSEwoLZW52aXJvbm1lbnQYASABKAkSDAoEYXJndhgCIAMoDBIPCgdjb21tYW5kGAMgASgJEgsKA2VudhgEIAMoDBISCgp2Y3B1X2NvdW50GAUgASgNEg8KB21lbV9taWIYBiABKA0SEgoKdGltZW91dF9tcxgHIAEoDRIOCgZ0dGxfbXMYCCABKA0SDwoHbmV0d29yaxgJIAEoCBIPCgdub19wdWxsGAogASgIInoKClJ1blJlcXVlc3QSKQoFc3RhcnQYASABKAsyGC5weXJvLmRhZW1vbi52MS5SdW5TdGFydEgAEg8KBXN0ZGluGAIgASgMSAASEwoJc3RkaW5fZW5kGAMgASgISAASEAoGc2lnbmFsGAQgASgJSABCCQoHcmVxdWVzdCJFCghSdW5TdGFydBIlCgRzcGVjGAEgASgLMhcucHlyby5kYWVtb24udjEuUnVuU3BlYxISCgpvcGVuX3N0ZGluGAIgASgIIrABCgtSdW5SZXNwb25zZRIpCgVwaGFzZRgBIAEoCzIYLnB5cm8uZGFlbW9uLnYxLlJ1blBoYXNlSAASEAoGc3Rkb3V0GAIgASgMSAASEAoGc3RkZXJyGAMgASgMSAASLwoGcmVzdWx0GAQgASgLMh0ucHlyby5kYWVtb24udjEuQ29tbWFuZFJlc3VsdEgAEhgKDnN0ZGluX2FjY2VwdGVkGAUgASgESABCBwoFZXZlbnQiPAoIUnVuUGhhc2USDQoFcGhhc2UYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIQCghwcm9ncmVzcxgDIAEoASKCAgoNQ29tbWFuZFJlc3VsdBITCgtlbnZpcm9ubWVudBgBIAEoCRIWCglleGl0X2NvZGUYAiABKAVIAIgBARIOCgZzaWduYWwYAyABKAkSEQoJdGltZWRfb3V0GAQgASgIEhUKDW91dF9vZl9tZW1vcnkYBSABKAgSEwoLZHVyYXRpb25fdXMYBiABKAQSEQoJaXNvbGF0aW9uGAcgASgJEhQKDHN0ZG91dF9ieXRlcxgIIAEoBBIUCgxzdGRlcnJfYnl0ZXMYCSABKAQSFAoMZ3Vlc3Rfa2VybmVsGAogASgJEhIKCnN0YXJ0dXBfdXMYCyABKARCDAoKX2V4aXRfY29kZSI4Cg9TdGFydFJ1blJlcXVlc3QSJQoEc3BlYxgBIAEoCzIXLnB5cm8uZGFlbW9uLnYxLlJ1blNwZWMiVAoOUmVhZFJ1blJlcXVlc3QSDgoGcnVuX2lkGAEgASgJEg4KBm9mZnNldBgCIAEoBBIRCgltYXhfYnl0ZXMYAyABKA0SDwoHd2FpdF9tcxgEIAEoDSIiChBDYW5jZWxSdW5SZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCSLzAQoJUnVuUmVjb3JkEg4KBnJ1bl9pZBgBIAEoCRInCgVzdGF0ZRgCIAEoDjIYLnB5cm8uZGFlbW9uLnYxLlJ1blN0YXRlEicKBXBoYXNlGAMgASgLMhgucHlyby5kYWVtb24udjEuUnVuUGhhc2USLQoGcmVzdWx0GAQgASgLMh0ucHlyby5kYWVtb24udjEuQ29tbWFuZFJlc3VsdBIqCgVlcnJvchgFIAEoCzIbLnB5cm8uZGFlbW9uLnYxLkVycm9yRGV0YWlsEikKBm91dHB1dBgGIAEoCzIZLnB5cm8uZGFlbW9uLnYxLlJ1bk91dHB1dCKLAgoJUnVuT3V0cHV0Eg4KBm9mZnNldBgBIAEoBBIMCgRoZWFkGAIgASgMEhEKCWN1dF9ieXRlcxgDIAEoBBIMCgR0YWlsGAQgASgMEhMKC25leHRfb2Zmc2V0GAUgASgEEhMKC3RvdGFsX2J5dGVzGAYgASgEEhUKDWRyb3BwZWRfYnl0ZXMYByABKAQSDgoGc3Rkb3V0GAggASgMEg4KBnN0ZGVychgJIAEoDBIYChBzdGRvdXRfdHJ1bmNhdGVkGAogASgIEhgKEHN0ZGVycl90cnVuY2F0ZWQYCyABKAgSFAoMc3Rkb3V0X2J5dGVzGAwgASgEEhQKDHN0ZGVycl9ieXRlcxgNIAEoBCL3AQoLRW52aXJvbm1lbnQSDAoEbmFtZRgBIAEoCRITCgtkZXNjcmlwdGlvbhgCIAEoCRIRCglpbnN0YWxsZWQYAyABKAgSDgoGc291cmNlGAQgASgJEg4KBmRpZ2VzdBgFIAEoCRISCgpzaXplX2J5dGVzGAYgASgEEhAKCHRlbXBsYXRlGAcgASgJEikKCHBhY2thZ2VzGAggAygLMhcucHlyby5kYWVtb24udjEuUGFja2FnZRIVCg1jcmVhdGVkX2F0X21zGAkgASgDEhIKCmltYWdlX3BhdGgYCiABKAkSFgoOZG93bmxvYWRfYnl0ZXMYCyABKAQiKAoHUGFja2FnZRIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkiGQoXTGlzdEVudmlyb25tZW50c1JlcXVlc3QiZgoYTGlzdEVudmlyb25tZW50c1Jlc3BvbnNlEhcKD2NhdGFsb2dfdmVyc2lvbhgBIAEoCRIxCgxlbnZpcm9ubWVudHMYAiADKAsyGy5weXJvLmRhZW1vbi52MS5FbnZpcm9ubWVudCIpChlJbnNwZWN0RW52aXJvbm1lbnRSZXF1ZXN0EgwKBG5hbWUYASABKAkiNQoWUHVsbEVudmlyb25tZW50UmVxdWVzdBIMCgRuYW1lGAEgASgJEg0KBWZvcmNlGAIgASgIIoIBChdQdWxsRW52aXJvbm1lbnRSZXNwb25zZRIwCghwcm9ncmVzcxgBIAEoCzIcLnB5cm8uZGFlbW9uLnYxLlB1bGxQcm9ncmVzc0gAEiwKBnJlc3VsdBgCIAEoCzIaLnB5cm8uZGFlbW9uLnYxLlB1bGxSZXN1bHRIAEIHCgVldmVudCJXCgxQdWxsUHJvZ3Jlc3MSDQoFcGhhc2UYASABKAkSEgoKYnl0ZXNfZG9uZRgCIAEoBBITCgtieXRlc190b3RhbBgDIAEoBBIPCgdtZXNzYWdlGAQgASgJInUKClB1bGxSZXN1bHQSMAoLZW52aXJvbm1lbnQYASABKAsyGy5weXJvLmRhZW1vbi52MS5FbnZpcm9ubWVudBIOCgZyZXVzZWQYAiABKAgSEAoIcmVwYWlyZWQYAyABKAgSEwoLZHVyYXRpb25fbXMYBCABKAQiRQoOUHJlcGFyZVJlcXVlc3QSEwoLZW52aXJvbm1lbnQYASABKAkSDwoHbmV0d29yaxgCIAEoCBINCgVmb3JjZRgDIAEoCCJ9Cg9QcmVwYXJlUmVzcG9uc2USMAoIcHJvZ3Jlc3MYASABKAsyHC5weXJvLmRhZW1vbi52MS5QdWxsUHJvZ3Jlc3NIABIvCgZyZXN1bHQYAiABKAsyHS5weXJvLmRhZW1vbi52MS5QcmVwYXJlUmVzdWx0SABCBwoFZXZlbnQiPgoLUHJlcGFyZVN0ZXASDAoEbmFtZRgBIAEoCRIMCgR3aGF0GAIgASgJEhMKC2R1cmF0aW9uX21zGAMgASgEInUKDVByZXBhcmVSZXN1bHQSEwoLZW52aXJvbm1lbnQYASABKAkSDgoGcmV1c2VkGAIgASgIEioKBXN0ZXBzGAMgAygLMhsucHlyby5kYWVtb24udjEuUHJlcGFyZVN0ZXASEwoLZHVyYXRpb25fbXMYBCABKAQiJwoYUHJ1bmVFbnZpcm9ubWVudHNSZXF1ZXN0EgsKA2FsbBgBIAEoCCJBChlQcnVuZUVudmlyb25tZW50c1Jlc3BvbnNlEg8KB3JlbW92ZWQYASADKAkSEwoLZnJlZWRfYnl0ZXMYAiABKAQiJgoPRGlhZ25vc2VSZXF1ZXN0EhMKC2Vudmlyb25tZW50GAEgASgJInMKEERpYWdub3NlUmVzcG9uc2USJgoFY2hlY2sYASABKAsyFS5weXJvLmRhZW1vbi52MS5DaGVja0gAEi4KBnJlcG9ydBgCIAEoCzIcLnB5cm8uZGFlbW9uLnYxLkRvY3RvclJlcG9ydEgAQgcKBWV2ZW50Ik0KBUNoZWNrEgwKBG5hbWUYASABKAkSCgoCb2sYAiABKAgSDwoHbWVzc2FnZRgDIAEoCRIMCgRoaW50GAQgASgJEgsKA2ZpeBgFIAMoCSJiChFBY2NlbGVyYXRvclJlcG9ydBIMCgRuYW1lGAEgASgJEg4KBnVzYWJsZRgCIAEoCBIOCgZyZWFzb24YAyABKAkSDwoHYm9vdF9tcxgEIAEoDRIOCgZjaG9zZW4YBSABKAginAIKDERvY3RvclJlcG9ydBIKCgJvaxgBIAEoCBIQCghwbGF0Zm9ybRgCIAEoCRI3CgxhY2NlbGVyYXRvcnMYAyADKAsyIS5weXJvLmRhZW1vbi52MS5BY2NlbGVyYXRvclJlcG9ydBIUCgxxZW11X3ZlcnNpb24YBCABKAkSFwoPcnVudGltZV92ZXJzaW9uGAUgASgJEhcKD2Rpc2tfZnJlZV9ieXRlcxgGIAEoBBIeChZtZW1vcnlfYXZhaWxhYmxlX2J5dGVzGAcgASgEEhMKC2Vudmlyb25tZW50GAggASgJEhEKCXJlYWRpbmVzcxgJIAEoCRIlCgZjaGVja3MYCiADKAsyFS5weXJvLmRhZW1vbi52MS5DaGVjayJjCgtFcnJvckRldGFpbBIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSDAoEaGludBgDIAEoCRIUCgxkZXRhaWxzX2pzb24YBCABKAkSEQoJcmV0cnlhYmxlGAUgASgIKn4KCFJ1blN0YXRlEhkKFVJVTl9TVEFURV9VTlNQRUNJRklFRBAAEhYKElJVTl9TVEFURV9TVEFSVElORxABEhUKEVJVTl9TVEFURV9SVU5OSU5HEAISEgoOUlVOX1NUQVRFX0RPTkUQAxIUChBSVU5fU1RBVEVfRkFJTEVEEAQymwEKDURhZW1vblNlcnZpY2USRwoGU3RhdHVzEh0ucHlyby5kYWVtb24udjEuU3RhdHVzUmVxdWVzdBoeLnB5cm8uZGFlbW9uLnYxLlN0YXR1c1Jlc3BvbnNlEkEKBFN0b3ASGy5weXJvLmRhZW1vbi52MS5TdG9wUmVxdWVzdBocLnB5cm8uZGFlbW9uLnYxLlN0b3BSZXNwb25zZTKoAgoKUnVuU2VydmljZRJCCgNSdW4SGi5weXJvLmRhZW1vbi52MS5SdW5SZXF1ZXN0GhsucHlyby5kYWVtb24udjEuUnVuUmVzcG9uc2UoATABEkYKCFN0YXJ0UnVuEh8ucHlyby5kYWVtb24udjEuU3RhcnRSdW5SZXF1ZXN0GhkucHlyby5kYWVtb24udjEuUnVuUmVjb3JkEkQKB1JlYWRSdW4SHi5weXJvLmRhZW1vbi52MS5SZWFkUnVuUmVxdWVzdBoZLnB5cm8uZGFlbW9uLnYxLlJ1blJlY29yZBJICglDYW5jZWxSdW4SIC5weXJvLmRhZW1vbi52MS5DYW5jZWxSdW5SZXF1ZXN0GhkucHlyby5kYWVtb24udjEuUnVuUmVjb3JkMskDChJFbnZpcm9ubWVudFNlcnZpY2USWQoETGlzdBInLnB5cm8uZGFlbW9uLnYxLkxpc3RFbnZpcm9ubWVudHNSZXF1ZXN0GigucHlyby5kYWVtb24udjEuTGlzdEVudmlyb25tZW50c1Jlc3BvbnNlElEKB0luc3BlY3QSKS5weXJvLmRhZW1vbi52MS5JbnNwZWN0RW52aXJvbm1lbnRSZXF1ZXN0GhsucHlyby5kYWVtb24udjEuRW52aXJvbm1lbnQSWQoEUHVsbBImLnB5cm8uZGFlbW9uLnYxLlB1bGxFbnZpcm9ubWVudFJlcXVlc3QaJy5weXJvLmRhZW1vbi52MS5QdWxsRW52aXJvbm1lbnRSZXNwb25zZTABElwKBVBydW5lEigucHlyby5kYWVtb24udjEuUHJ1bmVFbnZpcm9ubWVudHNSZXF1ZXN0GikucHlyby5kYWVtb24udjEuUHJ1bmVFbnZpcm9ubWVudHNSZXNwb25zZRJMCgdQcmVwYXJlEh4ucHlyby5kYWVtb24udjEuUHJlcGFyZVJlcXVlc3QaHy5weXJvLmRhZW1vbi52MS5QcmVwYXJlUmVzcG9uc2UwATJgCg1Eb2N0b3JTZXJ2aWNlEk8KCERpYWdub3NlEh8ucHlyby5kYWVtb24udjEuRGlhZ25vc2VSZXF1ZXN0GiAucHlyby5kYWVtb24udjEuRGlhZ25vc2VSZXNwb25zZTABYgZwcm90bzM");
 
 /**
  * @generated from message pyro.daemon.v1.StatusRequest
@@ -862,7 +862,7 @@ export const PullEnvironmentResponseSchema: GenMessage<PullEnvironmentResponse> 
  */
 export type PullProgress = Message<"pyro.daemon.v1.PullProgress"> & {
   /**
-   * "fetch", "assemble", "unpack", "seal".
+   * "fetch", "assemble", "unpack", "seal"; of a Prepare also "template".
    *
    * @generated from field: string phase = 1;
    */
@@ -928,6 +928,129 @@ export const PullResultSchema: GenMessage<PullResult> = /*@__PURE__*/
   messageDesc(file_pyro_daemon_v1_daemon, 23);
 
 /**
+ * @generated from message pyro.daemon.v1.PrepareRequest
+ */
+export type PrepareRequest = Message<"pyro.daemon.v1.PrepareRequest"> & {
+  /**
+   * @generated from field: string environment = 1;
+   */
+  environment: string;
+
+  /**
+   * @generated from field: bool network = 2;
+   */
+  network: boolean;
+
+  /**
+   * Makes the template anew even when a good one stands.
+   *
+   * @generated from field: bool force = 3;
+   */
+  force: boolean;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.PrepareRequest.
+ * Use `create(PrepareRequestSchema)` to create a new message.
+ */
+export const PrepareRequestSchema: GenMessage<PrepareRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 24);
+
+/**
+ * @generated from message pyro.daemon.v1.PrepareResponse
+ */
+export type PrepareResponse = Message<"pyro.daemon.v1.PrepareResponse"> & {
+  /**
+   * @generated from oneof pyro.daemon.v1.PrepareResponse.event
+   */
+  event: {
+    /**
+     * @generated from field: pyro.daemon.v1.PullProgress progress = 1;
+     */
+    value: PullProgress;
+    case: "progress";
+  } | {
+    /**
+     * @generated from field: pyro.daemon.v1.PrepareResult result = 2;
+     */
+    value: PrepareResult;
+    case: "result";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message pyro.daemon.v1.PrepareResponse.
+ * Use `create(PrepareResponseSchema)` to create a new message.
+ */
+export const PrepareResponseSchema: GenMessage<PrepareResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 25);
+
+/**
+ * @generated from message pyro.daemon.v1.PrepareStep
+ */
+export type PrepareStep = Message<"pyro.daemon.v1.PrepareStep"> & {
+  /**
+   * "environment", "template".
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * "reused" or "made".
+   *
+   * @generated from field: string what = 2;
+   */
+  what: string;
+
+  /**
+   * @generated from field: uint64 duration_ms = 3;
+   */
+  durationMs: bigint;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.PrepareStep.
+ * Use `create(PrepareStepSchema)` to create a new message.
+ */
+export const PrepareStepSchema: GenMessage<PrepareStep> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 26);
+
+/**
+ * @generated from message pyro.daemon.v1.PrepareResult
+ */
+export type PrepareResult = Message<"pyro.daemon.v1.PrepareResult"> & {
+  /**
+   * @generated from field: string environment = 1;
+   */
+  environment: string;
+
+  /**
+   * Nothing had to be made.
+   *
+   * @generated from field: bool reused = 2;
+   */
+  reused: boolean;
+
+  /**
+   * @generated from field: repeated pyro.daemon.v1.PrepareStep steps = 3;
+   */
+  steps: PrepareStep[];
+
+  /**
+   * @generated from field: uint64 duration_ms = 4;
+   */
+  durationMs: bigint;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.PrepareResult.
+ * Use `create(PrepareResultSchema)` to create a new message.
+ */
+export const PrepareResultSchema: GenMessage<PrepareResult> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 27);
+
+/**
  * @generated from message pyro.daemon.v1.PruneEnvironmentsRequest
  */
 export type PruneEnvironmentsRequest = Message<"pyro.daemon.v1.PruneEnvironmentsRequest"> & {
@@ -944,7 +1067,7 @@ export type PruneEnvironmentsRequest = Message<"pyro.daemon.v1.PruneEnvironments
  * Use `create(PruneEnvironmentsRequestSchema)` to create a new message.
  */
 export const PruneEnvironmentsRequestSchema: GenMessage<PruneEnvironmentsRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 24);
+  messageDesc(file_pyro_daemon_v1_daemon, 28);
 
 /**
  * @generated from message pyro.daemon.v1.PruneEnvironmentsResponse
@@ -966,7 +1089,7 @@ export type PruneEnvironmentsResponse = Message<"pyro.daemon.v1.PruneEnvironment
  * Use `create(PruneEnvironmentsResponseSchema)` to create a new message.
  */
 export const PruneEnvironmentsResponseSchema: GenMessage<PruneEnvironmentsResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 25);
+  messageDesc(file_pyro_daemon_v1_daemon, 29);
 
 /**
  * @generated from message pyro.daemon.v1.DiagnoseRequest
@@ -983,7 +1106,7 @@ export type DiagnoseRequest = Message<"pyro.daemon.v1.DiagnoseRequest"> & {
  * Use `create(DiagnoseRequestSchema)` to create a new message.
  */
 export const DiagnoseRequestSchema: GenMessage<DiagnoseRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 26);
+  messageDesc(file_pyro_daemon_v1_daemon, 30);
 
 /**
  * @generated from message pyro.daemon.v1.DiagnoseResponse
@@ -1012,7 +1135,7 @@ export type DiagnoseResponse = Message<"pyro.daemon.v1.DiagnoseResponse"> & {
  * Use `create(DiagnoseResponseSchema)` to create a new message.
  */
 export const DiagnoseResponseSchema: GenMessage<DiagnoseResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 27);
+  messageDesc(file_pyro_daemon_v1_daemon, 31);
 
 /**
  * @generated from message pyro.daemon.v1.Check
@@ -1051,7 +1174,7 @@ export type Check = Message<"pyro.daemon.v1.Check"> & {
  * Use `create(CheckSchema)` to create a new message.
  */
 export const CheckSchema: GenMessage<Check> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 28);
+  messageDesc(file_pyro_daemon_v1_daemon, 32);
 
 /**
  * @generated from message pyro.daemon.v1.AcceleratorReport
@@ -1092,7 +1215,7 @@ export type AcceleratorReport = Message<"pyro.daemon.v1.AcceleratorReport"> & {
  * Use `create(AcceleratorReportSchema)` to create a new message.
  */
 export const AcceleratorReportSchema: GenMessage<AcceleratorReport> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 29);
+  messageDesc(file_pyro_daemon_v1_daemon, 33);
 
 /**
  * @generated from message pyro.daemon.v1.DoctorReport
@@ -1156,7 +1279,7 @@ export type DoctorReport = Message<"pyro.daemon.v1.DoctorReport"> & {
  * Use `create(DoctorReportSchema)` to create a new message.
  */
 export const DoctorReportSchema: GenMessage<DoctorReport> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 30);
+  messageDesc(file_pyro_daemon_v1_daemon, 34);
 
 /**
  * Detail of every Connect error of this wire.
@@ -1197,7 +1320,7 @@ export type ErrorDetail = Message<"pyro.daemon.v1.ErrorDetail"> & {
  * Use `create(ErrorDetailSchema)` to create a new message.
  */
 export const ErrorDetailSchema: GenMessage<ErrorDetail> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 31);
+  messageDesc(file_pyro_daemon_v1_daemon, 35);
 
 /**
  * @generated from enum pyro.daemon.v1.RunState
@@ -1346,6 +1469,17 @@ export const EnvironmentService: GenService<{
     methodKind: "unary";
     input: typeof PruneEnvironmentsRequestSchema;
     output: typeof PruneEnvironmentsResponseSchema;
+  },
+  /**
+   * Warms the host: the environment present and whole, the memory template of the default shape in memory. The last
+   * message carries what was done.
+   *
+   * @generated from rpc pyro.daemon.v1.EnvironmentService.Prepare
+   */
+  prepare: {
+    methodKind: "server_streaming";
+    input: typeof PrepareRequestSchema;
+    output: typeof PrepareResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pyro_daemon_v1_daemon, 2);
