@@ -134,7 +134,12 @@ export async function compose(options: ComposeOptions): Promise<Room> {
         EnvironmentService,
         environmentService({
           ...{ store, pulls, prune },
-          prepare: (request, caller) => prepareHost({ store, pulls, isolation, templates }, request, caller),
+          prepare: (request, caller) =>
+            prepareHost(
+              { store, pulls, isolation, templates, expect: (shape) => pool.used(shape) },
+              request,
+              caller,
+            ),
         }),
       );
       router.service(

@@ -2,6 +2,7 @@ import { IMAGE_VIRTUAL_BYTES, type EnvironmentPulls, type EnvironmentStore } fro
 import { DEFAULT_MACHINE, PyroError } from "../protocol/index.js";
 import type { Isolation } from "../vmm/index.js";
 import { networkNotAvailable } from "../workspace/index.js";
+import type { ReadyShape } from "./ready-machine.js";
 import type { Templates } from "./templates.js";
 
 export interface PrepareRooms {
@@ -9,6 +10,8 @@ export interface PrepareRooms {
   readonly pulls: Pick<EnvironmentPulls, "pull">;
   readonly isolation: (signal: AbortSignal) => Promise<Isolation>;
   readonly templates: Pick<Templates, "prepare">;
+  /** Says that machines of the shape will be wanted. */
+  readonly expect: (shape: ReadyShape) => void;
 }
 
 export interface PrepareRequest {
@@ -54,7 +57,7 @@ export interface PrepareCaller {
  *   TEMPLATE_NOT_PRIVATE, VM_SAVE_FAILED and what a boot throws); what was finished is kept
  */
 export async function prepareHost(
-  { store, pulls, isolation, templates }: PrepareRooms,
+  { store, pulls, isolation, templates, expect }: PrepareRooms,
   { environment, network, force }: PrepareRequest,
   { signal, onProgress }: PrepareCaller,
 ): Promise<Prepared> {
@@ -80,6 +83,8 @@ export async function prepareHost(
     using template = await templates.prepare(shape, signal, { anew: force });
     return { reused: !template.fresh };
   });
+  // In the background: who comes next finds a machine that waits ready.
+  expect({ ...DEFAULT_MACHINE, isolation: await isolation(signal), image: await store.require(environment) });
   const reused = steps.every(({ what }) => what === "reused");
   return { environment, reused, steps, durationMs: performance.now() - startedAt };
 }

@@ -32,7 +32,7 @@ describe("prepare", () => {
   let pyro: Pyro;
   let running: Promise<void>;
 
-  async function serve(options: FakeVmmOptions = {}): Promise<void> {
+  async function serve({ pool = 0, ...options }: FakeVmmOptions & { pool?: number } = {}): Promise<void> {
     vmm = new FakeVmmDriver({ guest: (socket) => guest.serve(socket), ...options });
     const drivers = {
       ...realDrivers(directoriesFor(state.path)),
@@ -40,7 +40,13 @@ describe("prepare", () => {
       bundle: () => Promise.resolve({ version: "test", digest: "test", holderPath: HOLDER }),
       qemuVersion: () => Promise.resolve("7.2.0"),
     };
-    running = runDaemon({ stateDir: state.path, version: "0.0.0-test", buildId: "", drivers });
+    running = runDaemon({
+      stateDir: state.path,
+      version: "0.0.0-test",
+      buildId: "",
+      drivers,
+      poolSize: pool,
+    });
     await vi.waitFor(async () => expect(await readdir(state.path)).toContain("daemon.sock"), 5_000);
   }
 
@@ -88,6 +94,12 @@ describe("prepare", () => {
     expect([second.reused, what(second.steps)]).toEqual([true, ["environment reused", "template reused"]]);
     await restoredRun();
     expect(vmm.started).toHaveLength(2);
+  });
+
+  it("leaves a machine that waits ready for who comes next", async () => {
+    await serve({ pool: 2 });
+    await pyro.prepare();
+    await vi.waitFor(async () => expect(await pyro.daemonStatus()).toMatchObject({ pooledVms: 1 }), 5_000);
   });
 
   it("makes it anew for somebody who insists", async () => {
