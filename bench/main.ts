@@ -1,66 +1,86 @@
-import { execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { promisify } from "node:util";
-import { layoutOf, loadCatalogue, EnvironmentStore } from "../src/image/index.js";
-import { directoriesFor, packagePath } from "../src/kit/index.js";
+import { parseArgs } from "node:util";
+import { packagePath } from "../src/kit/index.js";
 import { locateQemu, locateRuntimeBundle, type Isolation } from "../src/vmm/index.js";
+import { ENVIRONMENT, openBenchState, type BenchState } from "./bench-state.js";
+import { bootRows } from "./boot-rows.js";
+import { cycleRows } from "./cycle-rows.js";
+import { daemonRows } from "./daemon-rows.js";
 import { guestRows } from "./guest-rows.js";
-import { machineRows } from "./machine-rows.js";
 import { rawMachine } from "./raw-machine.js";
-import { report } from "./report.js";
+import { report, type Row } from "./report.js";
 import { restoreRows } from "./restore-rows.js";
+import { openRig, type Subject } from "./rig.js";
+import { timed } from "./sampling.js";
+import { startRows } from "./start-rows.js";
 
 // The public benchmark: every figure stands beside a floor of the same run. `--short` takes fewer rounds.
-const short = process.argv.includes("--short");
+const { values: options } = parseArgs({
+  options: {
+    short: { type: "boolean", default: false },
+    /** Create/exec/delete cycles; default 200, with --short 20. */
+    cycles: { type: "string" },
+    /** Where the environment was pulled to; default: the user's own cache. */
+    cache: { type: "string" },
+    /** Only these groups, for example `--only restore,cycles`; restore and start come with what needs them. */
+    only: { type: "string" },
+    json: { type: "string", default: packagePath("bench/results/latest.json") },
+  },
+});
+const { short } = options;
+const cycles = Number(options.cycles ?? (short ? 20 : 200));
+const wanted = (group: string): boolean => options.only?.split(",").includes(group) ?? true;
+
 const qemu = await locateQemu();
 const bundle = await locateRuntimeBundle();
-const { cache } = directoriesFor();
-const store = new EnvironmentStore(await loadCatalogue(packagePath("environments")), layoutOf(cache));
-const image = await store.require("debian:12");
-
-const status = await promisify(execFile)(process.execPath, [
-  join(packagePath("bin"), "pyro"),
-  "run",
-  "debian:12",
-  "--json",
-  "--",
-  "true",
-]);
-const isolation = (JSON.parse(status.stdout) as { isolation: Isolation }).isolation;
-
-const rows = await machineRows(qemu.path, bundle, isolation, short ? 3 : 7);
-rows.push(...(await restoreRows(qemu.path, bundle, isolation, short ? 5 : 20)));
-const scratch = await mkdtemp(join(tmpdir(), "pyro-bench-disk-"));
-try {
-  const overlay = join(scratch, "root.qcow2");
-  await promisify(execFile)("qemu-img", [
-    "create",
-    "-q",
-    "-f",
-    "qcow2",
-    "-F",
-    "qcow2",
-    "-b",
-    image.path,
-    overlay,
-  ]);
-  await using machine = await rawMachine(qemu.path, bundle, isolation, 1024, [
-    { path: overlay, format: "qcow2", readOnly: false, backing: { path: image.path, format: "qcow2" } },
-  ]);
-  const { durationMs } = await machine.guest.system.mountRoot({
-    device: "/dev/vda",
-    filesystem: "ext4",
-    createWorkspace: true,
-  });
-  rows.push({ name: "mount of the root", value: durationMs, unit: "ms" });
-  rows.push(...(await guestRows(machine.guest, short ? 50 : 200)));
-} finally {
-  await rm(scratch, { recursive: true, force: true });
+await using state = await openBenchState(options.cache);
+const startedAt = performance.now();
+const first = await group("first run", () => firstRun(state));
+const subject: Subject = {
+  ...{ qemu: qemu.path, bundle, image: state.image },
+  isolation: first.isolation,
+};
+const rows: Row[] = [first.row];
+/** Each group tells when it begins: the whole takes minutes. */
+async function group<T>(name: string, work: () => Promise<T>): Promise<T> {
+  console.error(`${Math.round((performance.now() - startedAt) / 1000)} s: ${name}`);
+  return await work();
 }
+
+const restored = await group("restore", () => restoreRows(subject, short ? 5 : 20));
+if (wanted("boot")) rows.push(...(await group("boot", () => bootRows(subject, short ? 3 : 7))));
+if (wanted("restore")) rows.push(...restored.rows);
+if (wanted("start"))
+  rows.push(...(await group("start", () => startRows(state, restored.floors, short ? 5 : 20))));
+if (wanted("daemon"))
+  rows.push(...(await group("daemon", () => daemonRows(state, restored.floors, short ? 1 : 5))));
+if (wanted("guest")) rows.push(...(await group("guest", () => inOneMachine(subject, short ? 50 : 200))));
+if (wanted("cycles")) rows.push(...(await group("cycles", () => cycleRows(state, cycles))));
+
 report(
   rows,
-  { isolation, qemu: qemu.version, runtime: bundle.version, guest_kernel: bundle.kernelRelease },
-  packagePath("bench/results/latest.json"),
+  {
+    ...{ isolation: subject.isolation, qemu: qemu.version, runtime: bundle.version },
+    guest_kernel: bundle.kernelRelease,
+    ...{ short, duration_s: Math.round((performance.now() - startedAt) / 1000) },
+  },
+  options.json,
 );
+
+/** The very first run of a state directory: it starts a daemon, which makes the template. */
+async function firstRun({ command }: BenchState): Promise<{ isolation: Isolation; row: Row }> {
+  let printed = "";
+  const value = await timed(async () => {
+    printed = await command("run", ENVIRONMENT, "--json", "--", "true");
+  });
+  await command("daemon", "stop");
+  const { isolation } = JSON.parse(printed) as { isolation: Isolation };
+  return { isolation, row: { name: "pyro run, the first: makes the template", value, unit: "ms" } };
+}
+
+async function inOneMachine(of: Subject, megabytes: number): Promise<Row[]> {
+  await using rig = await openRig(of);
+  const disks = [await rig.overlay(rig.scratch)];
+  await using machine = await rawMachine(of.qemu, of.bundle, of.isolation, rig.shape.memMib, disks);
+  await machine.guest.system.mountRoot({ device: "/dev/vda", filesystem: "ext4", createWorkspace: true });
+  return await guestRows(machine.guest, megabytes);
+}

@@ -8,13 +8,8 @@ import { FLAG, KIND, PACKET_HEADER_BYTES, putPacketHeader } from "../src/guest/p
 import type { MachineSpec, RuntimeBundle, SavedMachine } from "../src/vmm/index.js";
 import { AGENT_SOCKET, QMP_SOCKET, qemuArguments } from "../src/vmm/qemu/argv.js";
 
-/** The floor under a restore: the same QEMU arguments and files, and nothing around them but what QEMU needs. */
-export interface RawRestore {
-  /** From spawn to QMP's greeting, to the state loaded, and to the agent's answer to a ping, in ms. */
-  readonly greetingMs: number;
-  readonly loadedMs: number;
-  readonly answerMs: number;
-}
+/** The floor under a restore, in ms from spawn: QMP's greeting, the state loaded, the agent's answer to a ping. */
+export type RawRestore = Readonly<Record<"greetingMs" | "loadedMs" | "answerMs", number>>;
 
 /** Restores once; the machine is gone when this resolves. `scratch` is a directory on the disk the daemon would use. */
 export async function rawRestore(
@@ -23,6 +18,7 @@ export async function rawRestore(
   spec: Pick<MachineSpec, "vcpuCount" | "memMib" | "isolation" | "disks">,
   saved: SavedMachine,
   scratch: string,
+  atAnswer?: (pid: number) => void,
 ): Promise<RawRestore> {
   const directory = await mkdtemp(join(scratch, "raw-"));
   const state = openSync(saved.stateFile, "r");
@@ -52,6 +48,7 @@ export async function rawRestore(
     qmp.send("cont");
     await pong(agent);
     const answerMs = performance.now() - startedAt;
+    atAnswer?.(child.pid ?? 0);
     agent.destroy();
     qmp.socket.destroy();
     return { greetingMs, loadedMs, answerMs };

@@ -1,34 +1,28 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { cpus, release, totalmem } from "node:os";
+import { availableParallelism, cpus, loadavg, release, totalmem } from "node:os";
 import { dirname } from "node:path";
 
 /** One figure, and the floor it is measured against in the same run. */
 export interface Row {
   readonly name: string;
   readonly value: number;
-  readonly unit: "ms" | "MB/s" | "MiB";
+  /** Empty for a count. */
+  readonly unit: "ms" | "MB/s" | "MiB" | "";
   /** What could not be beaten: the same thing with nothing of ours in between. */
   readonly floor?: { readonly name: string; readonly value: number };
   /** What the project aims at, in words; printed, never enforced. */
   readonly aim?: string;
 }
 
-/** The value below which `share` of the samples lie. */
-export function percentile(samples: readonly number[], share: number): number {
-  const sorted = [...samples].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN;
-}
-
-export const median = (samples: readonly number[]): number => percentile(samples, 0.5);
-
 /** Prints the table, and writes it as JSON with what is known of the host. */
 export function report(rows: readonly Row[], facts: Readonly<Record<string, unknown>>, path: string): void {
-  const format = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toFixed(2));
+  const format = (value: number): string =>
+    value >= 100 || Number.isInteger(value) ? value.toFixed(0) : value.toFixed(2);
   const lines = rows.map(({ name, value, unit, floor, aim }) => [
     name,
     `${format(value)} ${unit}`,
     floor === undefined ? "" : `${format(floor.value)} ${unit}`,
-    floor === undefined ? "" : `${(value / floor.value).toFixed(2)}x`,
+    floor === undefined || floor.value === 0 ? "" : `${(value / floor.value).toFixed(2)}x`,
     floor?.name ?? "",
     aim ?? "",
   ]);
@@ -56,7 +50,9 @@ function hostFacts(): Readonly<Record<string, unknown>> {
   const distribution = /^PRETTY_NAME="?([^"\n]*)/m.exec(readFileSync("/etc/os-release", "utf8"))?.[1] ?? "";
   return {
     cpu: processors[0]?.model ?? "",
-    cores: processors.length,
+    cores: availableParallelism(),
+    // Of the minute that ended with the run: the run's own load, and that of whoever shares the host.
+    load_average: loadavg()[0],
     memory_mib: Math.round(totalmem() / 1048576),
     kernel: release(),
     distribution,

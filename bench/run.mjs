@@ -4,7 +4,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { build } from "esbuild";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const outfile = join(root, "node_modules/.cache/pyro/bench.mjs");
+const outfile = join(root, "bench/results/bench.mjs");
 await build({
   absWorkingDir: root,
   entryPoints: ["bench/main.ts"],

@@ -1,0 +1,59 @@
+import { ENVIRONMENT, type BenchState } from "./bench-state.js";
+import { footprint, type Footprint } from "./footprint.js";
+import type { Row } from "./report.js";
+import { median, timed } from "./sampling.js";
+
+/** Cycles before the first look: what is made once and kept (template, code, heap) is no leak. */
+const WARM_UP = 5;
+
+/**
+ * Machines created, used once and deleted, one after the other, and what the host holds afterwards. The floor of each
+ * figure is the same one before the cycles; after `pyro daemon stop` nothing may run any more. Ends the daemon.
+ */
+export async function cycleRows(state: BenchState, count: number): Promise<Row[]> {
+  const { pyro, stateDir } = state;
+  await cycles(state, WARM_UP);
+  const pid = (await pyro.daemonStatus()).pid ?? undefined;
+  const before = footprint(stateDir, pid);
+  const samples = await cycles(state, count);
+  const after = footprint(stateDir, pid);
+  if ((await pyro.daemonStatus()).pid !== pid) throw new Error("the daemon changed during the cycles");
+  await pyro.stopDaemon();
+  const stopped = footprint(stateDir, undefined);
+  const what = `${count} create/exec/delete cycles`;
+  const changed = (name: string, unit: Row["unit"], of: (footprint: Footprint) => number): Row => ({
+    name: `  after them: ${name}`,
+    ...{ value: of(after), unit },
+    floor: { name: "before them", value: of(before) },
+  });
+  return [
+    { name: `${what}: median of one`, value: median(samples), unit: "ms" },
+    changed("processes besides the daemon", "", ({ processes }) => processes),
+    changed("descriptors of the daemon", "", ({ descriptors }) => descriptors),
+    changed("sockets among them", "", ({ sockets }) => sockets),
+    changed("files of the state directory", "", ({ files }) => files),
+    changed("resident memory of the daemon", "MiB", ({ residentMib }) => residentMib),
+    changed("private memory of the daemon", "MiB", ({ privateMib }) => privateMib),
+    { name: "  after the daemon's stop: processes", value: stopped.processes, unit: "", aim: "0" },
+    {
+      name: "  after the daemon's stop: files",
+      value: stopped.files,
+      unit: "",
+      floor: { name: "before the cycles", value: before.files },
+    },
+  ];
+}
+
+async function cycles({ pyro }: BenchState, count: number): Promise<number[]> {
+  const samples = [];
+  for (let cycle = 0; cycle < count; cycle += 1) {
+    samples.push(
+      await timed(async () => {
+        const { exitCode } = await pyro.runInVm({ environment: ENVIRONMENT, argv: ["true"] });
+        if (exitCode !== 0) throw new Error(`cycle ${cycle} ended with ${exitCode ?? "a signal"}`);
+      }),
+    );
+    if (cycle % 50 === 49) console.error(`${cycle + 1} of ${count} cycles`);
+  }
+  return samples;
+}
