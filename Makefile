@@ -11,7 +11,7 @@ help:
 	@echo "make demo    install what is missing, build, and run one command in a real VM"
 	@echo "make test    all tests: units, guest agent, real VMs"
 	@echo "make check   format, lint, types, import rules, unused code, generated code, coverage"
-	@echo "make bench   the benchmark: each figure beside its floor"
+	@echo "make bench   the benchmark: each figure beside its floor (ARGS=--short, ARGS='--cycles 500')"
 	@echo "make fuzz    the fuzzers, a minute each"
 
 setup:
@@ -61,7 +61,7 @@ check: build runtime
 
 bench: build runtime
 	@$(PYRO) env pull $(ENVIRONMENT)
-	node bench/run.mjs
+	node bench/run.mjs $(ARGS)
 
 fuzz: setup
 	scripts/fuzz.sh

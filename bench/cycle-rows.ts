@@ -1,10 +1,14 @@
 import { ENVIRONMENT, type BenchState } from "./bench-state.js";
 import { footprint, type Footprint } from "./footprint.js";
+import { sleep } from "../src/kit/index.js";
+import { processesOf } from "../src/operations/bench/processes.js";
 import type { Row } from "./report.js";
-import { median, timed } from "./sampling.js";
+import { median, timed } from "../src/operations/bench/samples.js";
 
 /** Cycles before the first look: what is made once and kept (template, code, heap) is no leak. */
 const WARM_UP = 5;
+/** What the daemon's process may take to leave after it stopped serving. */
+const LEAVING_MS = 10_000;
 
 /**
  * Machines created, used once and deleted, one after the other, and what the host holds afterwards. The floor of each
@@ -19,6 +23,8 @@ export async function cycleRows(state: BenchState, count: number): Promise<Row[]
   const after = footprint(stateDir, pid);
   if ((await pyro.daemonStatus()).pid !== pid) throw new Error("the daemon changed during the cycles");
   await pyro.stopDaemon();
+  // It serves no more; its process leaves when it has ended what was its own.
+  for (let waited = 0; processesOf(stateDir).length > 0 && waited < LEAVING_MS; waited += 50) await sleep(50);
   const stopped = footprint(stateDir, undefined);
   const what = `${count} create/exec/delete cycles`;
   const changed = (name: string, unit: Row["unit"], of: (footprint: Footprint) => number): Row => ({

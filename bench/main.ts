@@ -10,7 +10,7 @@ import { rawMachine } from "./raw-machine.js";
 import { report, type Row } from "./report.js";
 import { restoreRows } from "./restore-rows.js";
 import { openRig, type Subject } from "./rig.js";
-import { timed } from "./sampling.js";
+import { timed } from "../src/operations/bench/samples.js";
 import { startRows } from "./start-rows.js";
 
 // The public benchmark: every figure stands beside a floor of the same run. `--short` takes fewer rounds.
@@ -21,7 +21,7 @@ const { values: options } = parseArgs({
     cycles: { type: "string" },
     /** Where the environment was pulled to; default: the user's own cache. */
     cache: { type: "string" },
-    /** Only these groups, for example `--only restore,cycles`; restore and start come with what needs them. */
+    /** Only these groups, for example `--only restore,cycles`; start and daemon bring restore with them, their floor. */
     only: { type: "string" },
     json: { type: "string", default: packagePath("bench/results/latest.json") },
   },
@@ -46,13 +46,13 @@ async function group<T>(name: string, work: () => Promise<T>): Promise<T> {
   return await work();
 }
 
-const restored = await group("restore", () => restoreRows(subject, short ? 5 : 20));
 if (wanted("boot")) rows.push(...(await group("boot", () => bootRows(subject, short ? 3 : 7))));
-if (wanted("restore")) rows.push(...restored.rows);
-if (wanted("start"))
-  rows.push(...(await group("start", () => startRows(state, restored.floors, short ? 5 : 20))));
-if (wanted("daemon"))
-  rows.push(...(await group("daemon", () => daemonRows(state, restored.floors, short ? 1 : 5))));
+if (["restore", "start", "daemon"].some(wanted)) {
+  const { rows: restored, floors } = await group("restore", () => restoreRows(subject, short ? 5 : 20));
+  rows.push(...restored);
+  if (wanted("start")) rows.push(...(await group("start", () => startRows(state, floors, short ? 5 : 20))));
+  if (wanted("daemon")) rows.push(...(await group("daemon", () => daemonRows(state, floors, short ? 1 : 5))));
+}
 if (wanted("guest")) rows.push(...(await group("guest", () => inOneMachine(subject, short ? 50 : 200))));
 if (wanted("cycles")) rows.push(...(await group("cycles", () => cycleRows(state, cycles))));
 

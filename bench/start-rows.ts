@@ -3,7 +3,7 @@ import { promisify } from "node:util";
 import { ENVIRONMENT, type BenchState } from "./bench-state.js";
 import type { Row } from "./report.js";
 import type { RestoreFloors } from "./restore-rows.js";
-import { median, timed } from "./sampling.js";
+import { median, timed } from "../src/operations/bench/samples.js";
 
 const execute = promisify(execFile);
 

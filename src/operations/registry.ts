@@ -47,6 +47,11 @@ export const GROUPS: readonly Group[] = [
     load: async () => [(await import("./host/demo.js")).demo],
   },
   {
+    word: "bench",
+    summary: "Measure this host: each figure beside its floor",
+    load: async () => [(await import("./bench/bench.js")).bench],
+  },
+  {
     word: "daemon",
     summary: "Look at the process behind it all",
     load: async () => {

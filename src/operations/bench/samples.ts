@@ -5,10 +5,16 @@ export async function timed(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - startedAt;
 }
 
-/** The samples of `count` rounds, one after the other. */
-export async function repeat(count: number, work: () => Promise<number>): Promise<number[]> {
-  const samples = [];
-  for (let round = 0; round < count; round += 1) samples.push(await work());
+/** The samples of `count` rounds, one after the other; fewer where those took longer than the budget, at least one. */
+export async function repeat(
+  count: number,
+  work: () => Promise<number>,
+  budgetMs = Infinity,
+): Promise<number[]> {
+  const samples: number[] = [];
+  const startedAt = performance.now();
+  while (samples.length < count && (samples.length === 0 || performance.now() - startedAt < budgetMs))
+    samples.push(await work());
   return samples;
 }
 
