@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { constants } from "node:fs";
+import { constants, rmSync } from "node:fs";
 import { chmod, copyFile, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import type * as Sdk from "../src/index.js";
 import { EnvironmentStore, layoutOf, loadCatalogue } from "../src/image/index.js";
 import { directoriesFor, packagePath } from "../src/kit/index.js";
+import { processesOf } from "../src/operations/bench/processes.js";
 
 export const ENVIRONMENT = "debian:12";
 const execute = promisify(execFile);
@@ -20,6 +21,18 @@ export interface BenchState extends AsyncDisposable {
   readonly pyro: Sdk.Pyro;
   /** Runs the command to its end; gives what it printed. */
   readonly command: (...args: string[]) => Promise<string>;
+}
+
+/** What a benchmark that is interrupted does: ends all that works below its directory, and removes it. */
+export function abandon(stateDir: string): void {
+  for (const { pid } of processesOf(stateDir)) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  rmSync(stateDir, { recursive: true, force: true, maxRetries: 5 });
 }
 
 /** `cacheDir`: where the environment was pulled to. */

@@ -6,11 +6,10 @@ import { median } from "../src/operations/bench/samples.js";
 /** Starting machines with no template: the raw boot, and what the daemon's own rooms make of it, in turns. */
 export async function bootRows(subject: Subject, rounds: number): Promise<Row[]> {
   await using rig = await openRig(subject);
-  const { qemu, bundle, isolation } = subject;
   const raw: number[] = [];
   const cold: number[] = [];
   for (let round = 0; round < rounds; round += 1) {
-    await using machine = await rawMachine(qemu, bundle, isolation, rig.shape.memMib);
+    await using machine = await rawMachine(subject, rig.shape.memMib);
     raw.push(machine.bootMs);
     await machine[Symbol.asyncDispose]();
     const startedAt = performance.now();

@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import { packagePath } from "../src/kit/index.js";
 import { locateQemu, locateRuntimeBundle, type Isolation } from "../src/vmm/index.js";
-import { ENVIRONMENT, openBenchState, type BenchState } from "./bench-state.js";
+import { abandon, ENVIRONMENT, openBenchState, type BenchState } from "./bench-state.js";
 import { bootRows } from "./boot-rows.js";
 import { cycleRows } from "./cycle-rows.js";
 import { daemonRows } from "./daemon-rows.js";
@@ -28,15 +28,22 @@ const { values: options } = parseArgs({
 });
 const { short } = options;
 const cycles = Number(options.cycles ?? (short ? 20 : 200));
+if (!Number.isInteger(cycles) || cycles < 1) throw new Error(`--cycles ${cycles} is no count`);
 const wanted = (group: string): boolean => options.only?.split(",").includes(group) ?? true;
 
 const qemu = await locateQemu();
 const bundle = await locateRuntimeBundle();
 await using state = await openBenchState(options.cache);
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.once(signal, () => {
+    abandon(state.stateDir);
+    process.exit(130);
+  });
+}
 const startedAt = performance.now();
 const first = await group("first run", () => firstRun(state));
 const subject: Subject = {
-  ...{ qemu: qemu.path, bundle, image: state.image },
+  ...{ qemu: qemu.path, bundle, image: state.image, directory: state.stateDir },
   isolation: first.isolation,
 };
 const rows: Row[] = [first.row];
@@ -80,7 +87,7 @@ async function firstRun({ command }: BenchState): Promise<{ isolation: Isolation
 async function inOneMachine(of: Subject, megabytes: number): Promise<Row[]> {
   await using rig = await openRig(of);
   const disks = [await rig.overlay(rig.scratch)];
-  await using machine = await rawMachine(of.qemu, of.bundle, of.isolation, rig.shape.memMib, disks);
+  await using machine = await rawMachine(of, rig.shape.memMib, disks);
   await machine.guest.system.mountRoot({ device: "/dev/vda", filesystem: "ext4", createWorkspace: true });
   return await guestRows(machine.guest, megabytes);
 }

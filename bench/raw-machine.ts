@@ -1,11 +1,11 @@
 import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connectGuest, type GuestConnection } from "../src/guest/index.js";
 import { sleep } from "../src/kit/index.js";
-import type { Disk, Isolation, RuntimeBundle } from "../src/vmm/index.js";
+import type { Disk } from "../src/vmm/index.js";
 import { AGENT_SOCKET, qemuArguments } from "../src/vmm/qemu/argv.js";
+import type { Subject } from "./rig.js";
 
 export interface RawMachine extends AsyncDisposable {
   readonly guest: GuestConnection;
@@ -18,13 +18,11 @@ export interface RawMachine extends AsyncDisposable {
  * answers. What the daemon adds to a boot is measured against this.
  */
 export async function rawMachine(
-  qemu: string,
-  bundle: RuntimeBundle,
-  isolation: Isolation,
+  { qemu, bundle, isolation, directory: parent }: Subject,
   memMib: number,
   disks: readonly Disk[] = [],
 ): Promise<RawMachine> {
-  const directory = await mkdtemp(join(tmpdir(), "pyro-bench-"));
+  const directory = await mkdtemp(join(parent, "raw-"));
   const startedAt = performance.now();
   const child = spawn(
     qemu,

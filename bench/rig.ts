@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
-import { availableParallelism, tmpdir } from "node:os";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { Machines } from "../src/daemon/machines.js";
@@ -17,6 +17,8 @@ export interface Subject {
   readonly isolation: Isolation;
   /** The environment's image. */
   readonly image: string;
+  /** Everything that is started works below this directory: so it is found when the benchmark is interrupted. */
+  readonly directory: string;
 }
 
 /** The daemon's own rooms without the daemon, in a directory of their own. */
@@ -36,8 +38,8 @@ const shapeOf = (isolation: Isolation) => ({
   diskBytes: [IMAGE_VIRTUAL_BYTES],
 });
 
-export async function openRig({ bundle, isolation, image }: Subject): Promise<Rig> {
-  const scratch = await mkdtemp(join(tmpdir(), "pyro-bench-rig-"));
+export async function openRig({ bundle, isolation, image, directory }: Subject): Promise<Rig> {
+  const scratch = await mkdtemp(join(directory, "rig-"));
   const vms = join(scratch, "vms");
   await mkdir(vms, { mode: 0o711 });
   const driver = new QemuDriver({ bundle: () => Promise.resolve(bundle) });
