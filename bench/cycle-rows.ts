@@ -1,5 +1,6 @@
 import { ENVIRONMENT, type BenchState } from "./bench-state.js";
 import { footprint, type Footprint } from "./footprint.js";
+import type { DaemonStatus } from "../src/index.js";
 import { sleep } from "../src/kit/index.js";
 import { processesOf } from "../src/operations/bench/processes.js";
 import type { Row } from "./report.js";
@@ -19,7 +20,10 @@ export async function cycleRows(state: BenchState, count: number): Promise<Row[]
   await cycles(state, WARM_UP);
   const pid = (await pyro.daemonStatus()).pid ?? undefined;
   const before = footprint(stateDir, pid);
-  const samples = await cycles(state, count);
+  const samples = await cycles(state, Math.ceil(count / 2));
+  // A heap grows to the size it works in, a leak goes on: the second half tells them apart.
+  const half = footprint(stateDir, pid);
+  samples.push(...(await cycles(state, Math.floor(count / 2))));
   const after = footprint(stateDir, pid);
   if ((await pyro.daemonStatus()).pid !== pid) throw new Error("the daemon changed during the cycles");
   await pyro.stopDaemon();
@@ -40,6 +44,11 @@ export async function cycleRows(state: BenchState, count: number): Promise<Row[]
     changed("files of the state directory", "", ({ files }) => files),
     changed("resident memory of the daemon", "MiB", ({ residentMib }) => residentMib),
     changed("private memory of the daemon", "MiB", ({ privateMib }) => privateMib),
+    {
+      name: "  the same against half of the cycles",
+      ...{ value: after.privateMib, unit: "MiB" },
+      floor: { name: "after half of them", value: half.privateMib },
+    },
     { name: "  after the daemon's stop: processes", value: stopped.processes, unit: "", aim: "0" },
     {
       name: "  after the daemon's stop: files",
@@ -59,7 +68,12 @@ async function cycles({ pyro }: BenchState, count: number): Promise<number[]> {
         if (exitCode !== 0) throw new Error(`cycle ${cycle} ended with ${exitCode ?? "a signal"}`);
       }),
     );
-    if (cycle % 50 === 49) console.error(`${cycle + 1} of ${count} cycles`);
+    if (cycle % 50 === 49)
+      console.error(`${cycle + 1} of ${count} cycles, daemon ${memoryText(await pyro.daemonStatus())}`);
   }
   return samples;
+}
+
+function memoryText({ residentBytes }: DaemonStatus): string {
+  return `${Math.round((residentBytes ?? 0) / 1024 ** 2)} MiB`;
 }
