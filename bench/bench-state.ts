@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
-import type * as Sdk from "../src/index.js";
 import { EnvironmentStore, layoutOf, loadCatalogue } from "../src/image/index.js";
+import type * as Sdk from "../src/index.js";
 import { directoriesFor, packagePath } from "../src/kit/index.js";
 import { processesOf } from "../src/operations/bench/processes.js";
 

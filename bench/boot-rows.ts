@@ -1,7 +1,7 @@
+import { median } from "../src/operations/bench/samples.js";
 import { rawMachine } from "./raw-machine.js";
 import type { Row } from "./report.js";
 import { openRig, type Subject } from "./rig.js";
-import { median } from "../src/operations/bench/samples.js";
 
 /** Starting machines with no template: the raw boot, and what the daemon's own rooms make of it, in turns. */
 export async function bootRows(subject: Subject, rounds: number): Promise<Row[]> {

@@ -1,10 +1,10 @@
-import { ENVIRONMENT, type BenchState } from "./bench-state.js";
-import { footprint, type Footprint } from "./footprint.js";
 import type { DaemonStatus } from "../src/index.js";
 import { sleep } from "../src/kit/index.js";
 import { processesOf } from "../src/operations/bench/processes.js";
-import type { Row } from "./report.js";
 import { median, timed } from "../src/operations/bench/samples.js";
+import { ENVIRONMENT, type BenchState } from "./bench-state.js";
+import { footprint, type Footprint } from "./footprint.js";
+import type { Row } from "./report.js";
 
 /** Cycles before the first look: what is made once and kept (template, code, heap) is no leak. */
 const WARM_UP = 5;

@@ -1,11 +1,11 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import type { RunEvent } from "../src/index.js";
-import { ENVIRONMENT, type BenchState } from "./bench-state.js";
 import { machinesOf, memoryOf } from "../src/operations/bench/processes.js";
+import { median, repeat } from "../src/operations/bench/samples.js";
+import { ENVIRONMENT, type BenchState } from "./bench-state.js";
 import type { Row } from "./report.js";
 import type { RestoreFloors } from "./restore-rows.js";
-import { median, repeat } from "../src/operations/bench/samples.js";
 
 /** Several machines of one daemon: at once, and what they and the daemon take of memory. */
 export async function daemonRows(state: BenchState, floors: RestoreFloors, rounds: number): Promise<Row[]> {

@@ -1,9 +1,9 @@
 import type { GuestConnection } from "../src/guest/index.js";
 import { freshId } from "../src/kit/index.js";
-import { LIMITS } from "../src/protocol/index.js";
-import { OutputPolicy } from "../src/protocol/gen/pyro/guest/v1/guest_pb.js";
-import type { Row } from "./report.js";
 import { median, percentile } from "../src/operations/bench/samples.js";
+import { OutputPolicy } from "../src/protocol/gen/pyro/guest/v1/guest_pb.js";
+import { LIMITS } from "../src/protocol/index.js";
+import type { Row } from "./report.js";
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 const PATH = [encode("PATH=/usr/bin:/bin")];

@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { packagePath } from "../src/kit/index.js";
+import { timed } from "../src/operations/bench/samples.js";
 import { locateQemu, locateRuntimeBundle, type Isolation } from "../src/vmm/index.js";
 import { abandon, ENVIRONMENT, openBenchState, type BenchState } from "./bench-state.js";
 import { bootRows } from "./boot-rows.js";
@@ -10,7 +11,6 @@ import { rawMachine } from "./raw-machine.js";
 import { report, type Row } from "./report.js";
 import { restoreRows } from "./restore-rows.js";
 import { openRig, type Subject } from "./rig.js";
-import { timed } from "../src/operations/bench/samples.js";
 import { startRows } from "./start-rows.js";
 
 // The public benchmark: every figure stands beside a floor of the same run. `--short` takes fewer rounds.

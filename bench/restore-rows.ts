@@ -2,10 +2,10 @@ import { giveIdentity } from "../src/daemon/identity.js";
 import type { BootedMachine } from "../src/daemon/machines.js";
 import { startProcess } from "../src/guest/index.js";
 import { memoryOf } from "../src/operations/bench/processes.js";
+import { median, timed } from "../src/operations/bench/samples.js";
 import { rawRestore, type RawRestore } from "./raw-restore.js";
 import type { Row } from "./report.js";
 import { openRig, type Rig, type Subject } from "./rig.js";
-import { median, timed } from "../src/operations/bench/samples.js";
 
 /** The floors of this run that other rows stand on, in ms (medians). */
 export interface RestoreFloors {

@@ -1,9 +1,9 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
+import { median, timed } from "../src/operations/bench/samples.js";
 import { ENVIRONMENT, type BenchState } from "./bench-state.js";
 import type { Row } from "./report.js";
 import type { RestoreFloors } from "./restore-rows.js";
-import { median, timed } from "../src/operations/bench/samples.js";
 
 const execute = promisify(execFile);
 
