@@ -7,6 +7,7 @@ import { bootRows } from "./boot-rows.js";
 import { cycleRows } from "./cycle-rows.js";
 import { daemonRows } from "./daemon-rows.js";
 import { guestRows } from "./guest-rows.js";
+import { poolRows } from "./pool-rows.js";
 import { rawMachine } from "./raw-machine.js";
 import { report, type Row } from "./report.js";
 import { restoreRows } from "./restore-rows.js";
@@ -21,7 +22,7 @@ const { values: options } = parseArgs({
     cycles: { type: "string" },
     /** Where the environment was pulled to; default: the user's own cache. */
     cache: { type: "string" },
-    /** Only these groups, for example `--only restore,cycles`; start and daemon bring restore with them, their floor. */
+    /** Only these groups, for example `--only restore,cycles`; start, pool and daemon bring restore with them, their floor. */
     only: { type: "string" },
     json: { type: "string", default: packagePath("bench/results/latest.json") },
   },
@@ -33,6 +34,8 @@ const wanted = (group: string): boolean => options.only?.split(",").includes(gro
 
 const qemu = await locateQemu();
 const bundle = await locateRuntimeBundle();
+// Its daemons keep no pool, but where that is what is measured.
+process.env["PYRO_POOL"] = "0";
 await using state = await openBenchState(options.cache);
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.once(signal, () => {
@@ -54,10 +57,11 @@ async function group<T>(name: string, work: () => Promise<T>): Promise<T> {
 }
 
 if (wanted("boot")) rows.push(...(await group("boot", () => bootRows(subject, short ? 3 : 7))));
-if (["restore", "start", "daemon"].some(wanted)) {
+if (["restore", "start", "daemon", "pool"].some(wanted)) {
   const { rows: restored, floors } = await group("restore", () => restoreRows(subject, short ? 5 : 20));
   rows.push(...restored);
   if (wanted("start")) rows.push(...(await group("start", () => startRows(state, floors, short ? 5 : 20))));
+  if (wanted("pool")) rows.push(...(await group("pool", () => poolRows(state, floors, short ? 5 : 20))));
   if (wanted("daemon")) rows.push(...(await group("daemon", () => daemonRows(state, floors, short ? 1 : 5))));
 }
 if (wanted("guest")) rows.push(...(await group("guest", () => inOneMachine(subject, short ? 50 : 200))));

@@ -166,7 +166,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
           load: () => ({
             runningVms: Math.max(0, machines.runningCount - pool.size),
             pooledVms: pool.waiting,
-            queuedBoots: slots.queued,
+            queuedBoots: ready.queued + slots.queued,
             // The call that asks is one of them.
             activeCalls: activity.active - 1,
           }),
