@@ -35,8 +35,8 @@ type Link struct {
 	probe   probeCount
 }
 
-// New makes a link on the port; Run works it. opened is told of each session, in the reader's goroutine and before
-// the host gets its answer: it sets the receivers, and must not wait.
+// New makes a link on the port; Run works it. opened is told of each session, in the reader's goroutine and so before
+// any packet of it is delivered: it sets the receivers, and must not wait.
 func New(port Port, opened func(*Session)) *Link {
 	return &Link{port: port, turns: newTurns(port), opened: opened, probe: newProbeCount()}
 }
@@ -136,6 +136,7 @@ func (l *Link) hello(epoch uint32) {
 	if previous != nil {
 		previous.end()
 	}
-	l.opened(session)
+	// First, so that what opened starts may send at once: that waits until the host has its answer.
 	l.turns.begin(epoch)
+	l.opened(session)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -174,6 +175,38 @@ func TestChannelsCarryPacketsBothWays(t *testing.T) {
 	if counters := l.Counters(); counters.SkippedBytes != FillerBytes || counters.DroppedFrames != 0 {
 		t.Fatalf("%+v", counters)
 	}
+}
+
+func TestWhatASessionSendsAtOnceArrives(t *testing.T) {
+	near, far := net.Pipe()
+	l := New(near, func(session *Session) {
+		sent := make(chan error)
+		go func() {
+			runtime.Gosched()
+			err := session.Sender(Event).Send(packetOf([]byte("ready")))
+			if err != nil {
+				t.Errorf("epoch %d: %v", session.Epoch(), err)
+			}
+			close(sent)
+		}()
+		// The worst case: what was started runs before the session is opened.
+		select {
+		case <-sent:
+		case <-time.After(time.Millisecond):
+		}
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	h := &host{t: t, conn: far}
+	for epoch := uint32(1); epoch < 20; epoch++ {
+		h.hello(epoch)
+		if found, payload := h.next(); found.channel != Event || found.epoch != epoch || string(payload) != "ready" {
+			t.Fatalf("unexpected frame %+v", found)
+		}
+	}
+	cancel()
+	<-done
 }
 
 func TestAPacketThatIsHeldStaysAsItIs(t *testing.T) {

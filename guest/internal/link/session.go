@@ -11,7 +11,7 @@ type Session struct {
 	link    *Link
 	epoch   uint32
 	senders [channelCount]*Sender
-	// Set before the epoch is answered.
+	// Set before the first packet is read.
 	receivers [channelCount]Receiver
 	done      chan struct{}
 	ended     sync.Once

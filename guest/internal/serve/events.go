@@ -2,12 +2,14 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/failure"
 )
 
 const (
@@ -103,13 +105,21 @@ func (e *Events) deliver(ctx context.Context, host caller, epoch uint32) {
 			}
 			continue
 		}
-		err := report(ctx, host, event)
-		if err != nil && ctx.Err() != nil {
-			return
+		switch err := report(ctx, host, event); {
+		case err == nil || isAnswer(err) && ctx.Err() == nil:
+			// A host that answers with an error has had it; sending it again would not help.
+			e.done(event)
+		case !errors.Is(err, context.DeadlineExceeded):
+			// The link is over, and the context is about to be.
+			<-ctx.Done()
 		}
-		// A host that answers with an error has had it; sending it again would not help.
-		e.done(event)
 	}
+}
+
+// isAnswer tells an error that the host sent from one that kept the report from reaching it.
+func isAnswer(err error) bool {
+	var said *failure.Error
+	return errors.As(err, &said)
 }
 
 func report(ctx context.Context, host caller, event *guestv1.ReportRequest) error {

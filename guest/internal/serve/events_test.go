@@ -2,14 +2,15 @@ package serve
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/failure"
 )
 
 // host is an event service that is away until told otherwise.
@@ -94,7 +95,7 @@ type refusing struct{ calls int }
 
 func (r *refusing) Call(context.Context, string, proto.Message, proto.Message) error {
 	r.calls++
-	return errors.New("no events here")
+	return failure.OfWire(failure.Unimplemented, "no events here")
 }
 
 func TestAHostThatRefusesAnEventIsNotAskedAgain(t *testing.T) {
@@ -110,5 +111,30 @@ func TestAHostThatRefusesAnEventIsNotAskedAgain(t *testing.T) {
 	running.Wait()
 	if r.calls != 2 {
 		t.Fatal(r.calls)
+	}
+}
+
+// leaving is a link that is over before its epoch's context is.
+type leaving struct{ asked chan string }
+
+func (l *leaving) Call(_ context.Context, _ string, request, _ proto.Message) error {
+	l.asked <- name(request.(*guestv1.ReportRequest))
+	return net.ErrClosed
+}
+
+func TestAnEventThatDidNotLeaveIsKept(t *testing.T) {
+	events := NewEvents()
+	events.ProcessExited("a", nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &leaving{asked: make(chan string, 10)}
+	var running sync.WaitGroup
+	running.Go(func() { events.deliver(ctx, l, 1) })
+	if got := <-l.asked + ", " + <-l.asked; got != "ready 1, exited a" {
+		t.Fatal(got)
+	}
+	cancel()
+	running.Wait()
+	if name(events.first()) != "exited a" || len(l.asked) != 0 {
+		t.Fatal("the event was dropped, or sent on a link that is over")
 	}
 }
