@@ -1,11 +1,13 @@
 import type { Interceptor } from "@connectrpc/connect";
 
 /**
- * Knows when the daemon is idle: no call, no machine, nothing in the background, for a while. Then it leaves.
+ * Knows when the daemon is idle: no call, no machine, nothing in the background, for a while. Then it leaves, unless
+ * something is kept for who comes next.
  */
 export class Activity implements Disposable {
   #active = 0;
   #timer: NodeJS.Timeout | undefined;
+  #kept: () => boolean = () => false;
 
   constructor(
     private readonly idleMs: number,
@@ -34,9 +36,20 @@ export class Activity implements Disposable {
     };
   }
 
+  /**
+   * Keeps the daemon for as long as this says, asked once per idle time: with a daemon that leaves, what waits for the
+   * next call would go too. What is kept has to end by itself.
+   */
+  keepWhile(kept: () => boolean): void {
+    this.#kept = kept;
+  }
+
   #arm(): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(this.onIdle, this.idleMs);
+    this.#timer = setTimeout(() => {
+      if (this.#kept()) this.#arm();
+      else this.onIdle();
+    }, this.idleMs);
   }
 
   [Symbol.dispose](): void {

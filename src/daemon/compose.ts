@@ -114,6 +114,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   });
   const ready = new ReadyMachines({ templates, inUse });
   const pool = poolOfMachines(ready, options.poolSize ?? poolSize(), log);
+  activity.keepWhile(() => pool.size > 0);
   const factory = sandboxes({ ready, pool, isolation, store, pulls, log });
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
 

@@ -26,7 +26,10 @@ export interface WarmPoolOptions<Shape, Item extends Pooled> {
 const PER_SHAPE = 2;
 /** Who took one uses the processors now; the next is made when nobody else came for so long. */
 const REFILL_AFTER_MS = 500;
-/** A shape that nobody asked for in this time has no items any more. */
+/**
+ * A shape that nobody asked for in this time has no items any more. They keep the daemon (compose.ts), so this is also
+ * how long it outlives its last use: as long as somebody thinks between two commands.
+ */
 const IDLE_MS = 10 * 60_000;
 
 interface Shelf<Shape, Item> {

@@ -36,7 +36,7 @@ export const LIMITS = {
   mcpBlockMs: 45_000,
   /** Text of one MCP result (contract section 2). */
   mcpTextBytes: 10_000,
-  /** The daemon leaves after this long without a VM or a call. */
+  /** The daemon leaves after this long without a VM, a call, or a machine that waits ready (those leave by themselves). */
   daemonIdleMs: 60_000,
   /** A client waits this long for a daemon that it started. */
   daemonStartMs: 10_000,

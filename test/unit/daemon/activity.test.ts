@@ -30,6 +30,20 @@ describe("Activity", () => {
     expect(onIdle).toHaveBeenCalledOnce();
   });
 
+  it("does not call idle while something is kept, and looks again after each idle time", () => {
+    const onIdle = vi.fn();
+    let waiting = 2;
+    using activity = new Activity(1000, onIdle);
+    activity.keepWhile(() => waiting > 0);
+    vi.advanceTimersByTime(10_000);
+    expect(onIdle).not.toHaveBeenCalled();
+    waiting = 0;
+    vi.advanceTimersByTime(1000);
+    expect(onIdle).toHaveBeenCalledOnce();
+    vi.advanceTimersByTime(10_000);
+    expect(onIdle).toHaveBeenCalledOnce();
+  });
+
   it("is silent after its own end", () => {
     const onIdle = vi.fn();
     new Activity(1000, onIdle)[Symbol.dispose]();

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { realDrivers, type Drivers } from "../../../src/daemon/compose.js";
 import { runDaemon } from "../../../src/daemon/index.js";
 import { Pyro } from "../../../src/index.js";
-import { directoriesFor } from "../../../src/kit/index.js";
+import { directoriesFor, sleep } from "../../../src/kit/index.js";
 import type { PyroError } from "../../../src/protocol/index.js";
 import { AgentRecord, fakeAgent } from "../../fakes/fake-agent.js";
 import { installFakeEnvironment } from "../../fakes/fake-environment.js";
@@ -23,6 +23,7 @@ describe("the daemon", () => {
   let image: string;
   let running: Promise<void>;
   let poolSize = 0;
+  let idleMs: number | undefined;
 
   const drivers = (): Drivers => ({
     ...realDrivers(directoriesFor(state.path)),
@@ -37,6 +38,7 @@ describe("the daemon", () => {
       buildId: "",
       drivers: drivers(),
       poolSize,
+      ...(idleMs === undefined ? {} : { idleMs }),
     });
     await vi.waitFor(async () => expect(await readdir(state.path)).toContain("daemon.sock"), 5_000);
   };
@@ -96,6 +98,22 @@ describe("the daemon", () => {
     // What only waits keeps neither an environment nor a daemon.
     await pyro.pruneEnvironments({ all: true });
     expect(await pyro.stopDaemon()).toMatchObject({ wasRunning: true });
+  });
+
+  it("stays for machines that wait ready, and leaves once none does", async () => {
+    await pyro.stopDaemon();
+    await running;
+    [poolSize, idleMs] = [1, 1_000];
+    await serve();
+    [poolSize, idleMs] = [0, undefined];
+    const over = vi.fn();
+    void running.then(over);
+    await pyro.runInVm({ environment: "debian:12", argv: ["true"] });
+    await vi.waitFor(() => expect(vmm.paused).toHaveLength(1), 5_000);
+    await sleep(2_500);
+    expect(over).not.toHaveBeenCalled();
+    await vmm.sweep(vmm.paused[0] ?? "");
+    await running;
   });
 
   it("passes input and exit codes", async () => {
