@@ -21,6 +21,16 @@ export function watchMachine(machine: Machine, over: AbortSignal, log: Logger): 
   });
 }
 
+/** The error of a machine whose port broke while pyro prepared it: nobody can connect to that again. */
+export function lostWhilePrepared(error: unknown): unknown {
+  if (!(error instanceof PyroError) || error.code !== "GUEST_DISCONNECTED") return error;
+  return new PyroError("VM_CRASHED", `the machine was lost while it was made ready: ${error.message}`, {
+    hint: "try again; if it stays, `pyro doctor` examines this host",
+    retryable: true,
+    cause: error,
+  });
+}
+
 async function look(machine: Machine, over: AbortSignal, log: Logger): Promise<PyroError> {
   for (let silent = 0; silent < SILENT_LOOKS;) {
     await sleep(LOOK_MS, over);

@@ -4,7 +4,7 @@ import type { Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { Isolation } from "../vmm/index.js";
 import type { Sandbox, SandboxFactory, SandboxSpec } from "../workspace/index.js";
-import { watchMachine } from "./machine-watch.js";
+import { lostWhilePrepared, watchMachine } from "./machine-watch.js";
 import type { ReadyMachine, ReadyMachines, ReadyShape } from "./ready-machine.js";
 import type { WarmPool } from "./warm-pool.js";
 
@@ -32,7 +32,9 @@ export function sandboxes(options: SandboxesOptions): SandboxFactory {
         open.onPhase?.({ phase: "booting", message: `a machine starts (${isolation})` });
       const machine =
         (await takePooled(options, shape, open.signal)) ??
-        (await options.ready.make(shape, open.signal, onBooting));
+        (await options.ready.make(shape, open.signal, onBooting).catch((error: unknown) => {
+          throw lostWhilePrepared(error);
+        }));
       options.pool.used(shape);
       return toSandbox(machine, Math.round((performance.now() - startedAt) * 1000), options.log);
     },

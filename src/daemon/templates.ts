@@ -9,6 +9,7 @@ import {
 } from "../vmm/index.js";
 import type { BootedMachine, BootRequest, Machines } from "./machines.js";
 import { buildTemplate } from "./template-build.js";
+import { lostWhilePrepared } from "./machine-watch.js";
 
 export interface TemplatesOptions {
   readonly machines: Machines;
@@ -38,7 +39,10 @@ export class Templates implements AsyncDisposable {
         vmm: await driver.fingerprint({ vcpuCount, memMib, isolation, diskCount: diskBytes.length }),
         bundleDigest: (await bundle()).digest,
       }),
-      build: (shape, files, signal) => buildTemplate(machines, shape, files, signal),
+      build: (shape, files, signal) =>
+        buildTemplate(machines, shape, files, signal).catch((error: unknown) => {
+          throw lostWhilePrepared(error);
+        }),
     });
   }
 

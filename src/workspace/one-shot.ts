@@ -42,7 +42,7 @@ export async function runOneShot(
   if (spec.network) throw networkNotAvailable();
   await using sandbox = await factory.open(spec, { signal, onPhase: caller.onPhase });
   const timeoutMs = shortest(spec.timeoutMs, spec.ttlMs);
-  const command = await sandbox.start({
+  const starting = sandbox.start({
     argv,
     env,
     cwd: WORKSPACE_PATH,
@@ -50,6 +50,7 @@ export async function runOneShot(
     openStdin: caller.openStdin,
     whenUnread: caller.whenUnread,
   });
+  const command = await raceLoss(starting, sandbox.lost, signal);
   caller.onPhase({ phase: "running", message: "the command runs" });
   caller.onStarted?.(command);
   const exit = await raceLoss(copyOutput(command, caller), sandbox.lost, signal);
