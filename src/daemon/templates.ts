@@ -7,9 +7,9 @@ import {
   type TemplateShape,
   type VmmDriver,
 } from "../vmm/index.js";
+import { lostWhilePrepared } from "./machine-watch.js";
 import type { BootedMachine, BootRequest, Machines } from "./machines.js";
 import { buildTemplate } from "./template-build.js";
-import { lostWhilePrepared } from "./machine-watch.js";
 
 export interface TemplatesOptions {
   readonly machines: Machines;

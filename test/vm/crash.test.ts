@@ -34,18 +34,6 @@ describe("a daemon that dies", () => {
     await eventually("nothing is left", async () => (await leftovers(state.path)).length === 0);
   };
 
-  it.each(["machine.recorded", "machine.disks", "machine.started", "machine.booted"])(
-    "at %s is replaced by the next call, which removes what it left",
-    async (failpoint) => {
-      const { gone } = await daemonWithFailpoint(state.path, failpoint);
-      const { code, stderr } = await pyro(["run", "debian:12", "--", "true"], { stateDir: state.path });
-      expect(await gone).toBe("SIGKILL");
-      expect(code).toBe(125);
-      expect(stderr).toContain("DAEMON_UNREACHABLE");
-      await expectRecovery();
-    },
-  );
-
   it("during a command is replaced by the next call", async () => {
     const child = start(["run", "debian:12", "--", "sh", "-c", "echo ready; exec sleep 100"], {
       stateDir: state.path,

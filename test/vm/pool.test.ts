@@ -1,14 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import {
-  daemonWithFailpoint,
-  eventually,
-  json,
-  leftovers,
-  machinesOf,
-  pyro,
-  testState,
-  type TestState,
-} from "./support.js";
+import { eventually, json, machinesOf, pyro, testState, type TestState } from "./support.js";
 
 let state: TestState;
 beforeEach(async () => {
@@ -98,24 +89,4 @@ describe("A machine that waited ready", () => {
     await new Promise((resolve) => setTimeout(resolve, 2_000));
     expect(await machinesOf(state.path)).toEqual([]);
   });
-});
-
-describe("A daemon that is killed", () => {
-  it.each(["pool.making", "pool.exercised", "pool.made", "pool.taken", "pool.woken"])(
-    "at %s leaves nothing that the next one does not remove",
-    async (failpoint) => {
-      const { gone } = await daemonWithFailpoint(state.path, failpoint, { pool: 2 });
-      await run("true");
-      if (failpoint === "pool.taken" || failpoint === "pool.woken") {
-        await waiting(1);
-        expect(await pyro(["run", "debian:12", "--", "true"], { stateDir: state.path })).toMatchObject({
-          code: 125,
-        });
-      }
-      expect(await gone).toBe("SIGKILL");
-      expect((await run("echo again")).stdout).toBe("again\n");
-      await pyro(["daemon", "stop"], { stateDir: state.path });
-      await eventually("nothing is left", async () => (await leftovers(state.path)).length === 0);
-    },
-  );
 });

@@ -128,19 +128,45 @@ export async function machinesOf(stateDir: string): Promise<number[]> {
     .map(({ pid }) => pid);
 }
 
-/** A daemon that kills itself by SIGKILL at the named step. */
+/** A daemon with a failpoint (src/kit/failpoint.ts). */
+export interface FaultyDaemon {
+  readonly pid: number;
+  /** By which signal it ended. */
+  readonly gone: Promise<string | null>;
+  /** Whether it has ended at its failpoint, or been stopped there. */
+  readonly met: () => boolean;
+  /** Resolves when it stands still at its failpoint; rejects when it ends before. */
+  readonly stopped: () => Promise<void>;
+}
+
+/** A daemon that kills itself by SIGKILL at the named step, or with `name=SIGSTOP` stops there. */
 export async function daemonWithFailpoint(
   stateDir: string,
   failpoint: string,
   options: { readonly pool?: number } = {},
-): Promise<{ gone: Promise<unknown> }> {
+): Promise<FaultyDaemon> {
   const child = spawn(process.execPath, [PYRO, "--state-dir", stateDir, "daemon", "run"], {
     env: { ...process.env, PYRO_FAILPOINT: failpoint, PYRO_POOL: String(options.pool ?? 0) },
     stdio: "ignore",
   });
-  const gone = new Promise((resolve) => child.once("exit", (_, signal) => resolve(signal)));
+  const pid = child.pid ?? 0;
+  let met = false;
+  const gone = new Promise<string | null>((resolve) =>
+    child.once("exit", (_, signal) => {
+      met = true;
+      resolve(signal);
+    }),
+  );
   await eventually("the daemon listens", async () => (await readdir(stateDir)).includes("daemon.sock"));
-  return { gone };
+  const standsStill = async (): Promise<boolean> =>
+    / T /.test((await readFile(`/proc/${pid}/stat`, "utf8")).replace(/^.*\)/, ""));
+  return {
+    ...{ pid, gone, met: () => met },
+    stopped: async () => {
+      await eventually(`the daemon stands still at ${failpoint}`, standsStill);
+      met = true;
+    },
+  };
 }
 
 /** Resolves when `probe` gives true; fails after the time with what was waited for. */

@@ -2,15 +2,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import {
-  daemonWithFailpoint,
-  eventually,
-  leftovers,
-  machinesOf,
-  pyro,
-  testState,
-  type TestState,
-} from "./support.js";
+import { eventually, leftovers, machinesOf, pyro, testState, type TestState } from "./support.js";
 
 const isRoot = process.geteuid?.() === 0;
 if (!isRoot) console.warn("skipped: a full disk is staged by a mount, which needs root; unit tests have it");
@@ -43,39 +35,6 @@ async function expectNothingLeft(): Promise<void> {
   await pyro(["daemon", "stop"], { stateDir: state.path });
   await eventually("nothing is left", async () => (await leftovers(state.path)).length === 0);
 }
-
-describe("a daemon that is killed", () => {
-  it.each([
-    "template.building",
-    "template.exercised",
-    "template.saved",
-    "template.described",
-    "template.placed",
-  ])("at %s, while it makes a template, leaves nothing behind for the next one", async (failpoint) => {
-    const { gone } = await daemonWithFailpoint(state.path, failpoint);
-    const { code } = await pyro(["run", "debian:12", "--", "true"], { stateDir: state.path });
-    expect([await gone, code]).toEqual(["SIGKILL", 125]);
-    await expectRecovery();
-  });
-
-  it("at any step of a restore leaves nothing behind for the next one", async () => {
-    await run("true");
-    await pyro(["daemon", "stop"], { stateDir: state.path });
-    for (const failpoint of [
-      "template.held",
-      "machine.recorded",
-      "machine.disks",
-      "restore.loaded",
-      "machine.started",
-      "machine.booted",
-    ]) {
-      const { gone } = await daemonWithFailpoint(state.path, failpoint);
-      const { code } = await pyro(["run", "debian:12", "--", "true"], { stateDir: state.path });
-      expect([await gone, code], failpoint).toEqual(["SIGKILL", 125]);
-      await expectRecovery();
-    }
-  });
-});
 
 describe("a QEMU that is killed while it restores", () => {
   it("costs a cold boot and no command", async () => {

@@ -54,6 +54,7 @@ export async function loadState(
   signal?: AbortSignal,
 ): Promise<void> {
   const timeoutMs = LIMITS.saveTimeoutMs;
+  failpoint("restore.loading");
   // In one go: QEMU answers in order, and none needs the answer of another.
   await Promise.all([
     qmp.execute("migrate-set-capabilities", { capabilities: CAPABILITIES }, timeoutMs),
@@ -76,10 +77,12 @@ export async function saveState(
   stateFile: string,
 ): Promise<void> {
   try {
+    failpoint("save.stopped");
     await requireIgnoreShared(qmp);
     await qmp.execute("migrate-set-capabilities", { capabilities: CAPABILITIES }, LIMITS.saveTimeoutMs);
     await using receiver = await receive(directory);
     await qmp.execute("migrate", { uri: `unix:${SAVE_SOCKET}` }, LIMITS.saveTimeoutMs);
+    failpoint("save.migrating");
     const socket = await within(receiver.socket, LIMITS.saveTimeoutMs, "QEMU's connection");
     const written = writeState(socket, stateFile);
     written.catch(() => undefined);
@@ -87,6 +90,7 @@ export async function saveState(
       end.wait(qmp, LIMITS.saveTimeoutMs),
       within(written, LIMITS.saveTimeoutMs, "the state"),
     ]);
+    failpoint("save.written");
     await syncDirectory(dirname(stateFile));
   } catch (error) {
     await rm(stateFile, { force: true });

@@ -1,6 +1,14 @@
 import { chmod, lstat, mkdir, open, readdir, rename, rm, stat, statfs, utimes } from "node:fs/promises";
 import { join } from "node:path";
-import { freshId, sleep, syncDirectory, tryLock, type FileLock, type Logger } from "../../kit/index.js";
+import {
+  failpoint,
+  freshId,
+  sleep,
+  syncDirectory,
+  tryLock,
+  type FileLock,
+  type Logger,
+} from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 import type { SavedMachine } from "../driver.js";
 import type { TemplateShape } from "./key.js";
@@ -15,7 +23,7 @@ export const TEMPLATES_MAX = 8;
 const MIB = 1024 ** 2;
 /** What a fresh machine uses of its memory, with some slack: a build on a disk with less ends by SIGBUS. */
 const ROOM_MIB = 384;
-/** A directory in which a build works; what is left of one is removed by the next daemon. */
+/** Of a directory in which a build works, or that is being replaced; what is left of one the next daemon removes. */
 const UNFINISHED = "making";
 const LOCK_POLL_MS = 50;
 
@@ -82,12 +90,23 @@ export class TemplateShelf {
     }
   }
 
-  /** Makes an unfinished directory the template of the key, in place of what stands there. */
+  /**
+   * Makes an unfinished directory the template of the key, in place of what stands there. That is whole until the
+   * moment it is moved aside, under a name that the next daemon removes.
+   */
   async place(unfinished: string, key: string): Promise<void> {
     const path = this.pathOf(key);
-    await rm(path, { recursive: true, force: true });
-    await rename(unfinished, path);
+    const aside = await this.#setAside(path);
+    failpoint("template.aside");
+    try {
+      await rename(unfinished, path);
+    } catch (error) {
+      if (aside !== undefined) await rename(aside, path);
+      throw error;
+    }
     await syncDirectory(this.directory);
+    failpoint("template.replaced");
+    if (aside !== undefined) await this.remove(aside);
   }
 
   /** Notes when a template was last used; one that is gone needs no note. */
@@ -124,6 +143,18 @@ export class TemplateShelf {
     await rm(path, { recursive: true, force: true }).catch((error: unknown) => {
       this.log.error("template.remove", { directory: path, error: PyroError.from(error).message });
     });
+  }
+
+  /** Gives what stands there an unfinished one's name; undefined where nothing does. */
+  async #setAside(path: string): Promise<string | undefined> {
+    const aside = join(this.directory, freshId(UNFINISHED));
+    try {
+      await rename(path, aside);
+      return aside;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
   }
 
   async #keys(): Promise<string[]> {

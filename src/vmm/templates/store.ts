@@ -141,7 +141,7 @@ export class TemplateStore implements AsyncDisposable {
       const manifest = await readManifest(directory);
       if (manifest?.key !== key) throw damaged(directory, "its manifest is missing or says something else");
       const holder = await this.#prove(directory, manifest, signal);
-      failpoint("template.held");
+      failpoint("restore.held");
       await this.#shelf.touch(key, Date.now());
       return { held: this.#keep(manifest, holder), fresh: false };
     } catch (thrown) {
@@ -172,6 +172,7 @@ export class TemplateStore implements AsyncDisposable {
       await this.options.build(shape, files, signal);
       failpoint("template.saved");
       await seal(files);
+      failpoint("template.sealed");
       holder = await holdTemplate(await this.options.holderPath(), files, signal);
       const facts = { key, shape: shapeName(shape), buildMs: performance.now() - startedAt };
       const manifest = await writeManifest(unfinished, facts, holder.digests);

@@ -1,0 +1,117 @@
+import { readFile } from "node:fs/promises";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { FAILPOINTS, prefixOf } from "../failpoints.js";
+import { violations } from "./invariants.js";
+import {
+  daemonWithFailpoint,
+  eventually,
+  json,
+  machinesOf,
+  pyro,
+  testState,
+  type FaultyDaemon,
+  type Result,
+  type TestState,
+} from "./support.js";
+
+let state: TestState;
+beforeAll(async () => {
+  state = await testState();
+  // A good template stands from now on.
+  await expectNextRunWorks();
+  await expectNothingLeft();
+});
+// Whatever one of them left, the next starts from nothing.
+afterEach(() => call("daemon", "stop", "--force"));
+afterAll(() => state[Symbol.asyncDispose]());
+
+const call = (...args: string[]): Promise<Result> => pyro(args, { stateDir: state.path });
+const run = (): Promise<Result> => call("run", "debian:12", "--", "true");
+/** Builds and saves another template in place of the good one. */
+const prepare = (): Promise<Result> => call("prepare", "--force");
+
+interface Scenario {
+  readonly pool: number;
+  /** Exit code of a call that could not be done. */
+  readonly failed: 1 | 125;
+  /** Calls that pass through the failpoint, until the daemon has met it. Gives how the last one ended. */
+  readonly pass: (daemon: FaultyDaemon) => Promise<Result>;
+}
+
+/** By the prefix of a failpoint's name: which calls pass through it. `pull` is tested with a host of its own. */
+const SCENARIOS: Readonly<Record<string, Scenario>> = {
+  machine: { pool: 0, failed: 125, pass: run },
+  restore: { pool: 0, failed: 125, pass: run },
+  template: { pool: 0, failed: 1, pass: prepare },
+  save: { pool: 0, failed: 1, pass: prepare },
+  pool: { pool: 2, failed: 125, pass: useThePool },
+};
+
+/** Machines are made in the background after a run, and taken by the next. */
+async function useThePool(daemon: FaultyDaemon): Promise<Result> {
+  for (let round = 0; ; round += 1) {
+    const result = await run();
+    if (round === 3 || daemon.met()) return result;
+    await eventually("a machine waits, or the daemon met its end", async () => {
+      if (daemon.met()) return true;
+      const status = json(await call("daemon", "status", "--json"));
+      return Number(status["pooled_vms"]) > 0;
+    });
+    if (daemon.met()) return result;
+  }
+}
+
+async function expectNextRunWorks(): Promise<void> {
+  const { code, stdout, stderr } = await call("run", "debian:12", "--", "echo", "again");
+  expect({ code, stdout: stdout.toString(), stderr: code === 0 ? "" : stderr }).toEqual({
+    ...{ code: 0, stdout: "again\n", stderr: "" },
+  });
+}
+
+async function expectNothingLeft(): Promise<void> {
+  await call("daemon", "stop");
+  let found: string[] = [];
+  const clean = async (): Promise<boolean> => (found = await violations(state.path)).length === 0;
+  await eventually("nothing is left", clean, 5_000).catch(() => expect(found).toEqual([]));
+}
+
+/** Kills the daemon at the step. Gives how many machines it left running. */
+async function killDaemonAt(failpoint: string, { pool, failed, pass }: Scenario): Promise<number> {
+  const daemon = await daemonWithFailpoint(state.path, failpoint, { pool });
+  const { code, stderr } = await pass(daemon);
+  expect([daemon.met(), await daemon.gone]).toEqual([true, "SIGKILL"]);
+  const left = (await machinesOf(state.path)).length;
+  // A step in the background costs nobody a call.
+  if (code !== 0) expect([code, stderr]).toEqual([failed, expect.stringContaining("DAEMON_UNREACHABLE")]);
+  await expectNextRunWorks();
+  await expectNothingLeft();
+  return left;
+}
+
+/** Kills the machines while the daemon stands still at the step, then lets it go on. */
+async function killMachinesAt(failpoint: string, { pool, failed, pass }: Scenario): Promise<void> {
+  const daemon = await daemonWithFailpoint(state.path, `${failpoint}=SIGSTOP`, { pool });
+  const killed = daemon.stopped().then(async () => {
+    const machines = await machinesOf(state.path);
+    for (const pid of machines) process.kill(pid, "SIGKILL");
+    process.kill(daemon.pid, "SIGCONT");
+  });
+  const { code, stderr } = await pass(daemon);
+  await killed;
+  // What was lost with the machine is named; what could be done without it was done.
+  if (code !== 0) expect([code, stderr]).toEqual([failed, expect.stringMatching(/^VM_[A-Z_]+: /m)]);
+  await expectNextRunWorks();
+  const status = json(await call("daemon", "status", "--json"));
+  expect(status["pid"]).toBe(daemon.pid);
+  expect(await readFile(`${state.path}/daemon.log`, "utf8")).not.toContain('"event":"defect"');
+  await expectNothingLeft();
+}
+
+describe("After a kill -9 the next call works and nothing is left over:", () => {
+  it.each(FAILPOINTS.filter((name) => prefixOf(name) !== "pull"))("%s", async (failpoint) => {
+    const scenario = SCENARIOS[prefixOf(failpoint)];
+    if (scenario === undefined) throw new Error(`no scenario reaches ${failpoint}: add one for its prefix`);
+    const machines = await killDaemonAt(failpoint, scenario);
+    if (machines > 0) await killMachinesAt(failpoint, scenario);
+  });
+});
