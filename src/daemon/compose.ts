@@ -6,11 +6,13 @@ import {
   EnvironmentPulls,
   EnvironmentStore,
   HostPrograms,
+  IMAGE_VIRTUAL_BYTES,
   layoutOf,
   loadCatalogue,
   pruneEnvironments,
 } from "../image/index.js";
 import { packagePath, Slots, type Directories, type Logger } from "../kit/index.js";
+import { DEFAULT_MACHINE } from "../protocol/index.js";
 import {
   DaemonService,
   DoctorService,
@@ -37,7 +39,7 @@ import { sandboxes } from "./sandboxes.js";
 import { Templates } from "./templates.js";
 import { daemonService } from "./services/daemon.js";
 import { doctorService } from "./services/doctor.js";
-import { environmentService } from "./services/environment.js";
+import { environmentService, readinessOf } from "./services/environment.js";
 import { runService } from "./services/run.js";
 
 export interface ComposeOptions {
@@ -112,6 +114,8 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     ...{ machines, driver, bundle, log },
     directory: join(directories.cache, "templates"),
   });
+  const templateReadiness = () =>
+    templates.readiness({ ...DEFAULT_MACHINE, diskBytes: [IMAGE_VIRTUAL_BYTES] }, accelerators.known);
   const ready = new ReadyMachines({ templates, inUse });
   const pool = poolOfMachines(ready, options.poolSize ?? poolSize(), log);
   activity.keepWhile(() => pool.size > 0);
@@ -134,7 +138,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       router.service(
         EnvironmentService,
         environmentService({
-          ...{ store, pulls, prune },
+          ...{ store, pulls, prune, templateReadiness },
           prepare: (request, caller) =>
             prepareHost(
               { store, pulls, isolation, templates, expect: (shape) => pool.used(shape) },
@@ -154,7 +158,8 @@ export async function compose(options: ComposeOptions): Promise<Room> {
           environment: async (name) => {
             const { state, downloadBytes } = await store.inspect(name);
             if (state === "damaged") await store.require(name);
-            return { installed: state === "installed", downloadBytes };
+            const readiness = readinessOf(state, await templateReadiness());
+            return { installed: state === "installed", downloadBytes, readiness };
           },
         }),
       );

@@ -2,6 +2,7 @@ import { statfs } from "node:fs/promises";
 import { availableMemory } from "./memory.js";
 import { complete, LaunchError, type Directories } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
+import type { TemplateReadiness } from "../vmm/index.js";
 
 /** One thing that was proven, or needs mending. */
 export interface Check {
@@ -33,9 +34,11 @@ export interface DoctorSources {
     readonly names: readonly string[];
     readonly install: readonly string[];
   }>;
-  readonly environment: (
-    name: string,
-  ) => Promise<{ readonly installed: boolean; readonly downloadBytes: number }>;
+  readonly environment: (name: string) => Promise<{
+    readonly installed: boolean;
+    readonly downloadBytes: number;
+    readonly readiness: TemplateReadiness;
+  }>;
 }
 
 export interface Report {
@@ -47,7 +50,7 @@ export interface Report {
   readonly diskFreeBytes: number;
   readonly memoryAvailableBytes: number;
   readonly environment: string;
-  readonly readiness: "cold" | "warm" | "stale";
+  readonly readiness: TemplateReadiness;
   readonly checks: readonly Check[];
 }
 
@@ -183,16 +186,22 @@ async function checkTools(sources: DoctorSources, add: Add): Promise<void> {
   });
 }
 
+const READINESS: Readonly<Record<TemplateReadiness, string>> = {
+  warm: "its machines start from a memory template",
+  stale: "its memory template is of another QEMU or runtime, and the next run makes it anew",
+  cold: "the next run makes its memory template (`pyro prepare` makes it now)",
+};
+
 async function checkEnvironment(
   name: string,
   sources: DoctorSources,
   add: Add,
 ): Promise<Report["readiness"]> {
   try {
-    const { installed, downloadBytes } = await sources.environment(name);
+    const { installed, downloadBytes, readiness } = await sources.environment(name);
     const size = Math.round(downloadBytes / 1e6);
     const message = installed
-      ? `${name} is here and whole`
+      ? `${name} is here and whole; ${READINESS[readiness]}`
       : `${name} is not here yet; the first run makes it (about ${size} MB)`;
     add({
       name: "environment",
@@ -200,8 +209,7 @@ async function checkEnvironment(
       message,
       hint: installed ? "" : `\`pyro env pull ${name}\` makes it now`,
     });
-    // "warm" means a memory template; none is made yet in this version.
-    return "cold";
+    return readiness;
   } catch (thrown) {
     const error = PyroError.from(thrown);
     add({ name: "environment", ok: false, message: error.message, hint: error.hint });

@@ -2,8 +2,10 @@ import type { Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import {
   TemplateStore,
+  type Isolation,
   type RuntimeBundle,
   type Template,
+  type TemplateReadiness,
   type TemplateShape,
   type VmmDriver,
 } from "../vmm/index.js";
@@ -69,6 +71,25 @@ export class Templates implements AsyncDisposable {
       );
     }
     return await this.#store.prepare(shape, options.anew ?? false, signal);
+  }
+
+  /**
+   * What a machine of the shape would start from now. Where it is not known yet which accelerator this host has, each
+   * that the driver knows may be it. Never throws: what cannot be used is cold, and its first use says why.
+   */
+  async readiness(
+    shape: Omit<TemplateShape, "isolation">,
+    isolation: Isolation | undefined,
+  ): Promise<TemplateReadiness> {
+    const { memorySnapshots, isolations } = this.options.driver.capabilities;
+    if (!memorySnapshots) return "cold";
+    const candidates = isolation === undefined ? isolations : [isolation];
+    const found = await Promise.all(
+      candidates.map((candidate) =>
+        this.#store.readiness({ ...shape, isolation: candidate }).catch((): TemplateReadiness => "cold"),
+      ),
+    );
+    return (["warm", "stale"] as const).find((readiness) => found.includes(readiness)) ?? "cold";
   }
 
   /**

@@ -24,5 +24,5 @@ export { QemuDriver, type QemuDriverOptions } from "./qemu/driver.js";
 export { locateQemu } from "./qemu/locate.js";
 export type { TemplateShape } from "./templates/key.js";
 export type { Template } from "./templates/held.js";
-export { TemplateStore, type TemplateStoreOptions } from "./templates/store.js";
+export { TemplateStore, type TemplateReadiness, type TemplateStoreOptions } from "./templates/store.js";
 export { locateRuntimeBundle, type RuntimeBundle } from "./runtime-bundle.js";

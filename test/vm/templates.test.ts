@@ -170,7 +170,11 @@ describe("prepare", () => {
   });
 
   it("makes the template that a run of the default size starts from; again only for who insists", async () => {
+    const ready = async (): Promise<unknown> =>
+      json(await pyro(["env", "inspect", "debian:12", "--json"], { stateDir: state.path }))["template"];
+    expect(await ready()).toBe("cold");
     expect(await prepare()).toMatchObject(steps("made"));
+    expect(await ready()).toBe("warm");
     expect(await prepare("debian:12")).toMatchObject(steps("reused"));
     await run("true");
     expect(await logOf("template.made")).toHaveLength(1);

@@ -13,6 +13,7 @@ import type {
   PullEnvironmentResponseSchema,
   PullProgressSchema,
 } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { TemplateReadiness } from "../../vmm/index.js";
 import { Handoff } from "../handoff.js";
 import type { PrepareCaller, PrepareProgress, PrepareRequest, Prepared } from "../prepare.js";
 
@@ -25,6 +26,8 @@ export interface EnvironmentRooms {
   readonly store: EnvironmentStore;
   readonly pulls: EnvironmentPulls;
   readonly prepare: (request: PrepareRequest, caller: PrepareCaller) => Promise<Prepared>;
+  /** Of the template that machines of the default shape start from. */
+  readonly templateReadiness: () => Promise<TemplateReadiness>;
   readonly prune: (all: boolean) => Promise<PruneResult>;
 }
 
@@ -33,24 +36,26 @@ export function environmentService({
   store,
   pulls,
   prepare,
+  templateReadiness,
   prune,
 }: EnvironmentRooms): ServiceImpl<typeof EnvironmentService> {
   return {
-    list: async () => ({
-      catalogVersion: store.catalogue.version,
-      environments: (await store.list()).map(toEnvironment),
-    }),
-    inspect: async ({ name }) => toEnvironment(await store.inspect(name)),
+    list: async () => {
+      const readiness = await templateReadiness();
+      const environments = (await store.list()).map((status) => toEnvironment(status, readiness));
+      return { catalogVersion: store.catalogue.version, environments };
+    },
+    inspect: async ({ name }) => toEnvironment(await store.inspect(name), await templateReadiness()),
     pull: ({ name, force }, { signal }) => {
       const events = new Handoff<PullResponse>();
       const onProgress = (progress: PrepareProgress): void =>
         void events.put({ event: { case: "progress", value: toProgress(progress) } });
       const call = AbortSignal.any([signal, events.left]);
       pulls.pull(name, { force, signal: call, onProgress }).then(
-        ({ environment, durationMs, ...rest }) => {
+        async ({ environment, durationMs, ...rest }) => {
           const value = {
             ...rest,
-            environment: toEnvironment(environment),
+            environment: toEnvironment(environment, await templateReadiness()),
             durationMs: wholeMs(durationMs),
           };
           events.end({ event: { case: "result", value } });
@@ -92,22 +97,15 @@ function wholeMs(ms: number): bigint {
   return BigInt(Math.round(ms));
 }
 
-function toEnvironment({
-  name,
-  description,
-  source,
-  downloadBytes,
-  state,
-  image,
-}: EnvironmentStatus): Environment {
+function toEnvironment(status: EnvironmentStatus, template: TemplateReadiness): Environment {
+  const { name, description, source, downloadBytes, state, image } = status;
   return {
     name,
     description,
     source,
     downloadBytes: BigInt(downloadBytes),
     installed: state === "installed",
-    // A memory template makes an environment "warm"; this version makes none.
-    template: state === "damaged" ? "stale" : "cold",
+    template: readinessOf(state, template),
     ...(image === undefined
       ? {}
       : {
@@ -118,4 +116,13 @@ function toEnvironment({
           packages: [...image.packages],
         }),
   };
+}
+
+/** One template serves all environments of a shape; without its image an environment is not ready all the same. */
+export function readinessOf(
+  state: EnvironmentStatus["state"],
+  template: TemplateReadiness,
+): TemplateReadiness {
+  if (state === "damaged") return "stale";
+  return state === "absent" ? "cold" : template;
 }

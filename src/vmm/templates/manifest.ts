@@ -1,3 +1,4 @@
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { readJsonFile, writeFileAtomic } from "../../kit/index.js";
@@ -50,6 +51,19 @@ export async function writeManifest(
   };
   await writeFileAtomic(manifestPath(directory), JSON.stringify(manifest, null, 2), 0o400);
   return manifest;
+}
+
+/** Whether the files have the sizes that the manifest says; only their digests tell whether they are whole. */
+export async function isComplete(directory: string, { memory, state }: TemplateManifest): Promise<boolean> {
+  const { memoryFile, stateFile } = filesOf(directory);
+  try {
+    return (
+      (await stat(memoryFile)).size === memory.size_bytes && (await stat(stateFile)).size === state.size_bytes
+    );
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
 }
 
 /** What of the template is not what its manifest says; undefined where all is. */

@@ -12,7 +12,7 @@ import {
 import { PyroError } from "../../protocol/index.js";
 import type { SavedMachine } from "../driver.js";
 import type { TemplateShape } from "./key.js";
-import { filesOf, manifestPath, readManifest } from "./manifest.js";
+import { filesOf, isComplete, manifestPath, readManifest } from "./manifest.js";
 
 /**
  * So many templates stand on the disk: twice what is in memory, so that a daemon that starts anew finds the shapes of
@@ -113,6 +113,14 @@ export class TemplateShelf {
   async touch(key: string, usedAtMs: number): Promise<void> {
     const at = usedAtMs / 1000;
     await utimes(manifestPath(this.pathOf(key)), at, at).catch(() => undefined);
+  }
+
+  /** Whether a template of the key stands here, as far as can be told without reading its files. */
+  async has(key: string): Promise<boolean> {
+    const directory = await this.find(key);
+    if (directory === undefined) return false;
+    const manifest = await readManifest(directory);
+    return manifest?.key === key && (await isComplete(directory, manifest));
   }
 
   /** Keys of templates of the shape that rest on what this host no longer has, such as an older QEMU or bundle. */

@@ -23,6 +23,9 @@ export interface TemplateStoreOptions {
   readonly log: Logger;
 }
 
+/** What stands for a shape: a template that serves it, only such as do not any more, or none. */
+export type TemplateReadiness = "warm" | "stale" | "cold";
+
 /** After so many restores of one template that failed, and for so long after a build that failed, none is tried. */
 const FAILED_RESTORES_MAX = 2;
 const REST_MS = 60_000;
@@ -75,6 +78,18 @@ export class TemplateStore implements AsyncDisposable {
    */
   async prepare(shape: TemplateShape, anew: boolean, signal: AbortSignal): Promise<Template> {
     return await this.#lend(await this.#keyOf(shape), shape, anew, signal);
+  }
+
+  /**
+   * Whether a machine of the shape would start from a template: "warm" where one stands that fits what this host has
+   * now, "stale" where only others of the shape do, such as one of an older QEMU. Reads no more than manifests; a
+   * template that was damaged under a good manifest is found by its first use.
+   * @throws {PyroError} TEMPLATE_NOT_PRIVATE; what the ground of the shape cannot be found by
+   */
+  async readiness(shape: TemplateShape): Promise<TemplateReadiness> {
+    const key = await this.#keyOf(shape);
+    if (this.#held.find(key) !== undefined || (await this.#shelf.has(key))) return "warm";
+    return (await this.#shelf.stale(key, shapeName(shape))).length > 0 ? "stale" : "cold";
   }
 
   /**

@@ -13,7 +13,7 @@ const healthy = (changes: Partial<DoctorSources> = {}): DoctorSources => ({
       { name: "software", usable: true, reason: "", bootMs: 2345, chosen: true },
     ]),
   missingTools: () => Promise.resolve({ names: [], install: [] }),
-  environment: () => Promise.resolve({ installed: true, downloadBytes: 90e6 }),
+  environment: () => Promise.resolve({ installed: true, downloadBytes: 90e6, readiness: "warm" }),
   ...changes,
 });
 
@@ -38,7 +38,10 @@ describe("diagnose", () => {
       ok: true,
       message: "is not used: the probe machine hung",
     });
-    expect(report.readiness).toBe("cold");
+    expect(report.readiness).toBe("warm");
+    expect(check("environment")?.message).toBe(
+      "debian:12 is here and whole; its machines start from a memory template",
+    );
   });
 
   it("names the install command when QEMU is missing, and probes nothing then", async () => {
@@ -76,8 +79,12 @@ describe("diagnose", () => {
   });
 
   it("tells a damaged environment from one that is not here yet", async () => {
-    const absent = healthy({ environment: () => Promise.resolve({ installed: false, downloadBytes: 90e6 }) });
-    expect((await run(absent)).check("environment")).toMatchObject({ ok: true });
+    const absent = healthy({
+      environment: () => Promise.resolve({ installed: false, downloadBytes: 90e6, readiness: "cold" }),
+    });
+    const missing = await run(absent);
+    expect(missing.check("environment")).toMatchObject({ ok: true });
+    expect(missing.report.readiness).toBe("cold");
     const damaged = healthy({
       environment: () => Promise.reject(new PyroError("ENVIRONMENT_DAMAGED", "flipped")),
     });

@@ -112,6 +112,16 @@ describe("A machine of a template", () => {
     expect(events).toEqual(["template.made", "template.made", "template.stale"]);
   });
 
+  it("is known to be quick before it is started, or not to be", async () => {
+    const { templates } = open();
+    const readiness = (of: Templates, isolation?: "software" | "kvm") => of.readiness(request, isolation);
+    expect(await readiness(templates)).toBe("cold");
+    await using _machine = await templates.start(request, never);
+    expect([await readiness(templates), await readiness(templates, "kvm")]).toEqual(["warm", "cold"]);
+    expect(await readiness(open({ build: "fake 2" }).templates, "software")).toBe("stale");
+    expect(await readiness(open({ memorySnapshots: false }).templates)).toBe("cold");
+  });
+
   it("is not started for a caller that has left, and no template is made then", async () => {
     const { templates, driver } = open();
     const signal = AbortSignal.timeout(1);

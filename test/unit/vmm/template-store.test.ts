@@ -120,6 +120,25 @@ describe("The template store", () => {
     expect(events.at(-1)).toBe("template.stale");
   });
 
+  it("says whether one stands that serves a shape, whether only an older one does, or none", async () => {
+    const ready = (store: TemplateStore, more: Partial<TemplateShape> = {}) =>
+      store.readiness({ ...shape, ...more });
+    expect(await ready(open())).toBe("cold");
+    (await open().require(shape, never))[Symbol.dispose]();
+    expect(await ready(open())).toBe("warm");
+    expect(await ready(open(), { memMib: 2 })).toBe("cold");
+    const upgraded = open({ ground: () => Promise.resolve({ vmm: "qemu 2", bundleDigest: "bundle 1" }) });
+    expect(await ready(upgraded)).toBe("stale");
+    (await upgraded.require(shape, never))[Symbol.dispose]();
+    expect([await ready(upgraded), await ready(open())]).toEqual(["warm", "stale"]);
+    // Cut short, which needs no reading to see.
+    chmodSync(fileOf("state"), 0o600);
+    writeFileSync(fileOf("state"), "");
+    expect(
+      await ready(open({ ground: () => Promise.resolve({ vmm: "qemu 2", bundleDigest: "bundle 1" }) })),
+    ).toBe("cold");
+  });
+
   it("refuses a directory that others can write to", async () => {
     mkdirSync(directory);
     chmodSync(directory, 0o777);
