@@ -30,8 +30,10 @@ import { RunRegistry } from "../workspace/index.js";
 import { Accelerators } from "./accelerators.js";
 import type { Activity } from "./activity.js";
 import { builderVm } from "./builder-vm.js";
+import type { Configuration } from "./configuration.js";
 import { ImagesInUse } from "./images-in-use.js";
 import { Machines } from "./machines.js";
+import { requiredIsolation } from "./required-isolation.js";
 import { poolSize } from "./pool-size.js";
 import { poolOfMachines, ReadyMachines } from "./ready-machine.js";
 import { prepareHost } from "./prepare.js";
@@ -46,6 +48,7 @@ export interface ComposeOptions {
   readonly version: string;
   readonly buildId: string;
   readonly directories: Directories;
+  readonly configuration: Configuration;
   readonly logPath: string;
   readonly log: Logger;
   readonly activity: Activity;
@@ -85,7 +88,7 @@ export function realDrivers({ cache }: Directories): Drivers {
 
 /** Ties the rooms together: the only place that knows all of them. Sweeps what was left first. */
 export async function compose(options: ComposeOptions): Promise<Room> {
-  const { directories, log, activity } = options;
+  const { directories, configuration, log, activity } = options;
   const drivers = options.drivers ?? realDrivers(directories);
   const { driver, bundle, host } = drivers;
   const startedAtMs = Date.now();
@@ -99,7 +102,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       connectGuest(socket, { hostVersion: options.version, ...(signal === undefined ? {} : { signal }) }),
   });
   const accelerators = new Accelerators({ ...drivers, machines, cacheDirectory: directories.cache, log });
-  const isolation = async (signal: AbortSignal) => (await accelerators.verdict(signal)).chosen;
+  const isolation = requiredIsolation(accelerators, configuration);
   const catalogue = await loadCatalogue(drivers.catalogueDirectory);
   const store = new EnvironmentStore(catalogue, layoutOf(directories.cache));
   const inUse = new ImagesInUse();
@@ -117,7 +120,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const templateReadiness = () =>
     templates.readiness({ ...DEFAULT_MACHINE, diskBytes: [IMAGE_VIRTUAL_BYTES] }, accelerators.known);
   const ready = new ReadyMachines({ templates, inUse });
-  const pool = poolOfMachines(ready, options.poolSize ?? poolSize(), log);
+  const pool = poolOfMachines(ready, options.poolSize ?? poolSize(configuration.settings.pool), log);
   activity.keepWhile(() => pool.size > 0);
   const factory = sandboxes({ ready, pool, isolation, store, pulls, log });
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
@@ -151,6 +154,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
         DoctorService,
         doctorService({
           directories,
+          configuration,
           qemuVersion: drivers.qemuVersion,
           runtimeVersion: async () => (await bundle()).version,
           probeAccelerators: (signal) => accelerators.examine(signal),

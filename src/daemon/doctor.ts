@@ -1,4 +1,5 @@
 import { statfs } from "node:fs/promises";
+import { describeConfiguration, readConfiguration, type Configuration } from "./configuration.js";
 import { availableMemory } from "./memory.js";
 import { complete, LaunchError, type Directories } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
@@ -25,6 +26,8 @@ export interface AcceleratorFinding {
 /** What the doctor asks of the rooms; each may throw a PyroError, which becomes a failed check. */
 export interface DoctorSources {
   readonly directories: Directories;
+  /** What the daemon read when it started. */
+  readonly configuration: Configuration;
   readonly qemuVersion: () => Promise<string>;
   readonly runtimeVersion: () => Promise<string>;
   /** Probes anew, whatever was found before. */
@@ -91,6 +94,11 @@ export async function diagnose(
     }
   };
 
+  await attempt(
+    "configuration",
+    () => readConfiguration(sources.configuration.path),
+    (now) => describeConfiguration(sources.configuration, now),
+  );
   const supported = process.platform === "linux" && process.arch === "x64";
   const platform = `${process.platform}-${process.arch}, node ${process.version}`;
   add({
@@ -161,6 +169,16 @@ async function checkAccelerators(
         ok: usable || !needed,
         message: seen,
         hint: usable ? "" : KVM_HINT,
+      });
+    }
+    if (sources.configuration.settings.require_isolation === "kvm") {
+      const ok = found.some(({ name, usable }) => name === "kvm" && usable);
+      const message = `${sources.configuration.path} requires KVM`;
+      add({
+        name: "isolation",
+        ok,
+        message: ok ? message : `${message}: no machine starts on this host`,
+        hint: ok ? "" : KVM_HINT,
       });
     }
     return found;

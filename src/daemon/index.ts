@@ -7,6 +7,7 @@ import { directoriesFor, fileLogger, tryLock, type Logger } from "../kit/index.j
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { Activity, countCalls } from "./activity.js";
 import { compose, type Drivers } from "./compose.js";
+import { CONFIGURATION_FILE, readConfiguration } from "./configuration.js";
 import { listen, preparePrivateDirectory } from "./socket.js";
 import { errorEdge } from "./wire-error.js";
 
@@ -21,11 +22,13 @@ export interface DaemonOptions {
   readonly poolSize?: number;
   /** Default: LIMITS.daemonIdleMs. */
   readonly idleMs?: number;
+  /** Default: config.toml of the user's configuration directory. */
+  readonly configPath?: string;
 }
 
 /**
  * Serves until it is idle, told to stop, or signalled.
- * @throws {PyroError} DAEMON_ALREADY_RUNNING, STATE_NOT_PRIVATE, STATE_NOT_WRITABLE
+ * @throws {PyroError} DAEMON_ALREADY_RUNNING, STATE_NOT_PRIVATE, STATE_NOT_WRITABLE, CONFIG_INVALID
  */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   process.umask(0o077);
@@ -42,9 +45,12 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     });
   }
   await using _lock = lock;
+  const configuration = await readConfiguration(
+    options.configPath ?? join(directories.config, CONFIGURATION_FILE),
+  );
   const logPath = join(directories.state, "daemon.log");
   using log = fileLogger(logPath);
-  log.info("daemon.start", { pid: process.pid, version: options.version });
+  log.info("daemon.start", { pid: process.pid, version: options.version, configuration });
   using _defects = listenTo(["unhandledRejection", "uncaughtException"], (error) => recordDefect(log, error));
 
   let stop: (reason: string) => void = () => undefined;
@@ -53,6 +59,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   await using room = await compose({
     ...options,
     directories,
+    configuration,
     logPath,
     log,
     activity,

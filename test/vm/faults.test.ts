@@ -113,6 +113,31 @@ describe("bad hosts and bad input", () => {
     await rm(parent, { recursive: true });
   });
 
+  it("names all that is wrong with a configuration, starts nothing, and keeps what a running daemon read", async () => {
+    const home = await mkdtemp(join(tmpdir(), "pyro-home-"));
+    const options = { stateDir: join(home, "state"), env: { HOME: home } };
+    const file = join(home, ".config/pyro/config.toml");
+    await mkdir(join(home, ".config/pyro"), { recursive: true });
+    await writeFile(file, "pool = -1\ncolour = 1\n");
+    const refused = await pyro(["run", "debian:12", "--json", "--", "true"], options);
+    expect(refused.code).toBe(125);
+    const { code, message } = errorOf(refused);
+    expect([code, message]).toEqual([
+      "CONFIG_INVALID",
+      `${file} has 2 problems: line 1: pool is -1, it has to be a whole number from 0 to 64; line 2: there is no key "colour"`,
+    ]);
+    expect((await pyro(["env", "list"], options)).code).toBe(1);
+    const sick = await pyro(["doctor"], options);
+    expect([sick.code, sick.stdout.toString()]).toEqual([1, expect.stringContaining("CONFIG_INVALID")]);
+    expect(json(await pyro(["daemon", "status", "--json"], options))).toMatchObject({ running: false });
+    await writeFile(file, "pool = 0\n");
+    expect((await pyro(["env", "list"], options)).code).toBe(0);
+    await writeFile(file, "no configuration at all");
+    expect((await pyro(["env", "list"], options)).code).toBe(0);
+    await pyro(["daemon", "stop", "--force"], options);
+    await rm(home, { recursive: true });
+  });
+
   it("lets a guest flood its console without harm", async () => {
     const flood = "head -c 20000000 /dev/zero | tr '\\0' x > /dev/console; echo still here";
     const { code, stdout } = await pyro(["run", "debian:12", "--", "sh", "-c", flood], {

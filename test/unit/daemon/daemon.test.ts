@@ -39,7 +39,10 @@ describe("the daemon", () => {
       drivers: drivers(),
       poolSize,
       ...(idleMs === undefined ? {} : { idleMs }),
+      // Whoever runs the tests may have one of his own.
+      configPath: join(state.path, "config.toml"),
     });
+    running.catch(() => undefined);
     await vi.waitFor(async () => expect(await readdir(state.path)).toContain("daemon.sock"), 5_000);
   };
 
@@ -204,6 +207,43 @@ describe("the daemon", () => {
     expect(report.accelerators).toEqual(
       expect.arrayContaining([expect.objectContaining({ name: "software", usable: true, chosen: true })]),
     );
+  });
+
+  it("goes by its configuration: starts no machine without KVM where that is required, and the doctor says so", async () => {
+    await pyro.stopDaemon();
+    await running;
+    const path = join(state.path, "config.toml");
+    await writeFile(path, 'require_isolation = "kvm"\n');
+    await serve();
+    await expect(pyro.runInVm({ environment: "debian:12", argv: ["true"] })).rejects.toMatchObject({
+      code: "ISOLATION_NOT_AVAILABLE",
+    });
+    await expect(pyro.prepare()).rejects.toMatchObject({ code: "ISOLATION_NOT_AVAILABLE" });
+    expect(vmm.started.filter(({ memMib }) => memMib === 1024)).toEqual([]);
+    // What a running daemon read, it keeps.
+    await writeFile(path, "");
+    const report = await pyro.doctor();
+    const checks = Object.fromEntries(report.checks.map(({ name, ...check }) => [name, check]));
+    expect(checks).toMatchObject({
+      configuration: { ok: true, message: expect.stringContaining("it was changed since") as string },
+      isolation: { ok: false },
+    });
+    await writeFile(path, "pool = true\n");
+    expect((await pyro.doctor()).checks).toContainEqual(
+      expect.objectContaining({ name: "configuration", ok: false }),
+    );
+  });
+
+  it("does not start with a configuration that is wrong", async () => {
+    await pyro.stopDaemon();
+    await running;
+    await writeFile(join(state.path, "config.toml"), "pool = -1\ncolour = 1\n");
+    await expect(serve()).rejects.toThrow();
+    await expect(running).rejects.toMatchObject({
+      code: "CONFIG_INVALID",
+      message: expect.stringContaining("has 2 problems: line 1: pool is -1") as string,
+    });
+    running = Promise.resolve();
   });
 
   it("refuses a second daemon on the same state", async () => {

@@ -1,10 +1,12 @@
 import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { diagnose, toolVersion, type Check, type DoctorSources } from "../../../src/daemon/doctor.js";
 import { PyroError } from "../../../src/protocol/index.js";
 
 const healthy = (changes: Partial<DoctorSources> = {}): DoctorSources => ({
   directories: { state: tmpdir(), cache: tmpdir(), config: tmpdir() },
+  configuration: { path: join(tmpdir(), "no-such-config.toml"), found: false, settings: {} },
   qemuVersion: () => Promise.resolve("7.2.0"),
   runtimeVersion: () => Promise.resolve("0.1.0"),
   probeAccelerators: () =>

@@ -164,11 +164,18 @@ describe("The size of the pool", () => {
     ["64", 64],
   ])("is for PYRO_POOL=%s: %s", (given, size) => {
     vi.stubEnv("PYRO_POOL", given);
-    expect(poolSize()).toBe(size);
+    expect(poolSize(undefined)).toBe(size);
+  });
+
+  it("is what the configuration says, where PYRO_POOL says nothing", () => {
+    vi.stubEnv("PYRO_POOL", undefined);
+    expect(poolSize(2)).toBe(2);
+    vi.stubEnv("PYRO_POOL", "1");
+    expect(poolSize(2)).toBe(1);
   });
 
   it.each(["65", "-1", "many", "1.5", "1000"])("cannot be %s", (given) => {
     vi.stubEnv("PYRO_POOL", given);
-    expect(() => poolSize()).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+    expect(() => poolSize(undefined)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
   });
 });

@@ -14,6 +14,7 @@ test("the list of error codes is pinned: codes may be added, never renamed, remo
       "WORKING_DIRECTORY_NOT_FOUND",
       "HOST_COMPAT_NOT_SUPPORTED",
       "NETWORK_NOT_AVAILABLE",
+      "CONFIG_INVALID",
       "CANCELLED",
       "DEADLINE_EXCEEDED",
       "ENVIRONMENT_NOT_PULLED",
