@@ -84,4 +84,24 @@ describe.skipIf(!isRoot)("a full disk", () => {
     await rm(join(templates, "filler"));
     await expectRecovery();
   });
+
+  it("where a machine is restored is named, and costs no template", async () => {
+    const vms = join(state.path, "vms");
+    await run("true");
+    await pyro(["daemon", "stop"], { stateDir: state.path });
+    // Its record fits, its disk does not.
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=8k,mode=0711", "tmpfs", vms]);
+    try {
+      const { code, stderr } = await pyro(["run", "debian:12", "--", "true"], { stateDir: state.path });
+      expect([code, stderr]).toEqual([125, expect.stringMatching(/^DISK_FULL: /m)]);
+      expect(await readdir(vms)).toEqual([]);
+      execFileSync("mount", ["-o", "remount,size=64m", vms]);
+      expect(await run("echo", "room")).toBe("room\n");
+      await pyro(["daemon", "stop"], { stateDir: state.path });
+    } finally {
+      execFileSync("umount", ["-l", vms]);
+    }
+    const log = await readFile(join(state.path, "daemon.log"), "utf8");
+    expect(log.match(/"event":"template\.\w+"/g)).toEqual(['"event":"template.made"']);
+  });
 });

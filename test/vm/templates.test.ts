@@ -1,5 +1,14 @@
-import { chmodSync, closeSync, openSync, readFileSync, readSync, truncateSync, writeSync } from "node:fs";
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  openSync,
+  readFileSync,
+  readSync,
+  truncateSync,
+  writeSync,
+} from "node:fs";
+import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { giveIdentity } from "../../src/daemon/identity.js";
@@ -8,10 +17,13 @@ import { Templates } from "../../src/daemon/templates.js";
 import { connectGuest, startProcess, type GuestConnection } from "../../src/guest/index.js";
 import { complete, packagePath, silentLogger, Slots } from "../../src/kit/index.js";
 import { EnvironmentStore, IMAGE_VIRTUAL_BYTES, layoutOf, loadCatalogue } from "../../src/image/index.js";
-import { locateRuntimeBundle, QemuDriver, type Disk } from "../../src/vmm/index.js";
+import { locateQemu, locateRuntimeBundle, QemuDriver, type Disk } from "../../src/vmm/index.js";
 import { MachineDirectory } from "../fakes/stub-qemu.js";
 import { eventually, json, leftovers, machinesOf, pyro, testState, type TestState } from "./support.js";
 
+const isRoot = process.geteuid?.() === 0;
+if (!isRoot) console.warn("skipped: only root can give a directory to another user");
+const NOBODY = 65_534;
 const never = new AbortController().signal;
 
 let state: TestState;
@@ -154,6 +166,50 @@ describe("a template", () => {
     chmodSync(join(state.path, "cache/templates"), 0o777);
     expect(await run("echo", "fine")).toBe("fine\n");
     expect(await logOf("template.unavailable")).toMatchObject([{ code: "TEMPLATE_NOT_PRIVATE" }]);
+  });
+
+  it.skipIf(!isRoot).each(["all of them", "its own"])(
+    "of a directory (of %s) that another user made is refused, and the command runs",
+    async (which) => {
+      await run("true");
+      await pyro(["daemon", "stop"], { stateDir: state.path });
+      const [key = ""] = await templatesOf();
+      const theirs = join(state.path, "cache/templates", which === "its own" ? key : "");
+      chownSync(theirs, NOBODY, NOBODY);
+      expect(await run("echo", "fine")).toBe("fine\n");
+      expect(await logOf("template.unavailable")).toMatchObject([
+        { code: "TEMPLATE_NOT_PRIVATE", reason: expect.stringContaining(`(owner ${NOBODY}`) as string },
+      ]);
+    },
+  );
+
+  it("of a QEMU that was replaced is made anew, under a daemon that runs on, and the log says so", async () => {
+    const programs = join(state.path, "programs");
+    await mkdir(programs, { mode: 0o755 });
+    const { path: real } = await locateQemu();
+    // As a package does it: another file, renamed into place.
+    const install = async (build: number): Promise<void> => {
+      const script = `#!/bin/sh\n# build ${build}\nexec ${real} "$@"\n`;
+      await writeFile(join(programs, "new"), script, { mode: 0o755 });
+      await rename(join(programs, "new"), join(programs, "qemu-system-x86_64"));
+    };
+    const ready = async (): Promise<unknown> =>
+      json(await pyro(["env", "inspect", "debian:12", "--json"], { stateDir: state.path }))["template"];
+    await install(1);
+    const env = { PATH: `${programs}:${process.env["PATH"] ?? ""}` };
+    await pyro(["env", "list"], { stateDir: state.path, env });
+    await run("true");
+    const [first] = await templatesOf();
+    expect(await ready()).toBe("warm");
+    await install(2);
+    expect(await ready()).toBe("stale");
+    expect(await run("echo", "fine")).toBe("fine\n");
+    expect(await ready()).toBe("warm");
+    const [second, ...more] = await templatesOf();
+    expect([second === first, more]).toEqual([false, []]);
+    expect(await logOf("template.made")).toMatchObject([{ key: first }, { key: second }]);
+    expect(await logOf("template.stale")).toMatchObject([{ key: first, successor: second }]);
+    expect(await logOf("template.not-restored")).toEqual([]);
   });
 });
 
