@@ -20,6 +20,8 @@ const { values: options } = parseArgs({
     short: { type: "boolean", default: false },
     /** Create/exec/delete cycles; default 200, with --short 20. */
     cycles: { type: "string" },
+    /** The cycles use machines that waited ready. */
+    pooled: { type: "boolean", default: false },
     /** Where the environment was pulled to; default: the user's own cache. */
     cache: { type: "string" },
     /** Only these groups, for example `--only restore,cycles`; start, pool and daemon bring restore with them, their floor. */
@@ -65,7 +67,7 @@ if (["restore", "start", "daemon", "pool"].some(wanted)) {
   if (wanted("daemon")) rows.push(...(await group("daemon", () => daemonRows(state, floors, short ? 1 : 5))));
 }
 if (wanted("guest")) rows.push(...(await group("guest", () => inOneMachine(subject, short ? 50 : 200))));
-if (wanted("cycles")) rows.push(...(await group("cycles", () => cycleRows(state, cycles))));
+if (wanted("cycles")) rows.push(...(await group("cycles", () => cycleRows(state, cycles, options.pooled))));
 
 report(
   rows,

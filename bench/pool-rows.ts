@@ -10,11 +10,16 @@ const execute = promisify(execFile);
 
 /** What a user waits for when a machine waits ready. Starts a daemon with a pool, and ends it. */
 export async function poolRows(state: BenchState, floors: RestoreFloors, rounds: number): Promise<Row[]> {
+  return await withPool(state, 2, () => measure(state, floors, rounds));
+}
+
+/** Work with daemons that keep so many machines ready. Ends the daemon before and after. */
+export async function withPool<T>(state: BenchState, size: number, work: () => Promise<T>): Promise<T> {
   await state.pyro.stopDaemon();
   const usual = process.env["PYRO_POOL"];
-  process.env["PYRO_POOL"] = "2";
+  process.env["PYRO_POOL"] = String(size);
   try {
-    return await measure(state, floors, rounds);
+    return await work();
   } finally {
     await state.pyro.stopDaemon();
     process.env["PYRO_POOL"] = usual;
@@ -56,8 +61,8 @@ async function measure(state: BenchState, floors: RestoreFloors, rounds: number)
   ];
 }
 
-/** The pool is full: none is being made. */
-async function poolIsFull({ pyro }: BenchState): Promise<void> {
+/** The pool holds what it keeps of one shape: none is being made. */
+export async function poolIsFull({ pyro }: BenchState): Promise<void> {
   while ((await pyro.daemonStatus()).pooledVms !== 2) await sleep(50);
   await sleep(200);
 }
