@@ -111,8 +111,11 @@ function problemsOf(issue: z.core.$ZodIssue, document: Record<string, unknown>, 
     (inside, part) => (inside as Record<PropertyKey, unknown> | undefined)?.[part],
     document,
   );
-  const shown = (JSON.stringify(value) ?? "nothing").slice(0, SHOWN_CHARS);
-  const name = issue.path.map(String).join(".");
+  const shown = value === undefined ? "missing" : JSON.stringify(value).slice(0, SHOWN_CHARS);
+  const name = issue.path
+    .map(String)
+    .map((part) => (/^[\w.:-]+$/.test(part) ? part : JSON.stringify(part)))
+    .join(".");
   return [
     { ...at(text, key), message: `${name} is ${shown}, it has to be ${EXPECTED[key as keyof Settings]}` },
   ];

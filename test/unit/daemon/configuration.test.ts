@@ -83,7 +83,7 @@ size = 1
     ["pool = 99999999999999999999", "line 1: "],
     ["pool = 1979-05-27", 'line 1: pool is "1979-05-27"'],
     ["__proto__ = 1", "line 1: "],
-    ["mirrors = { 'a b' = [] }", "line 1: mirrors."],
+    ["mirrors = { 'a b' = [] }", 'line 1: mirrors."a b" is '],
     ["\u0000", "line 1: no TOML: "],
   ])("names what is wrong with %j", (text, message) => {
     expect(wrong(text)).toMatchObject({
