@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { builderVm } from "../../../src/daemon/builder-vm.js";
 import { ImagesInUse } from "../../../src/daemon/images-in-use.js";
-import { watchMachine } from "../../../src/daemon/machine-watch.js";
+import { lostWhilePrepared, watchMachine } from "../../../src/daemon/machine-watch.js";
 import { Machines } from "../../../src/daemon/machines.js";
 import { preparePrivateDirectory } from "../../../src/daemon/socket.js";
 import { toConnectError } from "../../../src/daemon/wire-error.js";
@@ -88,6 +88,15 @@ describe("watchMachine", () => {
     over.abort();
     expect(resume).toHaveBeenCalled();
     vi.useRealTimers();
+  });
+});
+
+describe("lostWhilePrepared", () => {
+  it("names a machine whose port broke, and leaves other errors as they are", () => {
+    const gone = new PyroError("GUEST_DISCONNECTED", "read ECONNRESET");
+    expect(lostWhilePrepared(gone)).toMatchObject({ code: "VM_CRASHED", retryable: true, cause: gone });
+    const full = new PyroError("DISK_FULL", "full");
+    expect(lostWhilePrepared(full)).toBe(full);
   });
 });
 
