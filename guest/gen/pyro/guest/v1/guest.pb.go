@@ -131,6 +131,168 @@ func (OutputStream) EnumDescriptor() ([]byte, []int) {
 	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{1}
 }
 
+// Which file system a path is looked up in.
+type Tree int32
+
+const (
+	// The machine's root.
+	Tree_TREE_UNSPECIFIED Tree = 0
+	// The disk that was sealed when the workspace was made (/dev/vdb), mounted read-only where nobody sees it.
+	Tree_TREE_BASELINE Tree = 1
+)
+
+// Enum value maps for Tree.
+var (
+	Tree_name = map[int32]string{
+		0: "TREE_UNSPECIFIED",
+		1: "TREE_BASELINE",
+	}
+	Tree_value = map[string]int32{
+		"TREE_UNSPECIFIED": 0,
+		"TREE_BASELINE":    1,
+	}
+)
+
+func (x Tree) Enum() *Tree {
+	p := new(Tree)
+	*p = x
+	return p
+}
+
+func (x Tree) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Tree) Descriptor() protoreflect.EnumDescriptor {
+	return file_pyro_guest_v1_guest_proto_enumTypes[2].Descriptor()
+}
+
+func (Tree) Type() protoreflect.EnumType {
+	return &file_pyro_guest_v1_guest_proto_enumTypes[2]
+}
+
+func (x Tree) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Tree.Descriptor instead.
+func (Tree) EnumDescriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{2}
+}
+
+type FileType int32
+
+const (
+	FileType_FILE_TYPE_UNSPECIFIED FileType = 0
+	FileType_FILE_TYPE_FILE        FileType = 1
+	FileType_FILE_TYPE_DIRECTORY   FileType = 2
+	FileType_FILE_TYPE_SYMLINK     FileType = 3
+	// Devices, FIFOs, sockets.
+	FileType_FILE_TYPE_OTHER FileType = 4
+)
+
+// Enum value maps for FileType.
+var (
+	FileType_name = map[int32]string{
+		0: "FILE_TYPE_UNSPECIFIED",
+		1: "FILE_TYPE_FILE",
+		2: "FILE_TYPE_DIRECTORY",
+		3: "FILE_TYPE_SYMLINK",
+		4: "FILE_TYPE_OTHER",
+	}
+	FileType_value = map[string]int32{
+		"FILE_TYPE_UNSPECIFIED": 0,
+		"FILE_TYPE_FILE":        1,
+		"FILE_TYPE_DIRECTORY":   2,
+		"FILE_TYPE_SYMLINK":     3,
+		"FILE_TYPE_OTHER":       4,
+	}
+)
+
+func (x FileType) Enum() *FileType {
+	p := new(FileType)
+	*p = x
+	return p
+}
+
+func (x FileType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FileType) Descriptor() protoreflect.EnumDescriptor {
+	return file_pyro_guest_v1_guest_proto_enumTypes[3].Descriptor()
+}
+
+func (FileType) Type() protoreflect.EnumType {
+	return &file_pyro_guest_v1_guest_proto_enumTypes[3]
+}
+
+func (x FileType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FileType.Descriptor instead.
+func (FileType) EnumDescriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{3}
+}
+
+type FileChange_Kind int32
+
+const (
+	FileChange_KIND_UNSPECIFIED FileChange_Kind = 0
+	// Makes or replaces a regular file; parents are made.
+	FileChange_KIND_WRITE  FileChange_Kind = 1
+	FileChange_KIND_DELETE FileChange_Kind = 2
+	// Moves `path` to `to`, which must not exist; a WRITE to `to` may follow.
+	FileChange_KIND_MOVE FileChange_Kind = 3
+	FileChange_KIND_MODE FileChange_Kind = 4
+)
+
+// Enum value maps for FileChange_Kind.
+var (
+	FileChange_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_WRITE",
+		2: "KIND_DELETE",
+		3: "KIND_MOVE",
+		4: "KIND_MODE",
+	}
+	FileChange_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_WRITE":       1,
+		"KIND_DELETE":      2,
+		"KIND_MOVE":        3,
+		"KIND_MODE":        4,
+	}
+)
+
+func (x FileChange_Kind) Enum() *FileChange_Kind {
+	p := new(FileChange_Kind)
+	*p = x
+	return p
+}
+
+func (x FileChange_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FileChange_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_pyro_guest_v1_guest_proto_enumTypes[4].Descriptor()
+}
+
+func (FileChange_Kind) Type() protoreflect.EnumType {
+	return &file_pyro_guest_v1_guest_proto_enumTypes[4]
+}
+
+func (x FileChange_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FileChange_Kind.Descriptor instead.
+func (FileChange_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{48, 0}
+}
+
 type HelloRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Version of the daemon.
@@ -685,6 +847,104 @@ func (*SetFrozenResponse) Descriptor() ([]byte, []int) {
 	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{10}
 }
 
+type HoldWritesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Hold  bool                   `protobuf:"varint,1,opt,name=hold,proto3" json:"hold,omitempty"`
+	// Required with `hold`; at most 30,000.
+	MaxMs         uint32 `protobuf:"varint,2,opt,name=max_ms,json=maxMs,proto3" json:"max_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldWritesRequest) Reset() {
+	*x = HoldWritesRequest{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldWritesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldWritesRequest) ProtoMessage() {}
+
+func (x *HoldWritesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldWritesRequest.ProtoReflect.Descriptor instead.
+func (*HoldWritesRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *HoldWritesRequest) GetHold() bool {
+	if x != nil {
+		return x.Hold
+	}
+	return false
+}
+
+func (x *HoldWritesRequest) GetMaxMs() uint32 {
+	if x != nil {
+		return x.MaxMs
+	}
+	return 0
+}
+
+type HoldWritesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// False: writes were let go on before this call, by `max_ms`.
+	WasHeld       bool `protobuf:"varint,1,opt,name=was_held,json=wasHeld,proto3" json:"was_held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldWritesResponse) Reset() {
+	*x = HoldWritesResponse{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldWritesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldWritesResponse) ProtoMessage() {}
+
+func (x *HoldWritesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldWritesResponse.ProtoReflect.Descriptor instead.
+func (*HoldWritesResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *HoldWritesResponse) GetWasHeld() bool {
+	if x != nil {
+		return x.WasHeld
+	}
+	return false
+}
+
 type LoadModulesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -694,7 +954,7 @@ type LoadModulesRequest struct {
 
 func (x *LoadModulesRequest) Reset() {
 	*x = LoadModulesRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[11]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +966,7 @@ func (x *LoadModulesRequest) String() string {
 func (*LoadModulesRequest) ProtoMessage() {}
 
 func (x *LoadModulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[11]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +979,7 @@ func (x *LoadModulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadModulesRequest.ProtoReflect.Descriptor instead.
 func (*LoadModulesRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{11}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LoadModulesRequest) GetGroup() string {
@@ -738,7 +998,7 @@ type LoadModulesResponse struct {
 
 func (x *LoadModulesResponse) Reset() {
 	*x = LoadModulesResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[12]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +1010,7 @@ func (x *LoadModulesResponse) String() string {
 func (*LoadModulesResponse) ProtoMessage() {}
 
 func (x *LoadModulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[12]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +1023,7 @@ func (x *LoadModulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadModulesResponse.ProtoReflect.Descriptor instead.
 func (*LoadModulesResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{12}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LoadModulesResponse) GetDurationMs() uint32 {
@@ -783,7 +1043,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[13]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -795,7 +1055,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[13]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -808,7 +1068,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{13}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ShutdownRequest) GetGraceMs() uint32 {
@@ -826,7 +1086,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[14]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +1098,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[14]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +1111,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{14}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{16}
 }
 
 type StartRequest struct {
@@ -881,7 +1141,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[15]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1153,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[15]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1166,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{15}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StartRequest) GetProcessId() string {
@@ -995,7 +1255,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[16]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1267,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[16]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1280,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{16}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StartResponse) GetPid() uint32 {
@@ -1041,7 +1301,7 @@ type ReadOutputRequest struct {
 
 func (x *ReadOutputRequest) Reset() {
 	*x = ReadOutputRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[17]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1313,7 @@ func (x *ReadOutputRequest) String() string {
 func (*ReadOutputRequest) ProtoMessage() {}
 
 func (x *ReadOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[17]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1326,7 @@ func (x *ReadOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOutputRequest.ProtoReflect.Descriptor instead.
 func (*ReadOutputRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{17}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReadOutputRequest) GetProcessId() string {
@@ -1102,7 +1362,7 @@ type OutputChunk struct {
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[18]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1374,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[18]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1387,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{18}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *OutputChunk) GetStream() OutputStream {
@@ -1164,7 +1424,7 @@ type ReadOutputResponse struct {
 
 func (x *ReadOutputResponse) Reset() {
 	*x = ReadOutputResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[19]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1176,7 +1436,7 @@ func (x *ReadOutputResponse) String() string {
 func (*ReadOutputResponse) ProtoMessage() {}
 
 func (x *ReadOutputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[19]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1189,7 +1449,7 @@ func (x *ReadOutputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOutputResponse.ProtoReflect.Descriptor instead.
 func (*ReadOutputResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{19}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReadOutputResponse) GetEvent() isReadOutputResponse_Event {
@@ -1255,7 +1515,7 @@ type ExitStatus struct {
 
 func (x *ExitStatus) Reset() {
 	*x = ExitStatus{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[20]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1267,7 +1527,7 @@ func (x *ExitStatus) String() string {
 func (*ExitStatus) ProtoMessage() {}
 
 func (x *ExitStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[20]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1280,7 +1540,7 @@ func (x *ExitStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExitStatus.ProtoReflect.Descriptor instead.
 func (*ExitStatus) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{20}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExitStatus) GetCode() uint32 {
@@ -1359,7 +1619,7 @@ type WriteInputRequest struct {
 
 func (x *WriteInputRequest) Reset() {
 	*x = WriteInputRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[21]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1631,7 @@ func (x *WriteInputRequest) String() string {
 func (*WriteInputRequest) ProtoMessage() {}
 
 func (x *WriteInputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[21]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1644,7 @@ func (x *WriteInputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteInputRequest.ProtoReflect.Descriptor instead.
 func (*WriteInputRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{21}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WriteInputRequest) GetProcessId() string {
@@ -1419,7 +1679,7 @@ type WriteInputResponse struct {
 
 func (x *WriteInputResponse) Reset() {
 	*x = WriteInputResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[22]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1691,7 @@ func (x *WriteInputResponse) String() string {
 func (*WriteInputResponse) ProtoMessage() {}
 
 func (x *WriteInputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[22]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1704,7 @@ func (x *WriteInputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteInputResponse.ProtoReflect.Descriptor instead.
 func (*WriteInputResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{22}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WriteInputResponse) GetAcceptedBytes() uint64 {
@@ -1473,7 +1733,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[23]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1745,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[23]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1758,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{23}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SignalRequest) GetProcessId() string {
@@ -1530,7 +1790,7 @@ type SignalResponse struct {
 
 func (x *SignalResponse) Reset() {
 	*x = SignalResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[24]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1802,7 @@ func (x *SignalResponse) String() string {
 func (*SignalResponse) ProtoMessage() {}
 
 func (x *SignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[24]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1815,7 @@ func (x *SignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
 func (*SignalResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{24}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{26}
 }
 
 type GetRequest struct {
@@ -1567,7 +1827,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[25]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1839,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[25]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1852,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{25}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetRequest) GetProcessId() string {
@@ -1611,7 +1871,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[26]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1883,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[26]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1896,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{26}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetResponse) GetProcess() *ProcessInfo {
@@ -1660,7 +1920,7 @@ type ProcessInfo struct {
 
 func (x *ProcessInfo) Reset() {
 	*x = ProcessInfo{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[27]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1932,7 @@ func (x *ProcessInfo) String() string {
 func (*ProcessInfo) ProtoMessage() {}
 
 func (x *ProcessInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[27]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1945,7 @@ func (x *ProcessInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessInfo.ProtoReflect.Descriptor instead.
 func (*ProcessInfo) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{27}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ProcessInfo) GetProcessId() string {
@@ -1738,7 +1998,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[28]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +2010,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[28]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +2023,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{28}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{30}
 }
 
 type ListResponse struct {
@@ -1775,7 +2035,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[29]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +2047,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[29]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +2060,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{29}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListResponse) GetProcesses() []*ProcessInfo {
@@ -1819,7 +2079,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[30]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +2091,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[30]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +2104,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{30}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RemoveRequest) GetProcessId() string {
@@ -1862,7 +2122,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[31]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +2134,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[31]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +2147,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{31}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{33}
 }
 
 type ReadRequest struct {
@@ -1896,13 +2156,15 @@ type ReadRequest struct {
 	Offset uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
 	// 0 means to the end.
 	MaxBytes      uint64 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	Within        []byte `protobuf:"bytes,4,opt,name=within,proto3" json:"within,omitempty"`
+	Tree          Tree   `protobuf:"varint,5,opt,name=tree,proto3,enum=pyro.guest.v1.Tree" json:"tree,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[32]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2176,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[32]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2189,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{32}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReadRequest) GetPath() []byte {
@@ -1951,6 +2213,20 @@ func (x *ReadRequest) GetMaxBytes() uint64 {
 	return 0
 }
 
+func (x *ReadRequest) GetWithin() []byte {
+	if x != nil {
+		return x.Within
+	}
+	return nil
+}
+
+func (x *ReadRequest) GetTree() Tree {
+	if x != nil {
+		return x.Tree
+	}
+	return Tree_TREE_UNSPECIFIED
+}
+
 type ReadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the first message only.
@@ -1962,7 +2238,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[33]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2250,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[33]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2263,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{33}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReadResponse) GetSizeBytes() uint64 {
@@ -2011,13 +2287,14 @@ type WriteRequest struct {
 	// Permission bits; 0 means 0644, or what the file had.
 	Mode          uint32 `protobuf:"varint,2,opt,name=mode,proto3" json:"mode,omitempty"`
 	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	Within        []byte `protobuf:"bytes,4,opt,name=within,proto3" json:"within,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WriteRequest) Reset() {
 	*x = WriteRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[34]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2306,7 @@ func (x *WriteRequest) String() string {
 func (*WriteRequest) ProtoMessage() {}
 
 func (x *WriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[34]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2319,7 @@ func (x *WriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteRequest.ProtoReflect.Descriptor instead.
 func (*WriteRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{34}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WriteRequest) GetPath() []byte {
@@ -2066,6 +2343,13 @@ func (x *WriteRequest) GetData() []byte {
 	return nil
 }
 
+func (x *WriteRequest) GetWithin() []byte {
+	if x != nil {
+		return x.Within
+	}
+	return nil
+}
+
 type WriteResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	BytesWritten  uint64                 `protobuf:"varint,1,opt,name=bytes_written,json=bytesWritten,proto3" json:"bytes_written,omitempty"`
@@ -2075,7 +2359,7 @@ type WriteResponse struct {
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[35]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2371,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[35]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2384,7 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{35}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *WriteResponse) GetBytesWritten() uint64 {
@@ -2115,13 +2399,14 @@ type ExtractTarRequest struct {
 	// In the first message only: absolute directory in the guest, made when missing.
 	Directory     []byte `protobuf:"bytes,1,opt,name=directory,proto3" json:"directory,omitempty"`
 	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	Within        []byte `protobuf:"bytes,3,opt,name=within,proto3" json:"within,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExtractTarRequest) Reset() {
 	*x = ExtractTarRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[36]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2133,7 +2418,7 @@ func (x *ExtractTarRequest) String() string {
 func (*ExtractTarRequest) ProtoMessage() {}
 
 func (x *ExtractTarRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[36]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2431,7 @@ func (x *ExtractTarRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtractTarRequest.ProtoReflect.Descriptor instead.
 func (*ExtractTarRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{36}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ExtractTarRequest) GetDirectory() []byte {
@@ -2163,6 +2448,13 @@ func (x *ExtractTarRequest) GetData() []byte {
 	return nil
 }
 
+func (x *ExtractTarRequest) GetWithin() []byte {
+	if x != nil {
+		return x.Within
+	}
+	return nil
+}
+
 type ExtractTarResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	EntryCount    uint64                 `protobuf:"varint,1,opt,name=entry_count,json=entryCount,proto3" json:"entry_count,omitempty"`
@@ -2173,7 +2465,7 @@ type ExtractTarResponse struct {
 
 func (x *ExtractTarResponse) Reset() {
 	*x = ExtractTarResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[37]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2477,7 @@ func (x *ExtractTarResponse) String() string {
 func (*ExtractTarResponse) ProtoMessage() {}
 
 func (x *ExtractTarResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[37]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2490,7 @@ func (x *ExtractTarResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtractTarResponse.ProtoReflect.Descriptor instead.
 func (*ExtractTarResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{37}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ExtractTarResponse) GetEntryCount() uint64 {
@@ -2215,6 +2507,850 @@ func (x *ExtractTarResponse) GetBytesWritten() uint64 {
 	return 0
 }
 
+type FileEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absolute; in Changes relative to the directory that was asked for.
+	Path      []byte   `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Type      FileType `protobuf:"varint,2,opt,name=type,proto3,enum=pyro.guest.v1.FileType" json:"type,omitempty"`
+	SizeBytes uint64   `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// Permission bits.
+	Mode          uint32 `protobuf:"varint,4,opt,name=mode,proto3" json:"mode,omitempty"`
+	MtimeNs       int64  `protobuf:"varint,5,opt,name=mtime_ns,json=mtimeNs,proto3" json:"mtime_ns,omitempty"`
+	LinkTarget    []byte `protobuf:"bytes,6,opt,name=link_target,json=linkTarget,proto3" json:"link_target,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileEntry) Reset() {
+	*x = FileEntry{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileEntry) ProtoMessage() {}
+
+func (x *FileEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileEntry.ProtoReflect.Descriptor instead.
+func (*FileEntry) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *FileEntry) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *FileEntry) GetType() FileType {
+	if x != nil {
+		return x.Type
+	}
+	return FileType_FILE_TYPE_UNSPECIFIED
+}
+
+func (x *FileEntry) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *FileEntry) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *FileEntry) GetMtimeNs() int64 {
+	if x != nil {
+		return x.MtimeNs
+	}
+	return 0
+}
+
+func (x *FileEntry) GetLinkTarget() []byte {
+	if x != nil {
+		return x.LinkTarget
+	}
+	return nil
+}
+
+type ListFilesRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Path   []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Within []byte                 `protobuf:"bytes,2,opt,name=within,proto3" json:"within,omitempty"`
+	// Links are not followed on the way down.
+	Recursive bool `protobuf:"varint,3,opt,name=recursive,proto3" json:"recursive,omitempty"`
+	// 0 means 100,000.
+	MaxEntries    uint32 `protobuf:"varint,4,opt,name=max_entries,json=maxEntries,proto3" json:"max_entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFilesRequest) Reset() {
+	*x = ListFilesRequest{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFilesRequest) ProtoMessage() {}
+
+func (x *ListFilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFilesRequest.ProtoReflect.Descriptor instead.
+func (*ListFilesRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ListFilesRequest) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *ListFilesRequest) GetWithin() []byte {
+	if x != nil {
+		return x.Within
+	}
+	return nil
+}
+
+func (x *ListFilesRequest) GetRecursive() bool {
+	if x != nil {
+		return x.Recursive
+	}
+	return false
+}
+
+func (x *ListFilesRequest) GetMaxEntries() uint32 {
+	if x != nil {
+		return x.MaxEntries
+	}
+	return 0
+}
+
+type ListFilesResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Entries []*FileEntry           `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// In the last message: there was more than `max_entries`.
+	Truncated     bool `protobuf:"varint,2,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFilesResponse) Reset() {
+	*x = ListFilesResponse{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFilesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFilesResponse) ProtoMessage() {}
+
+func (x *ListFilesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFilesResponse.ProtoReflect.Descriptor instead.
+func (*ListFilesResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ListFilesResponse) GetEntries() []*FileEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *ListFilesResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+type EditRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Path   []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Within []byte                 `protobuf:"bytes,2,opt,name=within,proto3" json:"within,omitempty"`
+	// Not empty; must occur exactly once unless `replace_all`.
+	OldText       []byte `protobuf:"bytes,3,opt,name=old_text,json=oldText,proto3" json:"old_text,omitempty"`
+	NewText       []byte `protobuf:"bytes,4,opt,name=new_text,json=newText,proto3" json:"new_text,omitempty"`
+	ReplaceAll    bool   `protobuf:"varint,5,opt,name=replace_all,json=replaceAll,proto3" json:"replace_all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EditRequest) Reset() {
+	*x = EditRequest{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EditRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EditRequest) ProtoMessage() {}
+
+func (x *EditRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EditRequest.ProtoReflect.Descriptor instead.
+func (*EditRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *EditRequest) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *EditRequest) GetWithin() []byte {
+	if x != nil {
+		return x.Within
+	}
+	return nil
+}
+
+func (x *EditRequest) GetOldText() []byte {
+	if x != nil {
+		return x.OldText
+	}
+	return nil
+}
+
+func (x *EditRequest) GetNewText() []byte {
+	if x != nil {
+		return x.NewText
+	}
+	return nil
+}
+
+func (x *EditRequest) GetReplaceAll() bool {
+	if x != nil {
+		return x.ReplaceAll
+	}
+	return false
+}
+
+type EditResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replacements  uint32                 `protobuf:"varint,1,opt,name=replacements,proto3" json:"replacements,omitempty"`
+	SizeBytes     uint64                 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EditResponse) Reset() {
+	*x = EditResponse{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EditResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EditResponse) ProtoMessage() {}
+
+func (x *EditResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EditResponse.ProtoReflect.Descriptor instead.
+func (*EditResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *EditResponse) GetReplacements() uint32 {
+	if x != nil {
+		return x.Replacements
+	}
+	return 0
+}
+
+func (x *EditResponse) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+type PackTarRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Within        []byte                 `protobuf:"bytes,2,opt,name=within,proto3" json:"within,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PackTarRequest) Reset() {
+	*x = PackTarRequest{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PackTarRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PackTarRequest) ProtoMessage() {}
+
+func (x *PackTarRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PackTarRequest.ProtoReflect.Descriptor instead.
+func (*PackTarRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *PackTarRequest) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *PackTarRequest) GetWithin() []byte {
+	if x != nil {
+		return x.Within
+	}
+	return nil
+}
+
+type PackTarResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PackTarResponse) Reset() {
+	*x = PackTarResponse{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PackTarResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PackTarResponse) ProtoMessage() {}
+
+func (x *PackTarResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PackTarResponse.ProtoReflect.Descriptor instead.
+func (*PackTarResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *PackTarResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type CommitRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the first message only.
+	Within []byte `protobuf:"bytes,1,opt,name=within,proto3" json:"within,omitempty"`
+	// Types that are valid to be assigned to Step:
+	//
+	//	*CommitRequest_Change
+	//	*CommitRequest_Data
+	Step          isCommitRequest_Step `protobuf_oneof:"step"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitRequest) Reset() {
+	*x = CommitRequest{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitRequest) ProtoMessage() {}
+
+func (x *CommitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
+func (*CommitRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *CommitRequest) GetWithin() []byte {
+	if x != nil {
+		return x.Within
+	}
+	return nil
+}
+
+func (x *CommitRequest) GetStep() isCommitRequest_Step {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *CommitRequest) GetChange() *FileChange {
+	if x != nil {
+		if x, ok := x.Step.(*CommitRequest_Change); ok {
+			return x.Change
+		}
+	}
+	return nil
+}
+
+func (x *CommitRequest) GetData() []byte {
+	if x != nil {
+		if x, ok := x.Step.(*CommitRequest_Data); ok {
+			return x.Data
+		}
+	}
+	return nil
+}
+
+type isCommitRequest_Step interface {
+	isCommitRequest_Step()
+}
+
+type CommitRequest_Change struct {
+	// Begins a change.
+	Change *FileChange `protobuf:"bytes,2,opt,name=change,proto3,oneof"`
+}
+
+type CommitRequest_Data struct {
+	// Content of the last change, a WRITE.
+	Data []byte `protobuf:"bytes,3,opt,name=data,proto3,oneof"`
+}
+
+func (*CommitRequest_Change) isCommitRequest_Step() {}
+
+func (*CommitRequest_Data) isCommitRequest_Step() {}
+
+type FileChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  FileChange_Kind        `protobuf:"varint,1,opt,name=kind,proto3,enum=pyro.guest.v1.FileChange_Kind" json:"kind,omitempty"`
+	Path  []byte                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	To    []byte                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// Permission bits; of a WRITE 0 means 0644, or what the file had.
+	Mode uint32 `protobuf:"varint,4,opt,name=mode,proto3" json:"mode,omitempty"`
+	// SHA-256 of what the file must hold when all is put in place; empty: it must not exist (WRITE), or is not looked at.
+	ExpectSha256  []byte `protobuf:"bytes,5,opt,name=expect_sha256,json=expectSha256,proto3" json:"expect_sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileChange) Reset() {
+	*x = FileChange{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileChange) ProtoMessage() {}
+
+func (x *FileChange) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileChange.ProtoReflect.Descriptor instead.
+func (*FileChange) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *FileChange) GetKind() FileChange_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return FileChange_KIND_UNSPECIFIED
+}
+
+func (x *FileChange) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *FileChange) GetTo() []byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *FileChange) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *FileChange) GetExpectSha256() []byte {
+	if x != nil {
+		return x.ExpectSha256
+	}
+	return nil
+}
+
+type CommitResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Changed       uint32                 `protobuf:"varint,1,opt,name=changed,proto3" json:"changed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitResponse) Reset() {
+	*x = CommitResponse{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitResponse) ProtoMessage() {}
+
+func (x *CommitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
+func (*CommitResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *CommitResponse) GetChanged() uint32 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+type ChangesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The directory that is compared, for example "/workspace".
+	Path []byte `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Only what lies at or below this, relative to `path`; empty means everything.
+	Below         []byte `protobuf:"bytes,2,opt,name=below,proto3" json:"below,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangesRequest) Reset() {
+	*x = ChangesRequest{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangesRequest) ProtoMessage() {}
+
+func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangesRequest.ProtoReflect.Descriptor instead.
+func (*ChangesRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ChangesRequest) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *ChangesRequest) GetBelow() []byte {
+	if x != nil {
+		return x.Below
+	}
+	return nil
+}
+
+type ChangesResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Changes []*Change              `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	// In the last message: all entries that were looked at.
+	Examined      uint64 `protobuf:"varint,2,opt,name=examined,proto3" json:"examined,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangesResponse) Reset() {
+	*x = ChangesResponse{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangesResponse) ProtoMessage() {}
+
+func (x *ChangesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangesResponse.ProtoReflect.Descriptor instead.
+func (*ChangesResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ChangesResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ChangesResponse) GetExamined() uint64 {
+	if x != nil {
+		return x.Examined
+	}
+	return 0
+}
+
+type Change struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Path  []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Absent: added.
+	Before *FileEntry `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
+	// Absent: deleted.
+	After *FileEntry `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	// Of regular files whose content differs, and of added and deleted ones up to 64 MiB: SHA-256.
+	BeforeSha256 []byte `protobuf:"bytes,4,opt,name=before_sha256,json=beforeSha256,proto3" json:"before_sha256,omitempty"`
+	AfterSha256  []byte `protobuf:"bytes,5,opt,name=after_sha256,json=afterSha256,proto3" json:"after_sha256,omitempty"`
+	// Type and content are equal: only the permission bits differ.
+	ModeOnly      bool `protobuf:"varint,6,opt,name=mode_only,json=modeOnly,proto3" json:"mode_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Change) Reset() {
+	*x = Change{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Change) ProtoMessage() {}
+
+func (x *Change) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Change.ProtoReflect.Descriptor instead.
+func (*Change) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *Change) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *Change) GetBefore() *FileEntry {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *Change) GetAfter() *FileEntry {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Change) GetBeforeSha256() []byte {
+	if x != nil {
+		return x.BeforeSha256
+	}
+	return nil
+}
+
+func (x *Change) GetAfterSha256() []byte {
+	if x != nil {
+		return x.AfterSha256
+	}
+	return nil
+}
+
+func (x *Change) GetModeOnly() bool {
+	if x != nil {
+		return x.ModeOnly
+	}
+	return false
+}
+
 type Layer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A raw block device that holds one tar from its first byte, for example "/dev/vdb".
@@ -2227,7 +3363,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[38]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2239,7 +3375,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[38]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2252,7 +3388,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{38}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Layer) GetDevice() string {
@@ -2282,7 +3418,7 @@ type BuildImageRequest struct {
 
 func (x *BuildImageRequest) Reset() {
 	*x = BuildImageRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[39]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2294,7 +3430,7 @@ func (x *BuildImageRequest) String() string {
 func (*BuildImageRequest) ProtoMessage() {}
 
 func (x *BuildImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[39]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2307,7 +3443,7 @@ func (x *BuildImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildImageRequest.ProtoReflect.Descriptor instead.
 func (*BuildImageRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{39}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *BuildImageRequest) GetLayers() []*Layer {
@@ -2341,7 +3477,7 @@ type BuildStep struct {
 
 func (x *BuildStep) Reset() {
 	*x = BuildStep{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[40]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2353,7 +3489,7 @@ func (x *BuildStep) String() string {
 func (*BuildStep) ProtoMessage() {}
 
 func (x *BuildStep) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[40]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2366,7 +3502,7 @@ func (x *BuildStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildStep.ProtoReflect.Descriptor instead.
 func (*BuildStep) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{40}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *BuildStep) GetArgv() []string {
@@ -2397,7 +3533,7 @@ type BuildImageResponse struct {
 
 func (x *BuildImageResponse) Reset() {
 	*x = BuildImageResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[41]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2409,7 +3545,7 @@ func (x *BuildImageResponse) String() string {
 func (*BuildImageResponse) ProtoMessage() {}
 
 func (x *BuildImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[41]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2422,7 +3558,7 @@ func (x *BuildImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildImageResponse.ProtoReflect.Descriptor instead.
 func (*BuildImageResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{41}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *BuildImageResponse) GetEvent() isBuildImageResponse_Event {
@@ -2495,7 +3631,7 @@ type BuildProgress struct {
 
 func (x *BuildProgress) Reset() {
 	*x = BuildProgress{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[42]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +3643,7 @@ func (x *BuildProgress) String() string {
 func (*BuildProgress) ProtoMessage() {}
 
 func (x *BuildProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[42]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +3656,7 @@ func (x *BuildProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildProgress.ProtoReflect.Descriptor instead.
 func (*BuildProgress) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{42}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *BuildProgress) GetPhase() string {
@@ -2555,7 +3691,7 @@ type BuildResult struct {
 
 func (x *BuildResult) Reset() {
 	*x = BuildResult{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[43]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +3703,7 @@ func (x *BuildResult) String() string {
 func (*BuildResult) ProtoMessage() {}
 
 func (x *BuildResult) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[43]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +3716,7 @@ func (x *BuildResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildResult.ProtoReflect.Descriptor instead.
 func (*BuildResult) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{43}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *BuildResult) GetEntryCount() uint64 {
@@ -2606,7 +3742,7 @@ type FloodRequest struct {
 
 func (x *FloodRequest) Reset() {
 	*x = FloodRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[44]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +3754,7 @@ func (x *FloodRequest) String() string {
 func (*FloodRequest) ProtoMessage() {}
 
 func (x *FloodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[44]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +3767,7 @@ func (x *FloodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloodRequest.ProtoReflect.Descriptor instead.
 func (*FloodRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{44}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *FloodRequest) GetBytes() uint64 {
@@ -2649,7 +3785,7 @@ type FloodResponse struct {
 
 func (x *FloodResponse) Reset() {
 	*x = FloodResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[45]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2661,7 +3797,7 @@ func (x *FloodResponse) String() string {
 func (*FloodResponse) ProtoMessage() {}
 
 func (x *FloodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[45]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2674,7 +3810,7 @@ func (x *FloodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloodResponse.ProtoReflect.Descriptor instead.
 func (*FloodResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{45}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{60}
 }
 
 type DrainRequest struct {
@@ -2686,7 +3822,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[46]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2698,7 +3834,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[46]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2711,7 +3847,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{46}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *DrainRequest) GetExpectBytes() uint64 {
@@ -2730,7 +3866,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[47]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2742,7 +3878,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[47]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2755,7 +3891,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{47}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *DrainResponse) GetBytes() uint64 {
@@ -2774,7 +3910,7 @@ type SourceRequest struct {
 
 func (x *SourceRequest) Reset() {
 	*x = SourceRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2786,7 +3922,7 @@ func (x *SourceRequest) String() string {
 func (*SourceRequest) ProtoMessage() {}
 
 func (x *SourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2799,7 +3935,7 @@ func (x *SourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceRequest.ProtoReflect.Descriptor instead.
 func (*SourceRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{48}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *SourceRequest) GetBytes() uint64 {
@@ -2818,7 +3954,7 @@ type SourceResponse struct {
 
 func (x *SourceResponse) Reset() {
 	*x = SourceResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +3966,7 @@ func (x *SourceResponse) String() string {
 func (*SourceResponse) ProtoMessage() {}
 
 func (x *SourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +3979,7 @@ func (x *SourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceResponse.ProtoReflect.Descriptor instead.
 func (*SourceResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{49}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SourceResponse) GetData() []byte {
@@ -2862,7 +3998,7 @@ type SinkRequest struct {
 
 func (x *SinkRequest) Reset() {
 	*x = SinkRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2874,7 +4010,7 @@ func (x *SinkRequest) String() string {
 func (*SinkRequest) ProtoMessage() {}
 
 func (x *SinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2887,7 +4023,7 @@ func (x *SinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkRequest.ProtoReflect.Descriptor instead.
 func (*SinkRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{50}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SinkRequest) GetData() []byte {
@@ -2906,7 +4042,7 @@ type SinkResponse struct {
 
 func (x *SinkResponse) Reset() {
 	*x = SinkResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +4054,7 @@ func (x *SinkResponse) String() string {
 func (*SinkResponse) ProtoMessage() {}
 
 func (x *SinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +4067,7 @@ func (x *SinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkResponse.ProtoReflect.Descriptor instead.
 func (*SinkResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{51}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SinkResponse) GetBytes() uint64 {
@@ -2951,7 +4087,7 @@ type SpawnLoopRequest struct {
 
 func (x *SpawnLoopRequest) Reset() {
 	*x = SpawnLoopRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2963,7 +4099,7 @@ func (x *SpawnLoopRequest) String() string {
 func (*SpawnLoopRequest) ProtoMessage() {}
 
 func (x *SpawnLoopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2976,7 +4112,7 @@ func (x *SpawnLoopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnLoopRequest.ProtoReflect.Descriptor instead.
 func (*SpawnLoopRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{52}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SpawnLoopRequest) GetArgv() []string {
@@ -3002,7 +4138,7 @@ type SpawnLoopResponse struct {
 
 func (x *SpawnLoopResponse) Reset() {
 	*x = SpawnLoopResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3014,7 +4150,7 @@ func (x *SpawnLoopResponse) String() string {
 func (*SpawnLoopResponse) ProtoMessage() {}
 
 func (x *SpawnLoopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3027,7 +4163,7 @@ func (x *SpawnLoopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnLoopResponse.ProtoReflect.Descriptor instead.
 func (*SpawnLoopResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{53}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SpawnLoopResponse) GetDurationUs() []uint32 {
@@ -3051,7 +4187,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3063,7 +4199,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3076,7 +4212,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{54}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ReportRequest) GetEvent() isReportRequest_Event {
@@ -3144,7 +4280,7 @@ type AgentReady struct {
 
 func (x *AgentReady) Reset() {
 	*x = AgentReady{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +4292,7 @@ func (x *AgentReady) String() string {
 func (*AgentReady) ProtoMessage() {}
 
 func (x *AgentReady) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +4305,7 @@ func (x *AgentReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentReady.ProtoReflect.Descriptor instead.
 func (*AgentReady) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{55}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *AgentReady) GetEpoch() uint32 {
@@ -3189,7 +4325,7 @@ type ProcessExited struct {
 
 func (x *ProcessExited) Reset() {
 	*x = ProcessExited{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3201,7 +4337,7 @@ func (x *ProcessExited) String() string {
 func (*ProcessExited) ProtoMessage() {}
 
 func (x *ProcessExited) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3214,7 +4350,7 @@ func (x *ProcessExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessExited.ProtoReflect.Descriptor instead.
 func (*ProcessExited) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{56}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ProcessExited) GetProcessId() string {
@@ -3240,7 +4376,7 @@ type OutOfMemory struct {
 
 func (x *OutOfMemory) Reset() {
 	*x = OutOfMemory{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3252,7 +4388,7 @@ func (x *OutOfMemory) String() string {
 func (*OutOfMemory) ProtoMessage() {}
 
 func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3265,7 +4401,7 @@ func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutOfMemory.ProtoReflect.Descriptor instead.
 func (*OutOfMemory) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{57}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *OutOfMemory) GetProcessId() string {
@@ -3283,7 +4419,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3295,7 +4431,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3308,7 +4444,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{58}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{73}
 }
 
 // How a call ended (LINK.md, END).
@@ -3325,7 +4461,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3337,7 +4473,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3350,7 +4486,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{59}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Status) GetCode() uint32 {
@@ -3387,7 +4523,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3399,7 +4535,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3412,7 +4548,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{60}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -3475,7 +4611,12 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"durationMs\"*\n" +
 	"\x10SetFrozenRequest\x12\x16\n" +
 	"\x06frozen\x18\x01 \x01(\bR\x06frozen\"\x13\n" +
-	"\x11SetFrozenResponse\"*\n" +
+	"\x11SetFrozenResponse\">\n" +
+	"\x11HoldWritesRequest\x12\x12\n" +
+	"\x04hold\x18\x01 \x01(\bR\x04hold\x12\x15\n" +
+	"\x06max_ms\x18\x02 \x01(\rR\x05maxMs\"/\n" +
+	"\x12HoldWritesResponse\x12\x19\n" +
+	"\bwas_held\x18\x01 \x01(\bR\awasHeld\"*\n" +
 	"\x12LoadModulesRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\"6\n" +
 	"\x13LoadModulesResponse\x12\x1f\n" +
@@ -3563,28 +4704,100 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\rRemoveRequest\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\x01 \x01(\tR\tprocessId\"\x10\n" +
-	"\x0eRemoveResponse\"V\n" +
+	"\x0eRemoveResponse\"\x97\x01\n" +
 	"\vReadRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x1b\n" +
-	"\tmax_bytes\x18\x03 \x01(\x04R\bmaxBytes\"A\n" +
+	"\tmax_bytes\x18\x03 \x01(\x04R\bmaxBytes\x12\x16\n" +
+	"\x06within\x18\x04 \x01(\fR\x06within\x12'\n" +
+	"\x04tree\x18\x05 \x01(\x0e2\x13.pyro.guest.v1.TreeR\x04tree\"A\n" +
 	"\fReadResponse\x12\x1d\n" +
 	"\n" +
 	"size_bytes\x18\x01 \x01(\x04R\tsizeBytes\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"J\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"b\n" +
 	"\fWriteRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"4\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x16\n" +
+	"\x06within\x18\x04 \x01(\fR\x06within\"4\n" +
 	"\rWriteResponse\x12#\n" +
-	"\rbytes_written\x18\x01 \x01(\x04R\fbytesWritten\"E\n" +
+	"\rbytes_written\x18\x01 \x01(\x04R\fbytesWritten\"]\n" +
 	"\x11ExtractTarRequest\x12\x1c\n" +
 	"\tdirectory\x18\x01 \x01(\fR\tdirectory\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"Z\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x16\n" +
+	"\x06within\x18\x03 \x01(\fR\x06within\"Z\n" +
 	"\x12ExtractTarResponse\x12\x1f\n" +
 	"\ventry_count\x18\x01 \x01(\x04R\n" +
 	"entryCount\x12#\n" +
-	"\rbytes_written\x18\x02 \x01(\x04R\fbytesWritten\">\n" +
+	"\rbytes_written\x18\x02 \x01(\x04R\fbytesWritten\"\xbb\x01\n" +
+	"\tFileEntry\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\x12+\n" +
+	"\x04type\x18\x02 \x01(\x0e2\x17.pyro.guest.v1.FileTypeR\x04type\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\x12\x12\n" +
+	"\x04mode\x18\x04 \x01(\rR\x04mode\x12\x19\n" +
+	"\bmtime_ns\x18\x05 \x01(\x03R\amtimeNs\x12\x1f\n" +
+	"\vlink_target\x18\x06 \x01(\fR\n" +
+	"linkTarget\"}\n" +
+	"\x10ListFilesRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\x12\x16\n" +
+	"\x06within\x18\x02 \x01(\fR\x06within\x12\x1c\n" +
+	"\trecursive\x18\x03 \x01(\bR\trecursive\x12\x1f\n" +
+	"\vmax_entries\x18\x04 \x01(\rR\n" +
+	"maxEntries\"e\n" +
+	"\x11ListFilesResponse\x122\n" +
+	"\aentries\x18\x01 \x03(\v2\x18.pyro.guest.v1.FileEntryR\aentries\x12\x1c\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"\x90\x01\n" +
+	"\vEditRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\x12\x16\n" +
+	"\x06within\x18\x02 \x01(\fR\x06within\x12\x19\n" +
+	"\bold_text\x18\x03 \x01(\fR\aoldText\x12\x19\n" +
+	"\bnew_text\x18\x04 \x01(\fR\anewText\x12\x1f\n" +
+	"\vreplace_all\x18\x05 \x01(\bR\n" +
+	"replaceAll\"Q\n" +
+	"\fEditResponse\x12\"\n" +
+	"\freplacements\x18\x01 \x01(\rR\freplacements\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x02 \x01(\x04R\tsizeBytes\"<\n" +
+	"\x0ePackTarRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\x12\x16\n" +
+	"\x06within\x18\x02 \x01(\fR\x06within\"%\n" +
+	"\x0fPackTarResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"z\n" +
+	"\rCommitRequest\x12\x16\n" +
+	"\x06within\x18\x01 \x01(\fR\x06within\x123\n" +
+	"\x06change\x18\x02 \x01(\v2\x19.pyro.guest.v1.FileChangeH\x00R\x06change\x12\x14\n" +
+	"\x04data\x18\x03 \x01(\fH\x00R\x04dataB\x06\n" +
+	"\x04step\"\xfa\x01\n" +
+	"\n" +
+	"FileChange\x122\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1e.pyro.guest.v1.FileChange.KindR\x04kind\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\fR\x04path\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\fR\x02to\x12\x12\n" +
+	"\x04mode\x18\x04 \x01(\rR\x04mode\x12#\n" +
+	"\rexpect_sha256\x18\x05 \x01(\fR\fexpectSha256\"[\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"KIND_WRITE\x10\x01\x12\x0f\n" +
+	"\vKIND_DELETE\x10\x02\x12\r\n" +
+	"\tKIND_MOVE\x10\x03\x12\r\n" +
+	"\tKIND_MODE\x10\x04\"*\n" +
+	"\x0eCommitResponse\x12\x18\n" +
+	"\achanged\x18\x01 \x01(\rR\achanged\":\n" +
+	"\x0eChangesRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\x12\x14\n" +
+	"\x05below\x18\x02 \x01(\fR\x05below\"^\n" +
+	"\x0fChangesResponse\x12/\n" +
+	"\achanges\x18\x01 \x03(\v2\x15.pyro.guest.v1.ChangeR\achanges\x12\x1a\n" +
+	"\bexamined\x18\x02 \x01(\x04R\bexamined\"\xe3\x01\n" +
+	"\x06Change\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\x120\n" +
+	"\x06before\x18\x02 \x01(\v2\x18.pyro.guest.v1.FileEntryR\x06before\x12.\n" +
+	"\x05after\x18\x03 \x01(\v2\x18.pyro.guest.v1.FileEntryR\x05after\x12#\n" +
+	"\rbefore_sha256\x18\x04 \x01(\fR\fbeforeSha256\x12!\n" +
+	"\fafter_sha256\x18\x05 \x01(\fR\vafterSha256\x12\x1b\n" +
+	"\tmode_only\x18\x06 \x01(\bR\bmodeOnly\">\n" +
 	"\x05Layer\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x1d\n" +
 	"\n" +
@@ -3665,13 +4878,24 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\fOutputStream\x12\x1d\n" +
 	"\x19OUTPUT_STREAM_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14OUTPUT_STREAM_STDOUT\x10\x01\x12\x18\n" +
-	"\x14OUTPUT_STREAM_STDERR\x10\x022\xad\x04\n" +
+	"\x14OUTPUT_STREAM_STDERR\x10\x02*/\n" +
+	"\x04Tree\x12\x14\n" +
+	"\x10TREE_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rTREE_BASELINE\x10\x01*~\n" +
+	"\bFileType\x12\x19\n" +
+	"\x15FILE_TYPE_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eFILE_TYPE_FILE\x10\x01\x12\x17\n" +
+	"\x13FILE_TYPE_DIRECTORY\x10\x02\x12\x15\n" +
+	"\x11FILE_TYPE_SYMLINK\x10\x03\x12\x13\n" +
+	"\x0fFILE_TYPE_OTHER\x10\x042\x80\x05\n" +
 	"\rSystemService\x12B\n" +
 	"\x05Hello\x12\x1b.pyro.guest.v1.HelloRequest\x1a\x1c.pyro.guest.v1.HelloResponse\x12?\n" +
 	"\x04Ping\x12\x1a.pyro.guest.v1.PingRequest\x1a\x1b.pyro.guest.v1.PingResponse\x12T\n" +
 	"\vPersonalize\x12!.pyro.guest.v1.PersonalizeRequest\x1a\".pyro.guest.v1.PersonalizeResponse\x12N\n" +
 	"\tMountRoot\x12\x1f.pyro.guest.v1.MountRootRequest\x1a .pyro.guest.v1.MountRootResponse\x12N\n" +
-	"\tSetFrozen\x12\x1f.pyro.guest.v1.SetFrozenRequest\x1a .pyro.guest.v1.SetFrozenResponse\x12T\n" +
+	"\tSetFrozen\x12\x1f.pyro.guest.v1.SetFrozenRequest\x1a .pyro.guest.v1.SetFrozenResponse\x12Q\n" +
+	"\n" +
+	"HoldWrites\x12 .pyro.guest.v1.HoldWritesRequest\x1a!.pyro.guest.v1.HoldWritesResponse\x12T\n" +
 	"\vLoadModules\x12!.pyro.guest.v1.LoadModulesRequest\x1a\".pyro.guest.v1.LoadModulesResponse\x12K\n" +
 	"\bShutdown\x12\x1e.pyro.guest.v1.ShutdownRequest\x1a\x1f.pyro.guest.v1.ShutdownResponse2\x8b\x04\n" +
 	"\x0eProcessService\x12B\n" +
@@ -3683,12 +4907,17 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\x06Signal\x12\x1c.pyro.guest.v1.SignalRequest\x1a\x1d.pyro.guest.v1.SignalResponse\x12<\n" +
 	"\x03Get\x12\x19.pyro.guest.v1.GetRequest\x1a\x1a.pyro.guest.v1.GetResponse\x12?\n" +
 	"\x04List\x12\x1a.pyro.guest.v1.ListRequest\x1a\x1b.pyro.guest.v1.ListResponse\x12E\n" +
-	"\x06Remove\x12\x1c.pyro.guest.v1.RemoveRequest\x1a\x1d.pyro.guest.v1.RemoveResponse2\xeb\x01\n" +
+	"\x06Remove\x12\x1c.pyro.guest.v1.RemoveRequest\x1a\x1d.pyro.guest.v1.RemoveResponse2\xda\x04\n" +
 	"\vFileService\x12A\n" +
 	"\x04Read\x12\x1a.pyro.guest.v1.ReadRequest\x1a\x1b.pyro.guest.v1.ReadResponse0\x01\x12D\n" +
 	"\x05Write\x12\x1b.pyro.guest.v1.WriteRequest\x1a\x1c.pyro.guest.v1.WriteResponse(\x01\x12S\n" +
 	"\n" +
-	"ExtractTar\x12 .pyro.guest.v1.ExtractTarRequest\x1a!.pyro.guest.v1.ExtractTarResponse(\x012e\n" +
+	"ExtractTar\x12 .pyro.guest.v1.ExtractTarRequest\x1a!.pyro.guest.v1.ExtractTarResponse(\x01\x12K\n" +
+	"\x04List\x12\x1f.pyro.guest.v1.ListFilesRequest\x1a .pyro.guest.v1.ListFilesResponse0\x01\x12?\n" +
+	"\x04Edit\x12\x1a.pyro.guest.v1.EditRequest\x1a\x1b.pyro.guest.v1.EditResponse\x12J\n" +
+	"\aPackTar\x12\x1d.pyro.guest.v1.PackTarRequest\x1a\x1e.pyro.guest.v1.PackTarResponse0\x01\x12G\n" +
+	"\x06Commit\x12\x1c.pyro.guest.v1.CommitRequest\x1a\x1d.pyro.guest.v1.CommitResponse(\x01\x12J\n" +
+	"\aChanges\x12\x1d.pyro.guest.v1.ChangesRequest\x1a\x1e.pyro.guest.v1.ChangesResponse0\x012e\n" +
 	"\x0eBuilderService\x12S\n" +
 	"\n" +
 	"BuildImage\x12 .pyro.guest.v1.BuildImageRequest\x1a!.pyro.guest.v1.BuildImageResponse0\x012\xf8\x02\n" +
@@ -3713,144 +4942,182 @@ func file_pyro_guest_v1_guest_proto_rawDescGZIP() []byte {
 	return file_pyro_guest_v1_guest_proto_rawDescData
 }
 
-var file_pyro_guest_v1_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_pyro_guest_v1_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 76)
 var file_pyro_guest_v1_guest_proto_goTypes = []any{
 	(OutputPolicy)(0),           // 0: pyro.guest.v1.OutputPolicy
 	(OutputStream)(0),           // 1: pyro.guest.v1.OutputStream
-	(*HelloRequest)(nil),        // 2: pyro.guest.v1.HelloRequest
-	(*HelloResponse)(nil),       // 3: pyro.guest.v1.HelloResponse
-	(*BootTimings)(nil),         // 4: pyro.guest.v1.BootTimings
-	(*PingRequest)(nil),         // 5: pyro.guest.v1.PingRequest
-	(*PingResponse)(nil),        // 6: pyro.guest.v1.PingResponse
-	(*PersonalizeRequest)(nil),  // 7: pyro.guest.v1.PersonalizeRequest
-	(*PersonalizeResponse)(nil), // 8: pyro.guest.v1.PersonalizeResponse
-	(*MountRootRequest)(nil),    // 9: pyro.guest.v1.MountRootRequest
-	(*MountRootResponse)(nil),   // 10: pyro.guest.v1.MountRootResponse
-	(*SetFrozenRequest)(nil),    // 11: pyro.guest.v1.SetFrozenRequest
-	(*SetFrozenResponse)(nil),   // 12: pyro.guest.v1.SetFrozenResponse
-	(*LoadModulesRequest)(nil),  // 13: pyro.guest.v1.LoadModulesRequest
-	(*LoadModulesResponse)(nil), // 14: pyro.guest.v1.LoadModulesResponse
-	(*ShutdownRequest)(nil),     // 15: pyro.guest.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),    // 16: pyro.guest.v1.ShutdownResponse
-	(*StartRequest)(nil),        // 17: pyro.guest.v1.StartRequest
-	(*StartResponse)(nil),       // 18: pyro.guest.v1.StartResponse
-	(*ReadOutputRequest)(nil),   // 19: pyro.guest.v1.ReadOutputRequest
-	(*OutputChunk)(nil),         // 20: pyro.guest.v1.OutputChunk
-	(*ReadOutputResponse)(nil),  // 21: pyro.guest.v1.ReadOutputResponse
-	(*ExitStatus)(nil),          // 22: pyro.guest.v1.ExitStatus
-	(*WriteInputRequest)(nil),   // 23: pyro.guest.v1.WriteInputRequest
-	(*WriteInputResponse)(nil),  // 24: pyro.guest.v1.WriteInputResponse
-	(*SignalRequest)(nil),       // 25: pyro.guest.v1.SignalRequest
-	(*SignalResponse)(nil),      // 26: pyro.guest.v1.SignalResponse
-	(*GetRequest)(nil),          // 27: pyro.guest.v1.GetRequest
-	(*GetResponse)(nil),         // 28: pyro.guest.v1.GetResponse
-	(*ProcessInfo)(nil),         // 29: pyro.guest.v1.ProcessInfo
-	(*ListRequest)(nil),         // 30: pyro.guest.v1.ListRequest
-	(*ListResponse)(nil),        // 31: pyro.guest.v1.ListResponse
-	(*RemoveRequest)(nil),       // 32: pyro.guest.v1.RemoveRequest
-	(*RemoveResponse)(nil),      // 33: pyro.guest.v1.RemoveResponse
-	(*ReadRequest)(nil),         // 34: pyro.guest.v1.ReadRequest
-	(*ReadResponse)(nil),        // 35: pyro.guest.v1.ReadResponse
-	(*WriteRequest)(nil),        // 36: pyro.guest.v1.WriteRequest
-	(*WriteResponse)(nil),       // 37: pyro.guest.v1.WriteResponse
-	(*ExtractTarRequest)(nil),   // 38: pyro.guest.v1.ExtractTarRequest
-	(*ExtractTarResponse)(nil),  // 39: pyro.guest.v1.ExtractTarResponse
-	(*Layer)(nil),               // 40: pyro.guest.v1.Layer
-	(*BuildImageRequest)(nil),   // 41: pyro.guest.v1.BuildImageRequest
-	(*BuildStep)(nil),           // 42: pyro.guest.v1.BuildStep
-	(*BuildImageResponse)(nil),  // 43: pyro.guest.v1.BuildImageResponse
-	(*BuildProgress)(nil),       // 44: pyro.guest.v1.BuildProgress
-	(*BuildResult)(nil),         // 45: pyro.guest.v1.BuildResult
-	(*FloodRequest)(nil),        // 46: pyro.guest.v1.FloodRequest
-	(*FloodResponse)(nil),       // 47: pyro.guest.v1.FloodResponse
-	(*DrainRequest)(nil),        // 48: pyro.guest.v1.DrainRequest
-	(*DrainResponse)(nil),       // 49: pyro.guest.v1.DrainResponse
-	(*SourceRequest)(nil),       // 50: pyro.guest.v1.SourceRequest
-	(*SourceResponse)(nil),      // 51: pyro.guest.v1.SourceResponse
-	(*SinkRequest)(nil),         // 52: pyro.guest.v1.SinkRequest
-	(*SinkResponse)(nil),        // 53: pyro.guest.v1.SinkResponse
-	(*SpawnLoopRequest)(nil),    // 54: pyro.guest.v1.SpawnLoopRequest
-	(*SpawnLoopResponse)(nil),   // 55: pyro.guest.v1.SpawnLoopResponse
-	(*ReportRequest)(nil),       // 56: pyro.guest.v1.ReportRequest
-	(*AgentReady)(nil),          // 57: pyro.guest.v1.AgentReady
-	(*ProcessExited)(nil),       // 58: pyro.guest.v1.ProcessExited
-	(*OutOfMemory)(nil),         // 59: pyro.guest.v1.OutOfMemory
-	(*ReportResponse)(nil),      // 60: pyro.guest.v1.ReportResponse
-	(*Status)(nil),              // 61: pyro.guest.v1.Status
-	(*ErrorDetail)(nil),         // 62: pyro.guest.v1.ErrorDetail
+	(Tree)(0),                   // 2: pyro.guest.v1.Tree
+	(FileType)(0),               // 3: pyro.guest.v1.FileType
+	(FileChange_Kind)(0),        // 4: pyro.guest.v1.FileChange.Kind
+	(*HelloRequest)(nil),        // 5: pyro.guest.v1.HelloRequest
+	(*HelloResponse)(nil),       // 6: pyro.guest.v1.HelloResponse
+	(*BootTimings)(nil),         // 7: pyro.guest.v1.BootTimings
+	(*PingRequest)(nil),         // 8: pyro.guest.v1.PingRequest
+	(*PingResponse)(nil),        // 9: pyro.guest.v1.PingResponse
+	(*PersonalizeRequest)(nil),  // 10: pyro.guest.v1.PersonalizeRequest
+	(*PersonalizeResponse)(nil), // 11: pyro.guest.v1.PersonalizeResponse
+	(*MountRootRequest)(nil),    // 12: pyro.guest.v1.MountRootRequest
+	(*MountRootResponse)(nil),   // 13: pyro.guest.v1.MountRootResponse
+	(*SetFrozenRequest)(nil),    // 14: pyro.guest.v1.SetFrozenRequest
+	(*SetFrozenResponse)(nil),   // 15: pyro.guest.v1.SetFrozenResponse
+	(*HoldWritesRequest)(nil),   // 16: pyro.guest.v1.HoldWritesRequest
+	(*HoldWritesResponse)(nil),  // 17: pyro.guest.v1.HoldWritesResponse
+	(*LoadModulesRequest)(nil),  // 18: pyro.guest.v1.LoadModulesRequest
+	(*LoadModulesResponse)(nil), // 19: pyro.guest.v1.LoadModulesResponse
+	(*ShutdownRequest)(nil),     // 20: pyro.guest.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),    // 21: pyro.guest.v1.ShutdownResponse
+	(*StartRequest)(nil),        // 22: pyro.guest.v1.StartRequest
+	(*StartResponse)(nil),       // 23: pyro.guest.v1.StartResponse
+	(*ReadOutputRequest)(nil),   // 24: pyro.guest.v1.ReadOutputRequest
+	(*OutputChunk)(nil),         // 25: pyro.guest.v1.OutputChunk
+	(*ReadOutputResponse)(nil),  // 26: pyro.guest.v1.ReadOutputResponse
+	(*ExitStatus)(nil),          // 27: pyro.guest.v1.ExitStatus
+	(*WriteInputRequest)(nil),   // 28: pyro.guest.v1.WriteInputRequest
+	(*WriteInputResponse)(nil),  // 29: pyro.guest.v1.WriteInputResponse
+	(*SignalRequest)(nil),       // 30: pyro.guest.v1.SignalRequest
+	(*SignalResponse)(nil),      // 31: pyro.guest.v1.SignalResponse
+	(*GetRequest)(nil),          // 32: pyro.guest.v1.GetRequest
+	(*GetResponse)(nil),         // 33: pyro.guest.v1.GetResponse
+	(*ProcessInfo)(nil),         // 34: pyro.guest.v1.ProcessInfo
+	(*ListRequest)(nil),         // 35: pyro.guest.v1.ListRequest
+	(*ListResponse)(nil),        // 36: pyro.guest.v1.ListResponse
+	(*RemoveRequest)(nil),       // 37: pyro.guest.v1.RemoveRequest
+	(*RemoveResponse)(nil),      // 38: pyro.guest.v1.RemoveResponse
+	(*ReadRequest)(nil),         // 39: pyro.guest.v1.ReadRequest
+	(*ReadResponse)(nil),        // 40: pyro.guest.v1.ReadResponse
+	(*WriteRequest)(nil),        // 41: pyro.guest.v1.WriteRequest
+	(*WriteResponse)(nil),       // 42: pyro.guest.v1.WriteResponse
+	(*ExtractTarRequest)(nil),   // 43: pyro.guest.v1.ExtractTarRequest
+	(*ExtractTarResponse)(nil),  // 44: pyro.guest.v1.ExtractTarResponse
+	(*FileEntry)(nil),           // 45: pyro.guest.v1.FileEntry
+	(*ListFilesRequest)(nil),    // 46: pyro.guest.v1.ListFilesRequest
+	(*ListFilesResponse)(nil),   // 47: pyro.guest.v1.ListFilesResponse
+	(*EditRequest)(nil),         // 48: pyro.guest.v1.EditRequest
+	(*EditResponse)(nil),        // 49: pyro.guest.v1.EditResponse
+	(*PackTarRequest)(nil),      // 50: pyro.guest.v1.PackTarRequest
+	(*PackTarResponse)(nil),     // 51: pyro.guest.v1.PackTarResponse
+	(*CommitRequest)(nil),       // 52: pyro.guest.v1.CommitRequest
+	(*FileChange)(nil),          // 53: pyro.guest.v1.FileChange
+	(*CommitResponse)(nil),      // 54: pyro.guest.v1.CommitResponse
+	(*ChangesRequest)(nil),      // 55: pyro.guest.v1.ChangesRequest
+	(*ChangesResponse)(nil),     // 56: pyro.guest.v1.ChangesResponse
+	(*Change)(nil),              // 57: pyro.guest.v1.Change
+	(*Layer)(nil),               // 58: pyro.guest.v1.Layer
+	(*BuildImageRequest)(nil),   // 59: pyro.guest.v1.BuildImageRequest
+	(*BuildStep)(nil),           // 60: pyro.guest.v1.BuildStep
+	(*BuildImageResponse)(nil),  // 61: pyro.guest.v1.BuildImageResponse
+	(*BuildProgress)(nil),       // 62: pyro.guest.v1.BuildProgress
+	(*BuildResult)(nil),         // 63: pyro.guest.v1.BuildResult
+	(*FloodRequest)(nil),        // 64: pyro.guest.v1.FloodRequest
+	(*FloodResponse)(nil),       // 65: pyro.guest.v1.FloodResponse
+	(*DrainRequest)(nil),        // 66: pyro.guest.v1.DrainRequest
+	(*DrainResponse)(nil),       // 67: pyro.guest.v1.DrainResponse
+	(*SourceRequest)(nil),       // 68: pyro.guest.v1.SourceRequest
+	(*SourceResponse)(nil),      // 69: pyro.guest.v1.SourceResponse
+	(*SinkRequest)(nil),         // 70: pyro.guest.v1.SinkRequest
+	(*SinkResponse)(nil),        // 71: pyro.guest.v1.SinkResponse
+	(*SpawnLoopRequest)(nil),    // 72: pyro.guest.v1.SpawnLoopRequest
+	(*SpawnLoopResponse)(nil),   // 73: pyro.guest.v1.SpawnLoopResponse
+	(*ReportRequest)(nil),       // 74: pyro.guest.v1.ReportRequest
+	(*AgentReady)(nil),          // 75: pyro.guest.v1.AgentReady
+	(*ProcessExited)(nil),       // 76: pyro.guest.v1.ProcessExited
+	(*OutOfMemory)(nil),         // 77: pyro.guest.v1.OutOfMemory
+	(*ReportResponse)(nil),      // 78: pyro.guest.v1.ReportResponse
+	(*Status)(nil),              // 79: pyro.guest.v1.Status
+	(*ErrorDetail)(nil),         // 80: pyro.guest.v1.ErrorDetail
 }
 var file_pyro_guest_v1_guest_proto_depIdxs = []int32{
-	4,  // 0: pyro.guest.v1.HelloResponse.boot:type_name -> pyro.guest.v1.BootTimings
+	7,  // 0: pyro.guest.v1.HelloResponse.boot:type_name -> pyro.guest.v1.BootTimings
 	0,  // 1: pyro.guest.v1.StartRequest.output_policy:type_name -> pyro.guest.v1.OutputPolicy
 	1,  // 2: pyro.guest.v1.OutputChunk.stream:type_name -> pyro.guest.v1.OutputStream
-	20, // 3: pyro.guest.v1.ReadOutputResponse.chunk:type_name -> pyro.guest.v1.OutputChunk
-	22, // 4: pyro.guest.v1.ReadOutputResponse.exit:type_name -> pyro.guest.v1.ExitStatus
-	29, // 5: pyro.guest.v1.GetResponse.process:type_name -> pyro.guest.v1.ProcessInfo
-	22, // 6: pyro.guest.v1.ProcessInfo.exit:type_name -> pyro.guest.v1.ExitStatus
-	29, // 7: pyro.guest.v1.ListResponse.processes:type_name -> pyro.guest.v1.ProcessInfo
-	40, // 8: pyro.guest.v1.BuildImageRequest.layers:type_name -> pyro.guest.v1.Layer
-	42, // 9: pyro.guest.v1.BuildImageRequest.steps:type_name -> pyro.guest.v1.BuildStep
-	44, // 10: pyro.guest.v1.BuildImageResponse.progress:type_name -> pyro.guest.v1.BuildProgress
-	45, // 11: pyro.guest.v1.BuildImageResponse.result:type_name -> pyro.guest.v1.BuildResult
-	57, // 12: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
-	58, // 13: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
-	59, // 14: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
-	22, // 15: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
-	62, // 16: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
-	2,  // 17: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
-	5,  // 18: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
-	7,  // 19: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
-	9,  // 20: pyro.guest.v1.SystemService.MountRoot:input_type -> pyro.guest.v1.MountRootRequest
-	11, // 21: pyro.guest.v1.SystemService.SetFrozen:input_type -> pyro.guest.v1.SetFrozenRequest
-	13, // 22: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
-	15, // 23: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
-	17, // 24: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
-	19, // 25: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
-	23, // 26: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
-	25, // 27: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
-	27, // 28: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
-	30, // 29: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
-	32, // 30: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
-	34, // 31: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
-	36, // 32: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
-	38, // 33: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
-	41, // 34: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
-	46, // 35: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
-	48, // 36: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
-	50, // 37: pyro.guest.v1.DiagnosticsService.Source:input_type -> pyro.guest.v1.SourceRequest
-	52, // 38: pyro.guest.v1.DiagnosticsService.Sink:input_type -> pyro.guest.v1.SinkRequest
-	54, // 39: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
-	56, // 40: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
-	3,  // 41: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
-	6,  // 42: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
-	8,  // 43: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
-	10, // 44: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
-	12, // 45: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
-	14, // 46: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
-	16, // 47: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
-	18, // 48: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
-	21, // 49: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
-	24, // 50: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
-	26, // 51: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
-	28, // 52: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
-	31, // 53: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
-	33, // 54: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
-	35, // 55: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
-	37, // 56: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
-	39, // 57: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
-	43, // 58: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
-	47, // 59: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
-	49, // 60: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
-	51, // 61: pyro.guest.v1.DiagnosticsService.Source:output_type -> pyro.guest.v1.SourceResponse
-	53, // 62: pyro.guest.v1.DiagnosticsService.Sink:output_type -> pyro.guest.v1.SinkResponse
-	55, // 63: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
-	60, // 64: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
-	41, // [41:65] is the sub-list for method output_type
-	17, // [17:41] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	25, // 3: pyro.guest.v1.ReadOutputResponse.chunk:type_name -> pyro.guest.v1.OutputChunk
+	27, // 4: pyro.guest.v1.ReadOutputResponse.exit:type_name -> pyro.guest.v1.ExitStatus
+	34, // 5: pyro.guest.v1.GetResponse.process:type_name -> pyro.guest.v1.ProcessInfo
+	27, // 6: pyro.guest.v1.ProcessInfo.exit:type_name -> pyro.guest.v1.ExitStatus
+	34, // 7: pyro.guest.v1.ListResponse.processes:type_name -> pyro.guest.v1.ProcessInfo
+	2,  // 8: pyro.guest.v1.ReadRequest.tree:type_name -> pyro.guest.v1.Tree
+	3,  // 9: pyro.guest.v1.FileEntry.type:type_name -> pyro.guest.v1.FileType
+	45, // 10: pyro.guest.v1.ListFilesResponse.entries:type_name -> pyro.guest.v1.FileEntry
+	53, // 11: pyro.guest.v1.CommitRequest.change:type_name -> pyro.guest.v1.FileChange
+	4,  // 12: pyro.guest.v1.FileChange.kind:type_name -> pyro.guest.v1.FileChange.Kind
+	57, // 13: pyro.guest.v1.ChangesResponse.changes:type_name -> pyro.guest.v1.Change
+	45, // 14: pyro.guest.v1.Change.before:type_name -> pyro.guest.v1.FileEntry
+	45, // 15: pyro.guest.v1.Change.after:type_name -> pyro.guest.v1.FileEntry
+	58, // 16: pyro.guest.v1.BuildImageRequest.layers:type_name -> pyro.guest.v1.Layer
+	60, // 17: pyro.guest.v1.BuildImageRequest.steps:type_name -> pyro.guest.v1.BuildStep
+	62, // 18: pyro.guest.v1.BuildImageResponse.progress:type_name -> pyro.guest.v1.BuildProgress
+	63, // 19: pyro.guest.v1.BuildImageResponse.result:type_name -> pyro.guest.v1.BuildResult
+	75, // 20: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
+	76, // 21: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
+	77, // 22: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
+	27, // 23: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
+	80, // 24: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
+	5,  // 25: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
+	8,  // 26: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
+	10, // 27: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
+	12, // 28: pyro.guest.v1.SystemService.MountRoot:input_type -> pyro.guest.v1.MountRootRequest
+	14, // 29: pyro.guest.v1.SystemService.SetFrozen:input_type -> pyro.guest.v1.SetFrozenRequest
+	16, // 30: pyro.guest.v1.SystemService.HoldWrites:input_type -> pyro.guest.v1.HoldWritesRequest
+	18, // 31: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
+	20, // 32: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
+	22, // 33: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
+	24, // 34: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
+	28, // 35: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
+	30, // 36: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
+	32, // 37: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
+	35, // 38: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
+	37, // 39: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
+	39, // 40: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
+	41, // 41: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
+	43, // 42: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
+	46, // 43: pyro.guest.v1.FileService.List:input_type -> pyro.guest.v1.ListFilesRequest
+	48, // 44: pyro.guest.v1.FileService.Edit:input_type -> pyro.guest.v1.EditRequest
+	50, // 45: pyro.guest.v1.FileService.PackTar:input_type -> pyro.guest.v1.PackTarRequest
+	52, // 46: pyro.guest.v1.FileService.Commit:input_type -> pyro.guest.v1.CommitRequest
+	55, // 47: pyro.guest.v1.FileService.Changes:input_type -> pyro.guest.v1.ChangesRequest
+	59, // 48: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
+	64, // 49: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
+	66, // 50: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
+	68, // 51: pyro.guest.v1.DiagnosticsService.Source:input_type -> pyro.guest.v1.SourceRequest
+	70, // 52: pyro.guest.v1.DiagnosticsService.Sink:input_type -> pyro.guest.v1.SinkRequest
+	72, // 53: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
+	74, // 54: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
+	6,  // 55: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
+	9,  // 56: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
+	11, // 57: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
+	13, // 58: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
+	15, // 59: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
+	17, // 60: pyro.guest.v1.SystemService.HoldWrites:output_type -> pyro.guest.v1.HoldWritesResponse
+	19, // 61: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
+	21, // 62: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
+	23, // 63: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
+	26, // 64: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
+	29, // 65: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
+	31, // 66: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
+	33, // 67: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
+	36, // 68: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
+	38, // 69: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
+	40, // 70: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
+	42, // 71: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
+	44, // 72: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
+	47, // 73: pyro.guest.v1.FileService.List:output_type -> pyro.guest.v1.ListFilesResponse
+	49, // 74: pyro.guest.v1.FileService.Edit:output_type -> pyro.guest.v1.EditResponse
+	51, // 75: pyro.guest.v1.FileService.PackTar:output_type -> pyro.guest.v1.PackTarResponse
+	54, // 76: pyro.guest.v1.FileService.Commit:output_type -> pyro.guest.v1.CommitResponse
+	56, // 77: pyro.guest.v1.FileService.Changes:output_type -> pyro.guest.v1.ChangesResponse
+	61, // 78: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
+	65, // 79: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
+	67, // 80: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
+	69, // 81: pyro.guest.v1.DiagnosticsService.Source:output_type -> pyro.guest.v1.SourceResponse
+	71, // 82: pyro.guest.v1.DiagnosticsService.Sink:output_type -> pyro.guest.v1.SinkResponse
+	73, // 83: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
+	78, // 84: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
+	55, // [55:85] is the sub-list for method output_type
+	25, // [25:55] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_pyro_guest_v1_guest_proto_init() }
@@ -3858,16 +5125,20 @@ func file_pyro_guest_v1_guest_proto_init() {
 	if File_pyro_guest_v1_guest_proto != nil {
 		return
 	}
-	file_pyro_guest_v1_guest_proto_msgTypes[19].OneofWrappers = []any{
+	file_pyro_guest_v1_guest_proto_msgTypes[21].OneofWrappers = []any{
 		(*ReadOutputResponse_Chunk)(nil),
 		(*ReadOutputResponse_Exit)(nil),
 	}
-	file_pyro_guest_v1_guest_proto_msgTypes[41].OneofWrappers = []any{
+	file_pyro_guest_v1_guest_proto_msgTypes[47].OneofWrappers = []any{
+		(*CommitRequest_Change)(nil),
+		(*CommitRequest_Data)(nil),
+	}
+	file_pyro_guest_v1_guest_proto_msgTypes[56].OneofWrappers = []any{
 		(*BuildImageResponse_Progress)(nil),
 		(*BuildImageResponse_Output)(nil),
 		(*BuildImageResponse_Result)(nil),
 	}
-	file_pyro_guest_v1_guest_proto_msgTypes[54].OneofWrappers = []any{
+	file_pyro_guest_v1_guest_proto_msgTypes[69].OneofWrappers = []any{
 		(*ReportRequest_AgentReady)(nil),
 		(*ReportRequest_ProcessExited)(nil),
 		(*ReportRequest_OutOfMemory)(nil),
@@ -3877,8 +5148,8 @@ func file_pyro_guest_v1_guest_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pyro_guest_v1_guest_proto_rawDesc), len(file_pyro_guest_v1_guest_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   61,
+			NumEnums:      5,
+			NumMessages:   76,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pyro/guest/v1/guest.proto.
  */
 export const file_pyro_guest_v1_guest: GenFile = /*@__PURE__*/
-  fileDesc("ChlweXJvL2d1ZXN0L3YxL2d1ZXN0LnByb3RvEg1weXJvLmd1ZXN0LnYxIiQKDEhlbGxvUmVxdWVzdBIUCgxob3N0X3ZlcnNpb24YASABKAkijQEKDUhlbGxvUmVzcG9uc2USFQoNYWdlbnRfdmVyc2lvbhgBIAEoCRIUCgxjYXBhYmlsaXRpZXMYAiADKAkSDQoFZXBvY2gYAyABKA0SFgoOa2VybmVsX3JlbGVhc2UYBCABKAkSKAoEYm9vdBgFIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQm9vdFRpbWluZ3MiRgoLQm9vdFRpbWluZ3MSEQoJa2VybmVsX21zGAEgASgNEhIKCm1vZHVsZXNfbXMYAiABKA0SEAoIYWdlbnRfbXMYAyABKA0iDQoLUGluZ1JlcXVlc3QiDgoMUGluZ1Jlc3BvbnNlIl8KElBlcnNvbmFsaXplUmVxdWVzdBISCgp1bml4X25hbm9zGAEgASgDEg8KB2VudHJvcHkYAiABKAwSEAoIaG9zdG5hbWUYAyABKAkSEgoKbWFjaGluZV9pZBgEIAEoCSIVChNQZXJzb25hbGl6ZVJlc3BvbnNlIlAKEE1vdW50Um9vdFJlcXVlc3QSDgoGZGV2aWNlGAEgASgJEhIKCmZpbGVzeXN0ZW0YAiABKAkSGAoQY3JlYXRlX3dvcmtzcGFjZRgDIAEoCCIoChFNb3VudFJvb3RSZXNwb25zZRITCgtkdXJhdGlvbl9tcxgBIAEoDSIiChBTZXRGcm96ZW5SZXF1ZXN0Eg4KBmZyb3plbhgBIAEoCCITChFTZXRGcm96ZW5SZXNwb25zZSIjChJMb2FkTW9kdWxlc1JlcXVlc3QSDQoFZ3JvdXAYASABKAkiKgoTTG9hZE1vZHVsZXNSZXNwb25zZRITCgtkdXJhdGlvbl9tcxgBIAEoDSIjCg9TaHV0ZG93blJlcXVlc3QSEAoIZ3JhY2VfbXMYASABKA0iEgoQU2h1dGRvd25SZXNwb25zZSLsAQoMU3RhcnRSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkSDAoEYXJndhgCIAMoDBILCgNlbnYYAyADKAwSCwoDY3dkGAQgASgMEgsKA3VpZBgFIAEoDRILCgNnaWQYBiABKA0SEgoKdGltZW91dF9tcxgHIAEoDRIVCg1raWxsX2dyYWNlX21zGAggASgNEhIKCm9wZW5fc3RkaW4YCSABKAgSMgoNb3V0cHV0X3BvbGljeRgKIAEoDjIbLnB5cm8uZ3Vlc3QudjEuT3V0cHV0UG9saWN5EhMKC3Nwb29sX2J5dGVzGAsgASgNIhwKDVN0YXJ0UmVzcG9uc2USCwoDcGlkGAEgASgNIlUKEVJlYWRPdXRwdXRSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkSFQoNc3Rkb3V0X29mZnNldBgCIAEoBBIVCg1zdGRlcnJfb2Zmc2V0GAMgASgEIlgKC091dHB1dENodW5rEisKBnN0cmVhbRgBIAEoDjIbLnB5cm8uZ3Vlc3QudjEuT3V0cHV0U3RyZWFtEg4KBm9mZnNldBgCIAEoBBIMCgRkYXRhGAMgASgMInUKElJlYWRPdXRwdXRSZXNwb25zZRIrCgVjaHVuaxgBIAEoCzIaLnB5cm8uZ3Vlc3QudjEuT3V0cHV0Q2h1bmtIABIpCgRleGl0GAIgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzSABCBwoFZXZlbnQi0QEKCkV4aXRTdGF0dXMSDAoEY29kZRgBIAEoDRIOCgZzaWduYWwYAiABKAkSEQoJdGltZWRfb3V0GAMgASgIEhUKDW91dF9vZl9tZW1vcnkYBCABKAgSEwoLZHVyYXRpb25fdXMYBSABKAQSFAoMc3Rkb3V0X2J5dGVzGAYgASgEEhQKDHN0ZGVycl9ieXRlcxgHIAEoBBIcChRzdGRvdXRfZHJvcHBlZF9ieXRlcxgIIAEoBBIcChRzdGRlcnJfZHJvcHBlZF9ieXRlcxgJIAEoBCJCChFXcml0ZUlucHV0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEgwKBGRhdGEYAiABKAwSCwoDZW5kGAMgASgIIkcKEldyaXRlSW5wdXRSZXNwb25zZRIWCg5hY2NlcHRlZF9ieXRlcxgBIAEoBBIZChFjbG9zZWRfYnlfcHJvY2VzcxgCIAEoCCJHCg1TaWduYWxSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkSDgoGc2lnbmFsGAIgASgJEhIKCndob2xlX3RyZWUYAyABKAgiEAoOU2lnbmFsUmVzcG9uc2UiIAoKR2V0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJIjoKC0dldFJlc3BvbnNlEisKB3Byb2Nlc3MYASABKAsyGi5weXJvLmd1ZXN0LnYxLlByb2Nlc3NJbmZvIpQBCgtQcm9jZXNzSW5mbxISCgpwcm9jZXNzX2lkGAEgASgJEgsKA3BpZBgCIAEoDRIPCgdydW5uaW5nGAMgASgIEicKBGV4aXQYBCABKAsyGS5weXJvLmd1ZXN0LnYxLkV4aXRTdGF0dXMSFAoMc3Rkb3V0X2J5dGVzGAUgASgEEhQKDHN0ZGVycl9ieXRlcxgGIAEoBCINCgtMaXN0UmVxdWVzdCI9CgxMaXN0UmVzcG9uc2USLQoJcHJvY2Vzc2VzGAEgAygLMhoucHlyby5ndWVzdC52MS5Qcm9jZXNzSW5mbyIjCg1SZW1vdmVSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkiEAoOUmVtb3ZlUmVzcG9uc2UiPgoLUmVhZFJlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZvZmZzZXQYAiABKAQSEQoJbWF4X2J5dGVzGAMgASgEIjAKDFJlYWRSZXNwb25zZRISCgpzaXplX2J5dGVzGAEgASgEEgwKBGRhdGEYAiABKAwiOAoMV3JpdGVSZXF1ZXN0EgwKBHBhdGgYASABKAwSDAoEbW9kZRgCIAEoDRIMCgRkYXRhGAMgASgMIiYKDVdyaXRlUmVzcG9uc2USFQoNYnl0ZXNfd3JpdHRlbhgBIAEoBCI0ChFFeHRyYWN0VGFyUmVxdWVzdBIRCglkaXJlY3RvcnkYASABKAwSDAoEZGF0YRgCIAEoDCJAChJFeHRyYWN0VGFyUmVzcG9uc2USEwoLZW50cnlfY291bnQYASABKAQSFQoNYnl0ZXNfd3JpdHRlbhgCIAEoBCIrCgVMYXllchIOCgZkZXZpY2UYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoBCJ5ChFCdWlsZEltYWdlUmVxdWVzdBIkCgZsYXllcnMYASADKAsyFC5weXJvLmd1ZXN0LnYxLkxheWVyEhUKDXRhcmdldF9kZXZpY2UYAiABKAkSJwoFc3RlcHMYAyADKAsyGC5weXJvLmd1ZXN0LnYxLkJ1aWxkU3RlcCImCglCdWlsZFN0ZXASDAoEYXJndhgBIAMoCRILCgNlbnYYAiADKAkijwEKEkJ1aWxkSW1hZ2VSZXNwb25zZRIwCghwcm9ncmVzcxgBIAEoCzIcLnB5cm8uZ3Vlc3QudjEuQnVpbGRQcm9ncmVzc0gAEhAKBm91dHB1dBgCIAEoDEgAEiwKBnJlc3VsdBgDIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQnVpbGRSZXN1bHRIAEIHCgVldmVudCJHCg1CdWlsZFByb2dyZXNzEg0KBXBoYXNlGAEgASgJEhIKCmJ5dGVzX2RvbmUYAiABKAQSEwoLYnl0ZXNfdG90YWwYAyABKAQiNgoLQnVpbGRSZXN1bHQSEwoLZW50cnlfY291bnQYASABKAQSEgoKdXNlZF9ieXRlcxgCIAEoBCIdCgxGbG9vZFJlcXVlc3QSDQoFYnl0ZXMYASABKAQiDwoNRmxvb2RSZXNwb25zZSIkCgxEcmFpblJlcXVlc3QSFAoMZXhwZWN0X2J5dGVzGAEgASgEIh4KDURyYWluUmVzcG9uc2USDQoFYnl0ZXMYASABKAQiHgoNU291cmNlUmVxdWVzdBINCgVieXRlcxgBIAEoBCIeCg5Tb3VyY2VSZXNwb25zZRIMCgRkYXRhGAEgASgMIhsKC1NpbmtSZXF1ZXN0EgwKBGRhdGEYASABKAwiHQoMU2lua1Jlc3BvbnNlEg0KBWJ5dGVzGAEgASgEIi8KEFNwYXduTG9vcFJlcXVlc3QSDAoEYXJndhgBIAMoCRINCgVjb3VudBgCIAEoDSIoChFTcGF3bkxvb3BSZXNwb25zZRITCgtkdXJhdGlvbl91cxgBIAMoDSK3AQoNUmVwb3J0UmVxdWVzdBIwCgthZ2VudF9yZWFkeRgBIAEoCzIZLnB5cm8uZ3Vlc3QudjEuQWdlbnRSZWFkeUgAEjYKDnByb2Nlc3NfZXhpdGVkGAIgASgLMhwucHlyby5ndWVzdC52MS5Qcm9jZXNzRXhpdGVkSAASMwoNb3V0X29mX21lbW9yeRgDIAEoCzIaLnB5cm8uZ3Vlc3QudjEuT3V0T2ZNZW1vcnlIAEIHCgVldmVudCIbCgpBZ2VudFJlYWR5Eg0KBWVwb2NoGAEgASgNIkwKDVByb2Nlc3NFeGl0ZWQSEgoKcHJvY2Vzc19pZBgBIAEoCRInCgRleGl0GAIgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzIiEKC091dE9mTWVtb3J5EhIKCnByb2Nlc3NfaWQYASABKAkiEAoOUmVwb3J0UmVzcG9uc2UiUwoGU3RhdHVzEgwKBGNvZGUYASABKA0SDwoHbWVzc2FnZRgCIAEoCRIqCgZkZXRhaWwYAyABKAsyGi5weXJvLmd1ZXN0LnYxLkVycm9yRGV0YWlsIjoKC0Vycm9yRGV0YWlsEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIMCgRoaW50GAMgASgJKmUKDE91dHB1dFBvbGljeRIdChlPVVRQVVRfUE9MSUNZX1VOU1BFQ0lGSUVEEAASFwoTT1VUUFVUX1BPTElDWV9CTE9DSxABEh0KGU9VVFBVVF9QT0xJQ1lfRFJPUF9PTERFU1QQAiphCgxPdXRwdXRTdHJlYW0SHQoZT1VUUFVUX1NUUkVBTV9VTlNQRUNJRklFRBAAEhgKFE9VVFBVVF9TVFJFQU1fU1RET1VUEAESGAoUT1VUUFVUX1NUUkVBTV9TVERFUlIQAjKtBAoNU3lzdGVtU2VydmljZRJCCgVIZWxsbxIbLnB5cm8uZ3Vlc3QudjEuSGVsbG9SZXF1ZXN0GhwucHlyby5ndWVzdC52MS5IZWxsb1Jlc3BvbnNlEj8KBFBpbmcSGi5weXJvLmd1ZXN0LnYxLlBpbmdSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5QaW5nUmVzcG9uc2USVAoLUGVyc29uYWxpemUSIS5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVxdWVzdBoiLnB5cm8uZ3Vlc3QudjEuUGVyc29uYWxpemVSZXNwb25zZRJOCglNb3VudFJvb3QSHy5weXJvLmd1ZXN0LnYxLk1vdW50Um9vdFJlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLk1vdW50Um9vdFJlc3BvbnNlEk4KCVNldEZyb3plbhIfLnB5cm8uZ3Vlc3QudjEuU2V0RnJvemVuUmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuU2V0RnJvemVuUmVzcG9uc2USVAoLTG9hZE1vZHVsZXMSIS5weXJvLmd1ZXN0LnYxLkxvYWRNb2R1bGVzUmVxdWVzdBoiLnB5cm8uZ3Vlc3QudjEuTG9hZE1vZHVsZXNSZXNwb25zZRJLCghTaHV0ZG93bhIeLnB5cm8uZ3Vlc3QudjEuU2h1dGRvd25SZXF1ZXN0Gh8ucHlyby5ndWVzdC52MS5TaHV0ZG93blJlc3BvbnNlMosECg5Qcm9jZXNzU2VydmljZRJCCgVTdGFydBIbLnB5cm8uZ3Vlc3QudjEuU3RhcnRSZXF1ZXN0GhwucHlyby5ndWVzdC52MS5TdGFydFJlc3BvbnNlElMKClJlYWRPdXRwdXQSIC5weXJvLmd1ZXN0LnYxLlJlYWRPdXRwdXRSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5SZWFkT3V0cHV0UmVzcG9uc2UwARJTCgpXcml0ZUlucHV0EiAucHlyby5ndWVzdC52MS5Xcml0ZUlucHV0UmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuV3JpdGVJbnB1dFJlc3BvbnNlKAESRQoGU2lnbmFsEhwucHlyby5ndWVzdC52MS5TaWduYWxSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5TaWduYWxSZXNwb25zZRI8CgNHZXQSGS5weXJvLmd1ZXN0LnYxLkdldFJlcXVlc3QaGi5weXJvLmd1ZXN0LnYxLkdldFJlc3BvbnNlEj8KBExpc3QSGi5weXJvLmd1ZXN0LnYxLkxpc3RSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5MaXN0UmVzcG9uc2USRQoGUmVtb3ZlEhwucHlyby5ndWVzdC52MS5SZW1vdmVSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5SZW1vdmVSZXNwb25zZTLrAQoLRmlsZVNlcnZpY2USQQoEUmVhZBIaLnB5cm8uZ3Vlc3QudjEuUmVhZFJlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLlJlYWRSZXNwb25zZTABEkQKBVdyaXRlEhsucHlyby5ndWVzdC52MS5Xcml0ZVJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLldyaXRlUmVzcG9uc2UoARJTCgpFeHRyYWN0VGFyEiAucHlyby5ndWVzdC52MS5FeHRyYWN0VGFyUmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuRXh0cmFjdFRhclJlc3BvbnNlKAEyZQoOQnVpbGRlclNlcnZpY2USUwoKQnVpbGRJbWFnZRIgLnB5cm8uZ3Vlc3QudjEuQnVpbGRJbWFnZVJlcXVlc3QaIS5weXJvLmd1ZXN0LnYxLkJ1aWxkSW1hZ2VSZXNwb25zZTABMvgCChJEaWFnbm9zdGljc1NlcnZpY2USQgoFRmxvb2QSGy5weXJvLmd1ZXN0LnYxLkZsb29kUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuRmxvb2RSZXNwb25zZRJCCgVEcmFpbhIbLnB5cm8uZ3Vlc3QudjEuRHJhaW5SZXF1ZXN0GhwucHlyby5ndWVzdC52MS5EcmFpblJlc3BvbnNlEkcKBlNvdXJjZRIcLnB5cm8uZ3Vlc3QudjEuU291cmNlUmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuU291cmNlUmVzcG9uc2UwARJBCgRTaW5rEhoucHlyby5ndWVzdC52MS5TaW5rUmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuU2lua1Jlc3BvbnNlKAESTgoJU3Bhd25Mb29wEh8ucHlyby5ndWVzdC52MS5TcGF3bkxvb3BSZXF1ZXN0GiAucHlyby5ndWVzdC52MS5TcGF3bkxvb3BSZXNwb25zZTJVCgxFdmVudFNlcnZpY2USRQoGUmVwb3J0EhwucHlyby5ndWVzdC52MS5SZXBvcnRSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5SZXBvcnRSZXNwb25zZUImWiRweXJvL2d1ZXN0L2dlbi9weXJvL2d1ZXN0L3YxO2d1ZXN0djFiBnByb3RvMw");
+  fileDesc("ChlweXJvL2d1ZXN0L3YxL2d1ZXN0LnByb3RvEg1weXJvLmd1ZXN0LnYxIiQKDEhlbGxvUmVxdWVzdBIUCgxob3N0X3ZlcnNpb24YASABKAkijQEKDUhlbGxvUmVzcG9uc2USFQoNYWdlbnRfdmVyc2lvbhgBIAEoCRIUCgxjYXBhYmlsaXRpZXMYAiADKAkSDQoFZXBvY2gYAyABKA0SFgoOa2VybmVsX3JlbGVhc2UYBCABKAkSKAoEYm9vdBgFIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQm9vdFRpbWluZ3MiRgoLQm9vdFRpbWluZ3MSEQoJa2VybmVsX21zGAEgASgNEhIKCm1vZHVsZXNfbXMYAiABKA0SEAoIYWdlbnRfbXMYAyABKA0iDQoLUGluZ1JlcXVlc3QiDgoMUGluZ1Jlc3BvbnNlIl8KElBlcnNvbmFsaXplUmVxdWVzdBISCgp1bml4X25hbm9zGAEgASgDEg8KB2VudHJvcHkYAiABKAwSEAoIaG9zdG5hbWUYAyABKAkSEgoKbWFjaGluZV9pZBgEIAEoCSIVChNQZXJzb25hbGl6ZVJlc3BvbnNlIlAKEE1vdW50Um9vdFJlcXVlc3QSDgoGZGV2aWNlGAEgASgJEhIKCmZpbGVzeXN0ZW0YAiABKAkSGAoQY3JlYXRlX3dvcmtzcGFjZRgDIAEoCCIoChFNb3VudFJvb3RSZXNwb25zZRITCgtkdXJhdGlvbl9tcxgBIAEoDSIiChBTZXRGcm96ZW5SZXF1ZXN0Eg4KBmZyb3plbhgBIAEoCCITChFTZXRGcm96ZW5SZXNwb25zZSIxChFIb2xkV3JpdGVzUmVxdWVzdBIMCgRob2xkGAEgASgIEg4KBm1heF9tcxgCIAEoDSImChJIb2xkV3JpdGVzUmVzcG9uc2USEAoId2FzX2hlbGQYASABKAgiIwoSTG9hZE1vZHVsZXNSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJIioKE0xvYWRNb2R1bGVzUmVzcG9uc2USEwoLZHVyYXRpb25fbXMYASABKA0iIwoPU2h1dGRvd25SZXF1ZXN0EhAKCGdyYWNlX21zGAEgASgNIhIKEFNodXRkb3duUmVzcG9uc2Ui7AEKDFN0YXJ0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEgwKBGFyZ3YYAiADKAwSCwoDZW52GAMgAygMEgsKA2N3ZBgEIAEoDBILCgN1aWQYBSABKA0SCwoDZ2lkGAYgASgNEhIKCnRpbWVvdXRfbXMYByABKA0SFQoNa2lsbF9ncmFjZV9tcxgIIAEoDRISCgpvcGVuX3N0ZGluGAkgASgIEjIKDW91dHB1dF9wb2xpY3kYCiABKA4yGy5weXJvLmd1ZXN0LnYxLk91dHB1dFBvbGljeRITCgtzcG9vbF9ieXRlcxgLIAEoDSIcCg1TdGFydFJlc3BvbnNlEgsKA3BpZBgBIAEoDSJVChFSZWFkT3V0cHV0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEhUKDXN0ZG91dF9vZmZzZXQYAiABKAQSFQoNc3RkZXJyX29mZnNldBgDIAEoBCJYCgtPdXRwdXRDaHVuaxIrCgZzdHJlYW0YASABKA4yGy5weXJvLmd1ZXN0LnYxLk91dHB1dFN0cmVhbRIOCgZvZmZzZXQYAiABKAQSDAoEZGF0YRgDIAEoDCJ1ChJSZWFkT3V0cHV0UmVzcG9uc2USKwoFY2h1bmsYASABKAsyGi5weXJvLmd1ZXN0LnYxLk91dHB1dENodW5rSAASKQoEZXhpdBgCIAEoCzIZLnB5cm8uZ3Vlc3QudjEuRXhpdFN0YXR1c0gAQgcKBWV2ZW50ItEBCgpFeGl0U3RhdHVzEgwKBGNvZGUYASABKA0SDgoGc2lnbmFsGAIgASgJEhEKCXRpbWVkX291dBgDIAEoCBIVCg1vdXRfb2ZfbWVtb3J5GAQgASgIEhMKC2R1cmF0aW9uX3VzGAUgASgEEhQKDHN0ZG91dF9ieXRlcxgGIAEoBBIUCgxzdGRlcnJfYnl0ZXMYByABKAQSHAoUc3Rkb3V0X2Ryb3BwZWRfYnl0ZXMYCCABKAQSHAoUc3RkZXJyX2Ryb3BwZWRfYnl0ZXMYCSABKAQiQgoRV3JpdGVJbnB1dFJlcXVlc3QSEgoKcHJvY2Vzc19pZBgBIAEoCRIMCgRkYXRhGAIgASgMEgsKA2VuZBgDIAEoCCJHChJXcml0ZUlucHV0UmVzcG9uc2USFgoOYWNjZXB0ZWRfYnl0ZXMYASABKAQSGQoRY2xvc2VkX2J5X3Byb2Nlc3MYAiABKAgiRwoNU2lnbmFsUmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEg4KBnNpZ25hbBgCIAEoCRISCgp3aG9sZV90cmVlGAMgASgIIhAKDlNpZ25hbFJlc3BvbnNlIiAKCkdldFJlcXVlc3QSEgoKcHJvY2Vzc19pZBgBIAEoCSI6CgtHZXRSZXNwb25zZRIrCgdwcm9jZXNzGAEgASgLMhoucHlyby5ndWVzdC52MS5Qcm9jZXNzSW5mbyKUAQoLUHJvY2Vzc0luZm8SEgoKcHJvY2Vzc19pZBgBIAEoCRILCgNwaWQYAiABKA0SDwoHcnVubmluZxgDIAEoCBInCgRleGl0GAQgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzEhQKDHN0ZG91dF9ieXRlcxgFIAEoBBIUCgxzdGRlcnJfYnl0ZXMYBiABKAQiDQoLTGlzdFJlcXVlc3QiPQoMTGlzdFJlc3BvbnNlEi0KCXByb2Nlc3NlcxgBIAMoCzIaLnB5cm8uZ3Vlc3QudjEuUHJvY2Vzc0luZm8iIwoNUmVtb3ZlUmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJIhAKDlJlbW92ZVJlc3BvbnNlInEKC1JlYWRSZXF1ZXN0EgwKBHBhdGgYASABKAwSDgoGb2Zmc2V0GAIgASgEEhEKCW1heF9ieXRlcxgDIAEoBBIOCgZ3aXRoaW4YBCABKAwSIQoEdHJlZRgFIAEoDjITLnB5cm8uZ3Vlc3QudjEuVHJlZSIwCgxSZWFkUmVzcG9uc2USEgoKc2l6ZV9ieXRlcxgBIAEoBBIMCgRkYXRhGAIgASgMIkgKDFdyaXRlUmVxdWVzdBIMCgRwYXRoGAEgASgMEgwKBG1vZGUYAiABKA0SDAoEZGF0YRgDIAEoDBIOCgZ3aXRoaW4YBCABKAwiJgoNV3JpdGVSZXNwb25zZRIVCg1ieXRlc193cml0dGVuGAEgASgEIkQKEUV4dHJhY3RUYXJSZXF1ZXN0EhEKCWRpcmVjdG9yeRgBIAEoDBIMCgRkYXRhGAIgASgMEg4KBndpdGhpbhgDIAEoDCJAChJFeHRyYWN0VGFyUmVzcG9uc2USEwoLZW50cnlfY291bnQYASABKAQSFQoNYnl0ZXNfd3JpdHRlbhgCIAEoBCKJAQoJRmlsZUVudHJ5EgwKBHBhdGgYASABKAwSJQoEdHlwZRgCIAEoDjIXLnB5cm8uZ3Vlc3QudjEuRmlsZVR5cGUSEgoKc2l6ZV9ieXRlcxgDIAEoBBIMCgRtb2RlGAQgASgNEhAKCG10aW1lX25zGAUgASgDEhMKC2xpbmtfdGFyZ2V0GAYgASgMIlgKEExpc3RGaWxlc1JlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZ3aXRoaW4YAiABKAwSEQoJcmVjdXJzaXZlGAMgASgIEhMKC21heF9lbnRyaWVzGAQgASgNIlEKEUxpc3RGaWxlc1Jlc3BvbnNlEikKB2VudHJpZXMYASADKAsyGC5weXJvLmd1ZXN0LnYxLkZpbGVFbnRyeRIRCgl0cnVuY2F0ZWQYAiABKAgiZAoLRWRpdFJlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZ3aXRoaW4YAiABKAwSEAoIb2xkX3RleHQYAyABKAwSEAoIbmV3X3RleHQYBCABKAwSEwoLcmVwbGFjZV9hbGwYBSABKAgiOAoMRWRpdFJlc3BvbnNlEhQKDHJlcGxhY2VtZW50cxgBIAEoDRISCgpzaXplX2J5dGVzGAIgASgEIi4KDlBhY2tUYXJSZXF1ZXN0EgwKBHBhdGgYASABKAwSDgoGd2l0aGluGAIgASgMIh8KD1BhY2tUYXJSZXNwb25zZRIMCgRkYXRhGAEgASgMImQKDUNvbW1pdFJlcXVlc3QSDgoGd2l0aGluGAEgASgMEisKBmNoYW5nZRgCIAEoCzIZLnB5cm8uZ3Vlc3QudjEuRmlsZUNoYW5nZUgAEg4KBGRhdGEYAyABKAxIAEIGCgRzdGVwItYBCgpGaWxlQ2hhbmdlEiwKBGtpbmQYASABKA4yHi5weXJvLmd1ZXN0LnYxLkZpbGVDaGFuZ2UuS2luZBIMCgRwYXRoGAIgASgMEgoKAnRvGAMgASgMEgwKBG1vZGUYBCABKA0SFQoNZXhwZWN0X3NoYTI1NhgFIAEoDCJbCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIOCgpLSU5EX1dSSVRFEAESDwoLS0lORF9ERUxFVEUQAhINCglLSU5EX01PVkUQAxINCglLSU5EX01PREUQBCIhCg5Db21taXRSZXNwb25zZRIPCgdjaGFuZ2VkGAEgASgNIi0KDkNoYW5nZXNSZXF1ZXN0EgwKBHBhdGgYASABKAwSDQoFYmVsb3cYAiABKAwiSwoPQ2hhbmdlc1Jlc3BvbnNlEiYKB2NoYW5nZXMYASADKAsyFS5weXJvLmd1ZXN0LnYxLkNoYW5nZRIQCghleGFtaW5lZBgCIAEoBCKpAQoGQ2hhbmdlEgwKBHBhdGgYASABKAwSKAoGYmVmb3JlGAIgASgLMhgucHlyby5ndWVzdC52MS5GaWxlRW50cnkSJwoFYWZ0ZXIYAyABKAsyGC5weXJvLmd1ZXN0LnYxLkZpbGVFbnRyeRIVCg1iZWZvcmVfc2hhMjU2GAQgASgMEhQKDGFmdGVyX3NoYTI1NhgFIAEoDBIRCgltb2RlX29ubHkYBiABKAgiKwoFTGF5ZXISDgoGZGV2aWNlGAEgASgJEhIKCnNpemVfYnl0ZXMYAiABKAQieQoRQnVpbGRJbWFnZVJlcXVlc3QSJAoGbGF5ZXJzGAEgAygLMhQucHlyby5ndWVzdC52MS5MYXllchIVCg10YXJnZXRfZGV2aWNlGAIgASgJEicKBXN0ZXBzGAMgAygLMhgucHlyby5ndWVzdC52MS5CdWlsZFN0ZXAiJgoJQnVpbGRTdGVwEgwKBGFyZ3YYASADKAkSCwoDZW52GAIgAygJIo8BChJCdWlsZEltYWdlUmVzcG9uc2USMAoIcHJvZ3Jlc3MYASABKAsyHC5weXJvLmd1ZXN0LnYxLkJ1aWxkUHJvZ3Jlc3NIABIQCgZvdXRwdXQYAiABKAxIABIsCgZyZXN1bHQYAyABKAsyGi5weXJvLmd1ZXN0LnYxLkJ1aWxkUmVzdWx0SABCBwoFZXZlbnQiRwoNQnVpbGRQcm9ncmVzcxINCgVwaGFzZRgBIAEoCRISCgpieXRlc19kb25lGAIgASgEEhMKC2J5dGVzX3RvdGFsGAMgASgEIjYKC0J1aWxkUmVzdWx0EhMKC2VudHJ5X2NvdW50GAEgASgEEhIKCnVzZWRfYnl0ZXMYAiABKAQiHQoMRmxvb2RSZXF1ZXN0Eg0KBWJ5dGVzGAEgASgEIg8KDUZsb29kUmVzcG9uc2UiJAoMRHJhaW5SZXF1ZXN0EhQKDGV4cGVjdF9ieXRlcxgBIAEoBCIeCg1EcmFpblJlc3BvbnNlEg0KBWJ5dGVzGAEgASgEIh4KDVNvdXJjZVJlcXVlc3QSDQoFYnl0ZXMYASABKAQiHgoOU291cmNlUmVzcG9uc2USDAoEZGF0YRgBIAEoDCIbCgtTaW5rUmVxdWVzdBIMCgRkYXRhGAEgASgMIh0KDFNpbmtSZXNwb25zZRINCgVieXRlcxgBIAEoBCIvChBTcGF3bkxvb3BSZXF1ZXN0EgwKBGFyZ3YYASADKAkSDQoFY291bnQYAiABKA0iKAoRU3Bhd25Mb29wUmVzcG9uc2USEwoLZHVyYXRpb25fdXMYASADKA0itwEKDVJlcG9ydFJlcXVlc3QSMAoLYWdlbnRfcmVhZHkYASABKAsyGS5weXJvLmd1ZXN0LnYxLkFnZW50UmVhZHlIABI2Cg5wcm9jZXNzX2V4aXRlZBgCIAEoCzIcLnB5cm8uZ3Vlc3QudjEuUHJvY2Vzc0V4aXRlZEgAEjMKDW91dF9vZl9tZW1vcnkYAyABKAsyGi5weXJvLmd1ZXN0LnYxLk91dE9mTWVtb3J5SABCBwoFZXZlbnQiGwoKQWdlbnRSZWFkeRINCgVlcG9jaBgBIAEoDSJMCg1Qcm9jZXNzRXhpdGVkEhIKCnByb2Nlc3NfaWQYASABKAkSJwoEZXhpdBgCIAEoCzIZLnB5cm8uZ3Vlc3QudjEuRXhpdFN0YXR1cyIhCgtPdXRPZk1lbW9yeRISCgpwcm9jZXNzX2lkGAEgASgJIhAKDlJlcG9ydFJlc3BvbnNlIlMKBlN0YXR1cxIMCgRjb2RlGAEgASgNEg8KB21lc3NhZ2UYAiABKAkSKgoGZGV0YWlsGAMgASgLMhoucHlyby5ndWVzdC52MS5FcnJvckRldGFpbCI6CgtFcnJvckRldGFpbBIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSDAoEaGludBgDIAEoCSplCgxPdXRwdXRQb2xpY3kSHQoZT1VUUFVUX1BPTElDWV9VTlNQRUNJRklFRBAAEhcKE09VVFBVVF9QT0xJQ1lfQkxPQ0sQARIdChlPVVRQVVRfUE9MSUNZX0RST1BfT0xERVNUEAIqYQoMT3V0cHV0U3RyZWFtEh0KGU9VVFBVVF9TVFJFQU1fVU5TUEVDSUZJRUQQABIYChRPVVRQVVRfU1RSRUFNX1NURE9VVBABEhgKFE9VVFBVVF9TVFJFQU1fU1RERVJSEAIqLwoEVHJlZRIUChBUUkVFX1VOU1BFQ0lGSUVEEAASEQoNVFJFRV9CQVNFTElORRABKn4KCEZpbGVUeXBlEhkKFUZJTEVfVFlQRV9VTlNQRUNJRklFRBAAEhIKDkZJTEVfVFlQRV9GSUxFEAESFwoTRklMRV9UWVBFX0RJUkVDVE9SWRACEhUKEUZJTEVfVFlQRV9TWU1MSU5LEAMSEwoPRklMRV9UWVBFX09USEVSEAQygAUKDVN5c3RlbVNlcnZpY2USQgoFSGVsbG8SGy5weXJvLmd1ZXN0LnYxLkhlbGxvUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuSGVsbG9SZXNwb25zZRI/CgRQaW5nEhoucHlyby5ndWVzdC52MS5QaW5nUmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuUGluZ1Jlc3BvbnNlElQKC1BlcnNvbmFsaXplEiEucHlyby5ndWVzdC52MS5QZXJzb25hbGl6ZVJlcXVlc3QaIi5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVzcG9uc2USTgoJTW91bnRSb290Eh8ucHlyby5ndWVzdC52MS5Nb3VudFJvb3RSZXF1ZXN0GiAucHlyby5ndWVzdC52MS5Nb3VudFJvb3RSZXNwb25zZRJOCglTZXRGcm96ZW4SHy5weXJvLmd1ZXN0LnYxLlNldEZyb3plblJlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLlNldEZyb3plblJlc3BvbnNlElEKCkhvbGRXcml0ZXMSIC5weXJvLmd1ZXN0LnYxLkhvbGRXcml0ZXNSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5Ib2xkV3JpdGVzUmVzcG9uc2USVAoLTG9hZE1vZHVsZXMSIS5weXJvLmd1ZXN0LnYxLkxvYWRNb2R1bGVzUmVxdWVzdBoiLnB5cm8uZ3Vlc3QudjEuTG9hZE1vZHVsZXNSZXNwb25zZRJLCghTaHV0ZG93bhIeLnB5cm8uZ3Vlc3QudjEuU2h1dGRvd25SZXF1ZXN0Gh8ucHlyby5ndWVzdC52MS5TaHV0ZG93blJlc3BvbnNlMosECg5Qcm9jZXNzU2VydmljZRJCCgVTdGFydBIbLnB5cm8uZ3Vlc3QudjEuU3RhcnRSZXF1ZXN0GhwucHlyby5ndWVzdC52MS5TdGFydFJlc3BvbnNlElMKClJlYWRPdXRwdXQSIC5weXJvLmd1ZXN0LnYxLlJlYWRPdXRwdXRSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5SZWFkT3V0cHV0UmVzcG9uc2UwARJTCgpXcml0ZUlucHV0EiAucHlyby5ndWVzdC52MS5Xcml0ZUlucHV0UmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuV3JpdGVJbnB1dFJlc3BvbnNlKAESRQoGU2lnbmFsEhwucHlyby5ndWVzdC52MS5TaWduYWxSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5TaWduYWxSZXNwb25zZRI8CgNHZXQSGS5weXJvLmd1ZXN0LnYxLkdldFJlcXVlc3QaGi5weXJvLmd1ZXN0LnYxLkdldFJlc3BvbnNlEj8KBExpc3QSGi5weXJvLmd1ZXN0LnYxLkxpc3RSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5MaXN0UmVzcG9uc2USRQoGUmVtb3ZlEhwucHlyby5ndWVzdC52MS5SZW1vdmVSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5SZW1vdmVSZXNwb25zZTLaBAoLRmlsZVNlcnZpY2USQQoEUmVhZBIaLnB5cm8uZ3Vlc3QudjEuUmVhZFJlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLlJlYWRSZXNwb25zZTABEkQKBVdyaXRlEhsucHlyby5ndWVzdC52MS5Xcml0ZVJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLldyaXRlUmVzcG9uc2UoARJTCgpFeHRyYWN0VGFyEiAucHlyby5ndWVzdC52MS5FeHRyYWN0VGFyUmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuRXh0cmFjdFRhclJlc3BvbnNlKAESSwoETGlzdBIfLnB5cm8uZ3Vlc3QudjEuTGlzdEZpbGVzUmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuTGlzdEZpbGVzUmVzcG9uc2UwARI/CgRFZGl0EhoucHlyby5ndWVzdC52MS5FZGl0UmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuRWRpdFJlc3BvbnNlEkoKB1BhY2tUYXISHS5weXJvLmd1ZXN0LnYxLlBhY2tUYXJSZXF1ZXN0Gh4ucHlyby5ndWVzdC52MS5QYWNrVGFyUmVzcG9uc2UwARJHCgZDb21taXQSHC5weXJvLmd1ZXN0LnYxLkNvbW1pdFJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLkNvbW1pdFJlc3BvbnNlKAESSgoHQ2hhbmdlcxIdLnB5cm8uZ3Vlc3QudjEuQ2hhbmdlc1JlcXVlc3QaHi5weXJvLmd1ZXN0LnYxLkNoYW5nZXNSZXNwb25zZTABMmUKDkJ1aWxkZXJTZXJ2aWNlElMKCkJ1aWxkSW1hZ2USIC5weXJvLmd1ZXN0LnYxLkJ1aWxkSW1hZ2VSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5CdWlsZEltYWdlUmVzcG9uc2UwATL4AgoSRGlhZ25vc3RpY3NTZXJ2aWNlEkIKBUZsb29kEhsucHlyby5ndWVzdC52MS5GbG9vZFJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLkZsb29kUmVzcG9uc2USQgoFRHJhaW4SGy5weXJvLmd1ZXN0LnYxLkRyYWluUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuRHJhaW5SZXNwb25zZRJHCgZTb3VyY2USHC5weXJvLmd1ZXN0LnYxLlNvdXJjZVJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLlNvdXJjZVJlc3BvbnNlMAESQQoEU2luaxIaLnB5cm8uZ3Vlc3QudjEuU2lua1JlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLlNpbmtSZXNwb25zZSgBEk4KCVNwYXduTG9vcBIfLnB5cm8uZ3Vlc3QudjEuU3Bhd25Mb29wUmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuU3Bhd25Mb29wUmVzcG9uc2UyVQoMRXZlbnRTZXJ2aWNlEkUKBlJlcG9ydBIcLnB5cm8uZ3Vlc3QudjEuUmVwb3J0UmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuUmVwb3J0UmVzcG9uc2VCJlokcHlyby9ndWVzdC9nZW4vcHlyby9ndWVzdC92MTtndWVzdHYxYgZwcm90bzM");
 
 /**
  * @generated from message pyro.guest.v1.HelloRequest
@@ -276,6 +276,49 @@ export const SetFrozenResponseSchema: GenMessage<SetFrozenResponse> = /*@__PURE_
   messageDesc(file_pyro_guest_v1_guest, 10);
 
 /**
+ * @generated from message pyro.guest.v1.HoldWritesRequest
+ */
+export type HoldWritesRequest = Message<"pyro.guest.v1.HoldWritesRequest"> & {
+  /**
+   * @generated from field: bool hold = 1;
+   */
+  hold: boolean;
+
+  /**
+   * Required with `hold`; at most 30,000.
+   *
+   * @generated from field: uint32 max_ms = 2;
+   */
+  maxMs: number;
+};
+
+/**
+ * Describes the message pyro.guest.v1.HoldWritesRequest.
+ * Use `create(HoldWritesRequestSchema)` to create a new message.
+ */
+export const HoldWritesRequestSchema: GenMessage<HoldWritesRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 11);
+
+/**
+ * @generated from message pyro.guest.v1.HoldWritesResponse
+ */
+export type HoldWritesResponse = Message<"pyro.guest.v1.HoldWritesResponse"> & {
+  /**
+   * False: writes were let go on before this call, by `max_ms`.
+   *
+   * @generated from field: bool was_held = 1;
+   */
+  wasHeld: boolean;
+};
+
+/**
+ * Describes the message pyro.guest.v1.HoldWritesResponse.
+ * Use `create(HoldWritesResponseSchema)` to create a new message.
+ */
+export const HoldWritesResponseSchema: GenMessage<HoldWritesResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 12);
+
+/**
  * @generated from message pyro.guest.v1.LoadModulesRequest
  */
 export type LoadModulesRequest = Message<"pyro.guest.v1.LoadModulesRequest"> & {
@@ -290,7 +333,7 @@ export type LoadModulesRequest = Message<"pyro.guest.v1.LoadModulesRequest"> & {
  * Use `create(LoadModulesRequestSchema)` to create a new message.
  */
 export const LoadModulesRequestSchema: GenMessage<LoadModulesRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 11);
+  messageDesc(file_pyro_guest_v1_guest, 13);
 
 /**
  * @generated from message pyro.guest.v1.LoadModulesResponse
@@ -307,7 +350,7 @@ export type LoadModulesResponse = Message<"pyro.guest.v1.LoadModulesResponse"> &
  * Use `create(LoadModulesResponseSchema)` to create a new message.
  */
 export const LoadModulesResponseSchema: GenMessage<LoadModulesResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 12);
+  messageDesc(file_pyro_guest_v1_guest, 14);
 
 /**
  * @generated from message pyro.guest.v1.ShutdownRequest
@@ -326,7 +369,7 @@ export type ShutdownRequest = Message<"pyro.guest.v1.ShutdownRequest"> & {
  * Use `create(ShutdownRequestSchema)` to create a new message.
  */
 export const ShutdownRequestSchema: GenMessage<ShutdownRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 13);
+  messageDesc(file_pyro_guest_v1_guest, 15);
 
 /**
  * @generated from message pyro.guest.v1.ShutdownResponse
@@ -339,7 +382,7 @@ export type ShutdownResponse = Message<"pyro.guest.v1.ShutdownResponse"> & {
  * Use `create(ShutdownResponseSchema)` to create a new message.
  */
 export const ShutdownResponseSchema: GenMessage<ShutdownResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 14);
+  messageDesc(file_pyro_guest_v1_guest, 16);
 
 /**
  * @generated from message pyro.guest.v1.StartRequest
@@ -422,7 +465,7 @@ export type StartRequest = Message<"pyro.guest.v1.StartRequest"> & {
  * Use `create(StartRequestSchema)` to create a new message.
  */
 export const StartRequestSchema: GenMessage<StartRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 15);
+  messageDesc(file_pyro_guest_v1_guest, 17);
 
 /**
  * @generated from message pyro.guest.v1.StartResponse
@@ -439,7 +482,7 @@ export type StartResponse = Message<"pyro.guest.v1.StartResponse"> & {
  * Use `create(StartResponseSchema)` to create a new message.
  */
 export const StartResponseSchema: GenMessage<StartResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 16);
+  messageDesc(file_pyro_guest_v1_guest, 18);
 
 /**
  * @generated from message pyro.guest.v1.ReadOutputRequest
@@ -466,7 +509,7 @@ export type ReadOutputRequest = Message<"pyro.guest.v1.ReadOutputRequest"> & {
  * Use `create(ReadOutputRequestSchema)` to create a new message.
  */
 export const ReadOutputRequestSchema: GenMessage<ReadOutputRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 17);
+  messageDesc(file_pyro_guest_v1_guest, 19);
 
 /**
  * @generated from message pyro.guest.v1.OutputChunk
@@ -495,7 +538,7 @@ export type OutputChunk = Message<"pyro.guest.v1.OutputChunk"> & {
  * Use `create(OutputChunkSchema)` to create a new message.
  */
 export const OutputChunkSchema: GenMessage<OutputChunk> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 18);
+  messageDesc(file_pyro_guest_v1_guest, 20);
 
 /**
  * @generated from message pyro.guest.v1.ReadOutputResponse
@@ -526,7 +569,7 @@ export type ReadOutputResponse = Message<"pyro.guest.v1.ReadOutputResponse"> & {
  * Use `create(ReadOutputResponseSchema)` to create a new message.
  */
 export const ReadOutputResponseSchema: GenMessage<ReadOutputResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 19);
+  messageDesc(file_pyro_guest_v1_guest, 21);
 
 /**
  * @generated from message pyro.guest.v1.ExitStatus
@@ -591,7 +634,7 @@ export type ExitStatus = Message<"pyro.guest.v1.ExitStatus"> & {
  * Use `create(ExitStatusSchema)` to create a new message.
  */
 export const ExitStatusSchema: GenMessage<ExitStatus> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 20);
+  messageDesc(file_pyro_guest_v1_guest, 22);
 
 /**
  * @generated from message pyro.guest.v1.WriteInputRequest
@@ -622,7 +665,7 @@ export type WriteInputRequest = Message<"pyro.guest.v1.WriteInputRequest"> & {
  * Use `create(WriteInputRequestSchema)` to create a new message.
  */
 export const WriteInputRequestSchema: GenMessage<WriteInputRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 21);
+  messageDesc(file_pyro_guest_v1_guest, 23);
 
 /**
  * @generated from message pyro.guest.v1.WriteInputResponse
@@ -646,7 +689,7 @@ export type WriteInputResponse = Message<"pyro.guest.v1.WriteInputResponse"> & {
  * Use `create(WriteInputResponseSchema)` to create a new message.
  */
 export const WriteInputResponseSchema: GenMessage<WriteInputResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 22);
+  messageDesc(file_pyro_guest_v1_guest, 24);
 
 /**
  * @generated from message pyro.guest.v1.SignalRequest
@@ -675,7 +718,7 @@ export type SignalRequest = Message<"pyro.guest.v1.SignalRequest"> & {
  * Use `create(SignalRequestSchema)` to create a new message.
  */
 export const SignalRequestSchema: GenMessage<SignalRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 23);
+  messageDesc(file_pyro_guest_v1_guest, 25);
 
 /**
  * @generated from message pyro.guest.v1.SignalResponse
@@ -688,7 +731,7 @@ export type SignalResponse = Message<"pyro.guest.v1.SignalResponse"> & {
  * Use `create(SignalResponseSchema)` to create a new message.
  */
 export const SignalResponseSchema: GenMessage<SignalResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 24);
+  messageDesc(file_pyro_guest_v1_guest, 26);
 
 /**
  * @generated from message pyro.guest.v1.GetRequest
@@ -705,7 +748,7 @@ export type GetRequest = Message<"pyro.guest.v1.GetRequest"> & {
  * Use `create(GetRequestSchema)` to create a new message.
  */
 export const GetRequestSchema: GenMessage<GetRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 25);
+  messageDesc(file_pyro_guest_v1_guest, 27);
 
 /**
  * @generated from message pyro.guest.v1.GetResponse
@@ -722,7 +765,7 @@ export type GetResponse = Message<"pyro.guest.v1.GetResponse"> & {
  * Use `create(GetResponseSchema)` to create a new message.
  */
 export const GetResponseSchema: GenMessage<GetResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 26);
+  messageDesc(file_pyro_guest_v1_guest, 28);
 
 /**
  * @generated from message pyro.guest.v1.ProcessInfo
@@ -764,7 +807,7 @@ export type ProcessInfo = Message<"pyro.guest.v1.ProcessInfo"> & {
  * Use `create(ProcessInfoSchema)` to create a new message.
  */
 export const ProcessInfoSchema: GenMessage<ProcessInfo> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 27);
+  messageDesc(file_pyro_guest_v1_guest, 29);
 
 /**
  * @generated from message pyro.guest.v1.ListRequest
@@ -777,7 +820,7 @@ export type ListRequest = Message<"pyro.guest.v1.ListRequest"> & {
  * Use `create(ListRequestSchema)` to create a new message.
  */
 export const ListRequestSchema: GenMessage<ListRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 28);
+  messageDesc(file_pyro_guest_v1_guest, 30);
 
 /**
  * @generated from message pyro.guest.v1.ListResponse
@@ -794,7 +837,7 @@ export type ListResponse = Message<"pyro.guest.v1.ListResponse"> & {
  * Use `create(ListResponseSchema)` to create a new message.
  */
 export const ListResponseSchema: GenMessage<ListResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 29);
+  messageDesc(file_pyro_guest_v1_guest, 31);
 
 /**
  * @generated from message pyro.guest.v1.RemoveRequest
@@ -811,7 +854,7 @@ export type RemoveRequest = Message<"pyro.guest.v1.RemoveRequest"> & {
  * Use `create(RemoveRequestSchema)` to create a new message.
  */
 export const RemoveRequestSchema: GenMessage<RemoveRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 30);
+  messageDesc(file_pyro_guest_v1_guest, 32);
 
 /**
  * @generated from message pyro.guest.v1.RemoveResponse
@@ -824,7 +867,7 @@ export type RemoveResponse = Message<"pyro.guest.v1.RemoveResponse"> & {
  * Use `create(RemoveResponseSchema)` to create a new message.
  */
 export const RemoveResponseSchema: GenMessage<RemoveResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 31);
+  messageDesc(file_pyro_guest_v1_guest, 33);
 
 /**
  * @generated from message pyro.guest.v1.ReadRequest
@@ -846,6 +889,16 @@ export type ReadRequest = Message<"pyro.guest.v1.ReadRequest"> & {
    * @generated from field: uint64 max_bytes = 3;
    */
   maxBytes: bigint;
+
+  /**
+   * @generated from field: bytes within = 4;
+   */
+  within: Uint8Array;
+
+  /**
+   * @generated from field: pyro.guest.v1.Tree tree = 5;
+   */
+  tree: Tree;
 };
 
 /**
@@ -853,7 +906,7 @@ export type ReadRequest = Message<"pyro.guest.v1.ReadRequest"> & {
  * Use `create(ReadRequestSchema)` to create a new message.
  */
 export const ReadRequestSchema: GenMessage<ReadRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 32);
+  messageDesc(file_pyro_guest_v1_guest, 34);
 
 /**
  * @generated from message pyro.guest.v1.ReadResponse
@@ -877,7 +930,7 @@ export type ReadResponse = Message<"pyro.guest.v1.ReadResponse"> & {
  * Use `create(ReadResponseSchema)` to create a new message.
  */
 export const ReadResponseSchema: GenMessage<ReadResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 33);
+  messageDesc(file_pyro_guest_v1_guest, 35);
 
 /**
  * @generated from message pyro.guest.v1.WriteRequest
@@ -901,6 +954,11 @@ export type WriteRequest = Message<"pyro.guest.v1.WriteRequest"> & {
    * @generated from field: bytes data = 3;
    */
   data: Uint8Array;
+
+  /**
+   * @generated from field: bytes within = 4;
+   */
+  within: Uint8Array;
 };
 
 /**
@@ -908,7 +966,7 @@ export type WriteRequest = Message<"pyro.guest.v1.WriteRequest"> & {
  * Use `create(WriteRequestSchema)` to create a new message.
  */
 export const WriteRequestSchema: GenMessage<WriteRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 34);
+  messageDesc(file_pyro_guest_v1_guest, 36);
 
 /**
  * @generated from message pyro.guest.v1.WriteResponse
@@ -925,7 +983,7 @@ export type WriteResponse = Message<"pyro.guest.v1.WriteResponse"> & {
  * Use `create(WriteResponseSchema)` to create a new message.
  */
 export const WriteResponseSchema: GenMessage<WriteResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 35);
+  messageDesc(file_pyro_guest_v1_guest, 37);
 
 /**
  * @generated from message pyro.guest.v1.ExtractTarRequest
@@ -942,6 +1000,11 @@ export type ExtractTarRequest = Message<"pyro.guest.v1.ExtractTarRequest"> & {
    * @generated from field: bytes data = 2;
    */
   data: Uint8Array;
+
+  /**
+   * @generated from field: bytes within = 3;
+   */
+  within: Uint8Array;
 };
 
 /**
@@ -949,7 +1012,7 @@ export type ExtractTarRequest = Message<"pyro.guest.v1.ExtractTarRequest"> & {
  * Use `create(ExtractTarRequestSchema)` to create a new message.
  */
 export const ExtractTarRequestSchema: GenMessage<ExtractTarRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 36);
+  messageDesc(file_pyro_guest_v1_guest, 38);
 
 /**
  * @generated from message pyro.guest.v1.ExtractTarResponse
@@ -971,7 +1034,451 @@ export type ExtractTarResponse = Message<"pyro.guest.v1.ExtractTarResponse"> & {
  * Use `create(ExtractTarResponseSchema)` to create a new message.
  */
 export const ExtractTarResponseSchema: GenMessage<ExtractTarResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 37);
+  messageDesc(file_pyro_guest_v1_guest, 39);
+
+/**
+ * @generated from message pyro.guest.v1.FileEntry
+ */
+export type FileEntry = Message<"pyro.guest.v1.FileEntry"> & {
+  /**
+   * Absolute; in Changes relative to the directory that was asked for.
+   *
+   * @generated from field: bytes path = 1;
+   */
+  path: Uint8Array;
+
+  /**
+   * @generated from field: pyro.guest.v1.FileType type = 2;
+   */
+  type: FileType;
+
+  /**
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * Permission bits.
+   *
+   * @generated from field: uint32 mode = 4;
+   */
+  mode: number;
+
+  /**
+   * @generated from field: int64 mtime_ns = 5;
+   */
+  mtimeNs: bigint;
+
+  /**
+   * @generated from field: bytes link_target = 6;
+   */
+  linkTarget: Uint8Array;
+};
+
+/**
+ * Describes the message pyro.guest.v1.FileEntry.
+ * Use `create(FileEntrySchema)` to create a new message.
+ */
+export const FileEntrySchema: GenMessage<FileEntry> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 40);
+
+/**
+ * @generated from message pyro.guest.v1.ListFilesRequest
+ */
+export type ListFilesRequest = Message<"pyro.guest.v1.ListFilesRequest"> & {
+  /**
+   * @generated from field: bytes path = 1;
+   */
+  path: Uint8Array;
+
+  /**
+   * @generated from field: bytes within = 2;
+   */
+  within: Uint8Array;
+
+  /**
+   * Links are not followed on the way down.
+   *
+   * @generated from field: bool recursive = 3;
+   */
+  recursive: boolean;
+
+  /**
+   * 0 means 100,000.
+   *
+   * @generated from field: uint32 max_entries = 4;
+   */
+  maxEntries: number;
+};
+
+/**
+ * Describes the message pyro.guest.v1.ListFilesRequest.
+ * Use `create(ListFilesRequestSchema)` to create a new message.
+ */
+export const ListFilesRequestSchema: GenMessage<ListFilesRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 41);
+
+/**
+ * @generated from message pyro.guest.v1.ListFilesResponse
+ */
+export type ListFilesResponse = Message<"pyro.guest.v1.ListFilesResponse"> & {
+  /**
+   * @generated from field: repeated pyro.guest.v1.FileEntry entries = 1;
+   */
+  entries: FileEntry[];
+
+  /**
+   * In the last message: there was more than `max_entries`.
+   *
+   * @generated from field: bool truncated = 2;
+   */
+  truncated: boolean;
+};
+
+/**
+ * Describes the message pyro.guest.v1.ListFilesResponse.
+ * Use `create(ListFilesResponseSchema)` to create a new message.
+ */
+export const ListFilesResponseSchema: GenMessage<ListFilesResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 42);
+
+/**
+ * @generated from message pyro.guest.v1.EditRequest
+ */
+export type EditRequest = Message<"pyro.guest.v1.EditRequest"> & {
+  /**
+   * @generated from field: bytes path = 1;
+   */
+  path: Uint8Array;
+
+  /**
+   * @generated from field: bytes within = 2;
+   */
+  within: Uint8Array;
+
+  /**
+   * Not empty; must occur exactly once unless `replace_all`.
+   *
+   * @generated from field: bytes old_text = 3;
+   */
+  oldText: Uint8Array;
+
+  /**
+   * @generated from field: bytes new_text = 4;
+   */
+  newText: Uint8Array;
+
+  /**
+   * @generated from field: bool replace_all = 5;
+   */
+  replaceAll: boolean;
+};
+
+/**
+ * Describes the message pyro.guest.v1.EditRequest.
+ * Use `create(EditRequestSchema)` to create a new message.
+ */
+export const EditRequestSchema: GenMessage<EditRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 43);
+
+/**
+ * @generated from message pyro.guest.v1.EditResponse
+ */
+export type EditResponse = Message<"pyro.guest.v1.EditResponse"> & {
+  /**
+   * @generated from field: uint32 replacements = 1;
+   */
+  replacements: number;
+
+  /**
+   * @generated from field: uint64 size_bytes = 2;
+   */
+  sizeBytes: bigint;
+};
+
+/**
+ * Describes the message pyro.guest.v1.EditResponse.
+ * Use `create(EditResponseSchema)` to create a new message.
+ */
+export const EditResponseSchema: GenMessage<EditResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 44);
+
+/**
+ * @generated from message pyro.guest.v1.PackTarRequest
+ */
+export type PackTarRequest = Message<"pyro.guest.v1.PackTarRequest"> & {
+  /**
+   * @generated from field: bytes path = 1;
+   */
+  path: Uint8Array;
+
+  /**
+   * @generated from field: bytes within = 2;
+   */
+  within: Uint8Array;
+};
+
+/**
+ * Describes the message pyro.guest.v1.PackTarRequest.
+ * Use `create(PackTarRequestSchema)` to create a new message.
+ */
+export const PackTarRequestSchema: GenMessage<PackTarRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 45);
+
+/**
+ * @generated from message pyro.guest.v1.PackTarResponse
+ */
+export type PackTarResponse = Message<"pyro.guest.v1.PackTarResponse"> & {
+  /**
+   * @generated from field: bytes data = 1;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message pyro.guest.v1.PackTarResponse.
+ * Use `create(PackTarResponseSchema)` to create a new message.
+ */
+export const PackTarResponseSchema: GenMessage<PackTarResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 46);
+
+/**
+ * @generated from message pyro.guest.v1.CommitRequest
+ */
+export type CommitRequest = Message<"pyro.guest.v1.CommitRequest"> & {
+  /**
+   * In the first message only.
+   *
+   * @generated from field: bytes within = 1;
+   */
+  within: Uint8Array;
+
+  /**
+   * @generated from oneof pyro.guest.v1.CommitRequest.step
+   */
+  step: {
+    /**
+     * Begins a change.
+     *
+     * @generated from field: pyro.guest.v1.FileChange change = 2;
+     */
+    value: FileChange;
+    case: "change";
+  } | {
+    /**
+     * Content of the last change, a WRITE.
+     *
+     * @generated from field: bytes data = 3;
+     */
+    value: Uint8Array;
+    case: "data";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message pyro.guest.v1.CommitRequest.
+ * Use `create(CommitRequestSchema)` to create a new message.
+ */
+export const CommitRequestSchema: GenMessage<CommitRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 47);
+
+/**
+ * @generated from message pyro.guest.v1.FileChange
+ */
+export type FileChange = Message<"pyro.guest.v1.FileChange"> & {
+  /**
+   * @generated from field: pyro.guest.v1.FileChange.Kind kind = 1;
+   */
+  kind: FileChange_Kind;
+
+  /**
+   * @generated from field: bytes path = 2;
+   */
+  path: Uint8Array;
+
+  /**
+   * @generated from field: bytes to = 3;
+   */
+  to: Uint8Array;
+
+  /**
+   * Permission bits; of a WRITE 0 means 0644, or what the file had.
+   *
+   * @generated from field: uint32 mode = 4;
+   */
+  mode: number;
+
+  /**
+   * SHA-256 of what the file must hold when all is put in place; empty: it must not exist (WRITE), or is not looked at.
+   *
+   * @generated from field: bytes expect_sha256 = 5;
+   */
+  expectSha256: Uint8Array;
+};
+
+/**
+ * Describes the message pyro.guest.v1.FileChange.
+ * Use `create(FileChangeSchema)` to create a new message.
+ */
+export const FileChangeSchema: GenMessage<FileChange> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 48);
+
+/**
+ * @generated from enum pyro.guest.v1.FileChange.Kind
+ */
+export enum FileChange_Kind {
+  /**
+   * @generated from enum value: KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Makes or replaces a regular file; parents are made.
+   *
+   * @generated from enum value: KIND_WRITE = 1;
+   */
+  WRITE = 1,
+
+  /**
+   * @generated from enum value: KIND_DELETE = 2;
+   */
+  DELETE = 2,
+
+  /**
+   * Moves `path` to `to`, which must not exist; a WRITE to `to` may follow.
+   *
+   * @generated from enum value: KIND_MOVE = 3;
+   */
+  MOVE = 3,
+
+  /**
+   * @generated from enum value: KIND_MODE = 4;
+   */
+  MODE = 4,
+}
+
+/**
+ * Describes the enum pyro.guest.v1.FileChange.Kind.
+ */
+export const FileChange_KindSchema: GenEnum<FileChange_Kind> = /*@__PURE__*/
+  enumDesc(file_pyro_guest_v1_guest, 48, 0);
+
+/**
+ * @generated from message pyro.guest.v1.CommitResponse
+ */
+export type CommitResponse = Message<"pyro.guest.v1.CommitResponse"> & {
+  /**
+   * @generated from field: uint32 changed = 1;
+   */
+  changed: number;
+};
+
+/**
+ * Describes the message pyro.guest.v1.CommitResponse.
+ * Use `create(CommitResponseSchema)` to create a new message.
+ */
+export const CommitResponseSchema: GenMessage<CommitResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 49);
+
+/**
+ * @generated from message pyro.guest.v1.ChangesRequest
+ */
+export type ChangesRequest = Message<"pyro.guest.v1.ChangesRequest"> & {
+  /**
+   * The directory that is compared, for example "/workspace".
+   *
+   * @generated from field: bytes path = 1;
+   */
+  path: Uint8Array;
+
+  /**
+   * Only what lies at or below this, relative to `path`; empty means everything.
+   *
+   * @generated from field: bytes below = 2;
+   */
+  below: Uint8Array;
+};
+
+/**
+ * Describes the message pyro.guest.v1.ChangesRequest.
+ * Use `create(ChangesRequestSchema)` to create a new message.
+ */
+export const ChangesRequestSchema: GenMessage<ChangesRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 50);
+
+/**
+ * @generated from message pyro.guest.v1.ChangesResponse
+ */
+export type ChangesResponse = Message<"pyro.guest.v1.ChangesResponse"> & {
+  /**
+   * @generated from field: repeated pyro.guest.v1.Change changes = 1;
+   */
+  changes: Change[];
+
+  /**
+   * In the last message: all entries that were looked at.
+   *
+   * @generated from field: uint64 examined = 2;
+   */
+  examined: bigint;
+};
+
+/**
+ * Describes the message pyro.guest.v1.ChangesResponse.
+ * Use `create(ChangesResponseSchema)` to create a new message.
+ */
+export const ChangesResponseSchema: GenMessage<ChangesResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 51);
+
+/**
+ * @generated from message pyro.guest.v1.Change
+ */
+export type Change = Message<"pyro.guest.v1.Change"> & {
+  /**
+   * @generated from field: bytes path = 1;
+   */
+  path: Uint8Array;
+
+  /**
+   * Absent: added.
+   *
+   * @generated from field: pyro.guest.v1.FileEntry before = 2;
+   */
+  before?: FileEntry | undefined;
+
+  /**
+   * Absent: deleted.
+   *
+   * @generated from field: pyro.guest.v1.FileEntry after = 3;
+   */
+  after?: FileEntry | undefined;
+
+  /**
+   * Of regular files whose content differs, and of added and deleted ones up to 64 MiB: SHA-256.
+   *
+   * @generated from field: bytes before_sha256 = 4;
+   */
+  beforeSha256: Uint8Array;
+
+  /**
+   * @generated from field: bytes after_sha256 = 5;
+   */
+  afterSha256: Uint8Array;
+
+  /**
+   * Type and content are equal: only the permission bits differ.
+   *
+   * @generated from field: bool mode_only = 6;
+   */
+  modeOnly: boolean;
+};
+
+/**
+ * Describes the message pyro.guest.v1.Change.
+ * Use `create(ChangeSchema)` to create a new message.
+ */
+export const ChangeSchema: GenMessage<Change> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 52);
 
 /**
  * @generated from message pyro.guest.v1.Layer
@@ -997,7 +1504,7 @@ export type Layer = Message<"pyro.guest.v1.Layer"> & {
  * Use `create(LayerSchema)` to create a new message.
  */
 export const LayerSchema: GenMessage<Layer> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 38);
+  messageDesc(file_pyro_guest_v1_guest, 53);
 
 /**
  * @generated from message pyro.guest.v1.BuildImageRequest
@@ -1028,7 +1535,7 @@ export type BuildImageRequest = Message<"pyro.guest.v1.BuildImageRequest"> & {
  * Use `create(BuildImageRequestSchema)` to create a new message.
  */
 export const BuildImageRequestSchema: GenMessage<BuildImageRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 39);
+  messageDesc(file_pyro_guest_v1_guest, 54);
 
 /**
  * @generated from message pyro.guest.v1.BuildStep
@@ -1050,7 +1557,7 @@ export type BuildStep = Message<"pyro.guest.v1.BuildStep"> & {
  * Use `create(BuildStepSchema)` to create a new message.
  */
 export const BuildStepSchema: GenMessage<BuildStep> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 40);
+  messageDesc(file_pyro_guest_v1_guest, 55);
 
 /**
  * @generated from message pyro.guest.v1.BuildImageResponse
@@ -1089,7 +1596,7 @@ export type BuildImageResponse = Message<"pyro.guest.v1.BuildImageResponse"> & {
  * Use `create(BuildImageResponseSchema)` to create a new message.
  */
 export const BuildImageResponseSchema: GenMessage<BuildImageResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 41);
+  messageDesc(file_pyro_guest_v1_guest, 56);
 
 /**
  * @generated from message pyro.guest.v1.BuildProgress
@@ -1118,7 +1625,7 @@ export type BuildProgress = Message<"pyro.guest.v1.BuildProgress"> & {
  * Use `create(BuildProgressSchema)` to create a new message.
  */
 export const BuildProgressSchema: GenMessage<BuildProgress> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 42);
+  messageDesc(file_pyro_guest_v1_guest, 57);
 
 /**
  * @generated from message pyro.guest.v1.BuildResult
@@ -1142,7 +1649,7 @@ export type BuildResult = Message<"pyro.guest.v1.BuildResult"> & {
  * Use `create(BuildResultSchema)` to create a new message.
  */
 export const BuildResultSchema: GenMessage<BuildResult> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 43);
+  messageDesc(file_pyro_guest_v1_guest, 58);
 
 /**
  * @generated from message pyro.guest.v1.FloodRequest
@@ -1159,7 +1666,7 @@ export type FloodRequest = Message<"pyro.guest.v1.FloodRequest"> & {
  * Use `create(FloodRequestSchema)` to create a new message.
  */
 export const FloodRequestSchema: GenMessage<FloodRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 44);
+  messageDesc(file_pyro_guest_v1_guest, 59);
 
 /**
  * @generated from message pyro.guest.v1.FloodResponse
@@ -1172,7 +1679,7 @@ export type FloodResponse = Message<"pyro.guest.v1.FloodResponse"> & {
  * Use `create(FloodResponseSchema)` to create a new message.
  */
 export const FloodResponseSchema: GenMessage<FloodResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 45);
+  messageDesc(file_pyro_guest_v1_guest, 60);
 
 /**
  * @generated from message pyro.guest.v1.DrainRequest
@@ -1189,7 +1696,7 @@ export type DrainRequest = Message<"pyro.guest.v1.DrainRequest"> & {
  * Use `create(DrainRequestSchema)` to create a new message.
  */
 export const DrainRequestSchema: GenMessage<DrainRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 46);
+  messageDesc(file_pyro_guest_v1_guest, 61);
 
 /**
  * @generated from message pyro.guest.v1.DrainResponse
@@ -1206,7 +1713,7 @@ export type DrainResponse = Message<"pyro.guest.v1.DrainResponse"> & {
  * Use `create(DrainResponseSchema)` to create a new message.
  */
 export const DrainResponseSchema: GenMessage<DrainResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 47);
+  messageDesc(file_pyro_guest_v1_guest, 62);
 
 /**
  * @generated from message pyro.guest.v1.SourceRequest
@@ -1223,7 +1730,7 @@ export type SourceRequest = Message<"pyro.guest.v1.SourceRequest"> & {
  * Use `create(SourceRequestSchema)` to create a new message.
  */
 export const SourceRequestSchema: GenMessage<SourceRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 48);
+  messageDesc(file_pyro_guest_v1_guest, 63);
 
 /**
  * @generated from message pyro.guest.v1.SourceResponse
@@ -1240,7 +1747,7 @@ export type SourceResponse = Message<"pyro.guest.v1.SourceResponse"> & {
  * Use `create(SourceResponseSchema)` to create a new message.
  */
 export const SourceResponseSchema: GenMessage<SourceResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 49);
+  messageDesc(file_pyro_guest_v1_guest, 64);
 
 /**
  * @generated from message pyro.guest.v1.SinkRequest
@@ -1257,7 +1764,7 @@ export type SinkRequest = Message<"pyro.guest.v1.SinkRequest"> & {
  * Use `create(SinkRequestSchema)` to create a new message.
  */
 export const SinkRequestSchema: GenMessage<SinkRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 50);
+  messageDesc(file_pyro_guest_v1_guest, 65);
 
 /**
  * @generated from message pyro.guest.v1.SinkResponse
@@ -1274,7 +1781,7 @@ export type SinkResponse = Message<"pyro.guest.v1.SinkResponse"> & {
  * Use `create(SinkResponseSchema)` to create a new message.
  */
 export const SinkResponseSchema: GenMessage<SinkResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 51);
+  messageDesc(file_pyro_guest_v1_guest, 66);
 
 /**
  * @generated from message pyro.guest.v1.SpawnLoopRequest
@@ -1296,7 +1803,7 @@ export type SpawnLoopRequest = Message<"pyro.guest.v1.SpawnLoopRequest"> & {
  * Use `create(SpawnLoopRequestSchema)` to create a new message.
  */
 export const SpawnLoopRequestSchema: GenMessage<SpawnLoopRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 52);
+  messageDesc(file_pyro_guest_v1_guest, 67);
 
 /**
  * @generated from message pyro.guest.v1.SpawnLoopResponse
@@ -1313,7 +1820,7 @@ export type SpawnLoopResponse = Message<"pyro.guest.v1.SpawnLoopResponse"> & {
  * Use `create(SpawnLoopResponseSchema)` to create a new message.
  */
 export const SpawnLoopResponseSchema: GenMessage<SpawnLoopResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 53);
+  messageDesc(file_pyro_guest_v1_guest, 68);
 
 /**
  * @generated from message pyro.guest.v1.ReportRequest
@@ -1348,7 +1855,7 @@ export type ReportRequest = Message<"pyro.guest.v1.ReportRequest"> & {
  * Use `create(ReportRequestSchema)` to create a new message.
  */
 export const ReportRequestSchema: GenMessage<ReportRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 54);
+  messageDesc(file_pyro_guest_v1_guest, 69);
 
 /**
  * @generated from message pyro.guest.v1.AgentReady
@@ -1365,7 +1872,7 @@ export type AgentReady = Message<"pyro.guest.v1.AgentReady"> & {
  * Use `create(AgentReadySchema)` to create a new message.
  */
 export const AgentReadySchema: GenMessage<AgentReady> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 55);
+  messageDesc(file_pyro_guest_v1_guest, 70);
 
 /**
  * @generated from message pyro.guest.v1.ProcessExited
@@ -1387,7 +1894,7 @@ export type ProcessExited = Message<"pyro.guest.v1.ProcessExited"> & {
  * Use `create(ProcessExitedSchema)` to create a new message.
  */
 export const ProcessExitedSchema: GenMessage<ProcessExited> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 56);
+  messageDesc(file_pyro_guest_v1_guest, 71);
 
 /**
  * @generated from message pyro.guest.v1.OutOfMemory
@@ -1404,7 +1911,7 @@ export type OutOfMemory = Message<"pyro.guest.v1.OutOfMemory"> & {
  * Use `create(OutOfMemorySchema)` to create a new message.
  */
 export const OutOfMemorySchema: GenMessage<OutOfMemory> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 57);
+  messageDesc(file_pyro_guest_v1_guest, 72);
 
 /**
  * @generated from message pyro.guest.v1.ReportResponse
@@ -1417,7 +1924,7 @@ export type ReportResponse = Message<"pyro.guest.v1.ReportResponse"> & {
  * Use `create(ReportResponseSchema)` to create a new message.
  */
 export const ReportResponseSchema: GenMessage<ReportResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 58);
+  messageDesc(file_pyro_guest_v1_guest, 73);
 
 /**
  * How a call ended (LINK.md, END).
@@ -1450,7 +1957,7 @@ export type Status = Message<"pyro.guest.v1.Status"> & {
  * Use `create(StatusSchema)` to create a new message.
  */
 export const StatusSchema: GenMessage<Status> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 59);
+  messageDesc(file_pyro_guest_v1_guest, 74);
 
 /**
  * What the user is told.
@@ -1481,7 +1988,7 @@ export type ErrorDetail = Message<"pyro.guest.v1.ErrorDetail"> & {
  * Use `create(ErrorDetailSchema)` to create a new message.
  */
 export const ErrorDetailSchema: GenMessage<ErrorDetail> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 60);
+  messageDesc(file_pyro_guest_v1_guest, 75);
 
 /**
  * What happens to output that nobody reads while its spool is full.
@@ -1542,6 +2049,71 @@ export const OutputStreamSchema: GenEnum<OutputStream> = /*@__PURE__*/
   enumDesc(file_pyro_guest_v1_guest, 1);
 
 /**
+ * Which file system a path is looked up in.
+ *
+ * @generated from enum pyro.guest.v1.Tree
+ */
+export enum Tree {
+  /**
+   * The machine's root.
+   *
+   * @generated from enum value: TREE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The disk that was sealed when the workspace was made (/dev/vdb), mounted read-only where nobody sees it.
+   *
+   * @generated from enum value: TREE_BASELINE = 1;
+   */
+  BASELINE = 1,
+}
+
+/**
+ * Describes the enum pyro.guest.v1.Tree.
+ */
+export const TreeSchema: GenEnum<Tree> = /*@__PURE__*/
+  enumDesc(file_pyro_guest_v1_guest, 2);
+
+/**
+ * @generated from enum pyro.guest.v1.FileType
+ */
+export enum FileType {
+  /**
+   * @generated from enum value: FILE_TYPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * @generated from enum value: FILE_TYPE_FILE = 1;
+   */
+  FILE = 1,
+
+  /**
+   * @generated from enum value: FILE_TYPE_DIRECTORY = 2;
+   */
+  DIRECTORY = 2,
+
+  /**
+   * @generated from enum value: FILE_TYPE_SYMLINK = 3;
+   */
+  SYMLINK = 3,
+
+  /**
+   * Devices, FIFOs, sockets.
+   *
+   * @generated from enum value: FILE_TYPE_OTHER = 4;
+   */
+  OTHER = 4,
+}
+
+/**
+ * Describes the enum pyro.guest.v1.FileType.
+ */
+export const FileTypeSchema: GenEnum<FileType> = /*@__PURE__*/
+  enumDesc(file_pyro_guest_v1_guest, 3);
+
+/**
  * @generated from service pyro.guest.v1.SystemService
  */
 export const SystemService: GenService<{
@@ -1594,6 +2166,17 @@ export const SystemService: GenService<{
     methodKind: "unary";
     input: typeof SetFrozenRequestSchema;
     output: typeof SetFrozenResponseSchema;
+  },
+  /**
+   * Flushes the root file system and holds all writes to it back, or lets them go on. While it is held, the disk is a
+   * clean file system by itself. Thaws by itself after `max_ms`, so that a host that died leaves no stuck machine.
+   *
+   * @generated from rpc pyro.guest.v1.SystemService.HoldWrites
+   */
+  holdWrites: {
+    methodKind: "unary";
+    input: typeof HoldWritesRequestSchema;
+    output: typeof HoldWritesResponseSchema;
   },
   /**
    * Loads a named group of kernel modules of the runtime bundle ("network").
@@ -1694,6 +2277,9 @@ export const ProcessService: GenService<{
   serviceDesc(file_pyro_guest_v1_guest, 1);
 
 /**
+ * Where a request says `within`, its paths are resolved beneath that directory (itself included) and no symbolic link
+ * leads out of it: GUEST_FILE_REFUSED. Empty: the whole root. Nothing here waits for a command or starts a program.
+ *
  * @generated from service pyro.guest.v1.FileService
  */
 export const FileService: GenService<{
@@ -1726,6 +2312,56 @@ export const FileService: GenService<{
     methodKind: "client_streaming";
     input: typeof ExtractTarRequestSchema;
     output: typeof ExtractTarResponseSchema;
+  },
+  /**
+   * One thing, or what is in a directory, in byte order of the paths.
+   *
+   * @generated from rpc pyro.guest.v1.FileService.List
+   */
+  list: {
+    methodKind: "server_streaming";
+    input: typeof ListFilesRequestSchema;
+    output: typeof ListFilesResponseSchema;
+  },
+  /**
+   * Replaces text in a regular file, atomically.
+   *
+   * @generated from rpc pyro.guest.v1.FileService.Edit
+   */
+  edit: {
+    methodKind: "unary";
+    input: typeof EditRequestSchema;
+    output: typeof EditResponseSchema;
+  },
+  /**
+   * Streams a file, directory or link as one tar. The entry "." is the thing itself, all others lie below it.
+   *
+   * @generated from rpc pyro.guest.v1.FileService.PackTar
+   */
+  packTar: {
+    methodKind: "server_streaming";
+    input: typeof PackTarRequestSchema;
+    output: typeof PackTarResponseSchema;
+  },
+  /**
+   * Makes a set of changes, all or none of them.
+   *
+   * @generated from rpc pyro.guest.v1.FileService.Commit
+   */
+  commit: {
+    methodKind: "client_streaming";
+    input: typeof CommitRequestSchema;
+    output: typeof CommitResponseSchema;
+  },
+  /**
+   * What differs from the baseline disk below a directory, in byte order of the paths.
+   *
+   * @generated from rpc pyro.guest.v1.FileService.Changes
+   */
+  changes: {
+    methodKind: "server_streaming";
+    input: typeof ChangesRequestSchema;
+    output: typeof ChangesResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pyro_guest_v1_guest, 2);
