@@ -1,16 +1,26 @@
 /** The accelerators a machine can run with; `software` is QEMU's TCG, the same machine without hardware help. */
 export type Isolation = "kvm" | "software";
 
-/** A block device of a machine. The format is always said, never probed: a guest could forge a header. */
-export interface Disk {
+/** A file that holds a disk, or a layer of one. The format is always said, never probed: a guest could forge a header. */
+export interface DiskLayer {
   readonly path: string;
   readonly format: "raw" | "qcow2";
-  readonly readOnly: boolean;
   /**
-   * What a qcow2 overlay lies on, one layer. Always said here: the name in the overlay's header is never followed,
-   * and an overlay without this is read as if it had nothing below it.
+   * What a qcow2 overlay lies on. Always said here: the name in the overlay's header is never followed, and an overlay
+   * without this is read as if it had nothing below it.
    */
-  readonly backing?: { readonly path: string; readonly format: "raw" | "qcow2" };
+  readonly backing?: DiskLayer;
+}
+
+/** A block device of a machine. */
+export interface Disk extends DiskLayer {
+  readonly readOnly: boolean;
+}
+
+/** A place for a disk: of a size, full of zeros, read-only, until `Machine.sealDisk` shows something there. */
+export interface DiskSlot {
+  readonly format: "empty";
+  readonly virtualBytes: number;
 }
 
 /** Everything that makes a machine. Two machines of equal spec differ only in `id` and `directory`. */
@@ -20,7 +30,7 @@ export interface MachineSpec {
   readonly vcpuCount: number;
   readonly memMib: number;
   /** In the order of /dev/vda, /dev/vdb, … */
-  readonly disks: readonly Disk[];
+  readonly disks: readonly (Disk | DiskSlot)[];
   readonly isolation: Isolation;
   /**
    * RAM as a shared mapping of this file of exactly `memMib`, which may be sparse: what a machine needs that is to be
@@ -90,9 +100,18 @@ export interface Machine extends AsyncDisposable {
    * @throws {PyroError} VM_SAVE_FAILED, VM_UNRESPONSIVE, DISK_FULL; no state file is left then
    */
   save(stateFile: string): Promise<void>;
+  /**
+   * Ends a layer: from now on what the guest writes to disk `index` goes to `overlay`, an empty qcow2 in the machine's
+   * directory, and what the disk held stands read-only at disk `slot`. The guest's view of the first does not change;
+   * the caller has it hold its writes meanwhile, so that the sealed layer is a clean file system.
+   * @throws {PyroError} VM_CRASHED when the machine is gone, VMM_PROTOCOL_ERROR when QEMU refuses
+   */
+  sealDisk(index: number, slot: number, overlay: string): Promise<void>;
   /** Continues a machine that was paused or stopped for a full host disk. */
   resume(): Promise<void>;
   diagnostics(): Promise<MachineDiagnostics>;
+  /** Lets go of a machine that runs on, for another process to adopt. Only `exited` may be used afterwards. */
+  release(): Promise<void>;
   /** Ends the process (KILL: the guest's disks are disposable or flushed before) and waits until it is reaped. */
   kill(): Promise<MachineExit>;
 }
@@ -114,6 +133,12 @@ export interface VmmDriver {
   fingerprint(
     spec: Pick<MachineSpec, "vcpuCount" | "memMib" | "isolation"> & { readonly diskCount: number },
   ): Promise<string>;
+  /**
+   * Takes over a machine that another process started and left running; undefined where it does not run any more. What
+   * it wrote to stderr is not known then.
+   * @throws {PyroError} VMM_PROTOCOL_ERROR when its control socket is silent
+   */
+  adopt(machine: Pick<MachineSpec, "id" | "isolation" | "directory">): Promise<Machine | undefined>;
   /**
    * Ends whatever process still runs for the machine of this id, started by whichever daemon, and waits until it is
    * gone. Finds it without any record: by the id in its argv.

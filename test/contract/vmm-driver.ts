@@ -75,6 +75,20 @@ export function vmmDriverContract(name: string, harness: () => DriverHarness): v
       expect(await machine.exited).toEqual(first);
     });
 
+    it("takes over a machine that runs, and none that does not", async () => {
+      const spec = await harness().spec();
+      expect(await harness().driver.adopt(spec)).toBeUndefined();
+      const machine = await harness().driver.start(spec);
+      started.push({ machine, spec });
+      await machine.release();
+      const adopted = await harness().driver.adopt(spec);
+      expect(adopted?.pid).toBe(machine.pid);
+      expect(await adopted?.status()).toBe("running");
+      await adopted?.kill();
+      expect(await processesNamed(spec.id)).toEqual([]);
+      expect(await adopted?.status()).toBe("ended");
+    });
+
     it("answers every call after the end at once", async () => {
       const machine = await start();
       await machine.kill();

@@ -1,7 +1,7 @@
 import { readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
-import { type Child, launch, shortSocketPath, sleep } from "../../src/kit/index.js";
+import { launch, shortSocketPath, sleep } from "../../src/kit/index.js";
 import { PyroError } from "../../src/protocol/index.js";
 import type {
   Machine,
@@ -12,6 +12,7 @@ import type {
   VmmCapabilities,
   VmmDriver,
 } from "../../src/vmm/index.js";
+import { AdoptedProcess, type MachineProcess } from "../../src/vmm/qemu/adopted-process.js";
 import { endProcess, processesNamed } from "../../src/vmm/qemu/processes.js";
 
 export interface FakeVmmOptions {
@@ -44,6 +45,8 @@ export class FakeVmmDriver implements VmmDriver {
   readonly restored: string[] = [];
   /** Ids of those that were paused, in order. */
   readonly paused: string[] = [];
+  /** Overlays that machines write to since their disks were sealed, in order. */
+  readonly sealed: string[] = [];
 
   constructor(readonly options: FakeVmmOptions = {}) {
     this.capabilities = { isolations: ["software"], memorySnapshots: options.memorySnapshots ?? true };
@@ -67,17 +70,26 @@ export class FakeVmmDriver implements VmmDriver {
     });
     try {
       await this.#fail(signal);
-      const server = await listen(
-        join(spec.directory, "agent.sock"),
-        this.options.guest ?? ((socket) => socket.pipe(socket)),
-      );
-      const machine = new FakeMachine(spec, child, server, this.options, this.paused);
+      const machine = await this.#machine(spec, child);
       signal?.throwIfAborted();
       return machine;
     } catch (error) {
       await child.close();
       throw error;
     }
+  }
+
+  async adopt(spec: Pick<MachineSpec, "id" | "isolation" | "directory">): Promise<Machine | undefined> {
+    const [found] = await processesNamed(spec.id);
+    if (found === undefined) return undefined;
+    return await this.#machine({ ...spec, vcpuCount: 1, memMib: 64, disks: [] }, new AdoptedProcess(found));
+  }
+
+  async #machine(spec: MachineSpec, process: MachineProcess): Promise<FakeMachine> {
+    const guest = this.options.guest ?? ((socket) => socket.pipe(socket));
+    await rm(join(spec.directory, "agent.sock"), { force: true });
+    const server = await listen(join(spec.directory, "agent.sock"), guest);
+    return new FakeMachine(spec, process, server, this.options, this);
   }
 
   fingerprint(): Promise<string> {
@@ -109,21 +121,23 @@ class FakeMachine implements Machine {
   readonly pid: number;
   readonly agentSocket: string;
   readonly exited: Promise<MachineExit>;
-  readonly #child: Child;
+  readonly #child: MachineProcess;
   readonly #consoleTail: string;
   readonly #spec: MachineSpec;
+  readonly #server: AgentServer;
   readonly #failing: FakeVmmOptions["failing"];
   #ended = false;
   #paused = false;
 
   constructor(
     spec: MachineSpec,
-    child: Child,
+    child: MachineProcess,
     server: AgentServer,
     options: FakeVmmOptions,
-    readonly pauses: string[],
+    readonly driver: Pick<FakeVmmDriver, "paused" | "sealed">,
   ) {
     this.#spec = spec;
+    this.#server = server;
     this.#failing = options.failing;
     this.id = spec.id;
     this.isolation = spec.isolation;
@@ -134,7 +148,7 @@ class FakeMachine implements Machine {
     const death =
       options.dieAfterMs === undefined
         ? undefined
-        : setTimeout(() => child.signal("SIGKILL"), options.dieAfterMs);
+        : setTimeout(() => void child.close(), options.dieAfterMs);
     this.exited = child.exited.then(async ({ code, signal }) => {
       this.#ended = true;
       clearTimeout(death);
@@ -154,7 +168,7 @@ class FakeMachine implements Machine {
 
   pause(): Promise<void> {
     this.#paused = true;
-    this.pauses.push(this.id);
+    this.driver.paused.push(this.id);
     return Promise.resolve();
   }
 
@@ -165,6 +179,13 @@ class FakeMachine implements Machine {
     await writeFile(stateFile, stateOf(this.#spec), { flag: "wx" });
   }
 
+  sealDisk(_index: number, _slot: number, overlay: string): Promise<void> {
+    if (this.#ended)
+      return Promise.reject(new PyroError("VM_CRASHED", "the fake is gone", { hint: "start it again" }));
+    this.driver.sealed.push(overlay);
+    return Promise.resolve();
+  }
+
   resume(): Promise<void> {
     this.#paused = false;
     return Promise.resolve();
@@ -172,6 +193,10 @@ class FakeMachine implements Machine {
 
   diagnostics(): Promise<MachineDiagnostics> {
     return Promise.resolve({ consoleTail: this.#consoleTail, stderrTail: this.#child.stderrTail() });
+  }
+
+  async release(): Promise<void> {
+    await this.#server.close();
   }
 
   async kill(): Promise<MachineExit> {

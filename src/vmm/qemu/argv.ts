@@ -1,4 +1,4 @@
-import type { Disk, Isolation } from "../driver.js";
+import type { Disk, DiskLayer, DiskSlot, Isolation } from "../driver.js";
 
 /**
  * The command line of QEMU, from small pure parts. Every file stands as the child's own path (a descriptor it
@@ -33,7 +33,7 @@ export interface QemuArguments {
   /** Waits for `migrate-incoming` instead of starting the guest. */
   readonly incoming?: boolean;
   /** Paths as QEMU opens them. */
-  readonly disks: readonly Disk[];
+  readonly disks: readonly (Disk | DiskSlot)[];
 }
 
 export interface MemoryFile {
@@ -161,40 +161,64 @@ export function entropyArguments(): string[] {
  * says, never what the header says. `disable-legacy` also rules out SCSI passthrough, which only old devices have.
  * A full host disk stops the machine ("io-error") instead of failing the guest's write.
  */
-export function diskArguments(disk: Disk, index: number): string[] {
-  const { path, format, readOnly, backing } = disk;
-  const layers: object[] = [];
-  const layer = (
-    name: string,
-    what: { path: string; format: Disk["format"] },
-    frozen: boolean,
-    below?: unknown,
-  ): void => {
-    const space = frozen ? {} : { discard: "unmap", "detect-zeroes": "unmap" };
-    const fileSpace = frozen ? {} : { discard: "unmap" };
-    layers.push(
-      {
-        driver: "file",
-        "node-name": `${name}-file`,
-        filename: what.path,
-        "read-only": frozen,
-        "auto-read-only": false,
-        ...fileSpace,
-      },
-      {
-        driver: what.format,
-        "node-name": name,
-        file: `${name}-file`,
-        "read-only": frozen,
-        ...space,
-        ...(what.format === "qcow2" ? { backing: below ?? null } : {}),
-      },
-    );
-  };
-  if (backing !== undefined) layer(`disk${index}-base`, backing, true);
-  layer(`disk${index}`, { path, format }, readOnly, backing === undefined ? null : `disk${index}-base`);
+export function diskArguments(disk: Disk | DiskSlot, index: number): string[] {
+  const node = diskNode(index);
+  const nodes =
+    disk.format === "empty"
+      ? [
+          {
+            driver: "null-co",
+            "node-name": node,
+            size: disk.virtualBytes,
+            "read-zeroes": true,
+            "read-only": true,
+          },
+        ]
+      : layerNodes(node, disk, disk.readOnly);
   return [
-    ...layers.flatMap((options) => ["-blockdev", JSON.stringify(options)]),
-    ...["-device", `virtio-blk-pci,drive=disk${index},disable-legacy=on,werror=enospc,rerror=report`],
+    ...nodes.flatMap((options) => ["-blockdev", JSON.stringify(options)]),
+    ...[
+      "-device",
+      `virtio-blk-pci,id=${diskDevice(index)},drive=${node},disable-legacy=on,werror=enospc,rerror=report`,
+    ],
   ];
 }
+
+/** The block node that a disk begins with. */
+export function diskNode(index: number): string {
+  return `disk${index}`;
+}
+
+/** Id of a disk's device in QMP. */
+export function diskDevice(index: number): string {
+  return `blk${index}`;
+}
+
+/** A layer and all below it, the lowest first, as `blockdev-add` takes them; only the top one is ever written. */
+export function layerNodes(node: string, layer: DiskLayer, frozen: boolean): BlockNode[] {
+  const { path, format, backing } = layer;
+  const below = `${node}-base`;
+  const space = frozen ? {} : { discard: "unmap" };
+  return [
+    ...(backing === undefined ? [] : layerNodes(below, backing, true)),
+    {
+      driver: "file",
+      "node-name": `${node}-file`,
+      filename: path,
+      "read-only": frozen,
+      "auto-read-only": false,
+      ...space,
+    },
+    {
+      driver: format,
+      "node-name": node,
+      file: `${node}-file`,
+      "read-only": frozen,
+      ...(frozen ? {} : { ...space, "detect-zeroes": "unmap" }),
+      ...(format === "qcow2" ? { backing: backing === undefined ? null : below } : {}),
+    },
+  ];
+}
+
+/** Arguments of `blockdev-add`. */
+export type BlockNode = Readonly<Record<string, unknown>>;

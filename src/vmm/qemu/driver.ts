@@ -12,6 +12,7 @@ import type {
 } from "../driver.js";
 import { lastLines } from "../printable.js";
 import type { RuntimeBundle } from "../runtime-bundle.js";
+import { AdoptedProcess, type MachineProcess } from "./adopted-process.js";
 import { QMP_SOCKET, qemuArguments } from "./argv.js";
 import { qemuFingerprint } from "./fingerprint.js";
 import { InheritedFiles } from "./inherited-files.js";
@@ -43,6 +44,7 @@ interface Launched {
   readonly child: Child;
   /** Number of QEMU's descriptor of the state to load. */
   readonly stateDescriptor: number | undefined;
+  readonly userId: number | undefined;
 }
 
 /** Machines as QEMU processes that outlive this one. Confinement: privileges.ts; the command line: argv.ts. */
@@ -56,15 +58,10 @@ export class QemuDriver implements VmmDriver {
 
   async start(spec: MachineSpec, { signal, restore }: StartOptions = {}): Promise<Machine> {
     signal?.throwIfAborted();
-    const { child, stateDescriptor } = await this.#launch(spec, restore);
-    const machine = new QemuMachine(spec, child);
+    const { child, stateDescriptor, userId } = await this.#launch(spec, restore);
+    const machine = new QemuMachine({ ...spec, userId }, child);
     try {
-      const events: QmpEvent[] = [];
-      let onEvent = (event: QmpEvent): void => void events.push(event);
-      const qmp = await this.#connect(spec, child, (event) => onEvent(event), signal);
-      machine.adopt(qmp);
-      onEvent = (event) => machine.onEvent(event);
-      events.forEach(onEvent);
+      const qmp = await this.#control(machine, spec, child, signal);
       if (stateDescriptor !== undefined) {
         await loadState(qmp, machine.migration, stateDescriptor, signal).catch(async (error: unknown) => {
           signal?.throwIfAborted();
@@ -82,6 +79,32 @@ export class QemuDriver implements VmmDriver {
 
   async fingerprint(spec: Parameters<VmmDriver["fingerprint"]>[0]): Promise<string> {
     return await qemuFingerprint(await findQemu(this.#options.qemuPath), spec);
+  }
+
+  async adopt(spec: Pick<MachineSpec, "id" | "isolation" | "directory">): Promise<Machine | undefined> {
+    const [found] = await processesNamed(spec.id);
+    if (found === undefined) return undefined;
+    const process = new AdoptedProcess(found);
+    const userId = await (this.#options.userFor ?? userFor)(spec.id);
+    const machine = new QemuMachine({ ...spec, userId }, process);
+    await this.#control(machine, spec, process, undefined);
+    return machine;
+  }
+
+  /** A session on the machine's control socket, with what it reports handed to the machine. */
+  async #control(
+    machine: QemuMachine,
+    spec: Pick<MachineSpec, "id" | "isolation" | "directory">,
+    process: MachineProcess,
+    signal: AbortSignal | undefined,
+  ): Promise<QmpClient> {
+    const events: QmpEvent[] = [];
+    let onEvent = (event: QmpEvent): void => void events.push(event);
+    const qmp = await this.#connect(spec, process, (event) => onEvent(event), signal);
+    machine.adopt(qmp);
+    onEvent = (event) => machine.onEvent(event);
+    events.forEach(onEvent);
+    return qmp;
   }
 
   async sweep(id: string): Promise<void> {
@@ -124,7 +147,7 @@ export class QemuDriver implements VmmDriver {
         graceMs: 0,
         outlives: true,
       });
-      return { child, stateDescriptor };
+      return { child, stateDescriptor, userId };
     } catch (error) {
       throw error instanceof LaunchError ? toolMissing(error) : error;
     }
@@ -132,8 +155,8 @@ export class QemuDriver implements VmmDriver {
 
   /** Waits for QEMU's control socket and a session on it, for the process to end, or for the deadline. */
   async #connect(
-    spec: MachineSpec,
-    child: Child,
+    spec: Pick<MachineSpec, "id" | "isolation" | "directory">,
+    child: MachineProcess,
     onEvent: (event: QmpEvent) => void,
     signal: AbortSignal | undefined,
   ): Promise<QmpClient> {
@@ -175,7 +198,10 @@ function isNotListening(error: unknown): boolean {
   return code === "ENOENT" || code === "ECONNREFUSED";
 }
 
-async function exitedAtOnce({ id, isolation }: MachineSpec, child: Child): Promise<PyroError> {
+async function exitedAtOnce(
+  { id, isolation }: Pick<MachineSpec, "id" | "isolation">,
+  child: MachineProcess,
+): Promise<PyroError> {
   const exit = await within(child.exited, 1, "exit").catch(() => undefined);
   const how =
     exit === undefined
@@ -220,7 +246,7 @@ function notRestored({ id }: MachineSpec, child: Child, error: unknown): PyroErr
   );
 }
 
-function silent({ id }: MachineSpec, child: Child, timeoutMs: number): PyroError {
+function silent({ id }: Pick<MachineSpec, "id">, child: MachineProcess, timeoutMs: number): PyroError {
   const said = lastLines(child.stderrTail(), 5);
   return new PyroError(
     "VMM_PROTOCOL_ERROR",

@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
-import type { Disk, MachineSpec, SavedMachine } from "../driver.js";
+import type { Disk, DiskLayer, DiskSlot, MachineSpec, SavedMachine } from "../driver.js";
 import { PyroError } from "../../protocol/index.js";
 import type { MemoryFile } from "./argv.js";
 
@@ -37,15 +37,21 @@ export class InheritedFiles implements AsyncDisposable {
   }
 
   /** Opens a disk and what lies below it; a writable one becomes the property of QEMU's user. */
-  async disk(disk: Disk, userId: number | undefined): Promise<Disk> {
+  async disk(disk: Disk | DiskSlot, userId: number | undefined): Promise<Disk | DiskSlot> {
+    if (disk.format === "empty") return disk;
     const file = await this.#open(disk.path);
     const path = this.#lastPath();
     if (!disk.readOnly) {
       if (userId !== undefined) await file.chown(userId, userId);
       this.#largestBytes = Math.max(this.#largestBytes, await virtualBytes(file, disk.format));
     }
-    if (disk.backing === undefined) return { ...disk, path };
-    return { ...disk, path, backing: { ...disk.backing, path: await this.readable(disk.backing.path) } };
+    return { ...disk, path, ...(await this.#backingOf(disk)) };
+  }
+
+  async #backingOf({ backing }: DiskLayer): Promise<{ backing?: DiskLayer }> {
+    if (backing === undefined) return {};
+    const path = await this.readable(backing.path);
+    return { backing: { ...backing, path, ...(await this.#backingOf(backing)) } };
   }
 
   /** Opens a file that QEMU reads through the descriptor itself, from its beginning, and gives the number. */

@@ -1,12 +1,14 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { DeadlineError, sleep, within, type Child } from "../../kit/index.js";
+import { DeadlineError, sleep, within } from "../../kit/index.js";
 import { LIMITS, PyroError } from "../../protocol/index.js";
 import type { Isolation, Machine, MachineDiagnostics, MachineExit } from "../driver.js";
+import type { MachineProcess } from "./adopted-process.js";
 import { AGENT_CHARDEV, AGENT_SOCKET, QMP_SOCKET } from "./argv.js";
 import { ConsoleTail } from "./console.js";
 import { MigrationEnd, SAVE_SOCKET, saveState } from "./migration.js";
-import type { QmpClient, QmpEvent } from "./qmp.js";
+import { QmpClosed, type QmpClient, type QmpEvent } from "./qmp.js";
+import { sealDisk } from "./seal.js";
 
 /** A healthy QEMU answers in a millisecond; one that takes longer than this is stopped or hangs. */
 const ANSWER_MS = 2_000;
@@ -14,6 +16,14 @@ const PORT_POLL_MS = 5;
 
 /** Run states (qapi/run-state.json) in which the guest will never run again. */
 const ENDED_STATES: ReadonlySet<string> = new Set(["shutdown", "guest-panicked", "internal-error"]);
+
+export interface QemuMachineSpec {
+  readonly id: string;
+  readonly isolation: Isolation;
+  readonly directory: string;
+  /** Who its process runs as; undefined: as we do. */
+  readonly userId: number | undefined;
+}
 
 /** A QEMU process and its QMP session. */
 export class QemuMachine implements Machine {
@@ -25,19 +35,21 @@ export class QemuMachine implements Machine {
   /** Of the state that it was started from, or that is saved. */
   migration = new MigrationEnd();
   readonly #directory: string;
-  readonly #child: Child;
+  readonly #process: MachineProcess;
+  readonly #userId: number | undefined;
   readonly #console = new ConsoleTail();
   #qmp: QmpClient | undefined;
   #ended = false;
 
-  constructor(spec: { id: string; isolation: Isolation; directory: string }, child: Child) {
+  constructor(spec: QemuMachineSpec, process: MachineProcess) {
     this.#directory = spec.directory;
     this.id = spec.id;
     this.isolation = spec.isolation;
-    this.pid = child.pid;
+    this.#userId = spec.userId;
+    this.pid = process.pid;
     this.agentSocket = join(spec.directory, AGENT_SOCKET);
-    this.#child = child;
-    this.exited = child.exited.then(async ({ code, signal }) => {
+    this.#process = process;
+    this.exited = process.exited.then(async ({ code, signal }) => {
       this.#ended = true;
       await this.#qmp?.[Symbol.asyncDispose]();
       await removeSockets(spec.directory);
@@ -84,6 +96,20 @@ export class QemuMachine implements Machine {
     await saveState(this.#qmp, this.migration, this.#directory, stateFile);
   }
 
+  async sealDisk(index: number, slot: number, overlay: string): Promise<void> {
+    try {
+      if (this.#ended || this.#qmp === undefined) throw new QmpClosed("QEMU ended");
+      await sealDisk(this.#qmp, { index, slot, overlay, userId: this.#userId });
+    } catch (error) {
+      const gone = error instanceof QmpClosed;
+      throw new PyroError(
+        gone ? "VM_CRASHED" : "VMM_PROTOCOL_ERROR",
+        `the disk of machine ${this.id} cannot be sealed: ${(error as Error).message}`,
+        { hint: "make the workspace again; `pyro doctor` examines this host", cause: error, retryable: true },
+      );
+    }
+  }
+
   async resume(): Promise<void> {
     if (this.#ended) return;
     await this.#qmp?.execute("cont", {}, ANSWER_MS);
@@ -91,11 +117,15 @@ export class QemuMachine implements Machine {
 
   async diagnostics(): Promise<MachineDiagnostics> {
     if (!this.#ended && this.#qmp !== undefined) await this.#console.drain(this.#qmp, ANSWER_MS);
-    return { consoleTail: this.#console.text, stderrTail: this.#child.stderrTail() };
+    return { consoleTail: this.#console.text, stderrTail: this.#process.stderrTail() };
+  }
+
+  async release(): Promise<void> {
+    await this.#qmp?.[Symbol.asyncDispose]();
   }
 
   async kill(): Promise<MachineExit> {
-    await this.#child.close();
+    await this.#process.close();
     return this.exited;
   }
 

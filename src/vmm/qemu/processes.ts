@@ -29,9 +29,10 @@ export async function processesNamed(id: string): Promise<ProcessIdentity[]> {
  * KILLs the process, if it is still the same one, and waits until it is gone.
  * @throws {PyroError} VM_UNRESPONSIVE when the kernel holds it for 10 s
  */
-export async function endProcess({ pid, startTime }: ProcessIdentity): Promise<void> {
+export async function endProcess(found: ProcessIdentity): Promise<void> {
+  const { pid } = found;
   const deadline = performance.now() + GONE_WITHIN_MS;
-  while ((await startTimeOf(pid)) === startTime) {
+  while (await isAlive(found)) {
     try {
       process.kill(pid, "SIGKILL");
     } catch {
@@ -49,6 +50,11 @@ export async function endProcess({ pid, startTime }: ProcessIdentity): Promise<v
     }
     await sleep(POLL_MS);
   }
+}
+
+/** Whether it still runs: the same process, not a later one of its pid. */
+export async function isAlive({ pid, startTime }: ProcessIdentity): Promise<boolean> {
+  return (await startTimeOf(pid)) === startTime;
 }
 
 /** Field 22 of /proc/PID/stat; undefined for one that is gone or only waits to be reaped. */

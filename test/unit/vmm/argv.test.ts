@@ -94,7 +94,7 @@ describe("QEMU's command line", () => {
         "-blockdev",
         "{"driver":"raw","node-name":"disk0","file":"disk0-file","read-only":true}",
         "-device",
-        "virtio-blk-pci,drive=disk0,disable-legacy=on,werror=enospc,rerror=report",
+        "virtio-blk-pci,id=blk0,drive=disk0,disable-legacy=on,werror=enospc,rerror=report",
       ]
     `);
     expect(
@@ -113,7 +113,7 @@ describe("QEMU's command line", () => {
         "-blockdev",
         "{"driver":"qcow2","node-name":"disk1","file":"disk1-file","read-only":false,"discard":"unmap","detect-zeroes":"unmap","backing":"disk1-base"}",
         "-device",
-        "virtio-blk-pci,drive=disk1,disable-legacy=on,werror=enospc,rerror=report",
+        "virtio-blk-pci,id=blk1,drive=disk1,disable-legacy=on,werror=enospc,rerror=report",
       ]
     `);
   });
