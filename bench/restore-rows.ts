@@ -71,7 +71,7 @@ async function startMachine(rig: Rig): Promise<{ machine: BootedMachine; overlay
   const machine = await rig.templates.start(
     {
       ...rig.shape,
-      kind: "one-shot",
+      kind: "sandbox",
       disks: async (directory) => {
         const startedAt = performance.now();
         const disk = await rig.overlay(directory);

@@ -2,27 +2,31 @@ import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { GuestConnection } from "../guest/index.js";
 import { failpoint, freshId, sleep, writeFileAtomic, type Logger, type Slots } from "../kit/index.js";
-import { PyroError } from "../protocol/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
 import {
   bootMachine,
   type Disk,
+  type DiskSlot,
   type Isolation,
   type Machine,
   type SavedMachine,
   type VmmDriver,
 } from "../vmm/index.js";
 
-/** What a machine is for; all of them end with the daemon that started them, or are removed by the next. */
-export type MachineKind = "one-shot" | "builder" | "probe" | "template";
+/** What a machine is for. All end with the daemon that started them, or are removed by the next, but those that workspaces live in. */
+export type MachineKind = "sandbox" | "builder" | "probe" | "template";
 
 /** A machine that booted, with its agent on the line. Disposing of it ends it and removes its directory. */
 export interface BootedMachine extends AsyncDisposable {
   readonly machine: Machine;
+  readonly directory: string;
   /** From the start of the process to the agent's hello. */
   readonly bootMs: number;
   readonly guest: GuestConnection;
   /** A connection anew after the old one broke while the machine runs on. */
   reconnect(signal?: AbortSignal): Promise<GuestConnection>;
+  /** Lets go of it: it runs on, and its directory stays, for the next daemon. */
+  release(): Promise<void>;
 }
 
 export interface BootRequest {
@@ -31,7 +35,7 @@ export interface BootRequest {
   readonly memMib: number;
   readonly isolation: Isolation;
   /** Makes or names the disks, given the machine's own directory. */
-  readonly disks: (directory: string) => Promise<readonly Disk[]>;
+  readonly disks: (directory: string) => Promise<readonly (Disk | DiskSlot)[]>;
   /** RAM in this file, for a machine that is to be saved. */
   readonly memoryFile?: string;
   /** Goes on from this instead of booting. */
@@ -74,11 +78,12 @@ export class Machines {
 
   /**
    * Ends and removes what an earlier daemon left. A directory is removed only after its process is gone, and a process
-   * is only started after its directory stands: so nothing escapes.
+   * is only started after its directory stands: so nothing escapes. `kept` are ids of machines to be adopted.
    */
-  async sweep(): Promise<void> {
+  async sweep(kept: ReadonlySet<string> = new Set()): Promise<void> {
     await mkdir(this.options.directory, { recursive: true, mode: 0o711 });
     for (const id of await readdir(this.options.directory)) {
+      if (kept.has(id)) continue;
       this.options.log.info("machine.sweep", { machine: id });
       await this.options.driver.sweep(id);
       await rm(join(this.options.directory, id), { recursive: true, force: true });
@@ -134,6 +139,33 @@ export class Machines {
     }
   }
 
+  /**
+   * Takes over a machine that an earlier daemon left running; where it is gone, so is its directory then.
+   * @throws {PyroError} VM_UNRESPONSIVE and the like: the machine was ended
+   */
+  async adopt(id: string, isolation: Isolation): Promise<BootedMachine | undefined> {
+    const { driver, connect } = this.options;
+    const directory = join(this.options.directory, id);
+    let machine: Machine | undefined;
+    try {
+      machine = await driver.adopt({ id, isolation, directory });
+      if (machine === undefined) {
+        await this.#remove(id, directory);
+        return undefined;
+      }
+      this.#running.add(id);
+      const signal = AbortSignal.timeout(LIMITS.bootTimeoutMs);
+      const guest = await connect(machine.agentSocket, { signal });
+      const booted = this.#toBooted(machine, guest, directory, 0);
+      this.#booted.add(booted);
+      return booted;
+    } catch (error) {
+      await driver.sweep(id);
+      await this.#remove(id, directory);
+      throw error;
+    }
+  }
+
   #toBooted(machine: Machine, guest: GuestConnection, directory: string, bootMs: number): BootedMachine {
     let current = guest;
     let closing: Promise<void> | undefined;
@@ -145,6 +177,7 @@ export class Machines {
     };
     const booted: BootedMachine = {
       machine,
+      directory,
       bootMs,
       get guest() {
         return current;
@@ -153,6 +186,12 @@ export class Machines {
         await current[Symbol.asyncDispose]();
         current = await this.options.connect(machine.agentSocket, signal === undefined ? {} : { signal });
         return current;
+      },
+      release: async () => {
+        this.#booted.delete(booted);
+        this.#running.delete(machine.id);
+        await current[Symbol.asyncDispose]();
+        await machine.release();
       },
       [Symbol.asyncDispose]: () => (closing ??= close()),
     };

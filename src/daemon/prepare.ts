@@ -1,7 +1,8 @@
-import { IMAGE_VIRTUAL_BYTES, type EnvironmentPulls, type EnvironmentStore } from "../image/index.js";
+import type { EnvironmentPulls, EnvironmentStore } from "../image/index.js";
 import { DEFAULT_MACHINE, PyroError } from "../protocol/index.js";
 import type { Isolation } from "../vmm/index.js";
 import { networkNotAvailable } from "../workspace/index.js";
+import { MACHINE_DISK_BYTES } from "./disks.js";
 import type { ReadyShape } from "./ready-machine.js";
 import type { Templates } from "./templates.js";
 
@@ -78,8 +79,7 @@ export async function prepareHost(
   await step("template", async () => {
     const message = "a memory template of the default machine";
     onProgress({ phase: "template", message, bytesDone: 0, bytesTotal: 0 });
-    const diskBytes = [IMAGE_VIRTUAL_BYTES];
-    const shape = { ...DEFAULT_MACHINE, isolation: await isolation(signal), diskBytes };
+    const shape = { ...DEFAULT_MACHINE, isolation: await isolation(signal), diskBytes: MACHINE_DISK_BYTES };
     using template = await templates.prepare(shape, signal, { anew: force });
     return { reused: !template.fresh };
   });

@@ -1,14 +1,15 @@
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { startProcess } from "../guest/index.js";
-import { IMAGE_VIRTUAL_BYTES, type InstalledImage } from "../image/index.js";
-import { complete, failpoint, Slots, type Logger } from "../kit/index.js";
+import type { InstalledImage } from "../image/index.js";
+import { failpoint, Slots, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { Disk, Isolation } from "../vmm/index.js";
+import type { Disk, DiskSlot, Isolation } from "../vmm/index.js";
 import { resolveCommand } from "../workspace/index.js";
+import { EMPTY_SLOT, MACHINE_DISK_BYTES, makeOverlay } from "./disks.js";
 import { giveIdentity } from "./identity.js";
 import type { ImagesInUse } from "./images-in-use.js";
-import type { BootedMachine } from "./machines.js";
+import type { BootedMachine, BootRequest } from "./machines.js";
 import type { Templates } from "./templates.js";
 import { availableMemory } from "./memory.js";
 import { WarmPool, type Pooled } from "./warm-pool.js";
@@ -20,6 +21,12 @@ export interface ReadyShape {
   readonly memMib: number;
   readonly isolation: Isolation;
 }
+
+/** The same of a machine whose image need only be named. */
+type ShapeOfImage = Omit<ReadyShape, "image"> & { readonly image: Pick<InstalledImage, "digest"> };
+
+/** The file of a ready machine's own layer over the image, in its directory. */
+export const ROOT_LAYER = "root.qcow2";
 
 /** A machine of its own identity with its environment mounted: all that a first command needs. */
 export interface ReadyMachine extends Pooled {
@@ -51,16 +58,35 @@ export class ReadyMachines {
    * @throws {PyroError} what a boot throws, DISK_FULL, what the agent says; nothing is left then
    */
   async make(shape: ReadyShape, signal: AbortSignal, onBooting?: () => void): Promise<ReadyMachine> {
-    const { image, vcpuCount, memMib, isolation } = shape;
+    const { path } = shape.image;
+    const disks = async (directory: string): Promise<readonly (Disk | DiskSlot)[]> => [
+      await makeOverlay({ path, format: "qcow2" }, join(directory, ROOT_LAYER)),
+      EMPTY_SLOT,
+    ];
+    return await this.#start({ ...shape, disks }, signal, onBooting);
+  }
+
+  /** The same over disks that are there: a workspace's. */
+  async makeOver(
+    { disks, ...shape }: ShapeOfImage & { readonly disks: readonly Disk[] },
+    signal: AbortSignal,
+  ): Promise<ReadyMachine> {
+    return await this.#start({ ...shape, disks: () => Promise.resolve(disks) }, signal);
+  }
+
+  async #start(
+    { image, disks, ...shape }: ShapeOfImage & Pick<BootRequest, "disks">,
+    signal: AbortSignal,
+    onBooting?: () => void,
+  ): Promise<ReadyMachine> {
     using _turn = await this.#turns.take(signal);
     const held = this.options.inUse.hold(image.digest);
     let booted: BootedMachine | undefined;
     try {
       booted = await this.options.templates.start(
         {
-          ...{ kind: "one-shot", vcpuCount, memMib, isolation },
-          disks: async (directory) => [await makeOverlay(image.path, join(directory, "root.qcow2"))],
-          diskBytes: [IMAGE_VIRTUAL_BYTES],
+          ...shape,
+          ...{ kind: "sandbox", disks, diskBytes: MACHINE_DISK_BYTES },
           ...(onBooting === undefined ? {} : { onBooting }),
         },
         signal,
@@ -149,26 +175,4 @@ async function exercise(booted: BootedMachine, signal: AbortSignal): Promise<voi
   } catch (error) {
     if (!(error instanceof PyroError) || error.code !== "COMMAND_NOT_FOUND") throw error;
   }
-}
-
-/** A writable layer over a read-only image, of the one size that a template's disk has. Both formats are stated; the guest can forge neither. */
-async function makeOverlay(imagePath: string, path: string): Promise<Disk> {
-  const backing = { path: imagePath, format: "qcow2" } as const;
-  const overlay = ["-F", backing.format, "-b", imagePath, path, String(IMAGE_VIRTUAL_BYTES)];
-  const args = ["create", "-q", "-f", "qcow2", ...overlay];
-  const { code, stderrTail } = await complete("qemu-img", args);
-  if (code !== 0) {
-    const full = /No space left/i.test(stderrTail);
-    throw new PyroError(
-      full ? "DISK_FULL" : "VM_START_FAILED",
-      `the machine's disk cannot be made: ${stderrTail.trim()}`,
-      {
-        hint: full
-          ? "free some space (`pyro env prune`), then try again"
-          : "`pyro doctor` examines this host",
-        retryable: full,
-      },
-    );
-  }
-  return { path, format: "qcow2", readOnly: false, backing };
 }

@@ -24,21 +24,34 @@ export function sandboxes(options: SandboxesOptions): SandboxFactory {
   return {
     open: async (spec, open) => {
       const startedAt = performance.now();
-      open.onPhase?.({ phase: "queued", message: "waiting for a machine" });
-      const image = await requireImage(options, spec, open);
-      const isolation = await options.isolation(open.signal);
-      const shape = { image, vcpuCount: spec.vcpuCount, memMib: spec.memMib, isolation };
-      const onBooting = (): void =>
-        open.onPhase?.({ phase: "booting", message: `a machine starts (${isolation})` });
-      const machine =
-        (await takePooled(options, shape, open.signal)) ??
-        (await options.ready.make(shape, open.signal, onBooting).catch((error: unknown) => {
-          throw lostWhilePrepared(error);
-        }));
-      options.pool.used(shape);
+      const { machine } = await openReady(options, spec, open);
       return toSandbox(machine, Math.round((performance.now() - startedAt) * 1000), options.log);
     },
   };
+}
+
+/**
+ * A ready machine over a fresh environment: from the pool, or made now.
+ * @throws {PyroError} what the environment's store, a pull, or a start throws
+ */
+export async function openReady(
+  options: SandboxesOptions,
+  spec: SandboxSpec,
+  open: OpenOptions,
+): Promise<{ machine: ReadyMachine; image: InstalledImage }> {
+  open.onPhase?.({ phase: "queued", message: "waiting for a machine" });
+  const image = await requireImage(options, spec, open);
+  const isolation = await options.isolation(open.signal);
+  const shape = { image, vcpuCount: spec.vcpuCount, memMib: spec.memMib, isolation };
+  const onBooting = (): void =>
+    open.onPhase?.({ phase: "booting", message: `a machine starts (${isolation})` });
+  const machine =
+    (await takePooled(options, shape, open.signal)) ??
+    (await options.ready.make(shape, open.signal, onBooting).catch((error: unknown) => {
+      throw lostWhilePrepared(error);
+    }));
+  options.pool.used(shape);
+  return { machine, image };
 }
 
 /** One that waited, awake; undefined where none did. One that does not wake fails nobody. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { GuestConnection } from "../guest/index.js";
 import { failpoint, sleep } from "../kit/index.js";
 import { LIMITS } from "../protocol/index.js";
-import type { Disk, SavedMachine, TemplateShape } from "../vmm/index.js";
+import type { Disk, DiskSlot, SavedMachine, TemplateShape } from "../vmm/index.js";
 import type { Machines } from "./machines.js";
 
 /** Enough that every path of a small call was taken, and the agent's heap has its size. */
@@ -38,16 +38,16 @@ export async function buildTemplate(
   await booted.machine.save(files.stateFile);
 }
 
-/** Of the size that the disks of all machines of the shape have; the guest reads nothing of them but that. */
-async function emptyDisks(directory: string, diskBytes: readonly number[]): Promise<Disk[]> {
-  const disks: Disk[] = [];
-  for (const [index, bytes] of diskBytes.entries()) {
-    const path = join(directory, `empty-${index}.raw`);
-    await using file = await open(path, "wx", 0o600);
-    await file.truncate(bytes);
-    disks.push({ path, format: "raw", readOnly: false });
-  }
-  return disks;
+/** A writable disk and empty slots, each of its size; the guest reads nothing of them but that. */
+async function emptyDisks(directory: string, diskBytes: readonly number[]): Promise<(Disk | DiskSlot)[]> {
+  const [rootBytes = 0, ...slotBytes] = diskBytes;
+  const path = join(directory, "empty.raw");
+  await using file = await open(path, "wx", 0o600);
+  await file.truncate(rootBytes);
+  return [
+    { path, format: "raw", readOnly: false },
+    ...slotBytes.map((virtualBytes): DiskSlot => ({ format: "empty", virtualBytes })),
+  ];
 }
 
 async function exercise(guest: GuestConnection, signal: AbortSignal): Promise<void> {

@@ -4,7 +4,7 @@
  */
 export { connectGuest, type ConnectOptions } from "./connect.js";
 export type { GuestConnection, GuestEvents, LinkCounters } from "./connection.js";
-export { startProcess, type GuestProcess, type ProcessSpec, type StartOptions } from "./process.js";
-export type { OutputPiece } from "./output.js";
+export { followProcess, startProcess, type GuestProcess, type ProcessSpec, type StartOptions } from "./process.js";
+export type { OutputPiece, OutputPosition } from "./output.js";
 export type { ProcessExit } from "./exit-status.js";
 export { downloadFile, extractTar, uploadFile, type Download, type DownloadOptions } from "./file.js";

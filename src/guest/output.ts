@@ -12,13 +12,27 @@ export interface OutputPiece {
   readonly droppedBefore: number;
 }
 
+/** How much of each stream was read. */
+export interface OutputPosition {
+  readonly stdout: number;
+  readonly stderr: number;
+}
+
 /** Messages in a row that carry nothing; an honest agent sends none. */
 const MAX_EMPTY_MESSAGES = 1_000;
 
 /** Where the reading of a command's output stands; it outlives connections. */
 export class OutputCursor {
-  readonly #counted = { stdout: { end: 0, dropped: 0 }, stderr: { end: 0, dropped: 0 } };
+  readonly #counted: Record<"stdout" | "stderr", { end: number; dropped: number }>;
   #empty = 0;
+
+  /** `from`: what was read before, by whoever. */
+  constructor(from: OutputPosition = { stdout: 0, stderr: 0 }) {
+    this.#counted = {
+      stdout: { end: from.stdout, dropped: 0 },
+      stderr: { end: from.stderr, dropped: 0 },
+    };
+  }
 
   get stdoutOffset(): bigint {
     return BigInt(this.#counted.stdout.end);

@@ -5,7 +5,7 @@ import type { GuestConnection } from "./connection.js";
 import { disconnected, protocolError } from "./errors.js";
 import type { ProcessExit } from "./exit-status.js";
 import { InputWriter } from "./input.js";
-import { OutputCursor, type OutputPiece } from "./output.js";
+import { OutputCursor, type OutputPiece, type OutputPosition } from "./output.js";
 
 /** A command for the guest. */
 export interface ProcessSpec {
@@ -84,6 +84,22 @@ export async function startProcess(
   return new RunningProcess(connection, spec, pid, options);
 }
 
+/**
+ * A command that was started before, by this host process or an earlier one; its output from a position on.
+ * @throws {PyroError} PROCESS_NOT_FOUND, GUEST_DISCONNECTED, GUEST_PROTOCOL_ERROR
+ */
+export async function followProcess(
+  connection: GuestConnection,
+  processId: string,
+  from: OutputPosition,
+  options: StartOptions = {},
+): Promise<GuestProcess> {
+  const { process } = await connection.control.get({ processId }, callOptions(options.signal));
+  if (process === undefined) throw protocolError("an answer to Get without a process");
+  // What was sent before cannot be known: its input is left as it is.
+  return new RunningProcess(connection, { processId, argv: [] }, process.pid, options, from);
+}
+
 function callOptions(signal: AbortSignal | undefined): { signal?: AbortSignal } {
   return signal === undefined ? {} : { signal };
 }
@@ -102,7 +118,13 @@ class RunningProcess implements GuestProcess {
   #resolveExit: (exit: ProcessExit) => void = () => undefined;
   #rejectExit: (error: unknown) => void = () => undefined;
 
-  constructor(connection: GuestConnection, spec: ProcessSpec, pid: number, options: StartOptions) {
+  constructor(
+    connection: GuestConnection,
+    spec: ProcessSpec,
+    pid: number,
+    options: StartOptions,
+    from?: OutputPosition,
+  ) {
     this.processId = spec.processId;
     this.pid = pid;
     this.#connection = connection;
@@ -113,7 +135,7 @@ class RunningProcess implements GuestProcess {
     });
     // Whoever reads the output meets the error there.
     this.exit.catch(() => undefined);
-    this.output = this.#read();
+    this.output = this.#read(new OutputCursor(from));
     this.#input = new InputWriter(
       spec.processId,
       (messages) => this.#connection.process.writeInput(messages, { signal: this.#over.signal }),
@@ -174,9 +196,9 @@ class RunningProcess implements GuestProcess {
     this.#connection = await this.#reconnecting;
   }
 
-  async *#read(): AsyncGenerator<OutputPiece> {
+  async *#read(cursor: OutputCursor): AsyncGenerator<OutputPiece> {
     try {
-      const exit = yield* this.#readOverReconnects(new OutputCursor());
+      const exit = yield* this.#readOverReconnects(cursor);
       this.#resolveExit(exit);
     } catch (error) {
       this.#rejectExit(error);

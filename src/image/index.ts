@@ -6,7 +6,7 @@
  * host, and archives are unpacked inside a builder VM; a pull that ends early, however, is taken up again by the next.
  */
 export { loadCatalogue, recipeOf } from "./catalogue.js";
-export { layoutOf, IMAGE_VIRTUAL_BYTES } from "./layout.js";
+export { imagePath, layoutOf, IMAGE_VIRTUAL_BYTES, type ImageLayout } from "./layout.js";
 export { EnvironmentStore, type EnvironmentStatus, type InstalledImage } from "./store.js";
 export { EnvironmentPulls, type EnvironmentPullsOptions } from "./pull.js";
 export type { PullProgress } from "./progress.js";

@@ -30,6 +30,15 @@ export const LIMITS = {
   consoleTailBytes: 16 * 1024,
   /** Host-side bound of a started run's output: its head and its tail, half each. */
   runOutputBytes: 32 * 1024 * 1024,
+  /** Commands of a workspace whose records and outputs are kept, and all their outputs together. */
+  commandsKept: 500,
+  commandOutputTotalBytes: 512 * 1024 * 1024,
+  /** A stopped workspace is deleted after this long (contract section 4, TTL). */
+  workspaceRetentionMs: 7 * 24 * 3600 * 1000,
+  /** How long the guest may hold its writes back while its disk is sealed; 20 ms are needed. */
+  holdWritesMs: 10_000,
+  /** How long a guest has to flush its disk and power off before it is ended. */
+  shutDownMs: 20_000,
   /** How long a finished run is kept (contract section 2). */
   runRetentionMs: 10 * 60_000,
   /** A call through MCP never blocks longer (contract section 2). */

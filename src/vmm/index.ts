@@ -10,6 +10,8 @@ export { chooseAccelerator, type AcceleratorVerdict, type BootProbe } from "./ac
 export { bootMachine } from "./boot.js";
 export type {
   Disk,
+  DiskLayer,
+  DiskSlot,
   Isolation,
   Machine,
   MachineDiagnostics,

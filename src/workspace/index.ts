@@ -21,3 +21,18 @@ export type {
   SandboxFactory,
   SandboxSpec,
 } from "./sandbox.js";
+export { Workspaces, type NewWorkspace } from "./workspaces.js";
+export { Workspace, type Populate, type Report } from "./workspace.js";
+export { WorkspaceCommand, type CommandFacts, type OutputListener } from "./workspace-command.js";
+export type { OperationKind, OperationView } from "./operation.js";
+export type { WorkspaceRecord, WorkspaceSeed } from "./record.js";
+export { absolutePath, cancelCommand, startCommand, waitForCommand, type ExecRequest } from "./exec.js";
+export type {
+  FreshWorkspaceMachine,
+  OpenOptions,
+  WorkspaceLayers,
+  WorkspaceMachine,
+  WorkspaceMachines,
+  WorkspaceShape,
+} from "./workspace-machine.js";
+export type { FileChange, FileContent, FileEntry, FileStep, WorkspaceFiles } from "./workspace-files.js";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { freshId, readJsonFile, silentLogger, writeFileAtomic, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError, fromWire, type PyroErrorOptions } from "../protocol/index.js";
 import { runOneShot, type OneShotResult, type OneShotSpec } from "./one-shot.js";
-import { RunOutput, type RunOutputView, type SavedOutput } from "./run-output.js";
+import { CommandOutput, type CommandOutputView } from "./command-output.js";
 import type { Phase, SandboxFactory } from "./sandbox.js";
 
 /** Where a started run is. */
@@ -17,13 +17,13 @@ export interface RunView {
   readonly runId: string;
   readonly environment: string;
   readonly state: RunState;
-  readonly output: RunOutputView | undefined;
+  readonly output: CommandOutputView | undefined;
 }
 
 interface Run {
   readonly id: string;
   readonly environment: string;
-  readonly output: RunOutput;
+  readonly output: CommandOutput;
   readonly abort: AbortController;
   state: RunState;
   /** Settles, never rejects, when the run is over and recorded. */
@@ -31,13 +31,12 @@ interface Run {
   expiry?: NodeJS.Timeout;
 }
 
-const FORMAT = 1;
+const FORMAT = 2;
 
 interface SavedRun {
   readonly format: number;
   readonly environment: string;
   readonly finishedAtMs: number;
-  readonly output: SavedOutput;
   readonly result?: OneShotResult;
   readonly error?: { readonly code: string; readonly message: string } & PyroErrorOptions;
 }
@@ -82,7 +81,7 @@ export class RunRegistry implements AsyncDisposable {
           ? { state: "failed", error: fromWire(error.code, error.message, error) }
           : undefined;
     if (state === undefined) return;
-    const output = await RunOutput.reopen(join(path, "output"), saved.output);
+    const output = await CommandOutput.reopen(join(path, "output"));
     const run: Run = {
       id,
       environment: saved.environment,
@@ -103,7 +102,7 @@ export class RunRegistry implements AsyncDisposable {
     const run: Run = {
       id,
       environment: spec.environment,
-      output: await RunOutput.create(join(path, "output")),
+      output: await CommandOutput.create(join(path, "output")),
       abort: new AbortController(),
       state: { state: "starting", phase: { phase: "queued", message: "waiting for a machine" } },
       finished: Promise.resolve(),
@@ -144,7 +143,6 @@ export class RunRegistry implements AsyncDisposable {
       format: FORMAT,
       environment: run.environment,
       finishedAtMs: Date.now(),
-      output: await run.output.save(),
       ...(state.state === "done" ? { result: state.result } : {}),
       ...(state.state === "failed" ? { error: state.error.toJSON() as SavedRun["error"] & object } : {}),
     };

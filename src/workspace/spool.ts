@@ -134,27 +134,9 @@ interface Range {
   readonly end: number;
 }
 
-/** A store in memory that grows with what is written, for small bounds. */
-export function memoryStore(): SpoolStore {
-  let area = Buffer.alloc(0);
-  return {
-    write: (position, data) => {
-      if (area.length < position + data.length) {
-        const grown = Buffer.alloc(Math.max(position + data.length, area.length * 2));
-        area.copy(grown);
-        area = grown;
-      }
-      area.set(data, position);
-      return Promise.resolve();
-    },
-    read: (position, length) => Promise.resolve(Buffer.from(area.subarray(position, position + length))),
-    [Symbol.asyncDispose]: () => Promise.resolve(),
-  };
-}
-
-/** A store in a file, which is made anew or, with `reopen`, read as it is; the caller removes it. */
+/** A store in a file, which is made anew or, with `reopen`, used as it is; the caller removes it. */
 export async function fileStore(path: string, reopen = false): Promise<SpoolStore> {
-  return storeOn(await open(path, reopen ? "r" : "wx+", 0o600));
+  return storeOn(await open(path, reopen ? "r+" : "wx+", 0o600));
 }
 
 function storeOn(file: FileHandle): SpoolStore {

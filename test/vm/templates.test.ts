@@ -74,7 +74,7 @@ describe("machines of one template", () => {
     for (let count = 0; count < 20; count += 1) {
       await using machine = await templates.start(
         {
-          ...{ kind: "one-shot", vcpuCount: 1, memMib: 512, isolation: "software" },
+          ...{ kind: "sandbox", vcpuCount: 1, memMib: 512, isolation: "software" },
           disks: async (directory) => [await overlay(image.path, join(directory, "root.qcow2"))],
           diskBytes: [IMAGE_VIRTUAL_BYTES],
         },

@@ -8,7 +8,7 @@ export const TEMPLATE_FORMAT = 1;
 export interface TemplateShape {
   readonly vcpuCount: number;
   readonly memMib: number;
-  /** Virtual size of each disk, in the order of /dev/vda, /dev/vdb, … */
+  /** Virtual size of each disk: the writable /dev/vda, then read-only slots /dev/vdb, … */
   readonly diskBytes: readonly number[];
   readonly isolation: Isolation;
 }

@@ -15,7 +15,7 @@ import { temporaryState } from "../../fakes/state-directory.js";
 const HOLDER = fileURLToPath(new URL("../../fakes/fake-holder.mjs", import.meta.url));
 const never = new AbortController().signal;
 const request: RestoreRequest = {
-  ...{ kind: "one-shot", vcpuCount: 1, memMib: 1, isolation: "software" },
+  ...{ kind: "sandbox", vcpuCount: 1, memMib: 1, isolation: "software" },
   disks: () => Promise.resolve([{ path: "/dev/null", format: "raw", readOnly: false }]),
   diskBytes: [4096],
 };

@@ -2,7 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { fileStore, memoryStore, Spool } from "../../../src/workspace/spool.js";
+import { fileStore, Spool } from "../../../src/workspace/spool.js";
+import { memoryStore } from "../../fakes/memory-store.js";
 
 const bytes = (length: number, from = 0): Uint8Array =>
   Uint8Array.from({ length }, (_, i) => (from + i) % 251);

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pyro/daemon/v1/daemon.proto.
  */
 export const file_pyro_daemon_v1_daemon: GenFile = /*@__PURE__*/
-  fileDesc("ChtweXJvL2RhZW1vbi92MS9kYWVtb24ucHJvdG8SDnB5cm8uZGFlbW9uLnYxIg8KDVN0YXR1c1JlcXVlc3QijwIKDlN0YXR1c1Jlc3BvbnNlEg8KB3ZlcnNpb24YASABKAkSCwoDcGlkGAIgASgNEhUKDXN0YXJ0ZWRfYXRfbXMYAyABKAMSEQoJc3RhdGVfZGlyGAQgASgJEhEKCWNhY2hlX2RpchgFIAEoCRIQCghsb2dfcGF0aBgGIAEoCRIRCglpc29sYXRpb24YByABKAkSEwoLcnVubmluZ192bXMYCCABKA0SFAoMcXVldWVkX2Jvb3RzGAkgASgNEhYKDnJlc2lkZW50X2J5dGVzGAogASgEEhAKCGJ1aWxkX2lkGAsgASgJEhQKDGFjdGl2ZV9jYWxscxgMIAEoDRISCgpwb29sZWRfdm1zGA0gASgNIhwKC1N0b3BSZXF1ZXN0Eg0KBWZvcmNlGAEgASgIIjAKDFN0b3BSZXNwb25zZRIQCghzdG9wcGluZxgBIAEoCBIOCgZyZWFzb24YAiABKAkitQEKB1J1blNwZWMSEwoLZW52aXJvbm1lbnQYASABKAkSDAoEYXJndhgCIAMoDBIPCgdjb21tYW5kGAMgASgJEgsKA2VudhgEIAMoDBISCgp2Y3B1X2NvdW50GAUgASgNEg8KB21lbV9taWIYBiABKA0SEgoKdGltZW91dF9tcxgHIAEoDRIOCgZ0dGxfbXMYCCABKA0SDwoHbmV0d29yaxgJIAEoCBIPCgdub19wdWxsGAogASgIInoKClJ1blJlcXVlc3QSKQoFc3RhcnQYASABKAsyGC5weXJvLmRhZW1vbi52MS5SdW5TdGFydEgAEg8KBXN0ZGluGAIgASgMSAASEwoJc3RkaW5fZW5kGAMgASgISAASEAoGc2lnbmFsGAQgASgJSABCCQoHcmVxdWVzdCJFCghSdW5TdGFydBIlCgRzcGVjGAEgASgLMhcucHlyby5kYWVtb24udjEuUnVuU3BlYxISCgpvcGVuX3N0ZGluGAIgASgIIrABCgtSdW5SZXNwb25zZRIpCgVwaGFzZRgBIAEoCzIYLnB5cm8uZGFlbW9uLnYxLlJ1blBoYXNlSAASEAoGc3Rkb3V0GAIgASgMSAASEAoGc3RkZXJyGAMgASgMSAASLwoGcmVzdWx0GAQgASgLMh0ucHlyby5kYWVtb24udjEuQ29tbWFuZFJlc3VsdEgAEhgKDnN0ZGluX2FjY2VwdGVkGAUgASgESABCBwoFZXZlbnQiPAoIUnVuUGhhc2USDQoFcGhhc2UYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIQCghwcm9ncmVzcxgDIAEoASKCAgoNQ29tbWFuZFJlc3VsdBITCgtlbnZpcm9ubWVudBgBIAEoCRIWCglleGl0X2NvZGUYAiABKAVIAIgBARIOCgZzaWduYWwYAyABKAkSEQoJdGltZWRfb3V0GAQgASgIEhUKDW91dF9vZl9tZW1vcnkYBSABKAgSEwoLZHVyYXRpb25fdXMYBiABKAQSEQoJaXNvbGF0aW9uGAcgASgJEhQKDHN0ZG91dF9ieXRlcxgIIAEoBBIUCgxzdGRlcnJfYnl0ZXMYCSABKAQSFAoMZ3Vlc3Rfa2VybmVsGAogASgJEhIKCnN0YXJ0dXBfdXMYCyABKARCDAoKX2V4aXRfY29kZSI4Cg9TdGFydFJ1blJlcXVlc3QSJQoEc3BlYxgBIAEoCzIXLnB5cm8uZGFlbW9uLnYxLlJ1blNwZWMiVAoOUmVhZFJ1blJlcXVlc3QSDgoGcnVuX2lkGAEgASgJEg4KBm9mZnNldBgCIAEoBBIRCgltYXhfYnl0ZXMYAyABKA0SDwoHd2FpdF9tcxgEIAEoDSIiChBDYW5jZWxSdW5SZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCSLzAQoJUnVuUmVjb3JkEg4KBnJ1bl9pZBgBIAEoCRInCgVzdGF0ZRgCIAEoDjIYLnB5cm8uZGFlbW9uLnYxLlJ1blN0YXRlEicKBXBoYXNlGAMgASgLMhgucHlyby5kYWVtb24udjEuUnVuUGhhc2USLQoGcmVzdWx0GAQgASgLMh0ucHlyby5kYWVtb24udjEuQ29tbWFuZFJlc3VsdBIqCgVlcnJvchgFIAEoCzIbLnB5cm8uZGFlbW9uLnYxLkVycm9yRGV0YWlsEikKBm91dHB1dBgGIAEoCzIZLnB5cm8uZGFlbW9uLnYxLlJ1bk91dHB1dCKLAgoJUnVuT3V0cHV0Eg4KBm9mZnNldBgBIAEoBBIMCgRoZWFkGAIgASgMEhEKCWN1dF9ieXRlcxgDIAEoBBIMCgR0YWlsGAQgASgMEhMKC25leHRfb2Zmc2V0GAUgASgEEhMKC3RvdGFsX2J5dGVzGAYgASgEEhUKDWRyb3BwZWRfYnl0ZXMYByABKAQSDgoGc3Rkb3V0GAggASgMEg4KBnN0ZGVychgJIAEoDBIYChBzdGRvdXRfdHJ1bmNhdGVkGAogASgIEhgKEHN0ZGVycl90cnVuY2F0ZWQYCyABKAgSFAoMc3Rkb3V0X2J5dGVzGAwgASgEEhQKDHN0ZGVycl9ieXRlcxgNIAEoBCL3AQoLRW52aXJvbm1lbnQSDAoEbmFtZRgBIAEoCRITCgtkZXNjcmlwdGlvbhgCIAEoCRIRCglpbnN0YWxsZWQYAyABKAgSDgoGc291cmNlGAQgASgJEg4KBmRpZ2VzdBgFIAEoCRISCgpzaXplX2J5dGVzGAYgASgEEhAKCHRlbXBsYXRlGAcgASgJEikKCHBhY2thZ2VzGAggAygLMhcucHlyby5kYWVtb24udjEuUGFja2FnZRIVCg1jcmVhdGVkX2F0X21zGAkgASgDEhIKCmltYWdlX3BhdGgYCiABKAkSFgoOZG93bmxvYWRfYnl0ZXMYCyABKAQiKAoHUGFja2FnZRIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkiGQoXTGlzdEVudmlyb25tZW50c1JlcXVlc3QiZgoYTGlzdEVudmlyb25tZW50c1Jlc3BvbnNlEhcKD2NhdGFsb2dfdmVyc2lvbhgBIAEoCRIxCgxlbnZpcm9ubWVudHMYAiADKAsyGy5weXJvLmRhZW1vbi52MS5FbnZpcm9ubWVudCIpChlJbnNwZWN0RW52aXJvbm1lbnRSZXF1ZXN0EgwKBG5hbWUYASABKAkiNQoWUHVsbEVudmlyb25tZW50UmVxdWVzdBIMCgRuYW1lGAEgASgJEg0KBWZvcmNlGAIgASgIIoIBChdQdWxsRW52aXJvbm1lbnRSZXNwb25zZRIwCghwcm9ncmVzcxgBIAEoCzIcLnB5cm8uZGFlbW9uLnYxLlB1bGxQcm9ncmVzc0gAEiwKBnJlc3VsdBgCIAEoCzIaLnB5cm8uZGFlbW9uLnYxLlB1bGxSZXN1bHRIAEIHCgVldmVudCJXCgxQdWxsUHJvZ3Jlc3MSDQoFcGhhc2UYASABKAkSEgoKYnl0ZXNfZG9uZRgCIAEoBBITCgtieXRlc190b3RhbBgDIAEoBBIPCgdtZXNzYWdlGAQgASgJInUKClB1bGxSZXN1bHQSMAoLZW52aXJvbm1lbnQYASABKAsyGy5weXJvLmRhZW1vbi52MS5FbnZpcm9ubWVudBIOCgZyZXVzZWQYAiABKAgSEAoIcmVwYWlyZWQYAyABKAgSEwoLZHVyYXRpb25fbXMYBCABKAQiRQoOUHJlcGFyZVJlcXVlc3QSEwoLZW52aXJvbm1lbnQYASABKAkSDwoHbmV0d29yaxgCIAEoCBINCgVmb3JjZRgDIAEoCCJ9Cg9QcmVwYXJlUmVzcG9uc2USMAoIcHJvZ3Jlc3MYASABKAsyHC5weXJvLmRhZW1vbi52MS5QdWxsUHJvZ3Jlc3NIABIvCgZyZXN1bHQYAiABKAsyHS5weXJvLmRhZW1vbi52MS5QcmVwYXJlUmVzdWx0SABCBwoFZXZlbnQiPgoLUHJlcGFyZVN0ZXASDAoEbmFtZRgBIAEoCRIMCgR3aGF0GAIgASgJEhMKC2R1cmF0aW9uX21zGAMgASgEInUKDVByZXBhcmVSZXN1bHQSEwoLZW52aXJvbm1lbnQYASABKAkSDgoGcmV1c2VkGAIgASgIEioKBXN0ZXBzGAMgAygLMhsucHlyby5kYWVtb24udjEuUHJlcGFyZVN0ZXASEwoLZHVyYXRpb25fbXMYBCABKAQiJwoYUHJ1bmVFbnZpcm9ubWVudHNSZXF1ZXN0EgsKA2FsbBgBIAEoCCJBChlQcnVuZUVudmlyb25tZW50c1Jlc3BvbnNlEg8KB3JlbW92ZWQYASADKAkSEwoLZnJlZWRfYnl0ZXMYAiABKAQiJgoPRGlhZ25vc2VSZXF1ZXN0EhMKC2Vudmlyb25tZW50GAEgASgJInMKEERpYWdub3NlUmVzcG9uc2USJgoFY2hlY2sYASABKAsyFS5weXJvLmRhZW1vbi52MS5DaGVja0gAEi4KBnJlcG9ydBgCIAEoCzIcLnB5cm8uZGFlbW9uLnYxLkRvY3RvclJlcG9ydEgAQgcKBWV2ZW50Ik0KBUNoZWNrEgwKBG5hbWUYASABKAkSCgoCb2sYAiABKAgSDwoHbWVzc2FnZRgDIAEoCRIMCgRoaW50GAQgASgJEgsKA2ZpeBgFIAMoCSJiChFBY2NlbGVyYXRvclJlcG9ydBIMCgRuYW1lGAEgASgJEg4KBnVzYWJsZRgCIAEoCBIOCgZyZWFzb24YAyABKAkSDwoHYm9vdF9tcxgEIAEoDRIOCgZjaG9zZW4YBSABKAginAIKDERvY3RvclJlcG9ydBIKCgJvaxgBIAEoCBIQCghwbGF0Zm9ybRgCIAEoCRI3CgxhY2NlbGVyYXRvcnMYAyADKAsyIS5weXJvLmRhZW1vbi52MS5BY2NlbGVyYXRvclJlcG9ydBIUCgxxZW11X3ZlcnNpb24YBCABKAkSFwoPcnVudGltZV92ZXJzaW9uGAUgASgJEhcKD2Rpc2tfZnJlZV9ieXRlcxgGIAEoBBIeChZtZW1vcnlfYXZhaWxhYmxlX2J5dGVzGAcgASgEEhMKC2Vudmlyb25tZW50GAggASgJEhEKCXJlYWRpbmVzcxgJIAEoCRIlCgZjaGVja3MYCiADKAsyFS5weXJvLmRhZW1vbi52MS5DaGVjayJjCgtFcnJvckRldGFpbBIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSDAoEaGludBgDIAEoCRIUCgxkZXRhaWxzX2pzb24YBCABKAkSEQoJcmV0cnlhYmxlGAUgASgIKn4KCFJ1blN0YXRlEhkKFVJVTl9TVEFURV9VTlNQRUNJRklFRBAAEhYKElJVTl9TVEFURV9TVEFSVElORxABEhUKEVJVTl9TVEFURV9SVU5OSU5HEAISEgoOUlVOX1NUQVRFX0RPTkUQAxIUChBSVU5fU1RBVEVfRkFJTEVEEAQymwEKDURhZW1vblNlcnZpY2USRwoGU3RhdHVzEh0ucHlyby5kYWVtb24udjEuU3RhdHVzUmVxdWVzdBoeLnB5cm8uZGFlbW9uLnYxLlN0YXR1c1Jlc3BvbnNlEkEKBFN0b3ASGy5weXJvLmRhZW1vbi52MS5TdG9wUmVxdWVzdBocLnB5cm8uZGFlbW9uLnYxLlN0b3BSZXNwb25zZTKoAgoKUnVuU2VydmljZRJCCgNSdW4SGi5weXJvLmRhZW1vbi52MS5SdW5SZXF1ZXN0GhsucHlyby5kYWVtb24udjEuUnVuUmVzcG9uc2UoATABEkYKCFN0YXJ0UnVuEh8ucHlyby5kYWVtb24udjEuU3RhcnRSdW5SZXF1ZXN0GhkucHlyby5kYWVtb24udjEuUnVuUmVjb3JkEkQKB1JlYWRSdW4SHi5weXJvLmRhZW1vbi52MS5SZWFkUnVuUmVxdWVzdBoZLnB5cm8uZGFlbW9uLnYxLlJ1blJlY29yZBJICglDYW5jZWxSdW4SIC5weXJvLmRhZW1vbi52MS5DYW5jZWxSdW5SZXF1ZXN0GhkucHlyby5kYWVtb24udjEuUnVuUmVjb3JkMskDChJFbnZpcm9ubWVudFNlcnZpY2USWQoETGlzdBInLnB5cm8uZGFlbW9uLnYxLkxpc3RFbnZpcm9ubWVudHNSZXF1ZXN0GigucHlyby5kYWVtb24udjEuTGlzdEVudmlyb25tZW50c1Jlc3BvbnNlElEKB0luc3BlY3QSKS5weXJvLmRhZW1vbi52MS5JbnNwZWN0RW52aXJvbm1lbnRSZXF1ZXN0GhsucHlyby5kYWVtb24udjEuRW52aXJvbm1lbnQSWQoEUHVsbBImLnB5cm8uZGFlbW9uLnYxLlB1bGxFbnZpcm9ubWVudFJlcXVlc3QaJy5weXJvLmRhZW1vbi52MS5QdWxsRW52aXJvbm1lbnRSZXNwb25zZTABElwKBVBydW5lEigucHlyby5kYWVtb24udjEuUHJ1bmVFbnZpcm9ubWVudHNSZXF1ZXN0GikucHlyby5kYWVtb24udjEuUHJ1bmVFbnZpcm9ubWVudHNSZXNwb25zZRJMCgdQcmVwYXJlEh4ucHlyby5kYWVtb24udjEuUHJlcGFyZVJlcXVlc3QaHy5weXJvLmRhZW1vbi52MS5QcmVwYXJlUmVzcG9uc2UwATJgCg1Eb2N0b3JTZXJ2aWNlEk8KCERpYWdub3NlEh8ucHlyby5kYWVtb24udjEuRGlhZ25vc2VSZXF1ZXN0GiAucHlyby5kYWVtb24udjEuRGlhZ25vc2VSZXNwb25zZTABYgZwcm90bzM");
+  fileDesc("ChtweXJvL2RhZW1vbi92MS9kYWVtb24ucHJvdG8SDnB5cm8uZGFlbW9uLnYxIg8KDVN0YXR1c1JlcXVlc3QijwIKDlN0YXR1c1Jlc3BvbnNlEg8KB3ZlcnNpb24YASABKAkSCwoDcGlkGAIgASgNEhUKDXN0YXJ0ZWRfYXRfbXMYAyABKAMSEQoJc3RhdGVfZGlyGAQgASgJEhEKCWNhY2hlX2RpchgFIAEoCRIQCghsb2dfcGF0aBgGIAEoCRIRCglpc29sYXRpb24YByABKAkSEwoLcnVubmluZ192bXMYCCABKA0SFAoMcXVldWVkX2Jvb3RzGAkgASgNEhYKDnJlc2lkZW50X2J5dGVzGAogASgEEhAKCGJ1aWxkX2lkGAsgASgJEhQKDGFjdGl2ZV9jYWxscxgMIAEoDRISCgpwb29sZWRfdm1zGA0gASgNIhwKC1N0b3BSZXF1ZXN0Eg0KBWZvcmNlGAEgASgIIjAKDFN0b3BSZXNwb25zZRIQCghzdG9wcGluZxgBIAEoCBIOCgZyZWFzb24YAiABKAkitQEKB1J1blNwZWMSEwoLZW52aXJvbm1lbnQYASABKAkSDAoEYXJndhgCIAMoDBIPCgdjb21tYW5kGAMgASgJEgsKA2VudhgEIAMoDBISCgp2Y3B1X2NvdW50GAUgASgNEg8KB21lbV9taWIYBiABKA0SEgoKdGltZW91dF9tcxgHIAEoDRIOCgZ0dGxfbXMYCCABKA0SDwoHbmV0d29yaxgJIAEoCBIPCgdub19wdWxsGAogASgIInoKClJ1blJlcXVlc3QSKQoFc3RhcnQYASABKAsyGC5weXJvLmRhZW1vbi52MS5SdW5TdGFydEgAEg8KBXN0ZGluGAIgASgMSAASEwoJc3RkaW5fZW5kGAMgASgISAASEAoGc2lnbmFsGAQgASgJSABCCQoHcmVxdWVzdCJFCghSdW5TdGFydBIlCgRzcGVjGAEgASgLMhcucHlyby5kYWVtb24udjEuUnVuU3BlYxISCgpvcGVuX3N0ZGluGAIgASgIIrABCgtSdW5SZXNwb25zZRIpCgVwaGFzZRgBIAEoCzIYLnB5cm8uZGFlbW9uLnYxLlJ1blBoYXNlSAASEAoGc3Rkb3V0GAIgASgMSAASEAoGc3RkZXJyGAMgASgMSAASLwoGcmVzdWx0GAQgASgLMh0ucHlyby5kYWVtb24udjEuQ29tbWFuZFJlc3VsdEgAEhgKDnN0ZGluX2FjY2VwdGVkGAUgASgESABCBwoFZXZlbnQiPAoIUnVuUGhhc2USDQoFcGhhc2UYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIQCghwcm9ncmVzcxgDIAEoASKCAgoNQ29tbWFuZFJlc3VsdBITCgtlbnZpcm9ubWVudBgBIAEoCRIWCglleGl0X2NvZGUYAiABKAVIAIgBARIOCgZzaWduYWwYAyABKAkSEQoJdGltZWRfb3V0GAQgASgIEhUKDW91dF9vZl9tZW1vcnkYBSABKAgSEwoLZHVyYXRpb25fdXMYBiABKAQSEQoJaXNvbGF0aW9uGAcgASgJEhQKDHN0ZG91dF9ieXRlcxgIIAEoBBIUCgxzdGRlcnJfYnl0ZXMYCSABKAQSFAoMZ3Vlc3Rfa2VybmVsGAogASgJEhIKCnN0YXJ0dXBfdXMYCyABKARCDAoKX2V4aXRfY29kZSI4Cg9TdGFydFJ1blJlcXVlc3QSJQoEc3BlYxgBIAEoCzIXLnB5cm8uZGFlbW9uLnYxLlJ1blNwZWMiVAoOUmVhZFJ1blJlcXVlc3QSDgoGcnVuX2lkGAEgASgJEg4KBm9mZnNldBgCIAEoBBIRCgltYXhfYnl0ZXMYAyABKA0SDwoHd2FpdF9tcxgEIAEoDSIiChBDYW5jZWxSdW5SZXF1ZXN0Eg4KBnJ1bl9pZBgBIAEoCSLzAQoJUnVuUmVjb3JkEg4KBnJ1bl9pZBgBIAEoCRInCgVzdGF0ZRgCIAEoDjIYLnB5cm8uZGFlbW9uLnYxLlJ1blN0YXRlEicKBXBoYXNlGAMgASgLMhgucHlyby5kYWVtb24udjEuUnVuUGhhc2USLQoGcmVzdWx0GAQgASgLMh0ucHlyby5kYWVtb24udjEuQ29tbWFuZFJlc3VsdBIqCgVlcnJvchgFIAEoCzIbLnB5cm8uZGFlbW9uLnYxLkVycm9yRGV0YWlsEikKBm91dHB1dBgGIAEoCzIZLnB5cm8uZGFlbW9uLnYxLlJ1bk91dHB1dCKLAgoJUnVuT3V0cHV0Eg4KBm9mZnNldBgBIAEoBBIMCgRoZWFkGAIgASgMEhEKCWN1dF9ieXRlcxgDIAEoBBIMCgR0YWlsGAQgASgMEhMKC25leHRfb2Zmc2V0GAUgASgEEhMKC3RvdGFsX2J5dGVzGAYgASgEEhUKDWRyb3BwZWRfYnl0ZXMYByABKAQSDgoGc3Rkb3V0GAggASgMEg4KBnN0ZGVychgJIAEoDBIYChBzdGRvdXRfdHJ1bmNhdGVkGAogASgIEhgKEHN0ZGVycl90cnVuY2F0ZWQYCyABKAgSFAoMc3Rkb3V0X2J5dGVzGAwgASgEEhQKDHN0ZGVycl9ieXRlcxgNIAEoBCIhCgxXb3Jrc3BhY2VSZWYSEQoJd29ya3NwYWNlGAEgASgJIpABCgpTZWVkU291cmNlEg4KBHBhdGgYASABKAlIABIwCgdwcm9qZWN0GAIgASgLMh0ucHlyby5kYWVtb24udjEuUHJvamVjdFNvdXJjZUgAEjYKCnJlcG9zaXRvcnkYAyABKAsyIC5weXJvLmRhZW1vbi52MS5SZXBvc2l0b3J5U291cmNlSABCCAoGc291cmNlIi4KDVByb2plY3RTb3VyY2USDAoEcGF0aBgBIAEoCRIPCgdpbmNsdWRlGAIgAygJIiwKEFJlcG9zaXRvcnlTb3VyY2USCwoDdXJsGAEgASgJEgsKA3JlZhgCIAEoCSK0AgoWQ3JlYXRlV29ya3NwYWNlUmVxdWVzdBITCgtlbnZpcm9ubWVudBgBIAEoCRIoCgRzZWVkGAIgASgLMhoucHlyby5kYWVtb24udjEuU2VlZFNvdXJjZRIMCgRuYW1lGAMgASgJEkIKBmxhYmVscxgEIAMoCzIyLnB5cm8uZGFlbW9uLnYxLkNyZWF0ZVdvcmtzcGFjZVJlcXVlc3QuTGFiZWxzRW50cnkSEgoKdmNwdV9jb3VudBgFIAEoDRIPCgdtZW1fbWliGAYgASgNEhMKC3R0bF9zZWNvbmRzGAcgASgNEg8KB25vX3B1bGwYCCABKAgSDwoHd2FpdF9tcxgJIAEoDRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIhcKFUxpc3RXb3Jrc3BhY2VzUmVxdWVzdCJHChZMaXN0V29ya3NwYWNlc1Jlc3BvbnNlEi0KCndvcmtzcGFjZXMYASADKAsyGS5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2UiPAoWV29ya3NwYWNlU3RhdHVzUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSDwoHd2FpdF9tcxgCIAEoDSI6ChRXb3Jrc3BhY2VXYWl0UmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSDwoHd2FpdF9tcxgCIAEoDSLkAQoWVXBkYXRlV29ya3NwYWNlUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSEQoEbmFtZRgCIAEoCUgAiAEBEhIKCmNsZWFyX25hbWUYAyABKAgSQgoGbGFiZWxzGAQgAygLMjIucHlyby5kYWVtb24udjEuVXBkYXRlV29ya3NwYWNlUmVxdWVzdC5MYWJlbHNFbnRyeRIUCgxjbGVhcl9sYWJlbHMYBSADKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIHCgVfbmFtZSIrChZEZWxldGVXb3Jrc3BhY2VSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCSIvChdEZWxldGVXb3Jrc3BhY2VSZXNwb25zZRIUCgx3b3Jrc3BhY2VfaWQYASABKAkinAUKCVdvcmtzcGFjZRIUCgx3b3Jrc3BhY2VfaWQYASABKAkSDAoEbmFtZRgCIAEoCRI1CgZsYWJlbHMYAyADKAsyJS5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2UuTGFiZWxzRW50cnkSEwoLZW52aXJvbm1lbnQYBCABKAkSDQoFc3RhdGUYBSABKAkSEQoJaXNvbGF0aW9uGAYgASgJEisKBHNlZWQYByABKAsyHS5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2VTZWVkEhIKCnZjcHVfY291bnQYCCABKA0SDwoHbWVtX21pYhgJIAEoDRIVCg1jcmVhdGVkX2F0X21zGAogASgDEhUKDWV4cGlyZXNfYXRfbXMYCyABKAMSGwoTbGFzdF9hY3Rpdml0eV9hdF9tcxgMIAEoAxIVCg1jb21tYW5kX2NvdW50GA0gASgNEjMKDGxhc3RfY29tbWFuZBgOIAEoCzIdLnB5cm8uZGFlbW9uLnYxLkNvbW1hbmRSZWNvcmQSEwoLcmVzZXRfY291bnQYDyABKA0SEwoLcmVzZXRfYXRfbXMYECABKAMSFgoOcmVzZXRfc25hcHNob3QYESABKAkSNQoJb3BlcmF0aW9uGBIgASgLMiIucHlyby5kYWVtb24udjEuV29ya3NwYWNlT3BlcmF0aW9uEiwKB2ZhaWx1cmUYEyABKAsyGy5weXJvLmRhZW1vbi52MS5FcnJvckRldGFpbBIQCgh3YXJuaW5ncxgUIAMoCRISCgpzdG9wcGVkX2J5GBUgASgJEhgKEHJ1bm5pbmdfY29tbWFuZHMYFiABKA0aLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJ9Cg1Xb3Jrc3BhY2VTZWVkEgwKBG1vZGUYASABKAkSEQoJc2VlZF9wYXRoGAIgASgJEhMKC29yaWdpbl9raW5kGAMgASgJEhIKCm9yaWdpbl9yZWYYBCABKAkSEwoLZW50cnlfY291bnQYBSABKAQSDQoFYnl0ZXMYBiABKAQigAEKEldvcmtzcGFjZU9wZXJhdGlvbhIMCgRraW5kGAEgASgJEg0KBXN0YXRlGAIgASgJEg8KB21lc3NhZ2UYAyABKAkSEAoIcHJvZ3Jlc3MYBCABKAESKgoFZXJyb3IYBSABKAsyGy5weXJvLmRhZW1vbi52MS5FcnJvckRldGFpbCJtCgtDb21tYW5kU3BlYxIRCgl3b3Jrc3BhY2UYASABKAkSDAoEYXJndhgCIAMoDBIPCgdjb21tYW5kGAMgASgJEgsKA2VudhgEIAMoDBILCgNjd2QYBSABKAkSEgoKdGltZW91dF9tcxgGIAEoDSJ8CgtFeGVjUmVxdWVzdBIqCgVzdGFydBgBIAEoCzIZLnB5cm8uZGFlbW9uLnYxLkV4ZWNTdGFydEgAEg8KBXN0ZGluGAIgASgMSAASEwoJc3RkaW5fZW5kGAMgASgISAASEAoGc2lnbmFsGAQgASgJSABCCQoHcmVxdWVzdCJKCglFeGVjU3RhcnQSKQoEc3BlYxgBIAEoCzIbLnB5cm8uZGFlbW9uLnYxLkNvbW1hbmRTcGVjEhIKCm9wZW5fc3RkaW4YAiABKAgimgEKDEV4ZWNSZXNwb25zZRISCghzZXF1ZW5jZRgBIAEoDUgAEhAKBnN0ZG91dBgCIAEoDEgAEhAKBnN0ZGVychgDIAEoDEgAEi8KBnJlc3VsdBgEIAEoCzIdLnB5cm8uZGFlbW9uLnYxLkNvbW1hbmRSZWNvcmRIABIYCg5zdGRpbl9hY2NlcHRlZBgFIAEoBEgAQgcKBWV2ZW50ImQKE1N0YXJ0Q29tbWFuZFJlcXVlc3QSKQoEc3BlYxgBIAEoCzIbLnB5cm8uZGFlbW9uLnYxLkNvbW1hbmRTcGVjEg8KB3dhaXRfbXMYAiABKA0SEQoJbWF4X2J5dGVzGAMgASgNIm0KElJlYWRDb21tYW5kUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSEAoIc2VxdWVuY2UYAiABKA0SDgoGb2Zmc2V0GAMgASgEEhEKCW1heF9ieXRlcxgEIAEoDRIPCgd3YWl0X21zGAUgASgNIigKE0xpc3RDb21tYW5kc1JlcXVlc3QSEQoJd29ya3NwYWNlGAEgASgJIkcKFExpc3RDb21tYW5kc1Jlc3BvbnNlEi8KCGNvbW1hbmRzGAEgAygLMh0ucHlyby5kYWVtb24udjEuQ29tbWFuZFJlY29yZCLsAQoNQ29tbWFuZFJlY29yZBIUCgx3b3Jrc3BhY2VfaWQYASABKAkSEAoIc2VxdWVuY2UYAiABKA0SDwoHY29tbWFuZBgDIAEoCRILCgNjd2QYBCABKAkSDwoHcnVubmluZxgFIAEoCBItCgZyZXN1bHQYBiABKAsyHS5weXJvLmRhZW1vbi52MS5Db21tYW5kUmVzdWx0EhMKC2ludGVycnVwdGVkGAcgASgJEhUKDXN0YXJ0ZWRfYXRfbXMYCCABKAMSKQoGb3V0cHV0GAkgASgLMhkucHlyby5kYWVtb24udjEuUnVuT3V0cHV0IlQKC1B1c2hSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRITCgtzb3VyY2VfcGF0aBgCIAEoCRIMCgRkZXN0GAMgASgJEg8KB3dhaXRfbXMYBCABKA0iaAoMUHVzaFJlc3BvbnNlEiwKCXdvcmtzcGFjZRgBIAEoCzIZLnB5cm8uZGFlbW9uLnYxLldvcmtzcGFjZRIqCgZyZXN1bHQYAiABKAsyGi5weXJvLmRhZW1vbi52MS5QdXNoUmVzdWx0Im0KClB1c2hSZXN1bHQSDAoEbW9kZRgBIAEoCRITCgtkZXN0aW5hdGlvbhgCIAEoCRITCgtlbnRyeV9jb3VudBgDIAEoBBIVCg1ieXRlc193cml0dGVuGAQgASgEEhAKCHdhcm5pbmdzGAUgAygJImkKDUV4cG9ydFJlcXVlc3QSEQoJd29ya3NwYWNlGAEgASgJEgwKBHBhdGgYAiABKAkSEwoLb3V0cHV0X3BhdGgYAyABKAkSEQoJb3ZlcndyaXRlGAQgASgIEg8KB3dhaXRfbXMYBSABKA0ibAoORXhwb3J0UmVzcG9uc2USLAoJd29ya3NwYWNlGAEgASgLMhkucHlyby5kYWVtb24udjEuV29ya3NwYWNlEiwKBnJlc3VsdBgCIAEoCzIcLnB5cm8uZGFlbW9uLnYxLkV4cG9ydFJlc3VsdCLPAQoMRXhwb3J0UmVzdWx0EhYKDndvcmtzcGFjZV9wYXRoGAEgASgJEhMKC291dHB1dF9wYXRoGAIgASgJEhUKDWFydGlmYWN0X3R5cGUYAyABKAkSEwoLZW50cnlfY291bnQYBCABKAQSFQoNYnl0ZXNfd3JpdHRlbhgFIAEoBBI9ChVob3N0X2V4ZWN1dGFibGVfcGF0aHMYBiADKAsyHi5weXJvLmRhZW1vbi52MS5Ib3N0RXhlY3V0YWJsZRIQCgh3YXJuaW5ncxgHIAMoCSIrCg5Ib3N0RXhlY3V0YWJsZRIMCgRwYXRoGAEgASgJEgsKA3doeRgCIAEoCSJbChBMaXN0RmlsZXNSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIMCgRwYXRoGAIgASgJEhEKCXJlY3Vyc2l2ZRgDIAEoCBITCgttYXhfZW50cmllcxgEIAEoDSJgChFMaXN0RmlsZXNSZXNwb25zZRIMCgRwYXRoGAEgASgJEioKB2VudHJpZXMYAiADKAsyGS5weXJvLmRhZW1vbi52MS5GaWxlRW50cnkSEQoJdHJ1bmNhdGVkGAMgASgIImcKCUZpbGVFbnRyeRIMCgRwYXRoGAEgASgMEhUKDWFydGlmYWN0X3R5cGUYAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoBBITCgtsaW5rX3RhcmdldBgEIAEoDBIMCgRtb2RlGAUgASgNIlUKD1JlYWRGaWxlUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSDAoEcGF0aBgCIAEoCRIOCgZvZmZzZXQYAyABKAQSEQoJbWF4X2J5dGVzGAQgASgEIjQKEFJlYWRGaWxlUmVzcG9uc2USEgoKc2l6ZV9ieXRlcxgBIAEoBBIMCgRkYXRhGAIgASgMIkEKEFdyaXRlRmlsZVJlcXVlc3QSEQoJd29ya3NwYWNlGAEgASgJEgwKBHBhdGgYAiABKAkSDAoEZGF0YRgDIAEoDCI4ChFXcml0ZUZpbGVSZXNwb25zZRIMCgRwYXRoGAEgASgJEhUKDWJ5dGVzX3dyaXR0ZW4YAiABKAQiawoPRWRpdEZpbGVSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIMCgRwYXRoGAIgASgJEhAKCG9sZF90ZXh0GAMgASgJEhAKCG5ld190ZXh0GAQgASgJEhMKC3JlcGxhY2VfYWxsGAUgASgIIkoKEEVkaXRGaWxlUmVzcG9uc2USDAoEcGF0aBgBIAEoCRIUCgxyZXBsYWNlbWVudHMYAiABKA0SEgoKc2l6ZV9ieXRlcxgDIAEoBCI1ChFBcHBseVBhdGNoUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSDQoFcGF0Y2gYAiABKAwiUgoSQXBwbHlQYXRjaFJlc3BvbnNlEg8KB2NoYW5nZWQYASABKAgSKwoHZW50cmllcxgCIAMoCzIaLnB5cm8uZGFlbW9uLnYxLlBhdGNoRW50cnkiOAoKUGF0Y2hFbnRyeRIMCgRwYXRoGAEgASgJEg4KBmNoYW5nZRgCIAEoCRIMCgRmcm9tGAMgASgJIi4KC0RpZmZSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIMCgRwYXRoGAIgASgJIoQBCgxEaWZmUmVzcG9uc2USKgoFZW50cnkYASABKAsyGS5weXJvLmRhZW1vbi52MS5EaWZmRW50cnlIABIPCgVwYXRjaBgCIAEoDEgAEi4KB3N1bW1hcnkYAyABKAsyGy5weXJvLmRhZW1vbi52MS5EaWZmU3VtbWFyeUgAQgcKBWV2ZW50IqkBCglEaWZmRW50cnkSDAoEcGF0aBgBIAEoCRIOCgZjaGFuZ2UYAiABKAkSDAoEZnJvbRgDIAEoCRIVCg1hcnRpZmFjdF90eXBlGAQgASgJEg4KBmJpbmFyeRgFIAEoCBISCgppbnNlcnRpb25zGAYgASgNEhEKCWRlbGV0aW9ucxgHIAEoDRIQCghvbGRfbW9kZRgIIAEoDRIQCghuZXdfbW9kZRgJIAEoDSKdAQoLRGlmZlN1bW1hcnkSFAoMd29ya3NwYWNlX2lkGAEgASgJEg0KBWFkZGVkGAIgASgNEhAKCG1vZGlmaWVkGAMgASgNEg8KB2RlbGV0ZWQYBCABKA0SDwoHcmVuYW1lZBgFIAEoDRIOCgZiaW5hcnkYBiABKA0SEgoKaW5zZXJ0aW9ucxgHIAEoDRIRCglkZWxldGlvbnMYCCABKA0ivgIKEFdvcmtzcGFjZVN1bW1hcnkSLAoJd29ya3NwYWNlGAEgASgLMhkucHlyby5kYWVtb24udjEuV29ya3NwYWNlEi8KCGNvbW1hbmRzGAIgAygLMh0ucHlyby5kYWVtb24udjEuQ29tbWFuZFJlY29yZBIsCgZldmVudHMYAyADKAsyHC5weXJvLmRhZW1vbi52MS5IaXN0b3J5RXZlbnQSLAoHY2hhbmdlcxgEIAEoCzIbLnB5cm8uZGFlbW9uLnYxLkRpZmZTdW1tYXJ5EjAKDWNoYW5nZWRfZmlsZXMYBSADKAsyGS5weXJvLmRhZW1vbi52MS5EaWZmRW50cnkSPQoVaG9zdF9leGVjdXRhYmxlX3BhdGhzGAYgAygLMh4ucHlyby5kYWVtb24udjEuSG9zdEV4ZWN1dGFibGUiSQoMSGlzdG9yeUV2ZW50Eg0KBWF0X21zGAEgASgDEgwKBGtpbmQYAiABKAkSDAoEcGF0aBgDIAEoCRIOCgZkZXRhaWwYBCABKAki9wEKC0Vudmlyb25tZW50EgwKBG5hbWUYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAkSEQoJaW5zdGFsbGVkGAMgASgIEg4KBnNvdXJjZRgEIAEoCRIOCgZkaWdlc3QYBSABKAkSEgoKc2l6ZV9ieXRlcxgGIAEoBBIQCgh0ZW1wbGF0ZRgHIAEoCRIpCghwYWNrYWdlcxgIIAMoCzIXLnB5cm8uZGFlbW9uLnYxLlBhY2thZ2USFQoNY3JlYXRlZF9hdF9tcxgJIAEoAxISCgppbWFnZV9wYXRoGAogASgJEhYKDmRvd25sb2FkX2J5dGVzGAsgASgEIigKB1BhY2thZ2USDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJIhkKF0xpc3RFbnZpcm9ubWVudHNSZXF1ZXN0ImYKGExpc3RFbnZpcm9ubWVudHNSZXNwb25zZRIXCg9jYXRhbG9nX3ZlcnNpb24YASABKAkSMQoMZW52aXJvbm1lbnRzGAIgAygLMhsucHlyby5kYWVtb24udjEuRW52aXJvbm1lbnQiKQoZSW5zcGVjdEVudmlyb25tZW50UmVxdWVzdBIMCgRuYW1lGAEgASgJIjUKFlB1bGxFbnZpcm9ubWVudFJlcXVlc3QSDAoEbmFtZRgBIAEoCRINCgVmb3JjZRgCIAEoCCKCAQoXUHVsbEVudmlyb25tZW50UmVzcG9uc2USMAoIcHJvZ3Jlc3MYASABKAsyHC5weXJvLmRhZW1vbi52MS5QdWxsUHJvZ3Jlc3NIABIsCgZyZXN1bHQYAiABKAsyGi5weXJvLmRhZW1vbi52MS5QdWxsUmVzdWx0SABCBwoFZXZlbnQiVwoMUHVsbFByb2dyZXNzEg0KBXBoYXNlGAEgASgJEhIKCmJ5dGVzX2RvbmUYAiABKAQSEwoLYnl0ZXNfdG90YWwYAyABKAQSDwoHbWVzc2FnZRgEIAEoCSJ1CgpQdWxsUmVzdWx0EjAKC2Vudmlyb25tZW50GAEgASgLMhsucHlyby5kYWVtb24udjEuRW52aXJvbm1lbnQSDgoGcmV1c2VkGAIgASgIEhAKCHJlcGFpcmVkGAMgASgIEhMKC2R1cmF0aW9uX21zGAQgASgEIkUKDlByZXBhcmVSZXF1ZXN0EhMKC2Vudmlyb25tZW50GAEgASgJEg8KB25ldHdvcmsYAiABKAgSDQoFZm9yY2UYAyABKAgifQoPUHJlcGFyZVJlc3BvbnNlEjAKCHByb2dyZXNzGAEgASgLMhwucHlyby5kYWVtb24udjEuUHVsbFByb2dyZXNzSAASLwoGcmVzdWx0GAIgASgLMh0ucHlyby5kYWVtb24udjEuUHJlcGFyZVJlc3VsdEgAQgcKBWV2ZW50Ij4KC1ByZXBhcmVTdGVwEgwKBG5hbWUYASABKAkSDAoEd2hhdBgCIAEoCRITCgtkdXJhdGlvbl9tcxgDIAEoBCJ1Cg1QcmVwYXJlUmVzdWx0EhMKC2Vudmlyb25tZW50GAEgASgJEg4KBnJldXNlZBgCIAEoCBIqCgVzdGVwcxgDIAMoCzIbLnB5cm8uZGFlbW9uLnYxLlByZXBhcmVTdGVwEhMKC2R1cmF0aW9uX21zGAQgASgEIicKGFBydW5lRW52aXJvbm1lbnRzUmVxdWVzdBILCgNhbGwYASABKAgiQQoZUHJ1bmVFbnZpcm9ubWVudHNSZXNwb25zZRIPCgdyZW1vdmVkGAEgAygJEhMKC2ZyZWVkX2J5dGVzGAIgASgEIiYKD0RpYWdub3NlUmVxdWVzdBITCgtlbnZpcm9ubWVudBgBIAEoCSJzChBEaWFnbm9zZVJlc3BvbnNlEiYKBWNoZWNrGAEgASgLMhUucHlyby5kYWVtb24udjEuQ2hlY2tIABIuCgZyZXBvcnQYAiABKAsyHC5weXJvLmRhZW1vbi52MS5Eb2N0b3JSZXBvcnRIAEIHCgVldmVudCJNCgVDaGVjaxIMCgRuYW1lGAEgASgJEgoKAm9rGAIgASgIEg8KB21lc3NhZ2UYAyABKAkSDAoEaGludBgEIAEoCRILCgNmaXgYBSADKAkiYgoRQWNjZWxlcmF0b3JSZXBvcnQSDAoEbmFtZRgBIAEoCRIOCgZ1c2FibGUYAiABKAgSDgoGcmVhc29uGAMgASgJEg8KB2Jvb3RfbXMYBCABKA0SDgoGY2hvc2VuGAUgASgIIpwCCgxEb2N0b3JSZXBvcnQSCgoCb2sYASABKAgSEAoIcGxhdGZvcm0YAiABKAkSNwoMYWNjZWxlcmF0b3JzGAMgAygLMiEucHlyby5kYWVtb24udjEuQWNjZWxlcmF0b3JSZXBvcnQSFAoMcWVtdV92ZXJzaW9uGAQgASgJEhcKD3J1bnRpbWVfdmVyc2lvbhgFIAEoCRIXCg9kaXNrX2ZyZWVfYnl0ZXMYBiABKAQSHgoWbWVtb3J5X2F2YWlsYWJsZV9ieXRlcxgHIAEoBBITCgtlbnZpcm9ubWVudBgIIAEoCRIRCglyZWFkaW5lc3MYCSABKAkSJQoGY2hlY2tzGAogAygLMhUucHlyby5kYWVtb24udjEuQ2hlY2siYwoLRXJyb3JEZXRhaWwSDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEgwKBGhpbnQYAyABKAkSFAoMZGV0YWlsc19qc29uGAQgASgJEhEKCXJldHJ5YWJsZRgFIAEoCCp+CghSdW5TdGF0ZRIZChVSVU5fU1RBVEVfVU5TUEVDSUZJRUQQABIWChJSVU5fU1RBVEVfU1RBUlRJTkcQARIVChFSVU5fU1RBVEVfUlVOTklORxACEhIKDlJVTl9TVEFURV9ET05FEAMSFAoQUlVOX1NUQVRFX0ZBSUxFRBAEMpsBCg1EYWVtb25TZXJ2aWNlEkcKBlN0YXR1cxIdLnB5cm8uZGFlbW9uLnYxLlN0YXR1c1JlcXVlc3QaHi5weXJvLmRhZW1vbi52MS5TdGF0dXNSZXNwb25zZRJBCgRTdG9wEhsucHlyby5kYWVtb24udjEuU3RvcFJlcXVlc3QaHC5weXJvLmRhZW1vbi52MS5TdG9wUmVzcG9uc2UyqAIKClJ1blNlcnZpY2USQgoDUnVuEhoucHlyby5kYWVtb24udjEuUnVuUmVxdWVzdBobLnB5cm8uZGFlbW9uLnYxLlJ1blJlc3BvbnNlKAEwARJGCghTdGFydFJ1bhIfLnB5cm8uZGFlbW9uLnYxLlN0YXJ0UnVuUmVxdWVzdBoZLnB5cm8uZGFlbW9uLnYxLlJ1blJlY29yZBJECgdSZWFkUnVuEh4ucHlyby5kYWVtb24udjEuUmVhZFJ1blJlcXVlc3QaGS5weXJvLmRhZW1vbi52MS5SdW5SZWNvcmQSSAoJQ2FuY2VsUnVuEiAucHlyby5kYWVtb24udjEuQ2FuY2VsUnVuUmVxdWVzdBoZLnB5cm8uZGFlbW9uLnYxLlJ1blJlY29yZDLdDQoQV29ya3NwYWNlU2VydmljZRJLCgZDcmVhdGUSJi5weXJvLmRhZW1vbi52MS5DcmVhdGVXb3Jrc3BhY2VSZXF1ZXN0GhkucHlyby5kYWVtb24udjEuV29ya3NwYWNlElUKBExpc3QSJS5weXJvLmRhZW1vbi52MS5MaXN0V29ya3NwYWNlc1JlcXVlc3QaJi5weXJvLmRhZW1vbi52MS5MaXN0V29ya3NwYWNlc1Jlc3BvbnNlEksKBlN0YXR1cxImLnB5cm8uZGFlbW9uLnYxLldvcmtzcGFjZVN0YXR1c1JlcXVlc3QaGS5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2USSwoGVXBkYXRlEiYucHlyby5kYWVtb24udjEuVXBkYXRlV29ya3NwYWNlUmVxdWVzdBoZLnB5cm8uZGFlbW9uLnYxLldvcmtzcGFjZRJZCgZEZWxldGUSJi5weXJvLmRhZW1vbi52MS5EZWxldGVXb3Jrc3BhY2VSZXF1ZXN0GicucHlyby5kYWVtb24udjEuRGVsZXRlV29ya3NwYWNlUmVzcG9uc2USSAoFU3RhcnQSJC5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2VXYWl0UmVxdWVzdBoZLnB5cm8uZGFlbW9uLnYxLldvcmtzcGFjZRJHCgRTdG9wEiQucHlyby5kYWVtb24udjEuV29ya3NwYWNlV2FpdFJlcXVlc3QaGS5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2USSAoFUmVzZXQSJC5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2VXYWl0UmVxdWVzdBoZLnB5cm8uZGFlbW9uLnYxLldvcmtzcGFjZRJFCgRFeGVjEhsucHlyby5kYWVtb24udjEuRXhlY1JlcXVlc3QaHC5weXJvLmRhZW1vbi52MS5FeGVjUmVzcG9uc2UoATABElIKDFN0YXJ0Q29tbWFuZBIjLnB5cm8uZGFlbW9uLnYxLlN0YXJ0Q29tbWFuZFJlcXVlc3QaHS5weXJvLmRhZW1vbi52MS5Db21tYW5kUmVjb3JkElAKC1JlYWRDb21tYW5kEiIucHlyby5kYWVtb24udjEuUmVhZENvbW1hbmRSZXF1ZXN0Gh0ucHlyby5kYWVtb24udjEuQ29tbWFuZFJlY29yZBJSCg1DYW5jZWxDb21tYW5kEiIucHlyby5kYWVtb24udjEuUmVhZENvbW1hbmRSZXF1ZXN0Gh0ucHlyby5kYWVtb24udjEuQ29tbWFuZFJlY29yZBJZCgxMaXN0Q29tbWFuZHMSIy5weXJvLmRhZW1vbi52MS5MaXN0Q29tbWFuZHNSZXF1ZXN0GiQucHlyby5kYWVtb24udjEuTGlzdENvbW1hbmRzUmVzcG9uc2USQQoEUHVzaBIbLnB5cm8uZGFlbW9uLnYxLlB1c2hSZXF1ZXN0GhwucHlyby5kYWVtb24udjEuUHVzaFJlc3BvbnNlEkcKBkV4cG9ydBIdLnB5cm8uZGFlbW9uLnYxLkV4cG9ydFJlcXVlc3QaHi5weXJvLmRhZW1vbi52MS5FeHBvcnRSZXNwb25zZRJQCglMaXN0RmlsZXMSIC5weXJvLmRhZW1vbi52MS5MaXN0RmlsZXNSZXF1ZXN0GiEucHlyby5kYWVtb24udjEuTGlzdEZpbGVzUmVzcG9uc2USTwoIUmVhZEZpbGUSHy5weXJvLmRhZW1vbi52MS5SZWFkRmlsZVJlcXVlc3QaIC5weXJvLmRhZW1vbi52MS5SZWFkRmlsZVJlc3BvbnNlMAESUgoJV3JpdGVGaWxlEiAucHlyby5kYWVtb24udjEuV3JpdGVGaWxlUmVxdWVzdBohLnB5cm8uZGFlbW9uLnYxLldyaXRlRmlsZVJlc3BvbnNlKAESTQoIRWRpdEZpbGUSHy5weXJvLmRhZW1vbi52MS5FZGl0RmlsZVJlcXVlc3QaIC5weXJvLmRhZW1vbi52MS5FZGl0RmlsZVJlc3BvbnNlElMKCkFwcGx5UGF0Y2gSIS5weXJvLmRhZW1vbi52MS5BcHBseVBhdGNoUmVxdWVzdBoiLnB5cm8uZGFlbW9uLnYxLkFwcGx5UGF0Y2hSZXNwb25zZRJDCgREaWZmEhsucHlyby5kYWVtb24udjEuRGlmZlJlcXVlc3QaHC5weXJvLmRhZW1vbi52MS5EaWZmUmVzcG9uc2UwARJLCglTdW1tYXJpemUSHC5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2VSZWYaIC5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2VTdW1tYXJ5MskDChJFbnZpcm9ubWVudFNlcnZpY2USWQoETGlzdBInLnB5cm8uZGFlbW9uLnYxLkxpc3RFbnZpcm9ubWVudHNSZXF1ZXN0GigucHlyby5kYWVtb24udjEuTGlzdEVudmlyb25tZW50c1Jlc3BvbnNlElEKB0luc3BlY3QSKS5weXJvLmRhZW1vbi52MS5JbnNwZWN0RW52aXJvbm1lbnRSZXF1ZXN0GhsucHlyby5kYWVtb24udjEuRW52aXJvbm1lbnQSWQoEUHVsbBImLnB5cm8uZGFlbW9uLnYxLlB1bGxFbnZpcm9ubWVudFJlcXVlc3QaJy5weXJvLmRhZW1vbi52MS5QdWxsRW52aXJvbm1lbnRSZXNwb25zZTABElwKBVBydW5lEigucHlyby5kYWVtb24udjEuUHJ1bmVFbnZpcm9ubWVudHNSZXF1ZXN0GikucHlyby5kYWVtb24udjEuUHJ1bmVFbnZpcm9ubWVudHNSZXNwb25zZRJMCgdQcmVwYXJlEh4ucHlyby5kYWVtb24udjEuUHJlcGFyZVJlcXVlc3QaHy5weXJvLmRhZW1vbi52MS5QcmVwYXJlUmVzcG9uc2UwATJgCg1Eb2N0b3JTZXJ2aWNlEk8KCERpYWdub3NlEh8ucHlyby5kYWVtb24udjEuRGlhZ25vc2VSZXF1ZXN0GiAucHlyby5kYWVtb24udjEuRGlhZ25vc2VSZXNwb25zZTABYgZwcm90bzM");
 
 /**
  * @generated from message pyro.daemon.v1.StatusRequest
@@ -654,6 +654,1701 @@ export const RunOutputSchema: GenMessage<RunOutput> = /*@__PURE__*/
   messageDesc(file_pyro_daemon_v1_daemon, 14);
 
 /**
+ * @generated from message pyro.daemon.v1.WorkspaceRef
+ */
+export type WorkspaceRef = Message<"pyro.daemon.v1.WorkspaceRef"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.WorkspaceRef.
+ * Use `create(WorkspaceRefSchema)` to create a new message.
+ */
+export const WorkspaceRefSchema: GenMessage<WorkspaceRef> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 15);
+
+/**
+ * Where a new workspace's files come from.
+ *
+ * @generated from message pyro.daemon.v1.SeedSource
+ */
+export type SeedSource = Message<"pyro.daemon.v1.SeedSource"> & {
+  /**
+   * @generated from oneof pyro.daemon.v1.SeedSource.source
+   */
+  source: {
+    /**
+     * A directory or an archive of the host, absolute; everything in it.
+     *
+     * @generated from field: string path = 1;
+     */
+    value: string;
+    case: "path";
+  } | {
+    /**
+     * A Git checkout of the host: its tracked and unignored files, as a repository of one commit.
+     *
+     * @generated from field: pyro.daemon.v1.ProjectSource project = 2;
+     */
+    value: ProjectSource;
+    case: "project";
+  } | {
+    /**
+     * @generated from field: pyro.daemon.v1.RepositorySource repository = 3;
+     */
+    value: RepositorySource;
+    case: "repository";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message pyro.daemon.v1.SeedSource.
+ * Use `create(SeedSourceSchema)` to create a new message.
+ */
+export const SeedSourceSchema: GenMessage<SeedSource> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 16);
+
+/**
+ * @generated from message pyro.daemon.v1.ProjectSource
+ */
+export type ProjectSource = Message<"pyro.daemon.v1.ProjectSource"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * Ignored paths to take all the same, relative to the checkout.
+   *
+   * @generated from field: repeated string include = 2;
+   */
+  include: string[];
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ProjectSource.
+ * Use `create(ProjectSourceSchema)` to create a new message.
+ */
+export const ProjectSourceSchema: GenMessage<ProjectSource> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 17);
+
+/**
+ * @generated from message pyro.daemon.v1.RepositorySource
+ */
+export type RepositorySource = Message<"pyro.daemon.v1.RepositorySource"> & {
+  /**
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * Branch, tag or commit; empty means the default branch.
+   *
+   * @generated from field: string ref = 2;
+   */
+  ref: string;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.RepositorySource.
+ * Use `create(RepositorySourceSchema)` to create a new message.
+ */
+export const RepositorySourceSchema: GenMessage<RepositorySource> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 18);
+
+/**
+ * @generated from message pyro.daemon.v1.CreateWorkspaceRequest
+ */
+export type CreateWorkspaceRequest = Message<"pyro.daemon.v1.CreateWorkspaceRequest"> & {
+  /**
+   * @generated from field: string environment = 1;
+   */
+  environment: string;
+
+  /**
+   * Absent: an empty workspace.
+   *
+   * @generated from field: pyro.daemon.v1.SeedSource seed = 2;
+   */
+  seed?: SeedSource | undefined;
+
+  /**
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * @generated from field: map<string, string> labels = 4;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * 0 means the default.
+   *
+   * @generated from field: uint32 vcpu_count = 5;
+   */
+  vcpuCount: number;
+
+  /**
+   * @generated from field: uint32 mem_mib = 6;
+   */
+  memMib: number;
+
+  /**
+   * @generated from field: uint32 ttl_seconds = 7;
+   */
+  ttlSeconds: number;
+
+  /**
+   * @generated from field: bool no_pull = 8;
+   */
+  noPull: boolean;
+
+  /**
+   * @generated from field: uint32 wait_ms = 9;
+   */
+  waitMs: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.CreateWorkspaceRequest.
+ * Use `create(CreateWorkspaceRequestSchema)` to create a new message.
+ */
+export const CreateWorkspaceRequestSchema: GenMessage<CreateWorkspaceRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 19);
+
+/**
+ * @generated from message pyro.daemon.v1.ListWorkspacesRequest
+ */
+export type ListWorkspacesRequest = Message<"pyro.daemon.v1.ListWorkspacesRequest"> & {
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ListWorkspacesRequest.
+ * Use `create(ListWorkspacesRequestSchema)` to create a new message.
+ */
+export const ListWorkspacesRequestSchema: GenMessage<ListWorkspacesRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 20);
+
+/**
+ * @generated from message pyro.daemon.v1.ListWorkspacesResponse
+ */
+export type ListWorkspacesResponse = Message<"pyro.daemon.v1.ListWorkspacesResponse"> & {
+  /**
+   * @generated from field: repeated pyro.daemon.v1.Workspace workspaces = 1;
+   */
+  workspaces: Workspace[];
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ListWorkspacesResponse.
+ * Use `create(ListWorkspacesResponseSchema)` to create a new message.
+ */
+export const ListWorkspacesResponseSchema: GenMessage<ListWorkspacesResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 21);
+
+/**
+ * @generated from message pyro.daemon.v1.WorkspaceStatusRequest
+ */
+export type WorkspaceStatusRequest = Message<"pyro.daemon.v1.WorkspaceStatusRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * @generated from field: uint32 wait_ms = 2;
+   */
+  waitMs: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.WorkspaceStatusRequest.
+ * Use `create(WorkspaceStatusRequestSchema)` to create a new message.
+ */
+export const WorkspaceStatusRequestSchema: GenMessage<WorkspaceStatusRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 22);
+
+/**
+ * @generated from message pyro.daemon.v1.WorkspaceWaitRequest
+ */
+export type WorkspaceWaitRequest = Message<"pyro.daemon.v1.WorkspaceWaitRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * @generated from field: uint32 wait_ms = 2;
+   */
+  waitMs: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.WorkspaceWaitRequest.
+ * Use `create(WorkspaceWaitRequestSchema)` to create a new message.
+ */
+export const WorkspaceWaitRequestSchema: GenMessage<WorkspaceWaitRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 23);
+
+/**
+ * @generated from message pyro.daemon.v1.UpdateWorkspaceRequest
+ */
+export type UpdateWorkspaceRequest = Message<"pyro.daemon.v1.UpdateWorkspaceRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * @generated from field: optional string name = 2;
+   */
+  name?: string | undefined;
+
+  /**
+   * @generated from field: bool clear_name = 3;
+   */
+  clearName: boolean;
+
+  /**
+   * @generated from field: map<string, string> labels = 4;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * @generated from field: repeated string clear_labels = 5;
+   */
+  clearLabels: string[];
+};
+
+/**
+ * Describes the message pyro.daemon.v1.UpdateWorkspaceRequest.
+ * Use `create(UpdateWorkspaceRequestSchema)` to create a new message.
+ */
+export const UpdateWorkspaceRequestSchema: GenMessage<UpdateWorkspaceRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 24);
+
+/**
+ * @generated from message pyro.daemon.v1.DeleteWorkspaceRequest
+ */
+export type DeleteWorkspaceRequest = Message<"pyro.daemon.v1.DeleteWorkspaceRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.DeleteWorkspaceRequest.
+ * Use `create(DeleteWorkspaceRequestSchema)` to create a new message.
+ */
+export const DeleteWorkspaceRequestSchema: GenMessage<DeleteWorkspaceRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 25);
+
+/**
+ * @generated from message pyro.daemon.v1.DeleteWorkspaceResponse
+ */
+export type DeleteWorkspaceResponse = Message<"pyro.daemon.v1.DeleteWorkspaceResponse"> & {
+  /**
+   * @generated from field: string workspace_id = 1;
+   */
+  workspaceId: string;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.DeleteWorkspaceResponse.
+ * Use `create(DeleteWorkspaceResponseSchema)` to create a new message.
+ */
+export const DeleteWorkspaceResponseSchema: GenMessage<DeleteWorkspaceResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 26);
+
+/**
+ * @generated from message pyro.daemon.v1.Workspace
+ */
+export type Workspace = Message<"pyro.daemon.v1.Workspace"> & {
+  /**
+   * @generated from field: string workspace_id = 1;
+   */
+  workspaceId: string;
+
+  /**
+   * Empty: none.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * @generated from field: map<string, string> labels = 3;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * @generated from field: string environment = 4;
+   */
+  environment: string;
+
+  /**
+   * "creating", "started", "stopped", "resetting", "failed".
+   *
+   * @generated from field: string state = 5;
+   */
+  state: string;
+
+  /**
+   * "kvm" or "software"; empty while it is not known.
+   *
+   * @generated from field: string isolation = 6;
+   */
+  isolation: string;
+
+  /**
+   * @generated from field: pyro.daemon.v1.WorkspaceSeed seed = 7;
+   */
+  seed?: WorkspaceSeed | undefined;
+
+  /**
+   * @generated from field: uint32 vcpu_count = 8;
+   */
+  vcpuCount: number;
+
+  /**
+   * @generated from field: uint32 mem_mib = 9;
+   */
+  memMib: number;
+
+  /**
+   * @generated from field: int64 created_at_ms = 10;
+   */
+  createdAtMs: bigint;
+
+  /**
+   * @generated from field: int64 expires_at_ms = 11;
+   */
+  expiresAtMs: bigint;
+
+  /**
+   * @generated from field: int64 last_activity_at_ms = 12;
+   */
+  lastActivityAtMs: bigint;
+
+  /**
+   * @generated from field: uint32 command_count = 13;
+   */
+  commandCount: number;
+
+  /**
+   * @generated from field: pyro.daemon.v1.CommandRecord last_command = 14;
+   */
+  lastCommand?: CommandRecord | undefined;
+
+  /**
+   * @generated from field: uint32 reset_count = 15;
+   */
+  resetCount: number;
+
+  /**
+   * 0: never.
+   *
+   * @generated from field: int64 reset_at_ms = 16;
+   */
+  resetAtMs: bigint;
+
+  /**
+   * @generated from field: string reset_snapshot = 17;
+   */
+  resetSnapshot: string;
+
+  /**
+   * What goes on, or went on last.
+   *
+   * @generated from field: pyro.daemon.v1.WorkspaceOperation operation = 18;
+   */
+  operation?: WorkspaceOperation | undefined;
+
+  /**
+   * Why it is failed, or how its machine was lost.
+   *
+   * @generated from field: pyro.daemon.v1.ErrorDetail failure = 19;
+   */
+  failure?: ErrorDetail | undefined;
+
+  /**
+   * @generated from field: repeated string warnings = 20;
+   */
+  warnings: string[];
+
+  /**
+   * Of a stopped one: "user", "ttl", "crash", "reset".
+   *
+   * @generated from field: string stopped_by = 21;
+   */
+  stoppedBy: string;
+
+  /**
+   * @generated from field: uint32 running_commands = 22;
+   */
+  runningCommands: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.Workspace.
+ * Use `create(WorkspaceSchema)` to create a new message.
+ */
+export const WorkspaceSchema: GenMessage<Workspace> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 27);
+
+/**
+ * @generated from message pyro.daemon.v1.WorkspaceSeed
+ */
+export type WorkspaceSeed = Message<"pyro.daemon.v1.WorkspaceSeed"> & {
+  /**
+   * "empty", "directory", "tar_archive".
+   *
+   * @generated from field: string mode = 1;
+   */
+  mode: string;
+
+  /**
+   * @generated from field: string seed_path = 2;
+   */
+  seedPath: string;
+
+  /**
+   * @generated from field: string origin_kind = 3;
+   */
+  originKind: string;
+
+  /**
+   * @generated from field: string origin_ref = 4;
+   */
+  originRef: string;
+
+  /**
+   * @generated from field: uint64 entry_count = 5;
+   */
+  entryCount: bigint;
+
+  /**
+   * @generated from field: uint64 bytes = 6;
+   */
+  bytes: bigint;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.WorkspaceSeed.
+ * Use `create(WorkspaceSeedSchema)` to create a new message.
+ */
+export const WorkspaceSeedSchema: GenMessage<WorkspaceSeed> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 28);
+
+/**
+ * @generated from message pyro.daemon.v1.WorkspaceOperation
+ */
+export type WorkspaceOperation = Message<"pyro.daemon.v1.WorkspaceOperation"> & {
+  /**
+   * "create", "start", "stop", "reset", "sync_push", "export".
+   *
+   * @generated from field: string kind = 1;
+   */
+  kind: string;
+
+  /**
+   * "running", "done", "failed".
+   *
+   * @generated from field: string state = 2;
+   */
+  state: string;
+
+  /**
+   * @generated from field: string message = 3;
+   */
+  message: string;
+
+  /**
+   * 0 to 1 where it is known, else negative.
+   *
+   * @generated from field: double progress = 4;
+   */
+  progress: number;
+
+  /**
+   * @generated from field: pyro.daemon.v1.ErrorDetail error = 5;
+   */
+  error?: ErrorDetail | undefined;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.WorkspaceOperation.
+ * Use `create(WorkspaceOperationSchema)` to create a new message.
+ */
+export const WorkspaceOperationSchema: GenMessage<WorkspaceOperation> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 29);
+
+/**
+ * @generated from message pyro.daemon.v1.CommandSpec
+ */
+export type CommandSpec = Message<"pyro.daemon.v1.CommandSpec"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * Exactly one of `argv` and `command` (a line for /bin/sh -lc).
+   *
+   * @generated from field: repeated bytes argv = 2;
+   */
+  argv: Uint8Array[];
+
+  /**
+   * @generated from field: string command = 3;
+   */
+  command: string;
+
+  /**
+   * "NAME=value"
+   *
+   * @generated from field: repeated bytes env = 4;
+   */
+  env: Uint8Array[];
+
+  /**
+   * Relative paths lie under /workspace; empty means that.
+   *
+   * @generated from field: string cwd = 5;
+   */
+  cwd: string;
+
+  /**
+   * 0 means none.
+   *
+   * @generated from field: uint32 timeout_ms = 6;
+   */
+  timeoutMs: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.CommandSpec.
+ * Use `create(CommandSpecSchema)` to create a new message.
+ */
+export const CommandSpecSchema: GenMessage<CommandSpec> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 30);
+
+/**
+ * @generated from message pyro.daemon.v1.ExecRequest
+ */
+export type ExecRequest = Message<"pyro.daemon.v1.ExecRequest"> & {
+  /**
+   * @generated from oneof pyro.daemon.v1.ExecRequest.request
+   */
+  request: {
+    /**
+     * @generated from field: pyro.daemon.v1.ExecStart start = 1;
+     */
+    value: ExecStart;
+    case: "start";
+  } | {
+    /**
+     * @generated from field: bytes stdin = 2;
+     */
+    value: Uint8Array;
+    case: "stdin";
+  } | {
+    /**
+     * @generated from field: bool stdin_end = 3;
+     */
+    value: boolean;
+    case: "stdinEnd";
+  } | {
+    /**
+     * For example "SIGINT", to the guest's process group.
+     *
+     * @generated from field: string signal = 4;
+     */
+    value: string;
+    case: "signal";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ExecRequest.
+ * Use `create(ExecRequestSchema)` to create a new message.
+ */
+export const ExecRequestSchema: GenMessage<ExecRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 31);
+
+/**
+ * @generated from message pyro.daemon.v1.ExecStart
+ */
+export type ExecStart = Message<"pyro.daemon.v1.ExecStart"> & {
+  /**
+   * @generated from field: pyro.daemon.v1.CommandSpec spec = 1;
+   */
+  spec?: CommandSpec | undefined;
+
+  /**
+   * @generated from field: bool open_stdin = 2;
+   */
+  openStdin: boolean;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ExecStart.
+ * Use `create(ExecStartSchema)` to create a new message.
+ */
+export const ExecStartSchema: GenMessage<ExecStart> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 32);
+
+/**
+ * @generated from message pyro.daemon.v1.ExecResponse
+ */
+export type ExecResponse = Message<"pyro.daemon.v1.ExecResponse"> & {
+  /**
+   * @generated from oneof pyro.daemon.v1.ExecResponse.event
+   */
+  event: {
+    /**
+     * Once, before any output.
+     *
+     * @generated from field: uint32 sequence = 1;
+     */
+    value: number;
+    case: "sequence";
+  } | {
+    /**
+     * @generated from field: bytes stdout = 2;
+     */
+    value: Uint8Array;
+    case: "stdout";
+  } | {
+    /**
+     * @generated from field: bytes stderr = 3;
+     */
+    value: Uint8Array;
+    case: "stderr";
+  } | {
+    /**
+     * Always the last message.
+     *
+     * @generated from field: pyro.daemon.v1.CommandRecord result = 4;
+     */
+    value: CommandRecord;
+    case: "result";
+  } | {
+    /**
+     * As in RunResponse.
+     *
+     * @generated from field: uint64 stdin_accepted = 5;
+     */
+    value: bigint;
+    case: "stdinAccepted";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ExecResponse.
+ * Use `create(ExecResponseSchema)` to create a new message.
+ */
+export const ExecResponseSchema: GenMessage<ExecResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 33);
+
+/**
+ * @generated from message pyro.daemon.v1.StartCommandRequest
+ */
+export type StartCommandRequest = Message<"pyro.daemon.v1.StartCommandRequest"> & {
+  /**
+   * @generated from field: pyro.daemon.v1.CommandSpec spec = 1;
+   */
+  spec?: CommandSpec | undefined;
+
+  /**
+   * @generated from field: uint32 wait_ms = 2;
+   */
+  waitMs: number;
+
+  /**
+   * Bound of the output in the answer; 0 means none.
+   *
+   * @generated from field: uint32 max_bytes = 3;
+   */
+  maxBytes: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.StartCommandRequest.
+ * Use `create(StartCommandRequestSchema)` to create a new message.
+ */
+export const StartCommandRequestSchema: GenMessage<StartCommandRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 34);
+
+/**
+ * @generated from message pyro.daemon.v1.ReadCommandRequest
+ */
+export type ReadCommandRequest = Message<"pyro.daemon.v1.ReadCommandRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * @generated from field: uint32 sequence = 2;
+   */
+  sequence: number;
+
+  /**
+   * @generated from field: uint64 offset = 3;
+   */
+  offset: bigint;
+
+  /**
+   * @generated from field: uint32 max_bytes = 4;
+   */
+  maxBytes: number;
+
+  /**
+   * @generated from field: uint32 wait_ms = 5;
+   */
+  waitMs: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ReadCommandRequest.
+ * Use `create(ReadCommandRequestSchema)` to create a new message.
+ */
+export const ReadCommandRequestSchema: GenMessage<ReadCommandRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 35);
+
+/**
+ * @generated from message pyro.daemon.v1.ListCommandsRequest
+ */
+export type ListCommandsRequest = Message<"pyro.daemon.v1.ListCommandsRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ListCommandsRequest.
+ * Use `create(ListCommandsRequestSchema)` to create a new message.
+ */
+export const ListCommandsRequestSchema: GenMessage<ListCommandsRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 36);
+
+/**
+ * @generated from message pyro.daemon.v1.ListCommandsResponse
+ */
+export type ListCommandsResponse = Message<"pyro.daemon.v1.ListCommandsResponse"> & {
+  /**
+   * @generated from field: repeated pyro.daemon.v1.CommandRecord commands = 1;
+   */
+  commands: CommandRecord[];
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ListCommandsResponse.
+ * Use `create(ListCommandsResponseSchema)` to create a new message.
+ */
+export const ListCommandsResponseSchema: GenMessage<ListCommandsResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 37);
+
+/**
+ * @generated from message pyro.daemon.v1.CommandRecord
+ */
+export type CommandRecord = Message<"pyro.daemon.v1.CommandRecord"> & {
+  /**
+   * @generated from field: string workspace_id = 1;
+   */
+  workspaceId: string;
+
+  /**
+   * @generated from field: uint32 sequence = 2;
+   */
+  sequence: number;
+
+  /**
+   * @generated from field: string command = 3;
+   */
+  command: string;
+
+  /**
+   * @generated from field: string cwd = 4;
+   */
+  cwd: string;
+
+  /**
+   * @generated from field: bool running = 5;
+   */
+  running: boolean;
+
+  /**
+   * Set when it ended by itself or by a signal.
+   *
+   * @generated from field: pyro.daemon.v1.CommandResult result = 6;
+   */
+  result?: CommandResult | undefined;
+
+  /**
+   * Why it ended without an exit.
+   *
+   * @generated from field: string interrupted = 7;
+   */
+  interrupted: string;
+
+  /**
+   * @generated from field: int64 started_at_ms = 8;
+   */
+  startedAtMs: bigint;
+
+  /**
+   * @generated from field: pyro.daemon.v1.RunOutput output = 9;
+   */
+  output?: RunOutput | undefined;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.CommandRecord.
+ * Use `create(CommandRecordSchema)` to create a new message.
+ */
+export const CommandRecordSchema: GenMessage<CommandRecord> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 38);
+
+/**
+ * @generated from message pyro.daemon.v1.PushRequest
+ */
+export type PushRequest = Message<"pyro.daemon.v1.PushRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * A directory, file or archive of the host, absolute.
+   *
+   * @generated from field: string source_path = 2;
+   */
+  sourcePath: string;
+
+  /**
+   * @generated from field: string dest = 3;
+   */
+  dest: string;
+
+  /**
+   * @generated from field: uint32 wait_ms = 4;
+   */
+  waitMs: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.PushRequest.
+ * Use `create(PushRequestSchema)` to create a new message.
+ */
+export const PushRequestSchema: GenMessage<PushRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 39);
+
+/**
+ * @generated from message pyro.daemon.v1.PushResponse
+ */
+export type PushResponse = Message<"pyro.daemon.v1.PushResponse"> & {
+  /**
+   * @generated from field: pyro.daemon.v1.Workspace workspace = 1;
+   */
+  workspace?: Workspace | undefined;
+
+  /**
+   * Absent while it goes on.
+   *
+   * @generated from field: pyro.daemon.v1.PushResult result = 2;
+   */
+  result?: PushResult | undefined;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.PushResponse.
+ * Use `create(PushResponseSchema)` to create a new message.
+ */
+export const PushResponseSchema: GenMessage<PushResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 40);
+
+/**
+ * @generated from message pyro.daemon.v1.PushResult
+ */
+export type PushResult = Message<"pyro.daemon.v1.PushResult"> & {
+  /**
+   * @generated from field: string mode = 1;
+   */
+  mode: string;
+
+  /**
+   * @generated from field: string destination = 2;
+   */
+  destination: string;
+
+  /**
+   * @generated from field: uint64 entry_count = 3;
+   */
+  entryCount: bigint;
+
+  /**
+   * @generated from field: uint64 bytes_written = 4;
+   */
+  bytesWritten: bigint;
+
+  /**
+   * @generated from field: repeated string warnings = 5;
+   */
+  warnings: string[];
+};
+
+/**
+ * Describes the message pyro.daemon.v1.PushResult.
+ * Use `create(PushResultSchema)` to create a new message.
+ */
+export const PushResultSchema: GenMessage<PushResult> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 41);
+
+/**
+ * @generated from message pyro.daemon.v1.ExportRequest
+ */
+export type ExportRequest = Message<"pyro.daemon.v1.ExportRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * @generated from field: string path = 2;
+   */
+  path: string;
+
+  /**
+   * Absolute, of the host.
+   *
+   * @generated from field: string output_path = 3;
+   */
+  outputPath: string;
+
+  /**
+   * @generated from field: bool overwrite = 4;
+   */
+  overwrite: boolean;
+
+  /**
+   * @generated from field: uint32 wait_ms = 5;
+   */
+  waitMs: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ExportRequest.
+ * Use `create(ExportRequestSchema)` to create a new message.
+ */
+export const ExportRequestSchema: GenMessage<ExportRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 42);
+
+/**
+ * @generated from message pyro.daemon.v1.ExportResponse
+ */
+export type ExportResponse = Message<"pyro.daemon.v1.ExportResponse"> & {
+  /**
+   * @generated from field: pyro.daemon.v1.Workspace workspace = 1;
+   */
+  workspace?: Workspace | undefined;
+
+  /**
+   * Absent while it goes on.
+   *
+   * @generated from field: pyro.daemon.v1.ExportResult result = 2;
+   */
+  result?: ExportResult | undefined;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ExportResponse.
+ * Use `create(ExportResponseSchema)` to create a new message.
+ */
+export const ExportResponseSchema: GenMessage<ExportResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 43);
+
+/**
+ * @generated from message pyro.daemon.v1.ExportResult
+ */
+export type ExportResult = Message<"pyro.daemon.v1.ExportResult"> & {
+  /**
+   * @generated from field: string workspace_path = 1;
+   */
+  workspacePath: string;
+
+  /**
+   * @generated from field: string output_path = 2;
+   */
+  outputPath: string;
+
+  /**
+   * @generated from field: string artifact_type = 3;
+   */
+  artifactType: string;
+
+  /**
+   * @generated from field: uint64 entry_count = 4;
+   */
+  entryCount: bigint;
+
+  /**
+   * @generated from field: uint64 bytes_written = 5;
+   */
+  bytesWritten: bigint;
+
+  /**
+   * @generated from field: repeated pyro.daemon.v1.HostExecutable host_executable_paths = 6;
+   */
+  hostExecutablePaths: HostExecutable[];
+
+  /**
+   * What an export leaves out: devices, sockets, FIFOs.
+   *
+   * @generated from field: repeated string warnings = 7;
+   */
+  warnings: string[];
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ExportResult.
+ * Use `create(ExportResultSchema)` to create a new message.
+ */
+export const ExportResultSchema: GenMessage<ExportResult> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 44);
+
+/**
+ * A path that the host would run by itself, and why.
+ *
+ * @generated from message pyro.daemon.v1.HostExecutable
+ */
+export type HostExecutable = Message<"pyro.daemon.v1.HostExecutable"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * @generated from field: string why = 2;
+   */
+  why: string;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.HostExecutable.
+ * Use `create(HostExecutableSchema)` to create a new message.
+ */
+export const HostExecutableSchema: GenMessage<HostExecutable> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 45);
+
+/**
+ * @generated from message pyro.daemon.v1.ListFilesRequest
+ */
+export type ListFilesRequest = Message<"pyro.daemon.v1.ListFilesRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * @generated from field: string path = 2;
+   */
+  path: string;
+
+  /**
+   * @generated from field: bool recursive = 3;
+   */
+  recursive: boolean;
+
+  /**
+   * @generated from field: uint32 max_entries = 4;
+   */
+  maxEntries: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ListFilesRequest.
+ * Use `create(ListFilesRequestSchema)` to create a new message.
+ */
+export const ListFilesRequestSchema: GenMessage<ListFilesRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 46);
+
+/**
+ * @generated from message pyro.daemon.v1.ListFilesResponse
+ */
+export type ListFilesResponse = Message<"pyro.daemon.v1.ListFilesResponse"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * @generated from field: repeated pyro.daemon.v1.FileEntry entries = 2;
+   */
+  entries: FileEntry[];
+
+  /**
+   * @generated from field: bool truncated = 3;
+   */
+  truncated: boolean;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ListFilesResponse.
+ * Use `create(ListFilesResponseSchema)` to create a new message.
+ */
+export const ListFilesResponseSchema: GenMessage<ListFilesResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 47);
+
+/**
+ * @generated from message pyro.daemon.v1.FileEntry
+ */
+export type FileEntry = Message<"pyro.daemon.v1.FileEntry"> & {
+  /**
+   * @generated from field: bytes path = 1;
+   */
+  path: Uint8Array;
+
+  /**
+   * "file", "directory", "symlink", "other".
+   *
+   * @generated from field: string artifact_type = 2;
+   */
+  artifactType: string;
+
+  /**
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * @generated from field: bytes link_target = 4;
+   */
+  linkTarget: Uint8Array;
+
+  /**
+   * @generated from field: uint32 mode = 5;
+   */
+  mode: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.FileEntry.
+ * Use `create(FileEntrySchema)` to create a new message.
+ */
+export const FileEntrySchema: GenMessage<FileEntry> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 48);
+
+/**
+ * @generated from message pyro.daemon.v1.ReadFileRequest
+ */
+export type ReadFileRequest = Message<"pyro.daemon.v1.ReadFileRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * @generated from field: string path = 2;
+   */
+  path: string;
+
+  /**
+   * @generated from field: uint64 offset = 3;
+   */
+  offset: bigint;
+
+  /**
+   * 0 means to the end.
+   *
+   * @generated from field: uint64 max_bytes = 4;
+   */
+  maxBytes: bigint;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ReadFileRequest.
+ * Use `create(ReadFileRequestSchema)` to create a new message.
+ */
+export const ReadFileRequestSchema: GenMessage<ReadFileRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 49);
+
+/**
+ * @generated from message pyro.daemon.v1.ReadFileResponse
+ */
+export type ReadFileResponse = Message<"pyro.daemon.v1.ReadFileResponse"> & {
+  /**
+   * In the first message only.
+   *
+   * @generated from field: uint64 size_bytes = 1;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * @generated from field: bytes data = 2;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ReadFileResponse.
+ * Use `create(ReadFileResponseSchema)` to create a new message.
+ */
+export const ReadFileResponseSchema: GenMessage<ReadFileResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 50);
+
+/**
+ * @generated from message pyro.daemon.v1.WriteFileRequest
+ */
+export type WriteFileRequest = Message<"pyro.daemon.v1.WriteFileRequest"> & {
+  /**
+   * The first message names the file; later ones carry data only.
+   *
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * @generated from field: string path = 2;
+   */
+  path: string;
+
+  /**
+   * @generated from field: bytes data = 3;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.WriteFileRequest.
+ * Use `create(WriteFileRequestSchema)` to create a new message.
+ */
+export const WriteFileRequestSchema: GenMessage<WriteFileRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 51);
+
+/**
+ * @generated from message pyro.daemon.v1.WriteFileResponse
+ */
+export type WriteFileResponse = Message<"pyro.daemon.v1.WriteFileResponse"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * @generated from field: uint64 bytes_written = 2;
+   */
+  bytesWritten: bigint;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.WriteFileResponse.
+ * Use `create(WriteFileResponseSchema)` to create a new message.
+ */
+export const WriteFileResponseSchema: GenMessage<WriteFileResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 52);
+
+/**
+ * @generated from message pyro.daemon.v1.EditFileRequest
+ */
+export type EditFileRequest = Message<"pyro.daemon.v1.EditFileRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * @generated from field: string path = 2;
+   */
+  path: string;
+
+  /**
+   * @generated from field: string old_text = 3;
+   */
+  oldText: string;
+
+  /**
+   * @generated from field: string new_text = 4;
+   */
+  newText: string;
+
+  /**
+   * @generated from field: bool replace_all = 5;
+   */
+  replaceAll: boolean;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.EditFileRequest.
+ * Use `create(EditFileRequestSchema)` to create a new message.
+ */
+export const EditFileRequestSchema: GenMessage<EditFileRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 53);
+
+/**
+ * @generated from message pyro.daemon.v1.EditFileResponse
+ */
+export type EditFileResponse = Message<"pyro.daemon.v1.EditFileResponse"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * @generated from field: uint32 replacements = 2;
+   */
+  replacements: number;
+
+  /**
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.EditFileResponse.
+ * Use `create(EditFileResponseSchema)` to create a new message.
+ */
+export const EditFileResponseSchema: GenMessage<EditFileResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 54);
+
+/**
+ * @generated from message pyro.daemon.v1.ApplyPatchRequest
+ */
+export type ApplyPatchRequest = Message<"pyro.daemon.v1.ApplyPatchRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * @generated from field: bytes patch = 2;
+   */
+  patch: Uint8Array;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ApplyPatchRequest.
+ * Use `create(ApplyPatchRequestSchema)` to create a new message.
+ */
+export const ApplyPatchRequestSchema: GenMessage<ApplyPatchRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 55);
+
+/**
+ * @generated from message pyro.daemon.v1.ApplyPatchResponse
+ */
+export type ApplyPatchResponse = Message<"pyro.daemon.v1.ApplyPatchResponse"> & {
+  /**
+   * @generated from field: bool changed = 1;
+   */
+  changed: boolean;
+
+  /**
+   * @generated from field: repeated pyro.daemon.v1.PatchEntry entries = 2;
+   */
+  entries: PatchEntry[];
+};
+
+/**
+ * Describes the message pyro.daemon.v1.ApplyPatchResponse.
+ * Use `create(ApplyPatchResponseSchema)` to create a new message.
+ */
+export const ApplyPatchResponseSchema: GenMessage<ApplyPatchResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 56);
+
+/**
+ * @generated from message pyro.daemon.v1.PatchEntry
+ */
+export type PatchEntry = Message<"pyro.daemon.v1.PatchEntry"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * "added", "modified", "deleted", "renamed".
+   *
+   * @generated from field: string change = 2;
+   */
+  change: string;
+
+  /**
+   * Of a renamed one.
+   *
+   * @generated from field: string from = 3;
+   */
+  from: string;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.PatchEntry.
+ * Use `create(PatchEntrySchema)` to create a new message.
+ */
+export const PatchEntrySchema: GenMessage<PatchEntry> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 57);
+
+/**
+ * @generated from message pyro.daemon.v1.DiffRequest
+ */
+export type DiffRequest = Message<"pyro.daemon.v1.DiffRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * Only what lies at or below this; empty means everything.
+   *
+   * @generated from field: string path = 2;
+   */
+  path: string;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.DiffRequest.
+ * Use `create(DiffRequestSchema)` to create a new message.
+ */
+export const DiffRequestSchema: GenMessage<DiffRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 58);
+
+/**
+ * @generated from message pyro.daemon.v1.DiffResponse
+ */
+export type DiffResponse = Message<"pyro.daemon.v1.DiffResponse"> & {
+  /**
+   * @generated from oneof pyro.daemon.v1.DiffResponse.event
+   */
+  event: {
+    /**
+     * @generated from field: pyro.daemon.v1.DiffEntry entry = 1;
+     */
+    value: DiffEntry;
+    case: "entry";
+  } | {
+    /**
+     * The next bytes of the patch.
+     *
+     * @generated from field: bytes patch = 2;
+     */
+    value: Uint8Array;
+    case: "patch";
+  } | {
+    /**
+     * Always the last message.
+     *
+     * @generated from field: pyro.daemon.v1.DiffSummary summary = 3;
+     */
+    value: DiffSummary;
+    case: "summary";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message pyro.daemon.v1.DiffResponse.
+ * Use `create(DiffResponseSchema)` to create a new message.
+ */
+export const DiffResponseSchema: GenMessage<DiffResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 59);
+
+/**
+ * @generated from message pyro.daemon.v1.DiffEntry
+ */
+export type DiffEntry = Message<"pyro.daemon.v1.DiffEntry"> & {
+  /**
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * @generated from field: string change = 2;
+   */
+  change: string;
+
+  /**
+   * @generated from field: string from = 3;
+   */
+  from: string;
+
+  /**
+   * @generated from field: string artifact_type = 4;
+   */
+  artifactType: string;
+
+  /**
+   * @generated from field: bool binary = 5;
+   */
+  binary: boolean;
+
+  /**
+   * @generated from field: uint32 insertions = 6;
+   */
+  insertions: number;
+
+  /**
+   * @generated from field: uint32 deletions = 7;
+   */
+  deletions: number;
+
+  /**
+   * 0 where there was, or is, nothing.
+   *
+   * @generated from field: uint32 old_mode = 8;
+   */
+  oldMode: number;
+
+  /**
+   * @generated from field: uint32 new_mode = 9;
+   */
+  newMode: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.DiffEntry.
+ * Use `create(DiffEntrySchema)` to create a new message.
+ */
+export const DiffEntrySchema: GenMessage<DiffEntry> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 60);
+
+/**
+ * @generated from message pyro.daemon.v1.DiffSummary
+ */
+export type DiffSummary = Message<"pyro.daemon.v1.DiffSummary"> & {
+  /**
+   * @generated from field: string workspace_id = 1;
+   */
+  workspaceId: string;
+
+  /**
+   * @generated from field: uint32 added = 2;
+   */
+  added: number;
+
+  /**
+   * @generated from field: uint32 modified = 3;
+   */
+  modified: number;
+
+  /**
+   * @generated from field: uint32 deleted = 4;
+   */
+  deleted: number;
+
+  /**
+   * @generated from field: uint32 renamed = 5;
+   */
+  renamed: number;
+
+  /**
+   * @generated from field: uint32 binary = 6;
+   */
+  binary: number;
+
+  /**
+   * @generated from field: uint32 insertions = 7;
+   */
+  insertions: number;
+
+  /**
+   * @generated from field: uint32 deletions = 8;
+   */
+  deletions: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.DiffSummary.
+ * Use `create(DiffSummarySchema)` to create a new message.
+ */
+export const DiffSummarySchema: GenMessage<DiffSummary> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 61);
+
+/**
+ * @generated from message pyro.daemon.v1.WorkspaceSummary
+ */
+export type WorkspaceSummary = Message<"pyro.daemon.v1.WorkspaceSummary"> & {
+  /**
+   * @generated from field: pyro.daemon.v1.Workspace workspace = 1;
+   */
+  workspace?: Workspace | undefined;
+
+  /**
+   * @generated from field: repeated pyro.daemon.v1.CommandRecord commands = 2;
+   */
+  commands: CommandRecord[];
+
+  /**
+   * @generated from field: repeated pyro.daemon.v1.HistoryEvent events = 3;
+   */
+  events: HistoryEvent[];
+
+  /**
+   * @generated from field: pyro.daemon.v1.DiffSummary changes = 4;
+   */
+  changes?: DiffSummary | undefined;
+
+  /**
+   * @generated from field: repeated pyro.daemon.v1.DiffEntry changed_files = 5;
+   */
+  changedFiles: DiffEntry[];
+
+  /**
+   * @generated from field: repeated pyro.daemon.v1.HostExecutable host_executable_paths = 6;
+   */
+  hostExecutablePaths: HostExecutable[];
+};
+
+/**
+ * Describes the message pyro.daemon.v1.WorkspaceSummary.
+ * Use `create(WorkspaceSummarySchema)` to create a new message.
+ */
+export const WorkspaceSummarySchema: GenMessage<WorkspaceSummary> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 62);
+
+/**
+ * What was done besides commands.
+ *
+ * @generated from message pyro.daemon.v1.HistoryEvent
+ */
+export type HistoryEvent = Message<"pyro.daemon.v1.HistoryEvent"> & {
+  /**
+   * @generated from field: int64 at_ms = 1;
+   */
+  atMs: bigint;
+
+  /**
+   * "file_write", "file_edit", "patch", "sync_push", "export".
+   *
+   * @generated from field: string kind = 2;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string path = 3;
+   */
+  path: string;
+
+  /**
+   * For people.
+   *
+   * @generated from field: string detail = 4;
+   */
+  detail: string;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.HistoryEvent.
+ * Use `create(HistoryEventSchema)` to create a new message.
+ */
+export const HistoryEventSchema: GenMessage<HistoryEvent> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_daemon, 63);
+
+/**
  * @generated from message pyro.daemon.v1.Environment
  */
 export type Environment = Message<"pyro.daemon.v1.Environment"> & {
@@ -728,7 +2423,7 @@ export type Environment = Message<"pyro.daemon.v1.Environment"> & {
  * Use `create(EnvironmentSchema)` to create a new message.
  */
 export const EnvironmentSchema: GenMessage<Environment> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 15);
+  messageDesc(file_pyro_daemon_v1_daemon, 64);
 
 /**
  * @generated from message pyro.daemon.v1.Package
@@ -750,7 +2445,7 @@ export type Package = Message<"pyro.daemon.v1.Package"> & {
  * Use `create(PackageSchema)` to create a new message.
  */
 export const PackageSchema: GenMessage<Package> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 16);
+  messageDesc(file_pyro_daemon_v1_daemon, 65);
 
 /**
  * @generated from message pyro.daemon.v1.ListEnvironmentsRequest
@@ -763,7 +2458,7 @@ export type ListEnvironmentsRequest = Message<"pyro.daemon.v1.ListEnvironmentsRe
  * Use `create(ListEnvironmentsRequestSchema)` to create a new message.
  */
 export const ListEnvironmentsRequestSchema: GenMessage<ListEnvironmentsRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 17);
+  messageDesc(file_pyro_daemon_v1_daemon, 66);
 
 /**
  * @generated from message pyro.daemon.v1.ListEnvironmentsResponse
@@ -785,7 +2480,7 @@ export type ListEnvironmentsResponse = Message<"pyro.daemon.v1.ListEnvironmentsR
  * Use `create(ListEnvironmentsResponseSchema)` to create a new message.
  */
 export const ListEnvironmentsResponseSchema: GenMessage<ListEnvironmentsResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 18);
+  messageDesc(file_pyro_daemon_v1_daemon, 67);
 
 /**
  * @generated from message pyro.daemon.v1.InspectEnvironmentRequest
@@ -802,7 +2497,7 @@ export type InspectEnvironmentRequest = Message<"pyro.daemon.v1.InspectEnvironme
  * Use `create(InspectEnvironmentRequestSchema)` to create a new message.
  */
 export const InspectEnvironmentRequestSchema: GenMessage<InspectEnvironmentRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 19);
+  messageDesc(file_pyro_daemon_v1_daemon, 68);
 
 /**
  * @generated from message pyro.daemon.v1.PullEnvironmentRequest
@@ -826,7 +2521,7 @@ export type PullEnvironmentRequest = Message<"pyro.daemon.v1.PullEnvironmentRequ
  * Use `create(PullEnvironmentRequestSchema)` to create a new message.
  */
 export const PullEnvironmentRequestSchema: GenMessage<PullEnvironmentRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 20);
+  messageDesc(file_pyro_daemon_v1_daemon, 69);
 
 /**
  * @generated from message pyro.daemon.v1.PullEnvironmentResponse
@@ -855,7 +2550,7 @@ export type PullEnvironmentResponse = Message<"pyro.daemon.v1.PullEnvironmentRes
  * Use `create(PullEnvironmentResponseSchema)` to create a new message.
  */
 export const PullEnvironmentResponseSchema: GenMessage<PullEnvironmentResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 21);
+  messageDesc(file_pyro_daemon_v1_daemon, 70);
 
 /**
  * @generated from message pyro.daemon.v1.PullProgress
@@ -889,7 +2584,7 @@ export type PullProgress = Message<"pyro.daemon.v1.PullProgress"> & {
  * Use `create(PullProgressSchema)` to create a new message.
  */
 export const PullProgressSchema: GenMessage<PullProgress> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 22);
+  messageDesc(file_pyro_daemon_v1_daemon, 71);
 
 /**
  * @generated from message pyro.daemon.v1.PullResult
@@ -925,7 +2620,7 @@ export type PullResult = Message<"pyro.daemon.v1.PullResult"> & {
  * Use `create(PullResultSchema)` to create a new message.
  */
 export const PullResultSchema: GenMessage<PullResult> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 23);
+  messageDesc(file_pyro_daemon_v1_daemon, 72);
 
 /**
  * @generated from message pyro.daemon.v1.PrepareRequest
@@ -954,7 +2649,7 @@ export type PrepareRequest = Message<"pyro.daemon.v1.PrepareRequest"> & {
  * Use `create(PrepareRequestSchema)` to create a new message.
  */
 export const PrepareRequestSchema: GenMessage<PrepareRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 24);
+  messageDesc(file_pyro_daemon_v1_daemon, 73);
 
 /**
  * @generated from message pyro.daemon.v1.PrepareResponse
@@ -983,7 +2678,7 @@ export type PrepareResponse = Message<"pyro.daemon.v1.PrepareResponse"> & {
  * Use `create(PrepareResponseSchema)` to create a new message.
  */
 export const PrepareResponseSchema: GenMessage<PrepareResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 25);
+  messageDesc(file_pyro_daemon_v1_daemon, 74);
 
 /**
  * @generated from message pyro.daemon.v1.PrepareStep
@@ -1014,7 +2709,7 @@ export type PrepareStep = Message<"pyro.daemon.v1.PrepareStep"> & {
  * Use `create(PrepareStepSchema)` to create a new message.
  */
 export const PrepareStepSchema: GenMessage<PrepareStep> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 26);
+  messageDesc(file_pyro_daemon_v1_daemon, 75);
 
 /**
  * @generated from message pyro.daemon.v1.PrepareResult
@@ -1048,7 +2743,7 @@ export type PrepareResult = Message<"pyro.daemon.v1.PrepareResult"> & {
  * Use `create(PrepareResultSchema)` to create a new message.
  */
 export const PrepareResultSchema: GenMessage<PrepareResult> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 27);
+  messageDesc(file_pyro_daemon_v1_daemon, 76);
 
 /**
  * @generated from message pyro.daemon.v1.PruneEnvironmentsRequest
@@ -1067,7 +2762,7 @@ export type PruneEnvironmentsRequest = Message<"pyro.daemon.v1.PruneEnvironments
  * Use `create(PruneEnvironmentsRequestSchema)` to create a new message.
  */
 export const PruneEnvironmentsRequestSchema: GenMessage<PruneEnvironmentsRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 28);
+  messageDesc(file_pyro_daemon_v1_daemon, 77);
 
 /**
  * @generated from message pyro.daemon.v1.PruneEnvironmentsResponse
@@ -1089,7 +2784,7 @@ export type PruneEnvironmentsResponse = Message<"pyro.daemon.v1.PruneEnvironment
  * Use `create(PruneEnvironmentsResponseSchema)` to create a new message.
  */
 export const PruneEnvironmentsResponseSchema: GenMessage<PruneEnvironmentsResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 29);
+  messageDesc(file_pyro_daemon_v1_daemon, 78);
 
 /**
  * @generated from message pyro.daemon.v1.DiagnoseRequest
@@ -1106,7 +2801,7 @@ export type DiagnoseRequest = Message<"pyro.daemon.v1.DiagnoseRequest"> & {
  * Use `create(DiagnoseRequestSchema)` to create a new message.
  */
 export const DiagnoseRequestSchema: GenMessage<DiagnoseRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 30);
+  messageDesc(file_pyro_daemon_v1_daemon, 79);
 
 /**
  * @generated from message pyro.daemon.v1.DiagnoseResponse
@@ -1135,7 +2830,7 @@ export type DiagnoseResponse = Message<"pyro.daemon.v1.DiagnoseResponse"> & {
  * Use `create(DiagnoseResponseSchema)` to create a new message.
  */
 export const DiagnoseResponseSchema: GenMessage<DiagnoseResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 31);
+  messageDesc(file_pyro_daemon_v1_daemon, 80);
 
 /**
  * @generated from message pyro.daemon.v1.Check
@@ -1174,7 +2869,7 @@ export type Check = Message<"pyro.daemon.v1.Check"> & {
  * Use `create(CheckSchema)` to create a new message.
  */
 export const CheckSchema: GenMessage<Check> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 32);
+  messageDesc(file_pyro_daemon_v1_daemon, 81);
 
 /**
  * @generated from message pyro.daemon.v1.AcceleratorReport
@@ -1215,7 +2910,7 @@ export type AcceleratorReport = Message<"pyro.daemon.v1.AcceleratorReport"> & {
  * Use `create(AcceleratorReportSchema)` to create a new message.
  */
 export const AcceleratorReportSchema: GenMessage<AcceleratorReport> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 33);
+  messageDesc(file_pyro_daemon_v1_daemon, 82);
 
 /**
  * @generated from message pyro.daemon.v1.DoctorReport
@@ -1279,7 +2974,7 @@ export type DoctorReport = Message<"pyro.daemon.v1.DoctorReport"> & {
  * Use `create(DoctorReportSchema)` to create a new message.
  */
 export const DoctorReportSchema: GenMessage<DoctorReport> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 34);
+  messageDesc(file_pyro_daemon_v1_daemon, 83);
 
 /**
  * Detail of every Connect error of this wire.
@@ -1320,7 +3015,7 @@ export type ErrorDetail = Message<"pyro.daemon.v1.ErrorDetail"> & {
  * Use `create(ErrorDetailSchema)` to create a new message.
  */
 export const ErrorDetailSchema: GenMessage<ErrorDetail> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_daemon, 35);
+  messageDesc(file_pyro_daemon_v1_daemon, 84);
 
 /**
  * @generated from enum pyro.daemon.v1.RunState
@@ -1433,6 +3128,204 @@ export const RunService: GenService<{
   serviceDesc(file_pyro_daemon_v1_daemon, 1);
 
 /**
+ * Wherever a request says `workspace`, an id, a unique prefix of one or a unique name is meant. What takes long goes on
+ * in the daemon, whoever waits: `wait_ms` bounds the wait of this call alone, and Status waits for the rest.
+ *
+ * @generated from service pyro.daemon.v1.WorkspaceService
+ */
+export const WorkspaceService: GenService<{
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.Create
+   */
+  create: {
+    methodKind: "unary";
+    input: typeof CreateWorkspaceRequestSchema;
+    output: typeof WorkspaceSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.List
+   */
+  list: {
+    methodKind: "unary";
+    input: typeof ListWorkspacesRequestSchema;
+    output: typeof ListWorkspacesResponseSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.Status
+   */
+  status: {
+    methodKind: "unary";
+    input: typeof WorkspaceStatusRequestSchema;
+    output: typeof WorkspaceSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.Update
+   */
+  update: {
+    methodKind: "unary";
+    input: typeof UpdateWorkspaceRequestSchema;
+    output: typeof WorkspaceSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.Delete
+   */
+  delete: {
+    methodKind: "unary";
+    input: typeof DeleteWorkspaceRequestSchema;
+    output: typeof DeleteWorkspaceResponseSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.Start
+   */
+  start: {
+    methodKind: "unary";
+    input: typeof WorkspaceWaitRequestSchema;
+    output: typeof WorkspaceSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.Stop
+   */
+  stop: {
+    methodKind: "unary";
+    input: typeof WorkspaceWaitRequestSchema;
+    output: typeof WorkspaceSchema;
+  },
+  /**
+   * Rebuilds the whole sandbox from the baseline.
+   *
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.Reset
+   */
+  reset: {
+    methodKind: "unary";
+    input: typeof WorkspaceWaitRequestSchema;
+    output: typeof WorkspaceSchema;
+  },
+  /**
+   * A command with its output as it comes. The first request is `start`. The command goes on when the caller leaves.
+   *
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.Exec
+   */
+  exec: {
+    methodKind: "bidi_streaming";
+    input: typeof ExecRequestSchema;
+    output: typeof ExecResponseSchema;
+  },
+  /**
+   * The same without a stream: starts it, and waits for its end.
+   *
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.StartCommand
+   */
+  startCommand: {
+    methodKind: "unary";
+    input: typeof StartCommandRequestSchema;
+    output: typeof CommandRecordSchema;
+  },
+  /**
+   * State and output of a command.
+   *
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.ReadCommand
+   */
+  readCommand: {
+    methodKind: "unary";
+    input: typeof ReadCommandRequestSchema;
+    output: typeof CommandRecordSchema;
+  },
+  /**
+   * Ends a command and all that it started.
+   *
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.CancelCommand
+   */
+  cancelCommand: {
+    methodKind: "unary";
+    input: typeof ReadCommandRequestSchema;
+    output: typeof CommandRecordSchema;
+  },
+  /**
+   * Commands since the last reset, in order, without their output.
+   *
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.ListCommands
+   */
+  listCommands: {
+    methodKind: "unary";
+    input: typeof ListCommandsRequestSchema;
+    output: typeof ListCommandsResponseSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.Push
+   */
+  push: {
+    methodKind: "unary";
+    input: typeof PushRequestSchema;
+    output: typeof PushResponseSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.Export
+   */
+  export: {
+    methodKind: "unary";
+    input: typeof ExportRequestSchema;
+    output: typeof ExportResponseSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.ListFiles
+   */
+  listFiles: {
+    methodKind: "unary";
+    input: typeof ListFilesRequestSchema;
+    output: typeof ListFilesResponseSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.ReadFile
+   */
+  readFile: {
+    methodKind: "server_streaming";
+    input: typeof ReadFileRequestSchema;
+    output: typeof ReadFileResponseSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.WriteFile
+   */
+  writeFile: {
+    methodKind: "client_streaming";
+    input: typeof WriteFileRequestSchema;
+    output: typeof WriteFileResponseSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.EditFile
+   */
+  editFile: {
+    methodKind: "unary";
+    input: typeof EditFileRequestSchema;
+    output: typeof EditFileResponseSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.ApplyPatch
+   */
+  applyPatch: {
+    methodKind: "unary";
+    input: typeof ApplyPatchRequestSchema;
+    output: typeof ApplyPatchResponseSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.Diff
+   */
+  diff: {
+    methodKind: "server_streaming";
+    input: typeof DiffRequestSchema;
+    output: typeof DiffResponseSchema;
+  },
+  /**
+   * @generated from rpc pyro.daemon.v1.WorkspaceService.Summarize
+   */
+  summarize: {
+    methodKind: "unary";
+    input: typeof WorkspaceRefSchema;
+    output: typeof WorkspaceSummarySchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_pyro_daemon_v1_daemon, 2);
+
+/**
  * @generated from service pyro.daemon.v1.EnvironmentService
  */
 export const EnvironmentService: GenService<{
@@ -1482,7 +3375,7 @@ export const EnvironmentService: GenService<{
     output: typeof PrepareResponseSchema;
   },
 }> = /*@__PURE__*/
-  serviceDesc(file_pyro_daemon_v1_daemon, 2);
+  serviceDesc(file_pyro_daemon_v1_daemon, 3);
 
 /**
  * @generated from service pyro.daemon.v1.DoctorService
@@ -1499,5 +3392,5 @@ export const DoctorService: GenService<{
     output: typeof DiagnoseResponseSchema;
   },
 }> = /*@__PURE__*/
-  serviceDesc(file_pyro_daemon_v1_daemon, 3);
+  serviceDesc(file_pyro_daemon_v1_daemon, 4);
 

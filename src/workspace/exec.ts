@@ -1,0 +1,98 @@
+import { LIMITS, PyroError } from "../protocol/index.js";
+import { resolveCommand, WORKSPACE_PATH, type CommandRequest } from "./command-line.js";
+import type { OutputListener, WorkspaceCommand } from "./workspace-command.js";
+import type { Workspace } from "./workspace.js";
+
+/** A command for a workspace. */
+export interface ExecRequest extends CommandRequest {
+  /** Absolute, or below /workspace; empty: /workspace. */
+  readonly cwd: string;
+  readonly timeoutMs: number | undefined;
+  readonly openStdin: boolean;
+}
+
+/**
+ * Starts a command, which then runs on by itself; its output is kept. A listener hears it from the first byte, and the
+ * command waits for it.
+ * @throws {PyroError} what the machine's start throws; INVALID_ARGUMENT, COMMAND_NOT_FOUND and the like: the command
+ *   is not recorded then
+ */
+export async function startCommand(
+  workspace: Workspace,
+  request: ExecRequest,
+  options: { readonly signal: AbortSignal; readonly listener?: OutputListener },
+): Promise<WorkspaceCommand> {
+  const { argv, env } = resolveCommand(request);
+  const cwd = absolutePath(request.cwd);
+  const machine = await workspace.machine(options.signal);
+  const command = await workspace.commands.add({
+    sequence: await workspace.nextSequence(),
+    command: describe(request),
+    cwd,
+    startedAtMs: Date.now(),
+  });
+  if (options.listener !== undefined) command.listen(options.listener);
+  try {
+    const running = await machine.start({
+      ...{ processId: command.processId, argv, env, cwd, openStdin: request.openStdin },
+      ...(request.timeoutMs === undefined ? {} : { timeoutMs: request.timeoutMs }),
+      // What nobody reads now is read by the next daemon.
+      whenUnread: "wait",
+    });
+    void command.follow(running).then(async () => {
+      await machine.forget(command.processId).catch(() => undefined);
+      await workspace.touch().catch(() => undefined);
+    });
+    return command;
+  } catch (thrown) {
+    await workspace.commands.remove(command.sequence);
+    throw thrown;
+  }
+}
+
+/** Waits for a command's end, at most so long. */
+export async function waitForCommand(
+  command: WorkspaceCommand,
+  waitMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!command.isRunning || waitMs <= 0) return;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(finish, Math.min(waitMs, LIMITS.mcpBlockMs));
+    function finish(): void {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", finish);
+      resolve();
+    }
+    signal.addEventListener("abort", finish, { once: true });
+    void command.done.then(finish);
+  });
+}
+
+/** Ends a command and all that it started; one that is over stays as it is. */
+export async function cancelCommand(workspace: Workspace, sequence: number): Promise<WorkspaceCommand> {
+  const command = workspace.commands.find(sequence);
+  if (!command.isRunning) return command;
+  await workspace.runningMachine?.kill(command.processId);
+  await command.done;
+  return command;
+}
+
+/** A path of the guest: relative ones lie under /workspace (contract section 1). */
+export function absolutePath(path: string): string {
+  if (path.includes("\0")) {
+    throw new PyroError("INVALID_ARGUMENT", "a path holds a NUL byte", { hint: "leave it out" });
+  }
+  if (path === "") return WORKSPACE_PATH;
+  return path.startsWith("/") ? path : `${WORKSPACE_PATH}/${path}`;
+}
+
+/** The command as people write it. */
+function describe({ command, argv }: CommandRequest): string {
+  if (command !== "") return command;
+  return argv.map((word) => quote(Buffer.from(word).toString())).join(" ");
+}
+
+function quote(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,65 @@
+import { PyroError } from "../protocol/index.js";
+import type { Phase } from "./sandbox.js";
+
+/** What takes long enough to be waited for. */
+export type OperationKind = "create" | "start" | "stop" | "reset" | "sync_push" | "export";
+
+/** What goes on in a workspace, or went on last. */
+export interface OperationView {
+  readonly kind: OperationKind;
+  readonly state: "running" | "done" | "failed";
+  readonly message: string;
+  /** 0 to 1 where it is known. */
+  readonly progress: number | undefined;
+  readonly error: PyroError | undefined;
+}
+
+/**
+ * Work of the daemon's own that goes on whoever waits for it. Its progress can be looked at, and its end be waited for.
+ */
+export class Operation<T> {
+  #message = "begins";
+  #progress: number | undefined;
+  #state: OperationView["state"] = "running";
+  #error: PyroError | undefined;
+  readonly result: Promise<T>;
+
+  constructor(
+    readonly kind: OperationKind,
+    work: (report: (phase: Pick<Phase, "message" | "progress">) => void) => Promise<T>,
+  ) {
+    this.result = this.#run(work);
+    // Whoever waits meets the error; nobody may wait.
+    this.result.catch(() => undefined);
+  }
+
+  get view(): OperationView {
+    return {
+      ...{ kind: this.kind, state: this.#state, message: this.#message },
+      ...{ progress: this.#progress, error: this.#error },
+    };
+  }
+
+  get isRunning(): boolean {
+    return this.#state === "running";
+  }
+
+  async #run(
+    work: (report: (phase: Pick<Phase, "message" | "progress">) => void) => Promise<T>,
+  ): Promise<T> {
+    try {
+      const result = await work(({ message, progress }) => {
+        this.#message = message;
+        this.#progress = progress;
+      });
+      this.#state = "done";
+      this.#message = "done";
+      return result;
+    } catch (thrown) {
+      this.#error = PyroError.from(thrown);
+      this.#state = "failed";
+      this.#message = this.#error.message;
+      throw this.#error;
+    }
+  }
+}

@@ -1,0 +1,131 @@
+import { mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import * as z from "zod";
+import { readJsonFile, writeFileAtomic } from "../kit/index.js";
+
+/** Of a workspace's record; one of another format is left alone. */
+const FORMAT = 1;
+
+/** Bounds of what a caller may choose. */
+export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+const seedSchema = z.object({
+  mode: z.enum(["empty", "directory", "tar_archive"]),
+  seedPath: z.string().nullable(),
+  originKind: z.string(),
+  originRef: z.string().nullable(),
+  entryCount: z.number(),
+  bytes: z.number(),
+});
+
+const failureSchema = z.object({ code: z.string(), message: z.string(), hint: z.string() });
+
+/**
+ * What a workspace is, as its directory says it. It is written before what it says is begun, and again when that is
+ * done, so that a daemon that finds it knows what an earlier one was doing.
+ */
+const recordSchema = z.object({
+  format: z.literal(FORMAT),
+  workspaceId: z.string(),
+  name: z.string().nullable(),
+  labels: z.record(z.string(), z.string()),
+  environment: z.string(),
+  /** "sha256:…" of the image below its layers; null while it is not known. */
+  imageDigest: z.string().nullable(),
+  vcpuCount: z.number(),
+  memMib: z.number(),
+  ttlSeconds: z.number(),
+  createdAtMs: z.number(),
+  lastActivityAtMs: z.number(),
+  /** "resetting": its active layer is to be renewed, whatever it holds. */
+  state: z.enum(["creating", "started", "stopped", "resetting", "failed"]),
+  /** Why a stopped one stopped: it starts again by itself when it is used, unless the user stopped it. */
+  stoppedBy: z.enum(["user", "ttl", "crash", "reset"]).nullable(),
+  stoppedAtMs: z.number().nullable(),
+  /** Why it is failed, or how its machine was lost. */
+  failure: failureSchema.nullable(),
+  /** The machine that it runs in. */
+  machineId: z.string().nullable(),
+  isolation: z.enum(["kvm", "software"]).nullable(),
+  seed: seedSchema,
+  /** What the user should know of how it came about. */
+  warnings: z.array(z.string()),
+  /** Sequence of the last command. */
+  lastSequence: z.number(),
+  reset: z.object({ count: z.number(), atMs: z.number().nullable(), snapshot: z.string().nullable() }),
+});
+
+export type WorkspaceRecord = z.output<typeof recordSchema>;
+export type WorkspaceSeed = z.output<typeof seedSchema>;
+
+/** Where a workspace keeps what. */
+export interface WorkspacePaths {
+  readonly directory: string;
+  readonly record: string;
+  readonly baseline: string;
+  readonly active: string;
+  /** One directory per command. */
+  readonly commands: string;
+  /** What was done besides commands: one JSON line each. */
+  readonly history: string;
+}
+
+export function pathsOf(directory: string): WorkspacePaths {
+  return {
+    directory,
+    record: join(directory, "workspace.json"),
+    baseline: join(directory, "baseline.qcow2"),
+    active: join(directory, "active.qcow2"),
+    commands: join(directory, "commands"),
+    history: join(directory, "history.jsonl"),
+  };
+}
+
+/** Makes a workspace's directory with its first record. */
+export async function createRecord(paths: WorkspacePaths, record: WorkspaceRecord): Promise<void> {
+  await mkdir(paths.directory, { mode: 0o700 });
+  await mkdir(paths.commands, { mode: 0o700 });
+  await saveRecord(paths, record);
+}
+
+export async function saveRecord(paths: WorkspacePaths, record: WorkspaceRecord): Promise<void> {
+  await writeFileAtomic(paths.record, JSON.stringify(record));
+}
+
+/** The record of a directory; undefined where there is none that this version can read. */
+export async function loadRecord(paths: WorkspacePaths): Promise<WorkspaceRecord | undefined> {
+  const parsed = recordSchema.safeParse(await readJsonFile(paths.record));
+  return parsed.success ? parsed.data : undefined;
+}
+
+/** The workspaces below a directory, which is made where it is missing. */
+export async function listDirectories(directory: string): Promise<string[]> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  return (await readdir(directory)).sort();
+}
+
+export function newRecord(
+  fields: Pick<
+    WorkspaceRecord,
+    "workspaceId" | "name" | "labels" | "environment" | "vcpuCount" | "memMib" | "ttlSeconds"
+  >,
+  nowMs: number,
+): WorkspaceRecord {
+  return {
+    ...fields,
+    format: FORMAT,
+    imageDigest: null,
+    createdAtMs: nowMs,
+    lastActivityAtMs: nowMs,
+    state: "creating",
+    stoppedBy: null,
+    stoppedAtMs: null,
+    failure: null,
+    machineId: null,
+    isolation: null,
+    seed: { mode: "empty", seedPath: null, originKind: "empty", originRef: null, entryCount: 0, bytes: 0 },
+    warnings: [],
+    lastSequence: 0,
+    reset: { count: 0, atMs: null, snapshot: null },
+  };
+}

@@ -1,0 +1,110 @@
+import { PyroError } from "../protocol/index.js";
+import type { CommandOutput } from "./command-output.js";
+import type { RunningCommand } from "./sandbox.js";
+
+/** How a command ended; both `exitCode` and `signal` are null only where it was interrupted. */
+export interface CommandEnd {
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  readonly timedOut: boolean;
+  readonly outOfMemory: boolean;
+  readonly durationUs: number;
+}
+
+/** What is recorded of a command. */
+export interface CommandFacts {
+  readonly sequence: number;
+  /** For people: the shell line, or the words of the argv, quoted where they need it. */
+  readonly command: string;
+  readonly cwd: string;
+  readonly startedAtMs: number;
+  readonly exit?: CommandEnd | undefined;
+  readonly interrupted?: string | undefined;
+}
+
+/** Takes output as it comes; the command's next output waits until it resolves. */
+export type OutputListener = (stream: "stdout" | "stderr", data: Uint8Array) => Promise<void>;
+
+/** A command of a workspace: it runs on without whoever started it, and its output is kept. */
+export class WorkspaceCommand {
+  readonly #save: (facts: CommandFacts) => Promise<void>;
+  #facts: CommandFacts;
+  #running: RunningCommand | undefined;
+  #listener: OutputListener | undefined;
+  #onDone: () => void = () => undefined;
+  /** Resolves, never rejects, when it is over and recorded. */
+  readonly done: Promise<void>;
+
+  constructor(
+    facts: CommandFacts,
+    readonly output: CommandOutput,
+    save: (facts: CommandFacts) => Promise<void>,
+  ) {
+    this.#facts = facts;
+    this.#save = save;
+    this.done = new Promise((resolve) => (this.#onDone = resolve));
+    if (!this.isRunning) this.#onDone();
+  }
+
+  get facts(): CommandFacts {
+    return this.#facts;
+  }
+
+  get sequence(): number {
+    return this.#facts.sequence;
+  }
+
+  /** By which the agent knows it. */
+  get processId(): string {
+    return `command-${this.sequence}`;
+  }
+
+  get isRunning(): boolean {
+    return this.#facts.exit === undefined && this.#facts.interrupted === undefined;
+  }
+
+  /** The command in its machine, for input and signals; undefined where it is over or not followed. */
+  get live(): RunningCommand | undefined {
+    return this.isRunning ? this.#running : undefined;
+  }
+
+  /** Hands output to a listener from now on; disposing of the result lets it go on without. One at a time. */
+  listen(listener: OutputListener): Disposable {
+    this.#listener = listener;
+    return {
+      [Symbol.dispose]: () => {
+        if (this.#listener === listener) this.#listener = undefined;
+      },
+    };
+  }
+
+  /** Keeps what it writes, until it ends; settles, never rejects. */
+  async follow(running: RunningCommand): Promise<void> {
+    this.#running = running;
+    try {
+      for await (const { stream, data } of running.output) {
+        await this.output.append(stream, data);
+        await this.#listener?.(stream, data);
+      }
+      const { exitCode = null, signal = null, timedOut, outOfMemory, durationUs } = await running.exit;
+      await this.#end({ exit: { exitCode, signal, timedOut, outOfMemory, durationUs } });
+    } catch (thrown) {
+      await this.interrupt(PyroError.from(thrown).message);
+    }
+  }
+
+  /** Says that it ended without an exit, and why. */
+  async interrupt(reason: string): Promise<void> {
+    if (this.isRunning) await this.#end({ interrupted: reason });
+  }
+
+  async #end(how: Pick<CommandFacts, "exit" | "interrupted">): Promise<void> {
+    this.#facts = { ...this.#facts, ...how };
+    this.#running = undefined;
+    try {
+      await this.#save(this.#facts);
+    } finally {
+      this.#onDone();
+    }
+  }
+}

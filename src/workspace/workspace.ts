@@ -1,0 +1,428 @@
+import { appendFile, rename, rm } from "node:fs/promises";
+import { failpoint, Slots, type Logger } from "../kit/index.js";
+import { PyroError } from "../protocol/index.js";
+import { CommandLog } from "./command-log.js";
+import { Operation, type OperationKind, type OperationView } from "./operation.js";
+import { pathsOf, saveRecord, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
+import type { Phase } from "./sandbox.js";
+import type { WorkspaceLayers, WorkspaceMachine, WorkspaceMachines } from "./workspace-machine.js";
+
+/** How far an operation is. */
+export type Report = (phase: Pick<Phase, "message" | "progress">) => void;
+
+export interface WorkspaceContext {
+  readonly machines: WorkspaceMachines;
+  readonly log: Logger;
+  readonly now: () => number;
+}
+
+/** Fills a new workspace: seeds its machine before the baseline is sealed. */
+export type Populate = (
+  machine: WorkspaceMachine,
+  report: Report,
+  signal: AbortSignal,
+) => Promise<Pick<WorkspaceRecord, "seed" | "warnings">>;
+
+/**
+ * One workspace: its record, its machine where it runs, its commands. What changes its machine happens in turns; what
+ * only uses it does not wait, but for a machine that is on its way.
+ */
+export class Workspace {
+  readonly paths: WorkspacePaths;
+  #record: WorkspaceRecord;
+  #machine: WorkspaceMachine | undefined;
+  #operation: Operation<unknown> | undefined;
+  #held: Disposable | undefined;
+  #saving: Promise<void> = Promise.resolve();
+  #removed = false;
+  readonly #turn = new Slots(1);
+  readonly #over = new AbortController();
+
+  private constructor(
+    directory: string,
+    record: WorkspaceRecord,
+    readonly commands: CommandLog,
+    private readonly context: WorkspaceContext,
+  ) {
+    this.paths = pathsOf(directory);
+    this.#record = record;
+    if (record.imageDigest !== null) this.#held = context.machines.holdImage(record.imageDigest);
+  }
+
+  static async open(
+    directory: string,
+    record: WorkspaceRecord,
+    context: WorkspaceContext,
+  ): Promise<Workspace> {
+    const commands = await CommandLog.open(pathsOf(directory).commands);
+    return new Workspace(directory, record, commands, context);
+  }
+
+  get id(): string {
+    return this.#record.workspaceId;
+  }
+
+  get record(): WorkspaceRecord {
+    return this.#record;
+  }
+
+  /** What goes on, or went on last. */
+  get operation(): OperationView | undefined {
+    return this.#operation?.view;
+  }
+
+  /** Aborts when it is deleted, or when the daemon leaves. */
+  get signal(): AbortSignal {
+    return this.#over.signal;
+  }
+
+  get expiresAtMs(): number {
+    return this.#record.lastActivityAtMs + this.#record.ttlSeconds * 1000;
+  }
+
+  /** Running commands and operations hold it beyond its TTL. */
+  get isIdle(): boolean {
+    return this.commands.running.length === 0 && this.#operation?.isRunning !== true;
+  }
+
+  // ------------------------------------------------------------------ its machine
+
+  /**
+   * Its machine, for a call. One that stopped by itself starts again.
+   * @throws {PyroError} WORKSPACE_STOPPED by the user, WORKSPACE_FAILED, WORKSPACE_DELETED, what a start throws
+   */
+  async machine(signal: AbortSignal): Promise<WorkspaceMachine> {
+    for (;;) {
+      this.#over.signal.throwIfAborted();
+      if (this.#machine !== undefined) return this.#machine;
+      const { state, stoppedBy } = this.#record;
+      if (state === "failed") throw this.#failed();
+      if (this.#operation?.isRunning === true) await waitFor(this.#operation.result, signal);
+      else if (state === "stopped" && stoppedBy === "user") throw stoppedByUser(this.id);
+      else await waitFor(this.start().result, signal);
+    }
+  }
+
+  /** The machine, if it runs now. */
+  get runningMachine(): WorkspaceMachine | undefined {
+    return this.#machine;
+  }
+
+  /** Makes the machine of a new workspace, fills it, seals the baseline. */
+  create(populate: Populate, options: { readonly noPull: boolean }): Operation<void> {
+    return this.#operate("create", async (report) => {
+      try {
+        await this.#create(populate, options, report);
+      } catch (thrown) {
+        const error = this.#over.signal.aborted ? PyroError.from(this.#over.signal.reason) : PyroError.from(thrown);
+        await this.#dropMachine();
+        if (!this.#over.signal.aborted) await this.#fail(error);
+        throw error;
+      }
+    });
+  }
+
+  async #create(populate: Populate, { noPull }: { noPull: boolean }, report: Report): Promise<void> {
+    const { environment, vcpuCount, memMib } = this.#record;
+    const signal = this.#over.signal;
+    const fresh = await this.context.machines.make(
+      { environment, vcpuCount, memMib, noPull },
+      this.paths,
+      { signal, onPhase: report },
+    );
+    const { machine, imageDigest } = fresh;
+    this.#attach(machine);
+    this.#held ??= this.context.machines.holdImage(imageDigest);
+    await this.#save({ imageDigest, machineId: machine.id, isolation: machine.isolation });
+    failpoint("workspace.machine");
+    const filled = await populate(machine, report, signal);
+    failpoint("workspace.seeded");
+    report({ message: "sealing the baseline" });
+    await fresh.seal();
+    failpoint("workspace.sealed");
+    await this.#save({ ...filled, state: "started", ...this.#touched() });
+  }
+
+  /** Starts a stopped one over what its disk holds. */
+  start(): Operation<void> {
+    return this.#operate("start", async (report) => {
+      if (this.#machine !== undefined) return;
+      if (this.#record.state === "failed") throw this.#failed();
+      await this.#boot(report);
+    });
+  }
+
+  async #boot(report: Report): Promise<void> {
+    const { environment, vcpuCount, memMib } = this.#record;
+    const signal = this.#over.signal;
+    const layers = this.#layers();
+    const machine = await this.context.machines.open({ environment, vcpuCount, memMib }, layers, {
+      signal,
+      onPhase: report,
+    });
+    this.#attach(machine);
+    const { id: machineId, isolation } = machine;
+    const started = { state: "started", stoppedBy: null, stoppedAtMs: null, failure: null } as const;
+    await this.#save({ machineId, isolation, ...started, ...this.#touched() });
+    failpoint("workspace.started");
+  }
+
+  /** Flushes its disk and ends its machine; commands that run are ended. */
+  stop(by: "user" | "ttl"): Operation<void> {
+    return this.#operate("stop", async () => {
+      if (this.#record.state === "failed") throw this.#failed();
+      const machine = this.#machine;
+      // What runs in it loses it on purpose.
+      this.#machine = undefined;
+      await this.#interrupt("the workspace was stopped");
+      await machine?.shutDown();
+      failpoint("workspace.shut-down");
+      await this.#save({ state: "stopped", stoppedBy: by, stoppedAtMs: this.context.now(), machineId: null });
+    });
+  }
+
+  /** Rebuilds the whole sandbox from the baseline, and clears the history. */
+  reset(): Operation<void> {
+    return this.#operate("reset", async (report) => {
+      if (this.#record.state === "failed") throw this.#failed();
+      await this.#save({ state: "resetting" });
+      failpoint("workspace.resetting");
+      await this.#dropMachine();
+      await this.#interrupt("the workspace was reset");
+      await this.finishReset();
+      await this.#boot(report);
+    });
+  }
+
+  /** The part of a reset that a later daemon can do as well: it may be done twice. */
+  async finishReset(): Promise<void> {
+    await this.context.machines.renew(this.#layers());
+    failpoint("workspace.renewed");
+    await this.commands.clear();
+    await rm(this.paths.history, { force: true });
+    const { count } = this.#record.reset;
+    const reset = { count: count + 1, atMs: this.context.now(), snapshot: "baseline" };
+    await this.#save({ state: "stopped", stoppedBy: "reset", machineId: null, reset, ...this.#touched() });
+  }
+
+  /** Work beside commands that is waited for: a push, an export. */
+  work<T>(kind: OperationKind, body: (report: Report) => Promise<T>): Operation<T> {
+    return this.#operate(kind, body);
+  }
+
+  // ------------------------------------------------------------------ after a daemon's death
+
+  /** Takes up what an earlier daemon left, in the background. */
+  recover(): void {
+    const { state, machineId, isolation } = this.#record;
+    const operation = this.#operate("start", async () => {
+      if (state === "creating") {
+        await this.#removeLayers();
+        await this.#fail(unfinished());
+      } else if (state === "resetting") {
+        await this.#interrupt("the workspace was reset");
+        await this.finishReset();
+      } else if (state === "started" && machineId !== null && isolation !== null) {
+        await this.#adopt(machineId, isolation);
+      } else {
+        await this.#interrupt("the workspace was stopped");
+      }
+    });
+    operation.result.catch((error: unknown) => {
+      this.context.log.error("workspace.recover", { workspace: this.id, error: PyroError.from(error).message });
+    });
+  }
+
+  async #adopt(machineId: string, isolation: "kvm" | "software"): Promise<void> {
+    const machine = await this.context.machines.adopt(machineId, { isolation });
+    if (machine === undefined) {
+      await this.#interrupt("the machine ended while no daemon ran");
+      const failure = { code: "VM_CRASHED", message: "the machine ended while no daemon ran", hint: "" };
+      const stoppedAtMs = this.context.now();
+      await this.#save({ state: "stopped", stoppedBy: "crash", stoppedAtMs, failure, machineId: null });
+      return;
+    }
+    this.#attach(machine);
+    for (const command of this.commands.running) {
+      const running = await machine.follow(command.processId, command.output.position).catch(() => undefined);
+      if (running === undefined) await command.interrupt("its machine does not know it any more");
+      else void command.follow(running).then(() => this.#commandEnded(machine, command.processId));
+    }
+  }
+
+  async #commandEnded(machine: WorkspaceMachine, processId: string): Promise<void> {
+    await machine.forget(processId).catch(() => undefined);
+    await this.touch().catch(() => undefined);
+  }
+
+  /** Lets go of it, for the next daemon. */
+  async release(): Promise<void> {
+    this.#over.abort(stopping());
+    await this.#operation?.result.catch(() => undefined);
+    const machine = this.#machine;
+    this.#machine = undefined;
+    await machine?.release();
+    await this.commands[Symbol.asyncDispose]();
+    this.#held?.[Symbol.dispose]();
+  }
+
+  // ------------------------------------------------------------------ what is known of it
+
+  /** Name and labels; the caller has checked them. */
+  async update(change: Partial<Pick<WorkspaceRecord, "name" | "labels">>): Promise<void> {
+    await this.#save({ ...change, ...this.#touched() });
+  }
+
+  /** Moves its last activity to now. */
+  async touch(): Promise<void> {
+    await this.#save(this.#touched());
+  }
+
+  /** The sequence of a new command. */
+  async nextSequence(): Promise<number> {
+    const lastSequence = this.#record.lastSequence + 1;
+    await this.#save({ lastSequence, ...this.#touched() });
+    return lastSequence;
+  }
+
+  /** Adds a line to what was done besides commands. */
+  async note(event: Readonly<Record<string, unknown>>): Promise<void> {
+    const line = JSON.stringify({ at_ms: this.context.now(), ...event });
+    await appendFile(this.paths.history, `${line}\n`, { mode: 0o600 });
+  }
+
+  /** Ends everything of it and removes it from the disk. */
+  async delete(): Promise<void> {
+    this.#over.abort(deleted(this.id));
+    await this.#dropMachine();
+    await this.#operation?.result.catch(() => undefined);
+    await this.#dropMachine();
+    await this.#interrupt("the workspace was deleted");
+    await this.commands[Symbol.asyncDispose]();
+    this.#held?.[Symbol.dispose]();
+    // Out of the way in one step: what is half removed is never taken for a workspace.
+    const condemned = `${this.paths.directory}${CONDEMNED}`;
+    this.#removed = true;
+    await this.#saving;
+    await rename(this.paths.directory, condemned);
+    failpoint("workspace.condemned");
+    await rm(condemned, { recursive: true, force: true });
+  }
+
+  // ------------------------------------------------------------------ inside
+
+  #operate<T>(kind: OperationKind, body: (report: Report) => Promise<T>): Operation<T> {
+    const operation = new Operation<T>(kind, async (report) => {
+      using _turn = await this.#turn.take(this.#over.signal);
+      this.#over.signal.throwIfAborted();
+      return await body(report);
+    });
+    this.#operation = operation;
+    return operation;
+  }
+
+  #attach(machine: WorkspaceMachine): void {
+    this.#machine = machine;
+    void machine.lost.then((error) => this.#onLost(machine, error));
+  }
+
+  async #onLost(machine: WorkspaceMachine, error: PyroError): Promise<void> {
+    if (this.#machine !== machine) return;
+    this.#machine = undefined;
+    await machine[Symbol.asyncDispose]();
+    this.context.log.warn("workspace.machine-lost", { workspace: this.id, error: error.message });
+    // One in the making fails by itself.
+    if (this.#record.state !== "started") return;
+    const { code, message, hint } = error;
+    const stopped = { state: "stopped", stoppedBy: "crash", stoppedAtMs: this.context.now() } as const;
+    await this.#save({ ...stopped, machineId: null, failure: { code, message, hint } });
+  }
+
+  async #dropMachine(): Promise<void> {
+    const machine = this.#machine;
+    this.#machine = undefined;
+    await machine?.[Symbol.asyncDispose]();
+  }
+
+  async #interrupt(reason: string): Promise<void> {
+    for (const command of this.commands.running) await command.interrupt(reason);
+  }
+
+  async #fail({ code, message, hint }: PyroError): Promise<void> {
+    await this.#removeLayers();
+    await this.#save({ state: "failed", failure: { code, message, hint }, machineId: null });
+  }
+
+  async #removeLayers(): Promise<void> {
+    await Promise.all([this.paths.baseline, this.paths.active].map((path) => rm(path, { force: true })));
+  }
+
+  #failed(): PyroError {
+    const { failure } = this.#record;
+    return new PyroError("WORKSPACE_FAILED", `workspace ${this.id} could not be made: ${failure?.message ?? "unknown"}`, {
+      hint: `${failure?.hint ?? ""}${failure?.hint ? "; then " : ""}delete it and create it again`,
+      details: { cause: failure },
+    });
+  }
+
+  #layers(): WorkspaceLayers {
+    const { imageDigest } = this.#record;
+    if (imageDigest === null) throw this.#failed();
+    return { imageDigest, baseline: this.paths.baseline, active: this.paths.active };
+  }
+
+  #touched(): Pick<WorkspaceRecord, "lastActivityAtMs"> {
+    return { lastActivityAtMs: this.context.now() };
+  }
+
+  /** Changes the record, in memory at once and on disk in the order of the calls. */
+  async #save(change: Partial<WorkspaceRecord>): Promise<void> {
+    const record = { ...this.#record, ...change };
+    this.#record = record;
+    const saved = this.#saving.then(async () => {
+      // Of one that is deleted nothing is written any more.
+      if (!this.#removed) await saveRecord(this.paths, record);
+    });
+    this.#saving = saved.catch(() => undefined);
+    await saved;
+  }
+}
+
+/** What the directory of a workspace ends with while it is removed. */
+export const CONDEMNED = ".deleted";
+
+async function waitFor(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  let leave: () => void = () => undefined;
+  const left = new Promise<never>((_, reject) => {
+    leave = () => reject(signal.reason as Error);
+    signal.addEventListener("abort", leave, { once: true });
+  });
+  try {
+    await Promise.race([work, left]);
+  } finally {
+    signal.removeEventListener("abort", leave);
+  }
+}
+
+function stoppedByUser(id: string): PyroError {
+  return new PyroError("WORKSPACE_STOPPED", `workspace ${id} is stopped`, {
+    hint: `start it with \`pyro workspace start ${id}\``,
+  });
+}
+
+function unfinished(): PyroError {
+  return new PyroError("DAEMON_STOPPING", "the daemon ended while the workspace was made", {
+    hint: "delete it and create it again",
+  });
+}
+
+function stopping(): PyroError {
+  return new PyroError("DAEMON_STOPPING", "the daemon stops", { retryable: true, hint: "call again" });
+}
+
+function deleted(id: string): PyroError {
+  return new PyroError("WORKSPACE_DELETED", `workspace ${id} was deleted`, {
+    hint: "`pyro workspace list` shows those that there are",
+  });
+}

@@ -1,0 +1,132 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { freshId } from "../kit/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
+import {
+  createRecord,
+  listDirectories,
+  loadRecord,
+  newRecord,
+  pathsOf,
+  type WorkspaceRecord,
+} from "./record.js";
+import { resolveReference } from "./reference.js";
+import { CONDEMNED, Workspace, type Populate, type WorkspaceContext } from "./workspace.js";
+
+export interface WorkspacesOptions extends WorkspaceContext {
+  /** One directory per workspace below it. */
+  readonly directory: string;
+  /** Holds the daemon while a workspace runs. */
+  readonly hold?: () => Disposable;
+}
+
+export type NewWorkspace = Pick<
+  WorkspaceRecord,
+  "name" | "labels" | "environment" | "vcpuCount" | "memMib" | "ttlSeconds"
+> & { readonly noPull: boolean };
+
+/** How often workspaces past their time are looked for. */
+const REAP_MS = 1_000;
+
+/** The workspaces of this user: made, found, reaped, and handed from daemon to daemon. */
+export class Workspaces implements AsyncDisposable {
+  readonly #all = new Map<string, Workspace>();
+  #reaper: NodeJS.Timeout | undefined;
+
+  constructor(private readonly options: WorkspacesOptions) {}
+
+  /** Newest activity first. */
+  get all(): readonly Workspace[] {
+    return [...this.#all.values()].sort((a, b) => b.record.lastActivityAtMs - a.record.lastActivityAtMs);
+  }
+
+  /** Machines that must not be taken for leftovers. */
+  get machineIds(): ReadonlySet<string> {
+    return new Set(this.all.flatMap(({ record }) => record.machineId ?? []));
+  }
+
+  /**
+   * Finds what an earlier daemon left. A directory without a record that can be read is left alone: it may be of
+   * another version. Call `adopt` once the host's other leftovers are gone.
+   */
+  async load(): Promise<void> {
+    for (const name of await listDirectories(this.options.directory)) {
+      const directory = join(this.options.directory, name);
+      if (name.endsWith(CONDEMNED)) {
+        await rm(directory, { recursive: true, force: true });
+        continue;
+      }
+      const record = await loadRecord(pathsOf(directory));
+      if (record === undefined || record.workspaceId !== name) {
+        this.options.log.warn("workspace.not-read", { directory: name });
+        continue;
+      }
+      this.#all.set(name, await Workspace.open(directory, record, this.options));
+    }
+  }
+
+  /** Takes the machines of running workspaces over, in the background, and begins to reap. */
+  adopt(): void {
+    for (const workspace of this.#all.values()) workspace.recover();
+    this.#reaper = setInterval(() => this.reap(), REAP_MS);
+    this.#reaper.unref();
+  }
+
+  /** A new workspace, on its way: its operation says how far it is. */
+  async create({ noPull, ...fields }: NewWorkspace, populate: Populate): Promise<Workspace> {
+    const workspaceId = freshId("ws");
+    const directory = join(this.options.directory, workspaceId);
+    const record = newRecord({ workspaceId, ...fields }, this.options.now());
+    await createRecord(pathsOf(directory), record);
+    const workspace = await Workspace.open(directory, record, this.options);
+    this.#all.set(workspaceId, workspace);
+    workspace.create(populate, { noPull });
+    return workspace;
+  }
+
+  /**
+   * By id, unique prefix of an id, or unique name.
+   * @throws {PyroError} WORKSPACE_NOT_FOUND, AMBIGUOUS_REFERENCE
+   */
+  find(reference: string): Workspace {
+    const known = this.all.map((workspace) => ({ id: workspace.id, name: workspace.record.name, workspace }));
+    return resolveReference(reference, known).workspace;
+  }
+
+  /** Ends and removes a workspace; deleting one twice at once is fine. */
+  async delete(workspace: Workspace): Promise<void> {
+    if (!this.#all.delete(workspace.id)) return;
+    await workspace.delete();
+  }
+
+  /** Stops those that are past their TTL, deletes those that were stopped for too long. */
+  reap(): void {
+    const now = this.options.now();
+    for (const workspace of this.#all.values()) {
+      const { state, stoppedAtMs } = workspace.record;
+      const expired = state === "started" && workspace.isIdle && now > workspace.expiresAtMs;
+      const retired = stoppedAtMs !== null && now > stoppedAtMs + LIMITS.workspaceRetentionMs;
+      if (expired) void workspace.stop("ttl").result.catch((error: unknown) => this.#failed(workspace, error));
+      else if (state === "stopped" && workspace.isIdle && retired)
+        void this.delete(workspace).catch((error: unknown) => this.#failed(workspace, error));
+    }
+  }
+
+  #failed(workspace: Workspace, error: unknown): void {
+    this.options.log.error("workspace.reap", { workspace: workspace.id, error: PyroError.from(error).message });
+  }
+
+  /** Whether any workspace has a machine. */
+  get hasRunning(): boolean {
+    return this.all.some(
+      ({ runningMachine, operation }) => runningMachine !== undefined || operation?.state === "running",
+    );
+  }
+
+  /** Lets go of all of them: machines run on for the next daemon. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#reaper);
+    await Promise.allSettled(this.all.map((workspace) => workspace.release()));
+    this.#all.clear();
+  }
+}
