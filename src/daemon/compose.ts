@@ -6,7 +6,6 @@ import {
   EnvironmentPulls,
   EnvironmentStore,
   HostPrograms,
-  IMAGE_VIRTUAL_BYTES,
   layoutOf,
   loadCatalogue,
   pruneEnvironments,
@@ -18,6 +17,7 @@ import {
   DoctorService,
   EnvironmentService,
   RunService,
+  WorkspaceService,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import {
   locateQemu,
@@ -26,11 +26,12 @@ import {
   type RuntimeBundle,
   type VmmDriver,
 } from "../vmm/index.js";
-import { RunRegistry } from "../workspace/index.js";
+import { RunRegistry, Seeding, Workspaces } from "../workspace/index.js";
 import { Accelerators } from "./accelerators.js";
 import type { Activity } from "./activity.js";
 import { builderVm } from "./builder-vm.js";
 import type { Configuration } from "./configuration.js";
+import { MACHINE_DISK_BYTES } from "./disks.js";
 import { ImagesInUse } from "./images-in-use.js";
 import { Machines } from "./machines.js";
 import { requiredIsolation } from "./required-isolation.js";
@@ -43,6 +44,8 @@ import { daemonService } from "./services/daemon.js";
 import { doctorService } from "./services/doctor.js";
 import { environmentService, readinessOf } from "./services/environment.js";
 import { runService } from "./services/run.js";
+import { workspaceService } from "./services/workspace.js";
+import { workspaceMachines } from "./workspace-machines.js";
 
 export interface ComposeOptions {
   readonly version: string;
@@ -118,21 +121,31 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     directory: join(directories.cache, "templates"),
   });
   const templateReadiness = () =>
-    templates.readiness({ ...DEFAULT_MACHINE, diskBytes: [IMAGE_VIRTUAL_BYTES] }, accelerators.known);
+    templates.readiness({ ...DEFAULT_MACHINE, diskBytes: MACHINE_DISK_BYTES }, accelerators.known);
   const ready = new ReadyMachines({ templates, inUse });
   const pool = poolOfMachines(ready, options.poolSize ?? poolSize(configuration.settings.pool), log);
   activity.keepWhile(() => pool.size > 0);
-  const factory = sandboxes({ ready, pool, isolation, store, pulls, log });
+  const opening = { ready, pool, isolation, store, pulls, log };
+  const factory = sandboxes(opening);
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
 
-  await machines.sweep();
+  const workspaces = new Workspaces({
+    directory: join(directories.state, "workspaces"),
+    machines: workspaceMachines({ ...opening, machines, inUse, layout: store.layout }),
+    ...{ log, now: () => Date.now() },
+    hold: () => activity.begin(),
+  });
+  await workspaces.load();
+  await machines.sweep(workspaces.machineIds);
   await templates.sweep();
   await runs.recover();
   await pulls.sweepStale();
+  workspaces.adopt();
 
   return {
     routes: (router) => {
       router.service(RunService, runService(factory, runs));
+      router.service(WorkspaceService, workspaceService(workspaces, new Seeding()));
       const prune = async (all: boolean) => {
         // What only waits holds no environment.
         await pool.clear();
@@ -185,6 +198,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     },
     [Symbol.asyncDispose]: async () => {
       await pulls.close();
+      await workspaces[Symbol.asyncDispose]();
       await runs[Symbol.asyncDispose]();
       await pool[Symbol.asyncDispose]();
       await templates[Symbol.asyncDispose]();

@@ -13,6 +13,7 @@ import {
   DoctorService,
   EnvironmentService,
   RunService,
+  WorkspaceService,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 
 /** One HTTP/2 connection to a daemon, with its typed services. */
@@ -21,6 +22,7 @@ export interface Connection extends Disposable {
   readonly run: Client<typeof RunService>;
   readonly environment: Client<typeof EnvironmentService>;
   readonly doctor: Client<typeof DoctorService>;
+  readonly workspace: Client<typeof WorkspaceService>;
   readonly closed: boolean;
 }
 
@@ -63,6 +65,7 @@ export async function openConnection(socketPath: string): Promise<Connection> {
     run: createClient(RunService, transport),
     environment: createClient(EnvironmentService, transport),
     doctor: createClient(DoctorService, transport),
+    workspace: createClient(WorkspaceService, transport),
     get closed() {
       return session.closed || session.destroyed;
     },

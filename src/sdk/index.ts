@@ -23,3 +23,13 @@ export type { CommandOutcome, CommandResult, Isolation } from "./run-result.js";
 export type { RunEvent, RunInput, RunPhase } from "./run-stream.js";
 export { collectEvents, type CollectedRunOptions, type RunStream } from "./run.js";
 export { completeUtf8Prefix, completeUtf8Suffix } from "./utf8.js";
+export type { CreateWorkspaceOptions, LogsOptions, WaitOptions } from "./workspace-calls.js";
+export type { ExecEvent, ExecStream, ExecWorkspaceOptions } from "./workspace-exec.js";
+export type {
+  WorkspaceCommandRecord,
+  WorkspaceOperation,
+  WorkspaceRecord,
+  WorkspaceSeed,
+  WorkspaceState,
+} from "./workspace-record.js";
+export type { WorkspaceSource } from "./workspace-source.js";

@@ -1,6 +1,6 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { unreachable, type CallOptions } from "./call.js";
-import { DaemonClient, type DaemonClientOptions } from "./daemon-client.js";
+import type { DaemonClientOptions } from "./daemon-client.js";
 import { logPathOf } from "./daemon-files.js";
 import { noDaemon, toDaemonStatus, type DaemonStatus, type DaemonStopped } from "./daemon-status.js";
 import { followDiagnosis, type DoctorCheck, type DoctorReport } from "./doctor.js";
@@ -19,6 +19,7 @@ import { toRunSpec, type RunInVmOptions } from "./run-options.js";
 import { toRecord, type RunRecord } from "./run-record.js";
 import type { CommandResult } from "./run-result.js";
 import type { RunInput } from "./run-stream.js";
+import { WorkspaceCalls } from "./workspace-calls.js";
 import { collectRun, streamRun, type CollectedRunOptions, type RunStream } from "./run.js";
 
 export type PyroOptions = DaemonClientOptions;
@@ -27,23 +28,17 @@ export type PyroOptions = DaemonClientOptions;
  * Virtual machines for one program: a client of the pyro daemon of this user, which is started on demand. Methods
  * reject with PyroError: code, message, hint, retryable. A command that ran and failed is a result, not an error.
  */
-export class Pyro implements AsyncDisposable {
-  readonly #client: DaemonClient;
-
-  constructor(options: PyroOptions = {}) {
-    this.#client = new DaemonClient(options);
-  }
-
+export class Pyro extends WorkspaceCalls implements AsyncDisposable {
   /** Where the daemon of this client keeps its state. */
   get stateDir(): string {
-    return this.#client.stateDir;
+    return this.client.stateDir;
   }
 
   // ------------------------------------------------------------------ one-shot runs
 
   /** Runs one command in one fresh VM, which is gone when this resolves; the output is collected, bounded. */
   runInVm(options: CollectedRunOptions, call: CallOptions = {}): Promise<CommandResult> {
-    return promised(() => collectRun(this.#client, options, call));
+    return promised(() => collectRun(this.client, options, call));
   }
 
   /** The same with its output as it comes: `for await (const event of pyro.streamInVm(…))`. */
@@ -51,14 +46,14 @@ export class Pyro implements AsyncDisposable {
     options: RunInVmOptions & { readonly stdin?: RunInput | undefined },
     call: CallOptions = {},
   ): RunStream {
-    return streamRun(this.#client, options, call);
+    return streamRun(this.client, options, call);
   }
 
   /** Starts a command that goes on without this client; `readRun` follows it. */
   startRun(options: RunInVmOptions, call: CallOptions = {}): Promise<RunRecord> {
     return promised(() => {
       const spec = toRunSpec(options);
-      return this.#client.call("starting the run", call, async ({ run }, { signal }) =>
+      return this.client.call("starting the run", call, async ({ run }, { signal }) =>
         toRecord(await run.startRun({ spec }, { signal })),
       );
     });
@@ -85,7 +80,7 @@ export class Pyro implements AsyncDisposable {
         maxBytes: whole("maxBytes", maxBytes, 65_536),
         waitMs: whole("waitMs", waitMs, LIMITS.mcpBlockMs),
       };
-      return this.#client.call("reading the run", call, async ({ run }, { signal }) =>
+      return this.client.call("reading the run", call, async ({ run }, { signal }) =>
         toRecord(await run.readRun(request, { signal })),
       );
     });
@@ -93,7 +88,7 @@ export class Pyro implements AsyncDisposable {
 
   /** Ends a started run and its VM. */
   cancelRun(runId: string, call: CallOptions = {}): Promise<RunRecord> {
-    return this.#client.call("cancelling the run", call, async ({ run }, { signal }) =>
+    return this.client.call("cancelling the run", call, async ({ run }, { signal }) =>
       toRecord(await run.cancelRun({ runId }, { signal })),
     );
   }
@@ -102,7 +97,7 @@ export class Pyro implements AsyncDisposable {
 
   /** The catalogue, and what of it is on this host. */
   listEnvironments(call: CallOptions = {}): Promise<EnvironmentList> {
-    return this.#client.call("listing the environments", call, async ({ environment }, { signal }) => {
+    return this.client.call("listing the environments", call, async ({ environment }, { signal }) => {
       const { catalogVersion, environments } = await environment.list({}, { signal });
       return { catalogVersion, environments: environments.map(toSummary) };
     });
@@ -110,7 +105,7 @@ export class Pyro implements AsyncDisposable {
 
   /** One environment with its packages. */
   inspectEnvironment(name: string, call: CallOptions = {}): Promise<EnvironmentDetails> {
-    return this.#client.call("inspecting the environment", call, async ({ environment }, { signal }) =>
+    return this.client.call("inspecting the environment", call, async ({ environment }, { signal }) =>
       toDetails(await environment.inspect({ name }, { signal })),
     );
   }
@@ -124,7 +119,7 @@ export class Pyro implements AsyncDisposable {
     } = {},
     call: CallOptions = {},
   ): Promise<PullResult> {
-    return this.#client.call("pulling the environment", call, ({ environment }, { signal }) =>
+    return this.client.call("pulling the environment", call, ({ environment }, { signal }) =>
       followPull(environment.pull({ name, force: options.force ?? false }, { signal }), options.onProgress),
     );
   }
@@ -134,7 +129,7 @@ export class Pyro implements AsyncDisposable {
     options: { readonly all?: boolean | undefined } = {},
     call: CallOptions = {},
   ): Promise<PruneResult> {
-    return this.#client.call("pruning the environments", call, async ({ environment }, { signal }) => {
+    return this.client.call("pruning the environments", call, async ({ environment }, { signal }) => {
       const { removed, freedBytes } = await environment.prune({ all: options.all ?? false }, { signal });
       return { removed: [...removed], freedBytes: Number(freedBytes) };
     });
@@ -145,7 +140,7 @@ export class Pyro implements AsyncDisposable {
   /** Warms this host once: what the first machine of an environment would wait for is there afterwards. */
   prepare(options: PrepareOptions = {}, call: CallOptions = {}): Promise<PrepareResult> {
     const { environment = "debian:12", network = false, force = false, onProgress } = options;
-    return this.#client.call("preparing this host", call, (daemon, { signal }) =>
+    return this.client.call("preparing this host", call, (daemon, { signal }) =>
       followPrepare(daemon.environment.prepare({ environment, network, force }, { signal }), onProgress),
     );
   }
@@ -158,7 +153,7 @@ export class Pyro implements AsyncDisposable {
     } = {},
     call: CallOptions = {},
   ): Promise<DoctorReport> {
-    return this.#client.call("the diagnosis", call, ({ doctor }, { signal }) =>
+    return this.client.call("the diagnosis", call, ({ doctor }, { signal }) =>
       followDiagnosis(
         doctor.diagnose({ environment: options.environment ?? "" }, { signal }),
         options.onCheck,
@@ -168,7 +163,7 @@ export class Pyro implements AsyncDisposable {
 
   /** The daemon that runs now; starts none. */
   async daemonStatus(call: CallOptions = {}): Promise<DaemonStatus> {
-    const found = await this.#client.running(call);
+    const found = await this.client.running(call);
     if (found === undefined) return noDaemon(this.stateDir, logPathOf(this.stateDir));
     found.connection[Symbol.dispose]();
     return toDaemonStatus(found.status);
@@ -182,10 +177,10 @@ export class Pyro implements AsyncDisposable {
     options: { readonly force?: boolean | undefined } = {},
     call: CallOptions = {},
   ): Promise<DaemonStopped> {
-    const found = await this.#client.running(call);
+    const found = await this.client.running(call);
     if (found === undefined) return { wasRunning: false };
     using connection = found.connection;
-    const { stopping, reason } = await this.#client.ask("stopping the daemon", call, connection, (signal) =>
+    const { stopping, reason } = await this.client.ask("stopping the daemon", call, connection, (signal) =>
       connection.daemon.stop({ force: options.force ?? false }, { signal }),
     );
     if (!stopping) {
@@ -195,13 +190,13 @@ export class Pyro implements AsyncDisposable {
       });
     }
     connection[Symbol.dispose]();
-    if (await this.#client.untilGone(found.status.pid, call.signal)) return { wasRunning: true };
+    if (await this.client.untilGone(found.status.pid, call.signal)) return { wasRunning: true };
     throw unreachable(new Error(`process ${found.status.pid} said that it stops, and did not leave`));
   }
 
   /** Ends the connection; what was started with `startRun` goes on. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#client[Symbol.asyncDispose]();
+    await this.client[Symbol.asyncDispose]();
   }
 }
 

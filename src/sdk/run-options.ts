@@ -38,6 +38,38 @@ export function toRunSpec(options: RunInVmOptions): RunSpec {
   if (typeof options.environment !== "string" || options.environment === "") {
     throw invalid("environment", "is missing", "name one of `pyro env list`, for example debian:12");
   }
+  const words = toCommandWords(options);
+  const seconds = integer(
+    "timeoutSeconds",
+    options.timeoutSeconds ?? DEFAULTS.timeoutSeconds,
+    1,
+    LIMITS.longestSeconds,
+  );
+  const ttlDefault = Math.min(
+    Math.max(DEFAULTS.ttlSeconds, seconds + TTL_MARGIN_SECONDS),
+    LIMITS.longestSeconds,
+  );
+  return create(RunSpecSchema, {
+    ...words,
+    environment: options.environment,
+    vcpuCount: integer("vcpuCount", options.vcpuCount ?? DEFAULTS.vcpuCount, 1, LIMITS.vcpuCountMax),
+    memMib: integer("memMib", options.memMib ?? DEFAULTS.memMib, LIMITS.memMibMin, LIMITS.memMibMax),
+    timeoutMs: seconds * 1000,
+    ttlMs: integer("ttlSeconds", options.ttlSeconds ?? ttlDefault, 1, LIMITS.longestSeconds) * 1000,
+    network: options.network ?? false,
+    noPull: options.noPull ?? false,
+  });
+}
+
+/**
+ * What is run, and with which variables, as the wire carries it.
+ * @throws {PyroError} INVALID_ARGUMENT, ARGUMENT_TOO_LARGE: with the name and the value seen
+ */
+export function toCommandWords(options: Pick<RunInVmOptions, "command" | "argv" | "env">): {
+  argv: Uint8Array[];
+  command: string;
+  env: Uint8Array[];
+} {
   const argv = (options.argv ?? []).map(toBytes);
   const command = options.command ?? "";
   if ((options.argv === undefined) === (options.command === undefined)) {
@@ -51,28 +83,7 @@ export function toRunSpec(options: RunInVmOptions): RunSpec {
   if (options.command?.trim() === "") throw invalid("command", "is empty", "give the shell line to run");
   const env = Object.entries(options.env ?? {}).map(toEntry);
   requireRoom([...argv, ...env, ...(command === "" ? [] : [Buffer.from(command)])]);
-  const seconds = integer(
-    "timeoutSeconds",
-    options.timeoutSeconds ?? DEFAULTS.timeoutSeconds,
-    1,
-    LIMITS.longestSeconds,
-  );
-  const ttlDefault = Math.min(
-    Math.max(DEFAULTS.ttlSeconds, seconds + TTL_MARGIN_SECONDS),
-    LIMITS.longestSeconds,
-  );
-  return create(RunSpecSchema, {
-    environment: options.environment,
-    argv,
-    command,
-    env,
-    vcpuCount: integer("vcpuCount", options.vcpuCount ?? DEFAULTS.vcpuCount, 1, LIMITS.vcpuCountMax),
-    memMib: integer("memMib", options.memMib ?? DEFAULTS.memMib, LIMITS.memMibMin, LIMITS.memMibMax),
-    timeoutMs: seconds * 1000,
-    ttlMs: integer("ttlSeconds", options.ttlSeconds ?? ttlDefault, 1, LIMITS.longestSeconds) * 1000,
-    network: options.network ?? false,
-    noPull: options.noPull ?? false,
-  });
+  return { argv, command, env };
 }
 
 function toBytes(value: string | Uint8Array, index: number): Uint8Array {

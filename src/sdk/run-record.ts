@@ -51,7 +51,8 @@ export function toRecord(record: WireRecord): RunRecord {
   return { ...common, state: record.state === RunState.RUNNING ? "running" : "starting", phase };
 }
 
-function toWindow(output: RunOutput): RunWindow {
+/** A window as the daemon sent it. */
+export function toWindow(output: RunOutput): RunWindow {
   return {
     offset: Number(output.offset),
     head: output.head,

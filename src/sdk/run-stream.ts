@@ -1,6 +1,5 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { RunRequestSchema, RunResponse, RunSpec } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { RunResponse, RunSpec } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { unreachable, type CallScope } from "./call.js";
 import type { Connection } from "./connection.js";
 import { Outbox } from "./outbox.js";
@@ -24,34 +23,55 @@ export type RunEvent =
   | { readonly type: "stderr"; readonly data: Uint8Array }
   | { readonly type: "result"; readonly result: CommandOutcome };
 
-type Request = MessageInitShape<typeof RunRequestSchema>;
+/** The requests that a command takes once it was started: the same on every stream of one. */
+type CommandInput =
+  | { readonly case: "stdin"; readonly value: Uint8Array }
+  | { readonly case: "stdinEnd"; readonly value: boolean }
+  | { readonly case: "signal"; readonly value: string };
 
-/** The request side of one run: start, then standard input and signals. */
-export class RunRequests {
-  readonly #outbox = new Outbox<Request>();
+/** A stream of a command: how it is opened, and what its answers mean. */
+export interface CommandProtocol<Start, Response, Event> {
+  readonly start: Start;
+  readonly open: (
+    requests: AsyncIterable<{ request: Start | CommandInput }>,
+    signal: AbortSignal,
+  ) => AsyncIterable<Response>;
+  /** Undefined for what only concerns the stream itself. */
+  readonly toEvent: (response: Response) => Event | undefined;
+  /** Standard input that the command took so far; undefined where this answer does not say. */
+  readonly accepted: (response: Response) => bigint | undefined;
+  readonly isResult: (event: Event) => boolean;
+}
+
+/** The request side of one command: start, then standard input and signals. */
+export class CommandStream<Start, Response, Event> {
+  readonly #outbox = new Outbox<{ request: Start | CommandInput }>();
   #sentBytes = 0;
   #acceptedBytes = 0;
   #onAccepted: () => void = () => undefined;
+
+  constructor(private readonly protocol: CommandProtocol<Start, Response, Event>) {}
 
   /** Sends a signal, for example "SIGINT", to the command's process group. */
   signal(name: string): Promise<void> {
     return this.#outbox.put({ request: { case: "signal", value: name } });
   }
 
-  /** The events of the run. Leaving the iteration ends the command and its VM. */
-  async *events(connection: Connection, spec: RunSpec, input: RunInput | undefined, scope: CallScope) {
-    void this.#outbox.put({ request: { case: "start", value: { spec, openStdin: input !== undefined } } });
-    const responses = connection.run.run(this.#outbox, { signal: scope.signal });
+  /** What happens, to the result. Leaving the iteration ends the call. */
+  async *events(input: RunInput | undefined, scope: CallScope): AsyncGenerator<Event> {
+    const { start, open, toEvent, accepted, isResult } = this.protocol;
+    void this.#outbox.put({ request: start });
     let started = false;
     let settled = false;
     try {
-      for await (const response of responses) {
+      for await (const response of open(this.#outbox, scope.signal)) {
         if (!started && input !== undefined) void this.#pump(input, scope);
         started = true;
-        if (response.event.case === "stdinAccepted") this.#accept(Number(response.event.value));
+        const acceptedBytes = accepted(response);
+        if (acceptedBytes !== undefined) this.#accept(Number(acceptedBytes));
         const event = toEvent(response);
         if (event === undefined) continue;
-        settled = event.type === "result";
+        settled = isResult(event);
         yield event;
         if (settled) return;
       }
@@ -62,9 +82,9 @@ export class RunRequests {
     } finally {
       this.#outbox.end();
       this.#accept(Number.MAX_SAFE_INTEGER);
-      // The consumer left early: the daemon sees the stream go and ends the VM.
+      // The consumer left early: the daemon sees the stream go.
       if (!settled)
-        scope.abort(new PyroError("CANCELLED", "the run was left before its end", { retryable: true }));
+        scope.abort(new PyroError("CANCELLED", "the command was left before its end", { retryable: true }));
     }
     throw unreachable(new Error("the daemon ended the stream without a result"));
   }
@@ -109,6 +129,22 @@ async function* chunksOf(input: RunInput): AsyncIterable<Uint8Array> {
 }
 
 const PHASES: readonly string[] = ["queued", "pulling", "booting", "running"];
+
+/** One-shots: leaving the stream ends the command and its VM. */
+export function runProtocol(connection: Connection, spec: RunSpec, openStdin: boolean) {
+  return {
+    start: { case: "start", value: { spec, openStdin } },
+    open: (requests, signal) => connection.run.run(requests, { signal }),
+    toEvent,
+    accepted: ({ event }) => (event.case === "stdinAccepted" ? event.value : undefined),
+    isResult: ({ type }) => type === "result",
+  } satisfies CommandProtocol<RunStart, RunResponse, RunEvent>;
+}
+
+type RunStart = {
+  readonly case: "start";
+  readonly value: { readonly spec: RunSpec; readonly openStdin: boolean };
+};
 
 function toEvent(response: RunResponse): RunEvent | undefined {
   const { event } = response;

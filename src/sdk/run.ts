@@ -4,7 +4,7 @@ import type { CallOptions } from "./call.js";
 import type { DaemonClient } from "./daemon-client.js";
 import { toRunSpec, type RunInVmOptions } from "./run-options.js";
 import type { CommandOutcome, CommandResult } from "./run-result.js";
-import { RunRequests, type RunEvent, type RunInput, type RunPhase } from "./run-stream.js";
+import { CommandStream, runProtocol, type RunEvent, type RunInput, type RunPhase } from "./run-stream.js";
 
 /** A run whose result is collected. */
 export interface CollectedRunOptions extends RunInVmOptions {
@@ -85,13 +85,14 @@ export function streamRun(
   call: CallOptions,
 ): RunStream {
   const spec = toRunSpec(options);
-  let requests: RunRequests | undefined;
+  let signal: ((name: string) => Promise<void>) | undefined;
   return {
-    signal: async (name) => await requests?.signal(name),
+    signal: async (name) => await signal?.(name),
     [Symbol.asyncIterator]: () =>
       client.stream("the run", call, (connection, scope) => {
-        requests = new RunRequests();
-        return requests.events(connection, spec, options.stdin, scope);
+        const stream = new CommandStream(runProtocol(connection, spec, options.stdin !== undefined));
+        signal = (name) => stream.signal(name);
+        return stream.events(options.stdin, scope);
       }),
   };
 }

@@ -1,6 +1,7 @@
-import { LIMITS, PyroError } from "../protocol/index.js";
+import { PyroError } from "../protocol/index.js";
 import { resolveCommand, WORKSPACE_PATH, type CommandRequest } from "./command-line.js";
 import type { OutputListener, WorkspaceCommand } from "./workspace-command.js";
+import { settled } from "./wait.js";
 import type { Workspace } from "./workspace.js";
 
 /** A command for a workspace. */
@@ -56,17 +57,7 @@ export async function waitForCommand(
   waitMs: number,
   signal: AbortSignal,
 ): Promise<void> {
-  if (!command.isRunning || waitMs <= 0) return;
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(finish, Math.min(waitMs, LIMITS.mcpBlockMs));
-    function finish(): void {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", finish);
-      resolve();
-    }
-    signal.addEventListener("abort", finish, { once: true });
-    void command.done.then(finish);
-  });
+  if (command.isRunning) await settled(command.done, waitMs, signal);
 }
 
 /** Ends a command and all that it started; one that is over stays as it is. */

@@ -10,6 +10,7 @@ export {
   type OneShotResult,
   type OneShotSpec,
 } from "./one-shot.js";
+export type { CommandOutputView } from "./command-output.js";
 export { RunRegistry, type RunState, type RunView } from "./run-registry.js";
 export type {
   CommandExit,
@@ -24,8 +25,9 @@ export type {
 export { Workspaces, type NewWorkspace } from "./workspaces.js";
 export { Workspace, type Populate, type Report } from "./workspace.js";
 export { WorkspaceCommand, type CommandFacts, type OutputListener } from "./workspace-command.js";
-export type { OperationKind, OperationView } from "./operation.js";
-export type { WorkspaceRecord, WorkspaceSeed } from "./record.js";
+export { Operation, type OperationKind, type OperationView } from "./operation.js";
+export { NAME_PATTERN, type WorkspaceRecord, type WorkspaceSeed } from "./record.js";
+export { Seeding } from "./seeding.js";
 export { absolutePath, cancelCommand, startCommand, waitForCommand, type ExecRequest } from "./exec.js";
 export type {
   FreshWorkspaceMachine,

@@ -5,6 +5,7 @@ import { LIMITS, PyroError, fromWire, type PyroErrorOptions } from "../protocol/
 import { runOneShot, type OneShotResult, type OneShotSpec } from "./one-shot.js";
 import { CommandOutput, type CommandOutputView } from "./command-output.js";
 import type { Phase, SandboxFactory } from "./sandbox.js";
+import { settled } from "./wait.js";
 
 /** Where a started run is. */
 export type RunState =
@@ -155,10 +156,10 @@ export class RunRegistry implements AsyncDisposable {
    */
   async read(
     id: string,
-    options: { offset: number; maxBytes: number; waitMs: number; signal?: AbortSignal },
+    options: { offset: number; maxBytes: number; waitMs: number; signal: AbortSignal },
   ): Promise<RunView> {
     const run = this.#find(id);
-    if (options.waitMs > 0 && !isOver(run.state)) await waitFor(run.finished, options.waitMs, options.signal);
+    if (options.waitMs > 0 && !isOver(run.state)) await settled(run.finished, options.waitMs, options.signal);
     return this.#view(run, options.offset, options.maxBytes);
   }
 
@@ -212,17 +213,4 @@ export class RunRegistry implements AsyncDisposable {
 
 function isOver({ state }: RunState): boolean {
   return state === "done" || state === "failed";
-}
-
-async function waitFor(finished: Promise<void>, ms: number, signal?: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      resolve();
-    }
-    signal?.addEventListener("abort", done, { once: true });
-    void finished.then(done);
-  });
 }

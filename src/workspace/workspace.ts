@@ -5,6 +5,7 @@ import { CommandLog } from "./command-log.js";
 import { Operation, type OperationKind, type OperationView } from "./operation.js";
 import { pathsOf, saveRecord, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
 import type { Phase } from "./sandbox.js";
+import { settled } from "./wait.js";
 import type { WorkspaceLayers, WorkspaceMachine, WorkspaceMachines } from "./workspace-machine.js";
 
 /** How far an operation is. */
@@ -271,6 +272,11 @@ export class Workspace {
   /** Name and labels; the caller has checked them. */
   async update(change: Partial<Pick<WorkspaceRecord, "name" | "labels">>): Promise<void> {
     await this.#save({ ...change, ...this.#touched() });
+  }
+
+  /** Waits for what goes on to end, at most so long; never rejects. */
+  async settle(waitMs: number, signal: AbortSignal): Promise<void> {
+    if (this.#operation?.isRunning === true) await settled(this.#operation.result, waitMs, signal);
   }
 
   /** Moves its last activity to now. */

@@ -8,7 +8,6 @@ import {
   type RunService,
   type RunSpec,
   type CommandResultSchema,
-  type RunOutputSchema,
 } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { DEFAULT_MACHINE, LIMITS, PyroError } from "../../protocol/index.js";
 import {
@@ -17,13 +16,14 @@ import {
   type OneShotSpec,
   type Phase,
   type RunRegistry,
-  type RunningCommand,
   type RunView,
   type SandboxFactory,
 } from "../../workspace/index.js";
+import { feed } from "../feed.js";
 import { Handoff } from "../handoff.js";
-import { InputQueue } from "../input-queue.js";
 import { errorDetail } from "../wire-error.js";
+import { bounded } from "./bounded.js";
+import { toRunOutput } from "./workspace-view.js";
 
 type Response = MessageInitShape<typeof RunResponseSchema>;
 
@@ -88,28 +88,6 @@ async function* streamRun(
   }
 }
 
-/** Input and signals, as they come, until the caller ends them or the command takes no more. */
-async function feed(
-  requests: AsyncIterator<RunRequest>,
-  command: RunningCommand,
-  onAccepted: (totalBytes: number) => void,
-): Promise<void> {
-  const input = new InputQueue(command, onAccepted);
-  try {
-    for (;;) {
-      const next = await requests.next();
-      if (next.done === true) break;
-      const { request } = next.value;
-      if (request.case === "stdin") await input.put(request.value);
-      else if (request.case === "stdinEnd") input.end();
-      else if (request.case === "signal") await command.signal(request.value);
-    }
-  } catch {
-    // The call was aborted or the machine is gone: the run itself says so.
-  }
-  input.end();
-}
-
 /** @throws {PyroError} INVALID_ARGUMENT */
 function toSpec(spec: RunSpec | undefined): OneShotSpec {
   if (spec === undefined || spec.environment === "") {
@@ -131,13 +109,6 @@ function toSpec(spec: RunSpec | undefined): OneShotSpec {
   };
 }
 
-function bounded(name: string, value: number, min: number, max: number): number {
-  if (value >= min && value <= max) return value;
-  throw new PyroError("INVALID_ARGUMENT", `${name} is ${value}`, {
-    hint: `give a number from ${min} to ${max}`,
-  });
-}
-
 function toPhase({ phase, message, progress }: Phase): { phase: string; message: string; progress: number } {
   return { phase, message, progress: progress ?? -1 };
 }
@@ -157,7 +128,7 @@ function toResult(environment: string, result: OneShotResult): MessageInitShape<
 }
 
 function record({ runId, environment, state, output }: RunView): MessageInitShape<typeof RunRecordSchema> {
-  const common = { runId, ...(output === undefined ? {} : { output: toOutput(output) }) };
+  const common = { runId, ...(output === undefined ? {} : { output: toRunOutput(output) }) };
   switch (state.state) {
     case "starting":
       return create(RunRecordSchema, { ...common, state: WireState.STARTING, phase: toPhase(state.phase) });
@@ -172,23 +143,4 @@ function record({ runId, environment, state, output }: RunView): MessageInitShap
     case "failed":
       return create(RunRecordSchema, { ...common, state: WireState.FAILED, error: errorDetail(state.error) });
   }
-}
-
-function toOutput(view: NonNullable<RunView["output"]>): MessageInitShape<typeof RunOutputSchema> {
-  const { window, stdout, stderr } = view;
-  return {
-    offset: BigInt(window.offset),
-    head: window.head,
-    cutBytes: BigInt(window.cutBytes),
-    tail: window.tail,
-    nextOffset: BigInt(window.nextOffset),
-    totalBytes: BigInt(view.totalBytes),
-    droppedBytes: BigInt(view.droppedBytes),
-    stdout: stdout.data,
-    stderr: stderr.data,
-    stdoutTruncated: stdout.truncated,
-    stderrTruncated: stderr.truncated,
-    stdoutBytes: BigInt(stdout.totalBytes),
-    stderrBytes: BigInt(stderr.totalBytes),
-  };
 }

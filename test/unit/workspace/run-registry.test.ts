@@ -46,7 +46,7 @@ describe("RunRegistry", () => {
     return registry;
   };
   const read = (registry: RunRegistry, id: string, waitMs = 5_000) =>
-    registry.read(id, { offset: 0, maxBytes: 1000, waitMs });
+    registry.read(id, { offset: 0, maxBytes: 1000, waitMs, signal: new AbortController().signal });
 
   it("answers start at once, and read with the result, the streams apart and together", async () => {
     const sandboxes = new FakeSandboxes(hello);
@@ -135,8 +135,8 @@ describe("RunRegistry", () => {
     for (const round of [0, 1]) {
       await using registry = await open(new FakeSandboxes(long));
       if (round === 0) ({ runId } = await registry.start(SPEC));
-      await registry.read(runId, { offset: 0, maxBytes: 0, waitMs: 5_000 });
-      views.push((await registry.read(runId, { offset: 0, maxBytes: 3001, waitMs: 0 })).output);
+      await registry.read(runId, { offset: 0, maxBytes: 0, waitMs: 5_000, signal: new AbortController().signal });
+      views.push((await registry.read(runId, { offset: 0, maxBytes: 3001, waitMs: 0, signal: new AbortController().signal })).output);
     }
     expect(views[1]).toEqual(views[0]);
     expect(views[1]?.stdout).toMatchObject({ truncated: true, totalBytes: total });

@@ -1,0 +1,106 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type {
+  CommandRecordSchema,
+  CommandResultSchema,
+  RunOutputSchema,
+  WorkspaceSchema,
+} from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { CommandOutputView, Workspace, WorkspaceCommand } from "../../workspace/index.js";
+import { errorDetail } from "../wire-error.js";
+
+/** A workspace as the wire carries it. */
+export function toWorkspace(workspace: Workspace): MessageInitShape<typeof WorkspaceSchema> {
+  const { record, operation, commands } = workspace;
+  const last = commands.all.at(-1);
+  const { name, failure, reset, seed, isolation, stoppedBy } = record;
+  return {
+    workspaceId: record.workspaceId,
+    name: name ?? "",
+    labels: record.labels,
+    environment: record.environment,
+    state: record.state,
+    isolation: isolation ?? "",
+    seed: {
+      ...seed,
+      seedPath: seed.seedPath ?? "",
+      originRef: seed.originRef ?? "",
+      entryCount: BigInt(seed.entryCount),
+      bytes: BigInt(seed.bytes),
+    },
+    vcpuCount: record.vcpuCount,
+    memMib: record.memMib,
+    createdAtMs: BigInt(record.createdAtMs),
+    expiresAtMs: BigInt(workspace.expiresAtMs),
+    lastActivityAtMs: BigInt(record.lastActivityAtMs),
+    commandCount: commands.all.length,
+    runningCommands: commands.running.length,
+    ...(last === undefined ? {} : { lastCommand: toCommandRecord(workspace, last) }),
+    resetCount: reset.count,
+    resetAtMs: BigInt(reset.atMs ?? 0),
+    resetSnapshot: reset.snapshot ?? "",
+    ...(operation === undefined
+      ? {}
+      : {
+          operation: {
+            ...{ kind: operation.kind, state: operation.state, message: operation.message },
+            progress: operation.progress ?? -1,
+            ...(operation.error === undefined ? {} : { error: errorDetail(operation.error) }),
+          },
+        }),
+    ...(failure === null ? {} : { failure }),
+    warnings: record.warnings,
+    stoppedBy: stoppedBy ?? "",
+  };
+}
+
+/** A command without its output, or with a window of it. */
+export function toCommandRecord(
+  workspace: Workspace,
+  { facts, isRunning }: WorkspaceCommand,
+  output?: CommandOutputView,
+): MessageInitShape<typeof CommandRecordSchema> {
+  const { sequence, command, cwd, startedAtMs, exit, interrupted } = facts;
+  return {
+    ...{ workspaceId: workspace.id, sequence, command, cwd, running: isRunning },
+    interrupted: interrupted ?? "",
+    startedAtMs: BigInt(startedAtMs),
+    ...(exit === undefined ? {} : { result: toResult(workspace, exit) }),
+    ...(output === undefined ? {} : { output: toRunOutput(output) }),
+  };
+}
+
+function toResult(
+  { record, runningMachine }: Workspace,
+  exit: NonNullable<WorkspaceCommand["facts"]["exit"]>,
+): MessageInitShape<typeof CommandResultSchema> {
+  return {
+    environment: record.environment,
+    ...(exit.exitCode === null ? {} : { exitCode: exit.exitCode }),
+    signal: exit.signal ?? "",
+    timedOut: exit.timedOut,
+    outOfMemory: exit.outOfMemory,
+    durationUs: BigInt(Math.round(exit.durationUs)),
+    isolation: record.isolation ?? "",
+    guestKernel: runningMachine?.guestKernel ?? "",
+  };
+}
+
+/** A window of a command's output. */
+export function toRunOutput(view: CommandOutputView): MessageInitShape<typeof RunOutputSchema> {
+  const { window, stdout, stderr } = view;
+  return {
+    offset: BigInt(window.offset),
+    head: window.head,
+    cutBytes: BigInt(window.cutBytes),
+    tail: window.tail,
+    nextOffset: BigInt(window.nextOffset),
+    totalBytes: BigInt(view.totalBytes),
+    droppedBytes: BigInt(view.droppedBytes),
+    stdout: stdout.data,
+    stderr: stderr.data,
+    stdoutTruncated: stdout.truncated,
+    stderrTruncated: stderr.truncated,
+    stdoutBytes: BigInt(stdout.totalBytes),
+    stderrBytes: BigInt(stderr.totalBytes),
+  };
+}

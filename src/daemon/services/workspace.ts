@@ -1,0 +1,150 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { ServiceImpl } from "@connectrpc/connect";
+import type {
+  CreateWorkspaceRequest,
+  UpdateWorkspaceRequest,
+  WorkspaceSchema,
+  WorkspaceService,
+} from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { DEFAULT_MACHINE, LIMITS, PyroError } from "../../protocol/index.js";
+import {
+  NAME_PATTERN,
+  type NewWorkspace,
+  type Operation,
+  type Seeding,
+  type Workspace,
+  type Workspaces,
+} from "../../workspace/index.js";
+import { bounded } from "./bounded.js";
+import { commandCalls } from "./workspace-commands.js";
+import { toWorkspace } from "./workspace-view.js";
+
+/** Life of a workspace where the caller says none. */
+const DEFAULT_TTL_SECONDS = 600;
+const LABELS_MAX = 64;
+
+type LifeCycle = Pick<
+  ServiceImpl<typeof WorkspaceService>,
+  "create" | "list" | "status" | "update" | "delete" | "start" | "stop" | "reset"
+>;
+
+/** The WorkspaceService. */
+export function workspaceService(
+  workspaces: Workspaces,
+  seeding: Seeding,
+): Partial<ServiceImpl<typeof WorkspaceService>> {
+  return { ...lifeCycleCalls(workspaces, seeding), ...commandCalls(workspaces) };
+}
+
+function lifeCycleCalls(workspaces: Workspaces, seeding: Seeding): LifeCycle {
+  /** Waits for an operation of this call; its error is this call's, if it comes in time. */
+  const finish = async (
+    workspace: Workspace,
+    operation: Operation<unknown>,
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<MessageInitShape<typeof WorkspaceSchema>> => {
+    await workspace.settle(waitOf(waitMs), signal);
+    if (!operation.isRunning) await operation.result;
+    return toWorkspace(workspace);
+  };
+  return {
+    create: async (request, { signal }) => {
+      const populate = seeding.from(request.seed);
+      const workspace = await workspaces.create(toNew(request), populate);
+      await workspace.settle(waitOf(request.waitMs), signal);
+      return toWorkspace(workspace);
+    },
+    list: () => ({ workspaces: workspaces.all.map(toWorkspace) }),
+    status: async ({ workspace: reference, waitMs }, { signal }) => {
+      const workspace = workspaces.find(reference);
+      await workspace.settle(waitOf(waitMs), signal);
+      return toWorkspace(workspace);
+    },
+    update: async (request) => {
+      const workspace = workspaces.find(request.workspace);
+      await workspace.update(toChange(workspace, request));
+      return toWorkspace(workspace);
+    },
+    delete: async ({ workspace: reference }) => {
+      const workspace = workspaces.find(reference);
+      await workspaces.delete(workspace);
+      return { workspaceId: workspace.id };
+    },
+    start: async ({ workspace: reference, waitMs }, { signal }) => {
+      const workspace = workspaces.find(reference);
+      return await finish(workspace, workspace.start(), waitMs, signal);
+    },
+    stop: async ({ workspace: reference, waitMs }, { signal }) => {
+      const workspace = workspaces.find(reference);
+      return await finish(workspace, workspace.stop("user"), waitMs, signal);
+    },
+    reset: async ({ workspace: reference, waitMs }, { signal }) => {
+      const workspace = workspaces.find(reference);
+      return await finish(workspace, workspace.reset(), waitMs, signal);
+    },
+  };
+}
+
+/** A call never waits longer than any client does. */
+function waitOf(waitMs: number): number {
+  return Math.min(waitMs, LIMITS.workspaceWaitMs);
+}
+
+/** @throws {PyroError} INVALID_ARGUMENT */
+function toNew(request: CreateWorkspaceRequest): NewWorkspace {
+  if (request.environment === "") {
+    throw new PyroError("INVALID_ARGUMENT", "no environment is given", {
+      hint: "`pyro env list` shows them",
+    });
+  }
+  const { vcpuCount, memMib } = DEFAULT_MACHINE;
+  return {
+    environment: request.environment,
+    name: request.name === "" ? null : requireName("name", request.name),
+    labels: requireLabels(request.labels),
+    vcpuCount: bounded("vcpu_count", request.vcpuCount || vcpuCount, 1, LIMITS.vcpuCountMax),
+    memMib: bounded("mem_mib", request.memMib || memMib, LIMITS.memMibMin, LIMITS.memMibMax),
+    ttlSeconds: bounded("ttl_seconds", request.ttlSeconds || DEFAULT_TTL_SECONDS, 1, LIMITS.longestSeconds),
+    noPull: request.noPull,
+  };
+}
+
+function toChange(
+  { record }: Workspace,
+  { name, clearName, labels, clearLabels }: UpdateWorkspaceRequest,
+): Parameters<Workspace["update"]>[0] {
+  if (name !== undefined && clearName) {
+    throw new PyroError("INVALID_ARGUMENT", "a name is given and to be cleared", { hint: "give one of them" });
+  }
+  const kept = Object.entries(record.labels).filter(([label]) => !clearLabels.includes(label));
+  return {
+    labels: requireLabels({ ...Object.fromEntries(kept), ...labels }),
+    ...(clearName ? { name: null } : name === undefined ? {} : { name: requireName("name", name) }),
+  };
+}
+
+function requireLabels(labels: Readonly<Record<string, string>>): Record<string, string> {
+  const entries = Object.entries(labels);
+  if (entries.length > LABELS_MAX) {
+    throw new PyroError("INVALID_ARGUMENT", `there are ${entries.length} labels`, {
+      hint: `at most ${LABELS_MAX} are kept`,
+    });
+  }
+  for (const [label, value] of entries) {
+    requireName("label", label);
+    if (value.length > 256 || value.includes("\0")) {
+      throw new PyroError("INVALID_ARGUMENT", `the value of label ${label} is too long or holds a NUL`, {
+        hint: "at most 256 characters",
+      });
+    }
+  }
+  return { ...labels };
+}
+
+function requireName(what: string, name: string): string {
+  if (NAME_PATTERN.test(name)) return name;
+  throw new PyroError("INVALID_ARGUMENT", `the ${what} ${JSON.stringify(name.slice(0, 80))} is not allowed`, {
+    hint: "1 to 64 letters, digits, dots, dashes and underscores; the first a letter or a digit",
+  });
+}

@@ -1,0 +1,251 @@
+import { LIMITS } from "../protocol/index.js";
+import type { Workspace as WireWorkspace } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { CallOptions } from "./call.js";
+import type { Connection } from "./connection.js";
+import { DaemonClient, type DaemonClientOptions } from "./daemon-client.js";
+import { CommandStream } from "./run-stream.js";
+import {
+  execProtocol,
+  toCommandSpec,
+  type ExecStream,
+  type ExecWorkspaceOptions,
+} from "./workspace-exec.js";
+import { toSeedSource, type WorkspaceSource } from "./workspace-source.js";
+import {
+  toWorkspaceCommand,
+  toWorkspaceRecord,
+  type WorkspaceCommandRecord,
+  type WorkspaceRecord,
+} from "./workspace-record.js";
+
+/** A new workspace. */
+export interface CreateWorkspaceOptions {
+  /** For example "debian:12". */
+  readonly environment: string;
+  /** Where its files come from; left out, it is empty. */
+  readonly source?: WorkspaceSource | undefined;
+  readonly name?: string | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  readonly vcpuCount?: number | undefined;
+  readonly memMib?: number | undefined;
+  /** It is stopped, with its disk kept, after this long without activity; default 600 s. */
+  readonly ttlSeconds?: number | undefined;
+  readonly noPull?: boolean | undefined;
+}
+
+/** How long a call that starts something waits for it. */
+export interface WaitOptions {
+  /**
+   * Default: until it is done. Otherwise the record that comes back says in `operation` how far it is, and
+   * `statusWorkspace` waits for the rest.
+   */
+  readonly waitMs?: number | undefined;
+  /** Hears how far it is, while this call waits. */
+  readonly onProgress?: ((record: WorkspaceRecord) => void) | undefined;
+}
+
+/** A window of a command's output. */
+export interface LogsOptions {
+  readonly workspaceId: string;
+  readonly sequence: number;
+  readonly offset?: number | undefined;
+  /** At most 65,536, which is the default. */
+  readonly maxBytes?: number | undefined;
+  /** Waits up to this long for its end; default 0. */
+  readonly waitMs?: number | undefined;
+}
+
+/** How long one look at a workspace waits, where its progress is followed. */
+const LOOK_MS = 500;
+const NO_BOUND = Number.POSITIVE_INFINITY;
+
+/** The calls about workspaces. Wherever a workspace is named, an id, a unique prefix of one or a unique name does. */
+export abstract class WorkspaceCalls {
+  protected readonly client: DaemonClient;
+
+  constructor(options: DaemonClientOptions = {}) {
+    this.client = new DaemonClient(options);
+  }
+
+  /** Makes and starts a workspace. */
+  async createWorkspace(
+    options: CreateWorkspaceOptions & WaitOptions,
+    call: CallOptions = {},
+  ): Promise<WorkspaceRecord> {
+    const { environment, source, name = "", labels = {}, vcpuCount = 0, memMib = 0, ttlSeconds = 0 } = options;
+    const seed = source === undefined ? {} : { seed: toSeedSource(source) };
+    const request = { environment, name, labels, vcpuCount, memMib, ttlSeconds, ...seed };
+    return await this.#begin("creating the workspace", options, call, ({ workspace }, waitMs, signal) =>
+      workspace.create({ ...request, noPull: options.noPull ?? false, waitMs }, { signal }),
+    );
+  }
+
+  /** All workspaces, the last active first. */
+  async listWorkspaces(call: CallOptions = {}): Promise<readonly WorkspaceRecord[]> {
+    return await this.client.call("listing the workspaces", call, async ({ workspace }, { signal }) =>
+      (await workspace.list({}, { signal })).workspaces.map(toWorkspaceRecord),
+    );
+  }
+
+  /** One workspace; waits up to `waitMs` for what goes on in it. */
+  async statusWorkspace(
+    workspaceId: string,
+    options: { readonly waitMs?: number | undefined } = {},
+    call: CallOptions = {},
+  ): Promise<WorkspaceRecord> {
+    const request = { workspace: workspaceId, waitMs: options.waitMs ?? 0 };
+    return await this.client.call("asking for the workspace", call, async ({ workspace }, { signal }) =>
+      toWorkspaceRecord(await workspace.status(request, { signal })),
+    );
+  }
+
+  /** Changes name and labels. */
+  async updateWorkspace(
+    options: {
+      readonly workspaceId: string;
+      readonly name?: string | undefined;
+      readonly clearName?: boolean | undefined;
+      readonly labels?: Readonly<Record<string, string>> | undefined;
+      readonly clearLabels?: readonly string[] | undefined;
+    },
+    call: CallOptions = {},
+  ): Promise<WorkspaceRecord> {
+    const { workspaceId, name, clearName = false, labels = {}, clearLabels = [] } = options;
+    const named = name === undefined ? {} : { name };
+    const request = { workspace: workspaceId, ...named, clearName, labels, clearLabels: [...clearLabels] };
+    return await this.client.call("updating the workspace", call, async ({ workspace }, { signal }) =>
+      toWorkspaceRecord(await workspace.update(request, { signal })),
+    );
+  }
+
+  /** Ends a workspace and all that runs in it, and removes it. */
+  async deleteWorkspace(workspaceId: string, call: CallOptions = {}): Promise<{ workspaceId: string }> {
+    return await this.client.call("deleting the workspace", call, async ({ workspace }, { signal }) => {
+      const deleted = await workspace.delete({ workspace: workspaceId }, { signal });
+      return { workspaceId: deleted.workspaceId };
+    });
+  }
+
+  /** Starts a stopped workspace over what its disk holds. */
+  async startWorkspace(
+    workspaceId: string,
+    options: WaitOptions = {},
+    call: CallOptions = {},
+  ): Promise<WorkspaceRecord> {
+    return await this.#begin("starting the workspace", options, call, ({ workspace }, waitMs, signal) =>
+      workspace.start({ workspace: workspaceId, waitMs }, { signal }),
+    );
+  }
+
+  /** Flushes the workspace's disk and ends its machine, with all commands. */
+  async stopWorkspace(
+    workspaceId: string,
+    options: WaitOptions = {},
+    call: CallOptions = {},
+  ): Promise<WorkspaceRecord> {
+    return await this.#begin("stopping the workspace", options, call, ({ workspace }, waitMs, signal) =>
+      workspace.stop({ workspace: workspaceId, waitMs }, { signal }),
+    );
+  }
+
+  /** Rebuilds the whole sandbox from the baseline, and clears the history. */
+  async resetWorkspace(
+    workspaceId: string,
+    options: WaitOptions = {},
+    call: CallOptions = {},
+  ): Promise<WorkspaceRecord> {
+    return await this.#begin("resetting the workspace", options, call, ({ workspace }, waitMs, signal) =>
+      workspace.reset({ workspace: workspaceId, waitMs }, { signal }),
+    );
+  }
+
+  // ------------------------------------------------------------------ commands
+
+  /** Starts a command with its output as it comes. */
+  streamWorkspaceExec(options: ExecWorkspaceOptions, call: CallOptions = {}): ExecStream {
+    const spec = toCommandSpec(options);
+    let signal: ((name: string) => Promise<void>) | undefined;
+    return {
+      signal: async (name) => await signal?.(name),
+      [Symbol.asyncIterator]: () =>
+        this.client.stream("the command", call, (connection, scope) => {
+          const stream = new CommandStream(execProtocol(connection, spec, options.stdin !== undefined));
+          signal = (name) => stream.signal(name);
+          return stream.events(options.stdin, scope);
+        }),
+    };
+  }
+
+  /** Starts a command and waits for its end; with `waitMs` at most so long: it goes on, and `logsWorkspace` follows it. */
+  async execWorkspace(
+    options: Omit<ExecWorkspaceOptions, "stdin"> & { readonly waitMs?: number | undefined; readonly maxBytes?: number },
+    call: CallOptions = {},
+  ): Promise<WorkspaceCommandRecord> {
+    const spec = toCommandSpec(options);
+    const { waitMs = NO_BOUND, maxBytes = 65_536 } = options;
+    const first = Math.min(waitMs, LIMITS.mcpBlockMs);
+    const started = await this.client.call("the command", call, async ({ workspace }, { signal }) =>
+      toWorkspaceCommand(await workspace.startCommand({ spec, waitMs: first, maxBytes }, { signal })),
+    );
+    if (started.state === "done" || waitMs <= first) return started;
+    const { workspaceId, sequence } = started;
+    return await this.logsWorkspace({ workspaceId, sequence, maxBytes, waitMs: waitMs - first }, call);
+  }
+
+  /** A command, and a window of its output. */
+  async logsWorkspace(options: LogsOptions, call: CallOptions = {}): Promise<WorkspaceCommandRecord> {
+    const { workspaceId, sequence, offset = 0, maxBytes = 65_536, waitMs = 0 } = options;
+    for (let left = waitMs; ; left -= LIMITS.mcpBlockMs) {
+      const request = {
+        ...{ workspace: workspaceId, sequence, offset: BigInt(offset), maxBytes },
+        waitMs: Math.max(0, Math.min(left, LIMITS.mcpBlockMs)),
+      };
+      const read = await this.client.call("reading the command", call, async ({ workspace }, { signal }) =>
+        toWorkspaceCommand(await workspace.readCommand(request, { signal })),
+      );
+      if (read.state === "done" || left <= LIMITS.mcpBlockMs) return read;
+    }
+  }
+
+  /** The commands since the last reset, in order, without their output. */
+  async listWorkspaceCommands(
+    workspaceId: string,
+    call: CallOptions = {},
+  ): Promise<readonly WorkspaceCommandRecord[]> {
+    return await this.client.call("listing the commands", call, async ({ workspace }, { signal }) =>
+      (await workspace.listCommands({ workspace: workspaceId }, { signal })).commands.map(toWorkspaceCommand),
+    );
+  }
+
+  /** Ends a command and all that it started; one that is over stays as it is. */
+  async cancelWorkspaceCommand(
+    workspaceId: string,
+    sequence: number,
+    call: CallOptions = {},
+  ): Promise<WorkspaceCommandRecord> {
+    const request = { workspace: workspaceId, sequence };
+    return await this.client.call("cancelling the command", call, async ({ workspace }, { signal }) =>
+      toWorkspaceCommand(await workspace.cancelCommand(request, { signal })),
+    );
+  }
+
+  /** Begins an operation, and follows it as long as the caller waits. */
+  async #begin(
+    what: string,
+    { waitMs = NO_BOUND, onProgress }: WaitOptions,
+    call: CallOptions,
+    begin: (connection: Connection, waitMs: number, signal: AbortSignal) => Promise<WireWorkspace>,
+  ): Promise<WorkspaceRecord> {
+    const deadline = performance.now() + waitMs;
+    const next = (): number => Math.round(Math.max(0, Math.min(LOOK_MS, deadline - performance.now())));
+    let record = await this.client.call(what, call, async (connection, { signal }) =>
+      toWorkspaceRecord(await begin(connection, next(), signal)),
+    );
+    while (record.operation?.state === "running" && performance.now() < deadline) {
+      onProgress?.(record);
+      record = await this.statusWorkspace(record.workspaceId, { waitMs: next() }, call);
+    }
+    if (record.operation?.state === "failed" && record.operation.error !== null) throw record.operation.error;
+    return record;
+  }
+}

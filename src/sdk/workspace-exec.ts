@@ -1,0 +1,92 @@
+import { create } from "@bufbuild/protobuf";
+import { LIMITS, PyroError } from "../protocol/index.js";
+import {
+  CommandSpecSchema,
+  type CommandSpec,
+  type ExecResponse,
+} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { Connection } from "./connection.js";
+import { toCommandWords } from "./run-options.js";
+import type { CommandProtocol, RunInput } from "./run-stream.js";
+import { toWorkspaceCommand, type WorkspaceCommandRecord } from "./workspace-record.js";
+
+/** A command for a workspace. */
+export interface ExecWorkspaceOptions {
+  /** Id, unique prefix of an id, or unique name. */
+  readonly workspaceId: string;
+  /** A shell line for `/bin/sh -lc`; exactly one of `command` and `argv`. */
+  readonly command?: string | undefined;
+  /** A program and its arguments, run without a shell. Bytes pass as they are. */
+  readonly argv?: readonly (string | Uint8Array)[] | undefined;
+  /** Default /workspace; relative paths lie under it. */
+  readonly cwd?: string | undefined;
+  readonly env?: Readonly<Record<string, string | Uint8Array>> | undefined;
+  /** Bounds the command; default 600 s. */
+  readonly timeoutSeconds?: number | undefined;
+  readonly stdin?: RunInput | undefined;
+}
+
+/** Events of a command, in order: its sequence first, `result` last. */
+export type ExecEvent =
+  | { readonly type: "started"; readonly sequence: number }
+  | { readonly type: "stdout"; readonly data: Uint8Array }
+  | { readonly type: "stderr"; readonly data: Uint8Array }
+  | { readonly type: "result"; readonly result: WorkspaceCommandRecord };
+
+/** A command whose output is read as it comes. Leaving the iteration leaves the command running. */
+export interface ExecStream extends AsyncIterable<ExecEvent> {
+  /** Sends a signal, for example "SIGINT", to the command's process group. */
+  signal(name: string): Promise<void>;
+}
+
+const DEFAULT_TIMEOUT_SECONDS = 600;
+
+/**
+ * The options as the wire carries them.
+ * @throws {PyroError} INVALID_ARGUMENT, ARGUMENT_TOO_LARGE
+ */
+export function toCommandSpec(options: ExecWorkspaceOptions): CommandSpec {
+  const { timeoutSeconds = DEFAULT_TIMEOUT_SECONDS } = options;
+  if (!Number.isInteger(timeoutSeconds) || timeoutSeconds < 1 || timeoutSeconds > LIMITS.longestSeconds) {
+    throw new PyroError("INVALID_ARGUMENT", `timeoutSeconds is ${timeoutSeconds}`, {
+      hint: `give a whole number from 1 to ${LIMITS.longestSeconds}`,
+    });
+  }
+  return create(CommandSpecSchema, {
+    ...toCommandWords(options),
+    workspace: options.workspaceId,
+    cwd: options.cwd ?? "",
+    timeoutMs: timeoutSeconds * 1000,
+  });
+}
+
+type ExecStart = {
+  readonly case: "start";
+  readonly value: { readonly spec: CommandSpec; readonly openStdin: boolean };
+};
+
+/** Commands of workspaces: leaving the stream leaves them running. */
+export function execProtocol(connection: Connection, spec: CommandSpec, openStdin: boolean) {
+  return {
+    start: { case: "start", value: { spec, openStdin } },
+    open: (requests, signal) => connection.workspace.exec(requests, { signal }),
+    toEvent,
+    accepted: ({ event }) => (event.case === "stdinAccepted" ? event.value : undefined),
+    isResult: ({ type }) => type === "result",
+  } satisfies CommandProtocol<ExecStart, ExecResponse, ExecEvent>;
+}
+
+function toEvent({ event }: ExecResponse): ExecEvent | undefined {
+  switch (event.case) {
+    case "sequence":
+      return { type: "started", sequence: event.value };
+    case "stdout":
+    case "stderr":
+      return { type: event.case, data: event.value };
+    case "result":
+      return { type: "result", result: toWorkspaceCommand(event.value) };
+    case "stdinAccepted":
+    case undefined:
+      return undefined;
+  }
+}

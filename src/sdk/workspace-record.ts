@@ -1,0 +1,151 @@
+import type { PyroError } from "../protocol/index.js";
+import type {
+  CommandRecord as WireCommand,
+  Workspace as WireWorkspace,
+} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { fromDetail } from "./call.js";
+import { toWindow, type RunWindow } from "./run-record.js";
+import { toIsolation, toOutcome, type CommandOutcome, type Isolation } from "./run-result.js";
+
+export type WorkspaceState = "creating" | "started" | "stopped" | "resetting" | "failed";
+
+/** Where a workspace's files came from. */
+export interface WorkspaceSeed {
+  readonly mode: "empty" | "directory" | "tar_archive";
+  readonly seedPath: string | null;
+  readonly originKind: string;
+  readonly originRef: string | null;
+  readonly entryCount: number;
+  readonly bytes: number;
+}
+
+/** What goes on in a workspace, or went on last. */
+export interface WorkspaceOperation {
+  readonly kind: string;
+  readonly state: "running" | "done" | "failed";
+  readonly message: string;
+  /** 0 to 1, or null where it is not known. */
+  readonly progress: number | null;
+  readonly error: PyroError | null;
+}
+
+/** A workspace as it is now; times are ISO 8601. */
+export interface WorkspaceRecord {
+  readonly workspaceId: string;
+  readonly name: string | null;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly environment: string;
+  readonly state: WorkspaceState;
+  /** Null while no machine was made. */
+  readonly isolation: Isolation | null;
+  readonly networkPolicy: "off";
+  readonly workspacePath: "/workspace";
+  readonly workspaceSeed: WorkspaceSeed;
+  readonly secrets: readonly { readonly name: string; readonly sourceKind: string }[];
+  readonly vcpuCount: number;
+  readonly memMib: number;
+  readonly createdAt: string;
+  readonly expiresAt: string;
+  readonly lastActivityAt: string;
+  readonly commandCount: number;
+  readonly runningCommandCount: number;
+  readonly lastCommand: WorkspaceCommandRecord | null;
+  readonly serviceCount: number;
+  readonly runningServiceCount: number;
+  readonly reset: { readonly count: number; readonly at: string | null; readonly snapshot: string | null };
+  readonly operation: WorkspaceOperation | null;
+  /** Why it failed, or how its machine was lost. */
+  readonly failure: { readonly code: string; readonly message: string; readonly hint: string } | null;
+  /** Why it is stopped: "user", "ttl", "crash" or "reset". All but the user's start again when they are used. */
+  readonly stoppedBy: string | null;
+  readonly warnings: readonly string[];
+}
+
+/** A command of a workspace: `result` is null while it runs, and where `interrupted` says why it never ended. */
+export interface WorkspaceCommandRecord {
+  readonly workspaceId: string;
+  readonly sequence: number;
+  readonly command: string;
+  readonly cwd: string;
+  readonly state: "running" | "done";
+  readonly startedAt: string;
+  readonly result: CommandOutcome | null;
+  readonly interrupted: string | null;
+  readonly output: RunWindow | null;
+}
+
+/** The record as the daemon sent it. */
+export function toWorkspaceRecord(wire: WireWorkspace): WorkspaceRecord {
+  const { seed, failure, operation } = wire;
+  return {
+    workspaceId: wire.workspaceId,
+    name: orNull(wire.name),
+    labels: { ...wire.labels },
+    environment: wire.environment,
+    state: wire.state as WorkspaceState,
+    isolation: wire.isolation === "" ? null : toIsolation(wire.isolation),
+    networkPolicy: "off",
+    workspacePath: "/workspace",
+    workspaceSeed: {
+      mode: (seed?.mode ?? "empty") as WorkspaceSeed["mode"],
+      seedPath: orNull(seed?.seedPath),
+      originKind: seed?.originKind ?? "empty",
+      originRef: orNull(seed?.originRef),
+      entryCount: Number(seed?.entryCount ?? 0),
+      bytes: Number(seed?.bytes ?? 0),
+    },
+    secrets: [],
+    vcpuCount: wire.vcpuCount,
+    memMib: wire.memMib,
+    createdAt: toTime(wire.createdAtMs),
+    expiresAt: toTime(wire.expiresAtMs),
+    lastActivityAt: toTime(wire.lastActivityAtMs),
+    commandCount: wire.commandCount,
+    runningCommandCount: wire.runningCommands,
+    lastCommand: wire.lastCommand === undefined ? null : toWorkspaceCommand(wire.lastCommand),
+    serviceCount: 0,
+    runningServiceCount: 0,
+    reset: {
+      count: wire.resetCount,
+      at: wire.resetAtMs === 0n ? null : toTime(wire.resetAtMs),
+      snapshot: orNull(wire.resetSnapshot),
+    },
+    operation:
+      operation === undefined
+        ? null
+        : {
+            kind: operation.kind,
+            state: operation.state as WorkspaceOperation["state"],
+            message: operation.message,
+            progress: operation.progress >= 0 && operation.progress <= 1 ? operation.progress : null,
+            error: operation.error === undefined ? null : fromDetail(operation.error),
+          },
+    failure:
+      failure === undefined ? null : { code: failure.code, message: failure.message, hint: failure.hint },
+    stoppedBy: orNull(wire.stoppedBy),
+    warnings: [...wire.warnings],
+  };
+}
+
+/** A command as the daemon sent it. */
+export function toWorkspaceCommand(wire: WireCommand): WorkspaceCommandRecord {
+  return {
+    workspaceId: wire.workspaceId,
+    sequence: wire.sequence,
+    command: wire.command,
+    cwd: wire.cwd,
+    state: wire.running ? "running" : "done",
+    startedAt: toTime(wire.startedAtMs),
+    result: wire.result === undefined ? null : toOutcome(wire.result),
+    interrupted: orNull(wire.interrupted),
+    output: wire.output === undefined ? null : toWindow(wire.output),
+  };
+}
+
+function orNull(text: string | undefined): string | null {
+  return text === undefined || text === "" ? null : text;
+}
+
+function toTime(ms: bigint): string {
+  return new Date(Number(ms)).toISOString();
+}
