@@ -27,6 +27,9 @@ const (
 	EnvironmentBuildFailed   Code = "ENVIRONMENT_BUILD_FAILED"
 	GuestFileNotFound        Code = "GUEST_FILE_NOT_FOUND"
 	GuestFileRefused         Code = "GUEST_FILE_REFUSED"
+	GuestFileChanged         Code = "GUEST_FILE_CHANGED"
+	GuestEditNoMatch         Code = "GUEST_EDIT_NO_MATCH"
+	GuestEditAmbiguous       Code = "GUEST_EDIT_AMBIGUOUS"
 	GuestDiskFull            Code = "GUEST_DISK_FULL"
 	GuestProcessLimit        Code = "GUEST_PROCESS_LIMIT"
 	Internal                 Code = "INTERNAL"
@@ -60,7 +63,7 @@ func (c Code) wireCode() WireCode {
 		return PermissionDenied
 	case GuestDiskFull, GuestProcessLimit:
 		return ResourceExhausted
-	case EnvironmentDamaged, EnvironmentBuildFailed:
+	case EnvironmentDamaged, EnvironmentBuildFailed, GuestFileChanged, GuestEditNoMatch, GuestEditAmbiguous:
 		return FailedPrecondition
 	default:
 		return Broken

@@ -241,10 +241,12 @@ type FileChange_Kind int32
 const (
 	FileChange_KIND_UNSPECIFIED FileChange_Kind = 0
 	// Makes or replaces a regular file; parents are made.
-	FileChange_KIND_WRITE  FileChange_Kind = 1
+	FileChange_KIND_WRITE FileChange_Kind = 1
+	// A file or a link; never a directory.
 	FileChange_KIND_DELETE FileChange_Kind = 2
-	// Moves `path` to `to`, which must not exist; a WRITE to `to` may follow.
+	// Moves `path` to `to`, which must not exist; parents are made; a WRITE to `to` may follow.
 	FileChange_KIND_MOVE FileChange_Kind = 3
+	// Of a regular file.
 	FileChange_KIND_MODE FileChange_Kind = 4
 )
 
@@ -902,7 +904,7 @@ func (x *HoldWritesRequest) GetMaxMs() uint32 {
 
 type HoldWritesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// False: writes were let go on before this call, by `max_ms`.
+	// Whether writes were held when the call came; false in answer to `hold = false`: they were let go on before it.
 	WasHeld       bool `protobuf:"varint,1,opt,name=was_held,json=wasHeld,proto3" json:"was_held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2594,9 +2596,10 @@ func (x *FileEntry) GetLinkTarget() []byte {
 }
 
 type ListFilesRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Path   []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	Within []byte                 `protobuf:"bytes,2,opt,name=within,proto3" json:"within,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A link here is followed where it leads to something.
+	Path   []byte `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	Within []byte `protobuf:"bytes,2,opt,name=within,proto3" json:"within,omitempty"`
 	// Links are not followed on the way down.
 	Recursive bool `protobuf:"varint,3,opt,name=recursive,proto3" json:"recursive,omitempty"`
 	// 0 means 100,000.
@@ -2898,8 +2901,10 @@ func (x *PackTarRequest) GetWithin() []byte {
 }
 
 type PackTarResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Data  []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// In the last message: devices, FIFOs and sockets, which no tar of ours carries.
+	LeftOut       uint64 `protobuf:"varint,2,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2939,6 +2944,13 @@ func (x *PackTarResponse) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *PackTarResponse) GetLeftOut() uint64 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
 }
 
 type CommitRequest struct {
@@ -3037,11 +3049,13 @@ func (*CommitRequest_Data) isCommitRequest_Step() {}
 type FileChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  FileChange_Kind        `protobuf:"varint,1,opt,name=kind,proto3,enum=pyro.guest.v1.FileChange_Kind" json:"kind,omitempty"`
-	Path  []byte                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	To    []byte                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	// Absolute. A link at the end is never followed, and no WRITE replaces one: GUEST_FILE_REFUSED.
+	Path []byte `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	To   []byte `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
 	// Permission bits; of a WRITE 0 means 0644, or what the file had.
 	Mode uint32 `protobuf:"varint,4,opt,name=mode,proto3" json:"mode,omitempty"`
-	// SHA-256 of what the file must hold when all is put in place; empty: it must not exist (WRITE), or is not looked at.
+	// SHA-256 of what the regular file must hold when all is put in place; empty: nothing may have the name (WRITE), or
+	// it is not looked at. Else GUEST_FILE_CHANGED.
 	ExpectSha256  []byte `protobuf:"bytes,5,opt,name=expect_sha256,json=expectSha256,proto3" json:"expect_sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3270,7 +3284,7 @@ type Change struct {
 	Before *FileEntry `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
 	// Absent: deleted.
 	After *FileEntry `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
-	// Of regular files whose content differs, and of added and deleted ones up to 64 MiB: SHA-256.
+	// SHA-256 of regular files that were added or deleted or whose content differs; empty above 64 MiB.
 	BeforeSha256 []byte `protobuf:"bytes,4,opt,name=before_sha256,json=beforeSha256,proto3" json:"before_sha256,omitempty"`
 	AfterSha256  []byte `protobuf:"bytes,5,opt,name=after_sha256,json=afterSha256,proto3" json:"after_sha256,omitempty"`
 	// Type and content are equal: only the permission bits differ.
@@ -4761,9 +4775,10 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"size_bytes\x18\x02 \x01(\x04R\tsizeBytes\"<\n" +
 	"\x0ePackTarRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x16\n" +
-	"\x06within\x18\x02 \x01(\fR\x06within\"%\n" +
+	"\x06within\x18\x02 \x01(\fR\x06within\"@\n" +
 	"\x0fPackTarResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"z\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x19\n" +
+	"\bleft_out\x18\x02 \x01(\x04R\aleftOut\"z\n" +
 	"\rCommitRequest\x12\x16\n" +
 	"\x06within\x18\x01 \x01(\fR\x06within\x123\n" +
 	"\x06change\x18\x02 \x01(\v2\x19.pyro.guest.v1.FileChangeH\x00R\x06change\x12\x14\n" +
