@@ -29,6 +29,8 @@ import (
 
 const (
 	portName = "dev.pyro.agent"
+	// Where a workspace's machine has its baseline.
+	baselineDevice = "/dev/vdb"
 	// Bound of the search for the port: without it nobody can reach the machine.
 	portTimeout = 10 * time.Second
 	// Time for the answer to Shutdown to leave the machine.
@@ -68,8 +70,10 @@ func runMachine(begin time.Duration, log guard.Log) error {
 	if err != nil {
 		return err
 	}
+	baseline := &boot.Baseline{Device: baselineDevice}
+	files := file.New(file.Options{Root: root, Baseline: baseline.Root})
 	images := builder.New(builder.Options{Workload: commands, RootMounted: state.RootMounted, Log: log})
-	epochs.Methods = call.Join(state.Methods(), processes.Methods(), file.New(root).Methods(), images.Methods(),
+	epochs.Methods = call.Join(state.Methods(), processes.Methods(), files.Methods(), images.Methods(),
 		diagnostics.New(collector, root, l).Methods())
 
 	var owned sync.WaitGroup
@@ -90,7 +94,7 @@ func openPort(ctx context.Context) (*link.PortFile, error) {
 	return port, nil
 }
 
-func capabilities() []string { return []string{"process", "file", "builder", "diagnostics"} }
+func capabilities() []string { return []string{"process", "file", "workspace", "builder", "diagnostics"} }
 
 // bootTimings are complete with the first host that connects.
 type bootTimings struct {
@@ -128,6 +132,8 @@ func (realMachine) SwitchRoot(device, filesystem string) error {
 }
 func (m realMachine) LoadModules(group string) error { return m.modules.Load(group) }
 func (realMachine) SettleDisks() error               { return boot.SettleDisks() }
+func (realMachine) FreezeRoot() error                { return boot.FreezeRoot() }
+func (realMachine) ThawRoot() error                  { return boot.ThawRoot() }
 
 func (m realMachine) PowerOff() {
 	if err := boot.PowerOff(); err != nil {

@@ -55,6 +55,26 @@ func (c FileClient) ExtractTar(ctx context.Context) *Upload[*guestv1.ExtractTarR
 	return OpenUpload[*guestv1.ExtractTarRequest](ctx, c.Host, service+"FileService/ExtractTar", &guestv1.ExtractTarResponse{})
 }
 
+func (c FileClient) List(ctx context.Context, request *guestv1.ListFilesRequest) (*Download[guestv1.ListFilesResponse, *guestv1.ListFilesResponse], error) {
+	return OpenDownload[guestv1.ListFilesResponse](ctx, c.Host, service+"FileService/List", request)
+}
+
+func (c FileClient) Edit(ctx context.Context, request *guestv1.EditRequest) (*guestv1.EditResponse, error) {
+	return Unary(ctx, c.Host, service+"FileService/Edit", request, &guestv1.EditResponse{})
+}
+
+func (c FileClient) PackTar(ctx context.Context, request *guestv1.PackTarRequest) (*Download[guestv1.PackTarResponse, *guestv1.PackTarResponse], error) {
+	return OpenDownload[guestv1.PackTarResponse](ctx, c.Host, service+"FileService/PackTar", request)
+}
+
+func (c FileClient) Commit(ctx context.Context) *Upload[*guestv1.CommitRequest, *guestv1.CommitResponse] {
+	return OpenUpload[*guestv1.CommitRequest](ctx, c.Host, service+"FileService/Commit", &guestv1.CommitResponse{})
+}
+
+func (c FileClient) Changes(ctx context.Context, request *guestv1.ChangesRequest) (*Download[guestv1.ChangesResponse, *guestv1.ChangesResponse], error) {
+	return OpenDownload[guestv1.ChangesResponse](ctx, c.Host, service+"FileService/Changes", request)
+}
+
 // BuilderClient calls the BuilderService.
 type BuilderClient struct{ Host *call.Peer }
 

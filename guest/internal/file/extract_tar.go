@@ -28,7 +28,11 @@ func (s *Service) ExtractTar(ctx context.Context, stream call.Receives[*guestv1.
 	if err != nil {
 		return nil, err
 	}
-	top, err := s.openOrMake(name)
+	view, err := s.view(stream.Msg().Within)
+	if err != nil {
+		return nil, err
+	}
+	top, err := openOrMake(view, name)
 	if err != nil {
 		return nil, accessFailure(name, err)
 	}

@@ -29,7 +29,7 @@ func newGuest(t *testing.T) guest {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	client := agenttest.FileClient{Host: agenttest.Connect(t, file.New(rootdir.New(root)).Methods())}
+	client := agenttest.FileClient{Host: agenttest.Connect(t, file.New(file.Options{Root: rootdir.New(root)}).Methods())}
 	return guest{client, t, root}
 }
 

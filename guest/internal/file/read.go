@@ -11,6 +11,7 @@ import (
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
+	"pyro/guest/internal/rootdir"
 )
 
 // Read streams a regular file from an offset.
@@ -19,7 +20,11 @@ func (s *Service) Read(ctx context.Context, request *guestv1.ReadRequest, stream
 	if err != nil {
 		return err
 	}
-	file, size, err := s.openRegular(name)
+	view, err := s.viewIn(request.Tree, request.Within)
+	if err != nil {
+		return err
+	}
+	file, stat, err := openRegular(view, name)
 	if err != nil {
 		return err
 	}
@@ -35,7 +40,7 @@ func (s *Service) Read(ctx context.Context, request *guestv1.ReadRequest, stream
 	if limit == 0 {
 		limit = 1 << 62
 	}
-	message := &guestv1.ReadResponse{SizeBytes: uint64(size)}
+	message := &guestv1.ReadResponse{SizeBytes: uint64(stat.Size)}
 	chunk := call.NewChunk(2)
 	for first := true; ; first = false {
 		room, err := chunk.Begin(message)
@@ -61,22 +66,22 @@ func (s *Service) Read(ctx context.Context, request *guestv1.ReadRequest, stream
 }
 
 // openRegular looks before it opens: opening a device or a pipe can do something, or wait for ever.
-func (s *Service) openRegular(name string) (*os.File, int64, error) {
-	handle, err := s.root.Open(name, unix.O_PATH, 0)
+func openRegular(view rootdir.View, name string) (*os.File, *unix.Stat_t, error) {
+	handle, err := view.Open(name, unix.O_PATH)
 	if err != nil {
-		return nil, 0, accessFailure(name, err)
+		return nil, nil, accessFailure(name, err)
 	}
 	defer unix.Close(handle)
 	var stat unix.Stat_t
 	if err := unix.Fstat(handle, &stat); err != nil {
-		return nil, 0, accessFailure(name, err)
+		return nil, nil, accessFailure(name, err)
 	}
 	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, 0, notRegular(name, stat.Mode)
+		return nil, nil, notRegular(name, stat.Mode)
 	}
 	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", handle), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, 0, accessFailure(name, err)
+		return nil, nil, accessFailure(name, err)
 	}
-	return os.NewFile(uintptr(fd), name), stat.Size, nil
+	return os.NewFile(uintptr(fd), name), &stat, nil
 }

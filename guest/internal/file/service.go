@@ -1,7 +1,8 @@
 // Package file reads, writes and unpacks files of the guest for the host, independently of the commands that run.
 //
 // Invariants:
-//   - paths are absolute guest paths, resolved within the root directory of the commands;
+//   - paths are absolute guest paths, resolved within the root directory of the commands, and beneath the directory that
+//     a call is bound to (within);
 //   - only regular files are read and replaced: no device, pipe or socket is ever opened;
 //   - a file is replaced whole or not at all.
 package file
@@ -24,11 +25,70 @@ import (
 // unpackBytes is what an archive is read ahead.
 const unpackBytes = 64 << 10
 
+// Options of a Service.
+type Options struct {
+	// Of the commands.
+	Root rootdir.Root
+	// Opens the baseline's tree, or gives it again; nil where the machine can have none.
+	Baseline func() (rootdir.Root, error)
+}
+
 // Service is the FileService.
-type Service struct{ root rootdir.Root }
+type Service struct{ options Options }
 
 // New serves the files below the root.
-func New(root rootdir.Root) *Service { return &Service{root} }
+func New(options Options) *Service { return &Service{options} }
+
+// view is what of the root a call may reach.
+func (s *Service) view(within []byte) (rootdir.View, error) { return viewOf(s.options.Root, within) }
+
+// viewIn is view in either tree.
+func (s *Service) viewIn(tree guestv1.Tree, within []byte) (rootdir.View, error) {
+	switch tree {
+	case guestv1.Tree_TREE_UNSPECIFIED:
+		return s.view(within)
+	case guestv1.Tree_TREE_BASELINE:
+		root, err := s.baseline()
+		if err != nil {
+			return rootdir.View{}, err
+		}
+		return viewOf(root, within)
+	}
+	return rootdir.View{}, failure.New(failure.InvalidArgument, "", "there is no tree %d", tree)
+}
+
+func viewOf(root rootdir.Root, within []byte) (rootdir.View, error) {
+	name := ""
+	if len(within) > 0 {
+		var err error
+		if name, err = checkPath(within); err != nil {
+			return rootdir.View{}, err
+		}
+	}
+	view, err := root.Within(name)
+	if err != nil {
+		return rootdir.View{}, accessFailure(name, err)
+	}
+	return view, nil
+}
+
+func (s *Service) baseline() (rootdir.Root, error) {
+	if s.options.Baseline == nil {
+		return rootdir.Root{}, noBaseline(unix.ENODEV)
+	}
+	root, err := s.options.Baseline()
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENOTBLK):
+		return root, noBaseline(err)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EUCLEAN), errors.Is(err, unix.EIO), errors.Is(err, unix.EBADMSG):
+		return root, failure.New(failure.EnvironmentDamaged, "reset the workspace", "the disk of the baseline holds no good ext4 file system: %v", err)
+	}
+	return root, failure.From(err)
+}
+
+func noBaseline(err error) error {
+	return failure.New(failure.InvalidArgument, "start the machine with its baseline as the second disk", "the machine has no baseline disk: %v", cause(err))
+}
 
 // checkPath takes an absolute path and gives it without superfluous parts; ".." stays, the kernel resolves it.
 func checkPath(raw []byte) (string, error) {
@@ -46,6 +106,12 @@ func checkPath(raw []byte) (string, error) {
 
 // accessFailure names what the kernel said about a path.
 func accessFailure(name string, err error) error {
+	if _, ok := errors.AsType[*failure.Error](err); ok {
+		return err
+	}
+	if outside, ok := errors.AsType[*rootdir.OutsideError](err); ok {
+		return failure.New(failure.GuestFileRefused, fmt.Sprintf("use a path below %q", outside.Directory), "%q cannot be used: %v", name, outside)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
 		return failure.New(failure.GuestFileNotFound, "list the directory to see what is there", "%q does not exist in the guest", name)
@@ -67,7 +133,7 @@ func cause(err error) error {
 func notRegular(name string, mode uint32) error {
 	kind := map[uint32]string{
 		unix.S_IFDIR: "a directory", unix.S_IFCHR: "a device", unix.S_IFBLK: "a device",
-		unix.S_IFIFO: "a pipe", unix.S_IFSOCK: "a socket",
+		unix.S_IFIFO: "a pipe", unix.S_IFSOCK: "a socket", unix.S_IFLNK: "a link",
 	}[mode&unix.S_IFMT]
 	return failure.New(failure.GuestFileRefused, "name a regular file", "%q is %s", name, kind)
 }
@@ -77,6 +143,11 @@ func (s *Service) Methods() call.Methods {
 	return call.Methods{
 		"pyro.guest.v1.FileService/Read":       call.ServerStream(s.Read),
 		"pyro.guest.v1.FileService/Write":      call.ClientStream(s.Write, 3, func(m *guestv1.WriteRequest) *[]byte { return &m.Data }),
+		"pyro.guest.v1.FileService/List":       call.ServerStream(s.List),
+		"pyro.guest.v1.FileService/Edit":       call.Unary(s.Edit),
+		"pyro.guest.v1.FileService/PackTar":    call.ServerStream(s.PackTar),
+		"pyro.guest.v1.FileService/Commit":     call.ClientStream(s.Commit, 3, dataOfCommit),
+		"pyro.guest.v1.FileService/Changes":    call.ServerStream(s.Changes),
 		"pyro.guest.v1.FileService/ExtractTar": call.ClientStream(s.ExtractTar, 2, func(m *guestv1.ExtractTarRequest) *[]byte { return &m.Data }),
 	}
 }

@@ -9,11 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Root is the root directory of the commands.
-type Root struct{ path string }
+// Root is the root directory of the commands, or of another tree.
+type Root struct {
+	path string
+	// Of a tree that has no path; -1 where there is one.
+	fd int
+}
 
 // New takes the path of the directory as the agent sees it.
-func New(path string) Root { return Root{path} }
+func New(path string) Root { return Root{path, -1} }
+
+// OfDescriptor takes a directory that may have no path, such as the top of a mount that is attached nowhere. The
+// descriptor stays the caller's, and open.
+func OfDescriptor(fd int) Root { return Root{"", fd} }
 
 // Chroot is what a child must be chrooted to; empty when the agent's own root is the commands' too.
 func (r Root) Chroot() string {
@@ -25,12 +33,16 @@ func (r Root) Chroot() string {
 
 // Open opens a guest path. Links are followed as a chrooted process would; magic links of /proc are refused.
 func (r Root) Open(path string, flags uint64, mode uint32) (int, error) {
+	const resolve = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+	if r.fd >= 0 {
+		return OpenAt(r.fd, path, flags, mode, resolve)
+	}
 	top, err := unix.Open(r.path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, &os.PathError{Op: "open", Path: r.path, Err: err}
 	}
 	defer unix.Close(top)
-	return OpenAt(top, path, flags, mode, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
+	return OpenAt(top, path, flags, mode, resolve)
 }
 
 // OpenAt is openat2 with its transient failures retried.

@@ -45,6 +45,10 @@ func (s *Service) Personalize(_ context.Context, message *guestv1.PersonalizeReq
 		s.machineID = message.MachineId
 	}
 	if s.root != "" && s.options.OwnsRoot {
+		// They would wait until the hold's end, and a machine that is somebody else's from here on holds nothing.
+		if _, err := s.letGo(); err != nil {
+			return nil, failure.From(err)
+		}
 		s.writeIdentity()
 	}
 	return &guestv1.PersonalizeResponse{}, nil

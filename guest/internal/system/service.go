@@ -23,6 +23,8 @@ type Machine interface {
 	SwitchRoot(device, filesystem string) error
 	LoadModules(group string) error
 	SettleDisks() error
+	FreezeRoot() error
+	ThawRoot() error
 	PowerOff()
 }
 
@@ -57,6 +59,8 @@ type Service struct {
 	// Device of the mounted root; empty before.
 	root     string
 	stopping bool
+
+	hold hold
 }
 
 // New makes the service.
@@ -77,6 +81,7 @@ func (s *Service) Methods() call.Methods {
 		"pyro.guest.v1.SystemService/Personalize": call.Unary(s.Personalize),
 		"pyro.guest.v1.SystemService/MountRoot":   call.Unary(s.MountRoot),
 		"pyro.guest.v1.SystemService/SetFrozen":   call.Unary(s.SetFrozen),
+		"pyro.guest.v1.SystemService/HoldWrites":  call.Unary(s.HoldWrites),
 		"pyro.guest.v1.SystemService/LoadModules": call.Unary(s.LoadModules),
 		"pyro.guest.v1.SystemService/Shutdown":    call.Unary(s.Shutdown),
 	}

@@ -18,6 +18,10 @@ func (s *Service) Shutdown(ctx context.Context, request *guestv1.ShutdownRequest
 		return &guestv1.ShutdownResponse{}, nil
 	}
 	s.stopping = true
+	// Nothing could end, or be settled, in a write that waits.
+	if _, err := s.letGo(); err != nil {
+		s.options.Log.Printf("let writes go on: %v", err)
+	}
 	grace := min(time.Duration(request.GraceMs)*time.Millisecond, maxGrace)
 	// The machine ends whatever fails: the host asked for that, and data that can be saved is saved by sync.
 	if err := s.options.Workload.StopAll(ctx, grace); err != nil {

@@ -27,6 +27,7 @@ type machine struct {
 	mu         sync.Mutex
 	done       []string
 	switchErr  error
+	thawErr    error
 	poweredOff chan struct{}
 }
 
@@ -57,6 +58,8 @@ func (m *machine) LoadModules(group string) error {
 	return nil
 }
 func (m *machine) SettleDisks() error { m.note("settle"); return nil }
+func (m *machine) FreezeRoot() error  { m.note("freeze"); return nil }
+func (m *machine) ThawRoot() error    { m.note("thaw"); return m.thawErr }
 func (m *machine) PowerOff()          { m.note("off"); close(m.poweredOff) }
 
 func (m *machine) history() string {

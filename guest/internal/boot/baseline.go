@@ -1,0 +1,73 @@
+package boot
+
+import (
+	"fmt"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"pyro/guest/internal/rootdir"
+)
+
+// Baseline is the second disk of the machine: what the root was when the workspace was made. It is mounted when it is
+// first asked for, read-only, and attached nowhere, so that no path of the guest leads to it.
+type Baseline struct {
+	Device string
+
+	mu      sync.Mutex
+	mounted bool
+	top     int
+}
+
+// Root mounts the disk, or gives the tree that was mounted before.
+func (b *Baseline) Root() (rootdir.Root, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.mounted {
+		top, err := mountDetached(b.Device)
+		if err != nil {
+			return rootdir.Root{}, err
+		}
+		b.top, b.mounted = top, true
+	}
+	return rootdir.OfDescriptor(b.top), nil
+}
+
+func mountDetached(device string) (int, error) {
+	if err := forgetCached(device); err != nil {
+		return -1, fmt.Errorf("open the disk %q: %w", device, err)
+	}
+	context, err := unix.Fsopen("ext4", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("begin to mount %q: %w", device, err)
+	}
+	defer unix.Close(context)
+	if err := unix.FsconfigSetString(context, "source", device); err != nil {
+		return -1, fmt.Errorf("mount %q: %w", device, err)
+	}
+	// noload: the disk was sealed while its file system was held, so there is nothing to replay; and nothing may be.
+	for _, flag := range []string{"ro", "noload"} {
+		if err := unix.FsconfigSetFlag(context, flag); err != nil {
+			return -1, fmt.Errorf("mount %q with %s: %w", device, flag, err)
+		}
+	}
+	if err := unix.FsconfigCreate(context); err != nil {
+		return -1, fmt.Errorf("mount %q: %w", device, err)
+	}
+	const attributes = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOATIME
+	top, err := unix.Fsmount(context, unix.FSMOUNT_CLOEXEC, attributes)
+	if err != nil {
+		return -1, fmt.Errorf("mount %q: %w", device, err)
+	}
+	return top, nil
+}
+
+// forgetCached drops what the kernel remembers of a disk: a template's machine has seen other blocks in its place.
+func forgetCached(device string) error {
+	fd, err := unix.Open(device, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.IoctlSetInt(fd, unix.BLKFLSBUF, 0)
+}
