@@ -8,5 +8,7 @@ export interface CommandContext {
   readonly stdout: Output;
   readonly stderr: Output;
   readonly json: boolean;
+  /** Prints the id of what was made, alone. */
+  readonly idOnly: boolean;
   readonly pyroOptions: PyroOptions;
 }

@@ -1,9 +1,13 @@
+import { resolve } from "node:path";
 import type { Operation } from "../operations/index.js";
 import { Pyro } from "../sdk/index.js";
 import type { CommandContext } from "./context.js";
 import { interrupts } from "./interrupts.js";
 import { progressOn, silentProgress } from "./progress.js";
 import { reportFailure } from "./failure.js";
+
+/** On the user's own command line any path is theirs. */
+export const anyHostPath = (path: string): Promise<string> => Promise.resolve(resolve(path));
 
 /** A command whose result is one record: prints it for people, or as JSON. */
 export async function operationCommand(
@@ -19,14 +23,21 @@ export async function operationCommand(
     const record = await operation.run(input, {
       pyro,
       signal: interrupt.signal,
+      hostPath: anyHostPath,
       onProgress: ({ message, fraction }) => progress.show(message, fraction),
     });
     progress.clear();
-    await stdout.write(`${json ? JSON.stringify(record, null, 2) : operation.render(record)}\n`);
+    await stdout.write(`${shown(operation, record, context)}\n`);
     return operation.exitCode?.(record) ?? 0;
   } catch (error) {
     progress.clear();
     const status = await reportFailure(error, { stdout, stderr }, { json, statuses: "plain" });
     return interrupt.status() ?? status;
   }
+}
+
+function shown(operation: Operation, record: unknown, { json, idOnly }: CommandContext): string {
+  if (json) return JSON.stringify(record, null, 2);
+  if (!idOnly || operation.idOnly === undefined) return operation.render(record);
+  return String((record as Record<string, unknown>)[operation.idOnly]);
 }

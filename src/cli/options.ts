@@ -1,6 +1,7 @@
 import { Argument, Option, type Command } from "commander";
 import * as z from "zod";
 import type { Declaration } from "../operations/index.js";
+import { splitPair } from "./run-input.js";
 
 /** What a field of an operation's input looks like to the command line. */
 interface Property {
@@ -22,8 +23,9 @@ export function flagOf(field: string): string {
 export function addInput(command: Command, declaration: Declaration): void {
   for (const [name, property] of Object.entries(propertiesOf(declaration))) {
     if (declaration.positionals.includes(name)) continue;
-    command.addOption(toOption(name, property));
+    command.addOption(toOption(shownName(declaration, name), property));
   }
+  if (declaration.idOnly !== undefined) command.option("--id-only", "print only the id");
   const properties = propertiesOf(declaration);
   for (const [index, name] of declaration.positionals.entries()) {
     const { type, description } = properties[name] ?? {};
@@ -46,11 +48,32 @@ export function givenInput(
   for (const name of Object.keys(propertiesOf(declaration))) {
     if (declaration.positionals.includes(name)) continue;
     const negation = name.startsWith("no_");
-    const value = options[camelCase(negation ? name.slice(3) : name)];
+    const value = options[camelCase(negation ? name.slice(3) : shownName(declaration, name))];
     if (negation) input[name] = value === false;
     else if (value !== undefined) input[name] = value;
   }
   return input;
+}
+
+/**
+ * Options of the kind K=V as records; the others as they are.
+ * @throws {UsageError}
+ */
+export function withRecords(declaration: Declaration, input: Given): Record<string, unknown> {
+  const properties = propertiesOf(declaration);
+  return Object.fromEntries(
+    Object.entries(input).map(([name, value]) => {
+      if (properties[name]?.type !== "object" || !Array.isArray(value)) return [name, value];
+      const flag = flagOf(shownName(declaration, name));
+      const pairs = (value as string[]).map((text) => splitPair(text, flag, `write \`${flag} NAME=value\``));
+      return [name, Object.fromEntries(pairs)];
+    }),
+  );
+}
+
+/** Under which name the command line has a field. */
+export function shownName(declaration: Declaration, name: string): string {
+  return (declaration.commandLineNames as Readonly<Record<string, string>> | undefined)?.[name] ?? name;
 }
 
 function propertiesOf(declaration: Declaration): Record<string, Property> {
@@ -71,6 +94,8 @@ function toOption(name: string, property: Property): Option {
       return new Option(`${flagOf(name)} <n>`, description).argParser(toNumber);
     case "object":
       return new Option(`${flagOf(name)} <K=V>`, description).argParser(collect);
+    case "array":
+      return new Option(`${flagOf(name)} <${name}>`, description).argParser(collect);
     case undefined:
     default:
       return new Option(`${flagOf(name)} <${property.enum === undefined ? name : "name"}>`, description);
@@ -80,7 +105,7 @@ function toOption(name: string, property: Property): Option {
 function describe({ description = "", enum: choices, default: value, type }: Property): string {
   const details = [
     ...(choices === undefined ? [] : [choices.join(", ")]),
-    ...(value === undefined || type === "boolean" || type === "object"
+    ...(value === undefined || type === "boolean" || type === "object" || type === "array"
       ? []
       : [`default ${JSON.stringify(value).replaceAll('"', "")}`]),
   ];

@@ -5,7 +5,7 @@ import type { CommandContext } from "./context.js";
 import { reportFailure, UsageError, type Statuses } from "./failure.js";
 import { examplesOf, rootHelp } from "./help.js";
 import type { CliHost } from "./host.js";
-import { addInput, givenInput } from "./options.js";
+import { addInput, givenInput, withRecords } from "./options.js";
 import { Output } from "./output.js";
 import { proven } from "./proven.js";
 
@@ -15,10 +15,12 @@ export async function runCli(host: CliHost): Promise<number> {
   const stderr = new Output(host.stderr);
   const own = beforeSeparator(host.argv);
   const word = firstWord(own);
-  const statuses: Statuses = word === "run" ? "command" : "plain";
+  const statuses: Statuses = runsGuestCommand(own, word) ? "command" : "plain";
   const json = own.includes("--json");
   try {
-    const invocation: Invocation = { host, stdout, stderr, json, status: 0, text: [] };
+    const idOnly = own.includes("--id-only");
+    if (json && idOnly) throw new UsageError("--json and --id-only exclude each other", "give one of them");
+    const invocation: Invocation = { host, stdout, stderr, json, idOnly, status: 0, text: [] };
     const program = await buildProgram(invocation, word);
     try {
       await program.parseAsync([...host.argv], { from: "user" });
@@ -37,6 +39,11 @@ interface Invocation extends Omit<CommandContext, "pyroOptions"> {
   status: number;
   /** Help and version, as commander writes them. */
   readonly text: string[];
+}
+
+/** Whether the exit status belongs to a command of the guest. */
+function runsGuestCommand(argv: readonly string[], word: string | undefined): boolean {
+  return word === "run" || (word === "workspace" && argv[argv.indexOf(word) + 1] === "exec");
 }
 
 function beforeSeparator(argv: readonly string[]): readonly string[] {
@@ -94,14 +101,22 @@ function addGroup(
   const word = declarations[0]?.command[0] ?? "";
   const group = prepare(program.command(word), invocation).description(summary);
   group.addHelpText("after", examplesOf(declarations));
-  for (const declaration of declarations) addCommand(group, invocation, declaration);
+  for (const declaration of declarations) addCommand(parentOf(group, invocation, declaration), invocation, declaration);
   if (word === "daemon") addDaemonRun(group, invocation);
-  const known = declarations.map(({ command }) => command[1] ?? "");
+  const known = [...new Set(declarations.map(({ command }) => command[1] ?? ""))];
   group.usage("COMMAND [options]").argument("[words...]").enablePositionalOptions().passThroughOptions();
   group.action(([given]: readonly string[]) => {
     if (given !== undefined) throw unknownCommand(given, known, `pyro ${word}`);
     throw new UsageError(`pyro ${word} needs one of: ${known.join(", ")}`, `run \`pyro ${word} --help\``);
   });
+}
+
+/** Where a command of three words hangs: `workspace file read` below `workspace file`. */
+function parentOf(group: Command, invocation: Invocation, { command: words, summary }: Declaration): Command {
+  const [, middle, last] = words;
+  if (middle === undefined || last === undefined) return group;
+  const found = group.commands.find((command) => command.name() === middle);
+  return found ?? prepare(group.command(middle), invocation).summary(summary);
 }
 
 /** Names the commands that there are, and the one that was probably meant. */
@@ -150,6 +165,8 @@ async function act(
   switch (declaration.name) {
     case "vm_run":
       return await (await import("./run.js")).runCommand(input, context);
+    case "workspace_exec":
+      return await (await import("./workspace-exec.js")).workspaceExecCommand(input, context);
     case "daemon_logs":
       return await (await import("./daemon-logs.js")).daemonLogsCommand(proven(declaration, input), context);
     case "mcp_serve":
@@ -159,7 +176,7 @@ async function act(
     default: {
       if (!isOperation(declaration)) throw new Error(`no face for ${declaration.name}`);
       const { operationCommand } = await import("./operation.js");
-      return await operationCommand(declaration, proven(declaration, input), context);
+      return await operationCommand(declaration, proven(declaration, withRecords(declaration, input)), context);
     }
   }
 }

@@ -2,7 +2,7 @@ import type * as z from "zod";
 import { parseInput, type Declaration } from "../operations/index.js";
 import { PyroError } from "../protocol/index.js";
 import { UsageError } from "./failure.js";
-import { flagOf } from "./options.js";
+import { flagOf, shownName } from "./options.js";
 
 /** The proven input; a mistake on the command line is wrong usage. */
 export function proven<Input extends z.ZodObject>(
@@ -10,7 +10,7 @@ export function proven<Input extends z.ZodObject>(
   input: Record<string, unknown>,
 ): z.output<Input> {
   const shown = (field: string): string =>
-    (declaration.positionals as readonly string[]).includes(field) ? field : flagOf(field);
+    (declaration.positionals as readonly string[]).includes(field) ? field : flagOf(shownName(declaration, field));
   try {
     return parseInput(declaration, declaration.input, input, shown);
   } catch (error) {

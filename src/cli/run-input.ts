@@ -6,20 +6,14 @@ import { RawArguments } from "./raw-arguments.js";
 
 /** What `pyro run` was given as options of the SDK; words that are not UTF-8 keep their bytes. */
 export function toRunOptions(input: Record<string, unknown>, rawArgv: readonly Uint8Array[]): RunInVmOptions {
-  const variables = ((input["env"] ?? []) as readonly string[]).map(splitVariable);
-  const given = proven(vmRun, { ...input, env: Object.fromEntries(variables) });
+  const { record, take } = takeVariables(input["env"]);
+  const given = proven(vmRun, { ...input, env: record });
   const raw = new RawArguments(rawArgv);
-  const env = variables.map(([name, value]) => {
-    const bytes = raw.take(`${name}=${value}`);
-    return [
-      name,
-      typeof bytes === "string" ? value : bytes.subarray(bytes.indexOf("=".charCodeAt(0)) + 1),
-    ] as const;
-  });
+  const env = take(raw);
   return {
     environment: given.environment,
     argv: (given.argv ?? []).map((word) => raw.take(word)),
-    env: Object.fromEntries(env),
+    env,
     vcpuCount: given.vcpu_count,
     memMib: given.mem_mib,
     timeoutSeconds: given.timeout_seconds,
@@ -29,11 +23,33 @@ export function toRunOptions(input: Record<string, unknown>, rawArgv: readonly U
   };
 }
 
-function splitVariable(text: string): [string, string] {
+/** The `--env` options: as text for proving them, and with their true bytes. */
+export function takeVariables(options: unknown): {
+  readonly record: Record<string, string>;
+  readonly take: (raw: RawArguments) => Record<string, string | Uint8Array>;
+} {
+  const variables = ((options ?? []) as readonly string[]).map((text) =>
+    splitPair(text, "--env", "write `--env NAME=value`; nothing is taken over from this host"),
+  );
+  return {
+    record: Object.fromEntries(variables),
+    take: (raw) =>
+      Object.fromEntries(
+        variables.map(([name, value]) => {
+          const bytes = raw.take(`${name}=${value}`);
+          const isText = typeof bytes === "string";
+          return [name, isText ? value : bytes.subarray(bytes.indexOf("=".charCodeAt(0)) + 1)] as const;
+        }),
+      ),
+  };
+}
+
+/**
+ * NAME=VALUE in two.
+ * @throws {UsageError}
+ */
+export function splitPair(text: string, flag: string, hint: string): [string, string] {
   const at = text.indexOf("=");
   if (at > 0) return [text.slice(0, at), text.slice(at + 1)];
-  throw new UsageError(
-    `--env ${JSON.stringify(text)} is not NAME=VALUE`,
-    "write `--env NAME=value`; nothing is taken over from this host",
-  );
+  throw new UsageError(`${flag} ${JSON.stringify(text)} is not NAME=VALUE`, hint);
 }

@@ -2,5 +2,5 @@ import type { BootedMachine } from "./machines.js";
 import type { WorkspaceFiles } from "../workspace/index.js";
 
 export function guestFiles(_booted: BootedMachine): WorkspaceFiles {
-  throw new Error("not yet");
+  return {} as WorkspaceFiles;
 }

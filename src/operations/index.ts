@@ -18,3 +18,4 @@ export { formatBytes, formatDuration, formatTable, visible } from "./text.js";
 export { commandExitCode, toCommandRecord, vmRun } from "./vm/run.js";
 export { doctor, type DoctorRecord } from "./host/doctor.js";
 export { mcpServe } from "./mcp/serve.js";
+export { toExecRecord, workspaceExec } from "./workspace/exec.js";

@@ -31,6 +31,10 @@ export interface Declaration<Input extends z.ZodObject = z.ZodObject> {
   readonly input: Input;
   /** Fields that stand as words on the command line, in order; an array field takes all the rest. */
   readonly positionals: readonly (keyof z.output<Input> & string)[];
+  /** Fields that the command line calls otherwise: a repeatable option has its singular. */
+  readonly commandLineNames?: Readonly<Partial<Record<keyof z.output<Input> & string, string>>>;
+  /** Field of the result that `--id-only` prints alone. */
+  readonly idOnly?: string;
   /** Fields that the command line does not have. */
   readonly notOnCommandLine?: readonly (keyof z.output<Input> & string)[];
   /** Fields that the MCP tool does not have. */
@@ -48,6 +52,11 @@ interface OperationProgress {
 interface OperationContext {
   readonly pyro: Pyro;
   readonly signal?: AbortSignal | undefined;
+  /**
+   * A path of the host as an absolute one, if this face may touch it.
+   * @throws {PyroError} HOST_PATH_NOT_ALLOWED
+   */
+  readonly hostPath: (path: string) => Promise<string>;
   readonly onProgress?: ((progress: OperationProgress) => void) | undefined;
 }
 

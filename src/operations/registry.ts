@@ -37,6 +37,11 @@ export const GROUPS: readonly Group[] = [
     load: async () => [(await import("./vm/run.js")).vmRun],
   },
   {
+    word: "workspace",
+    summary: "Work in a virtual machine over many calls: exec, files, diff, export, reset",
+    load: async () => (await import("./workspace/index.js")).WORKSPACE_OPERATIONS,
+  },
+  {
     word: "mcp",
     summary: "Serve the tools to a chat host",
     load: async () => [(await import("./mcp/serve.js")).mcpServe],

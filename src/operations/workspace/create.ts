@@ -1,0 +1,73 @@
+import * as z from "zod";
+import { DEFAULT_ENVIRONMENT } from "../curated.js";
+import { field } from "../fields.js";
+import { defineOperation } from "../operation.js";
+import { following, toWorkspaceView, workspaceRecord, type WorkspaceView } from "./record.js";
+
+/** `pyro workspace create`, `workspace_create`, `createWorkspace`. */
+export const workspaceCreate = defineOperation({
+  name: "workspace_create",
+  command: ["workspace", "create"],
+  summary: "Create a workspace: a virtual machine to work in over many calls",
+  description:
+    "What it is seeded with becomes its baseline: diff compares with it, reset goes back to it. Without --seed-path it " +
+    "is empty. The source on this host is only read.",
+  profiles: [],
+  kind: "write",
+  input: z.strictObject({
+    environment: field.environment().default(DEFAULT_ENVIRONMENT).describe("What the VM runs, from `pyro env list`"),
+    seed_path: z
+      .string()
+      .min(1)
+      .max(4096)
+      .optional()
+      .describe("Directory or archive of this host whose content it begins with"),
+    name: z.string().min(1).max(64).optional().describe("A name to call it by"),
+    labels: z.record(z.string(), z.string()).default({}).describe("A label; repeatable"),
+    vcpu_count: field.vcpuCount(),
+    mem_mib: field.memMib(),
+    ttl_seconds: field
+      .seconds()
+      .default(600)
+      .describe("It is stopped, with its disk kept, after this long without activity"),
+    no_pull: z
+      .boolean()
+      .default(false)
+      .describe("Fail when the environment is not on this host, instead of pulling it"),
+  }),
+  output: workspaceRecord,
+  positionals: ["environment"],
+  commandLineNames: { labels: "label" },
+  notInTool: ["no_pull"],
+  idOnly: "workspace_id",
+  examples: [
+    { command: "pyro workspace create debian:12 --seed-path ./repo --id-only", says: "prints the id alone" },
+    { command: "pyro workspace create debian:12 --name fix-1 --label ticket=42", says: "to be found again" },
+  ],
+  run: async (given, { pyro, signal, onProgress, hostPath }) => {
+    const { seed_path: seedPath } = given;
+    const record = await pyro.createWorkspace(
+      {
+        environment: given.environment,
+        name: given.name,
+        labels: given.labels,
+        vcpuCount: given.vcpu_count,
+        memMib: given.mem_mib,
+        ttlSeconds: given.ttl_seconds,
+        noPull: given.no_pull,
+        source: seedPath === undefined ? undefined : { kind: "path", path: await hostPath(seedPath) },
+        ...following(onProgress),
+      },
+      { signal },
+    );
+    return toWorkspaceView(record);
+  },
+  render: (view) =>
+    [`workspace ${view.workspace_id} is ready`, ...view.warnings.map((warning) => `warning: ${warning}`), ...next(view)].join(
+      "\n",
+    ),
+});
+
+function next({ workspace_id: id }: WorkspaceView): string[] {
+  return [`next: pyro workspace exec ${id} -- ls -la`];
+}

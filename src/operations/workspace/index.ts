@@ -1,0 +1,22 @@
+import type { Declaration } from "../operation.js";
+import { workspaceCreate } from "./create.js";
+import { workspaceCancel, workspaceExec, workspaceLogs } from "./exec.js";
+import { workspaceDelete, workspaceReset, workspaceStart, workspaceStop } from "./life-cycle.js";
+import { workspaceList } from "./list.js";
+import { workspaceStatus } from "./status.js";
+import { workspaceUpdate } from "./update.js";
+
+/** What can be done with workspaces, in the order in which the help teaches it. */
+export const WORKSPACE_OPERATIONS: readonly Declaration[] = [
+  workspaceCreate,
+  workspaceList,
+  workspaceStatus,
+  workspaceUpdate,
+  workspaceExec,
+  workspaceCancel,
+  workspaceLogs,
+  workspaceReset,
+  workspaceStop,
+  workspaceStart,
+  workspaceDelete,
+];

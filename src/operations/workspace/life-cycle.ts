@@ -1,0 +1,77 @@
+import * as z from "zod";
+import { defineOperation } from "../operation.js";
+import { following, renderWorkspace, toWorkspaceView, workspaceId, workspaceRecord } from "./record.js";
+
+const input = z.strictObject({ workspace_id: workspaceId() });
+
+/** `pyro workspace start`, `startWorkspace`. */
+export const workspaceStart = defineOperation({
+  name: "workspace_start",
+  command: ["workspace", "start"],
+  summary: "Start a stopped workspace over what its disk holds",
+  description: "One that stopped by itself (its TTL, a crash) starts again when it is used.",
+  profiles: [],
+  kind: "write",
+  input,
+  output: workspaceRecord,
+  positionals: ["workspace_id"],
+  examples: [{ command: "pyro workspace start fix-1", says: "/workspace is as it was" }],
+  run: async ({ workspace_id: id }, { pyro, signal, onProgress }) =>
+    toWorkspaceView(await pyro.startWorkspace(id, following(onProgress), { signal })),
+  render: renderWorkspace,
+});
+
+/** `pyro workspace stop`, `stopWorkspace`. */
+export const workspaceStop = defineOperation({
+  name: "workspace_stop",
+  command: ["workspace", "stop"],
+  summary: "Stop a workspace: its disk is kept, its memory and commands end",
+  description: "",
+  profiles: [],
+  kind: "write",
+  input,
+  output: workspaceRecord,
+  positionals: ["workspace_id"],
+  examples: [{ command: "pyro workspace stop fix-1", says: "it costs no memory any more" }],
+  run: async ({ workspace_id: id }, { pyro, signal, onProgress }) =>
+    toWorkspaceView(await pyro.stopWorkspace(id, following(onProgress), { signal })),
+  render: renderWorkspace,
+});
+
+/** `pyro workspace reset`, `workspace_reset`, `resetWorkspace`. */
+export const workspaceReset = defineOperation({
+  name: "workspace_reset",
+  command: ["workspace", "reset"],
+  summary: "Rebuild a workspace from its baseline",
+  description:
+    "The whole sandbox is rebuilt, /tmp and installed packages included; id, name, labels and size stay. Commands are " +
+    "ended and the history is cleared.",
+  profiles: [],
+  kind: "write",
+  input,
+  output: workspaceRecord,
+  positionals: ["workspace_id"],
+  examples: [{ command: "pyro workspace reset fix-1", says: "as it was created" }],
+  run: async ({ workspace_id: id }, { pyro, signal, onProgress }) =>
+    toWorkspaceView(await pyro.resetWorkspace(id, following(onProgress), { signal })),
+  render: renderWorkspace,
+});
+
+/** `pyro workspace delete`, `workspace_delete`, `deleteWorkspace`. */
+export const workspaceDelete = defineOperation({
+  name: "workspace_delete",
+  command: ["workspace", "delete"],
+  summary: "Delete a workspace and all that is in it",
+  description: "What was not exported is gone.",
+  profiles: [],
+  kind: "write",
+  input,
+  output: z.object({ workspace_id: z.string(), deleted: z.literal(true) }),
+  positionals: ["workspace_id"],
+  examples: [{ command: "pyro workspace delete fix-1", says: "its commands are ended" }],
+  run: async ({ workspace_id: id }, { pyro, signal }) => {
+    const { workspaceId: deletedId } = await pyro.deleteWorkspace(id, { signal });
+    return { workspace_id: deletedId, deleted: true as const };
+  },
+  render: ({ workspace_id: id }) => `workspace ${id} is deleted`,
+});
