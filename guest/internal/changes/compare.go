@@ -40,6 +40,7 @@ type Comparison struct {
 	path    []byte
 	// Used again for each entry.
 	before, after unix.Statx_t
+	sides         [2]side
 	buffers       [2][]byte
 	// Entries that were looked at.
 	Examined uint64

@@ -25,12 +25,11 @@ func (c *Comparison) entry(before, after int, entry walk.Entry) error {
 	if len(c.path) > walk.MaxPathBytes {
 		return walk.ErrTooDeep
 	}
-	old, err := c.look(before, entry, &c.before)
-	if err != nil {
+	old, now := &c.sides[0], &c.sides[1]
+	if err := look(old, before, entry, &c.before); err != nil {
 		return err
 	}
-	now, err := c.look(after, entry, &c.after)
-	if err != nil {
+	if err := look(now, after, entry, &c.after); err != nil {
 		return err
 	}
 	switch {
@@ -72,18 +71,19 @@ func (c *Comparison) entry(before, after int, entry walk.Entry) error {
 	return c.emit(old, now, entry.Name, true)
 }
 
-func (c *Comparison) look(directory int, entry walk.Entry, stat *unix.Statx_t) (*side, error) {
+// look fills in a side that is used again for each entry.
+func look(into *side, directory int, entry walk.Entry, stat *unix.Statx_t) error {
+	*into = side{directory: Absent}
 	if directory == Absent {
-		return &side{directory: Absent}, nil
+		return nil
 	}
 	err := walk.Stat(directory, entry.Name, stat)
-	if walk.Vanished(err) {
-		return &side{directory: Absent}, nil
+	if err == nil {
+		into.directory, into.stat = directory, stat
+	} else if !walk.Vanished(err) {
+		return err
 	}
-	if err != nil {
-		return nil, err
-	}
-	return &side{directory: directory, stat: stat}, nil
+	return nil
 }
 
 func (c *Comparison) readLinks(name []byte, sides ...*side) error {

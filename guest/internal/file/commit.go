@@ -158,9 +158,10 @@ func (c *commit) undo() error {
 
 // settle drops what was kept for an undo.
 func (c *commit) settle() {
-	for _, u := range c.undos {
-		if u.forget != nil {
-			u.forget()
+	// The last first here too: a directory is closed when nothing in it is to be dropped any more.
+	for i := len(c.undos) - 1; i >= 0; i-- {
+		if c.undos[i].forget != nil {
+			c.undos[i].forget()
 		}
 	}
 	c.undos = nil

@@ -24,7 +24,6 @@ const (
 	// MaxPathBytes is the longest path; what has a longer one cannot be named in a call.
 	MaxPathBytes = unix.PathMax - 1
 
-	arenaBytes = 32 << 10
 	// Of struct linux_dirent64.
 	direntLengthAt, direntTypeAt, direntNameAt = 16, 18, 19
 )
@@ -55,7 +54,6 @@ func NewReader() *Reader { return &Reader{make([]byte, 64<<10)} }
 // Read gives the names in an open directory, in no order. Beyond MaxNames they are left out, with ErrTooManyNames.
 func (r *Reader) Read(fd int) ([]Entry, error) {
 	var entries []Entry
-	var arena []byte
 	for {
 		n, err := unix.Getdents(fd, r.buffer)
 		if err == unix.EINTR {
@@ -65,6 +63,8 @@ func (r *Reader) Read(fd int) ([]Entry, error) {
 		if n <= 0 || err == unix.ENOENT {
 			return entries, ignore(err, unix.ENOENT)
 		}
+		// Names take less than the structures that they came in: they are never moved.
+		arena := make([]byte, 0, n)
 		for rest := r.buffer[:n]; len(rest) > direntNameAt; {
 			length := int(binary.NativeEndian.Uint16(rest[direntLengthAt:]))
 			name := rest[direntNameAt:length]
@@ -78,9 +78,6 @@ func (r *Reader) Read(fd int) ([]Entry, error) {
 			}
 			if len(entries) == MaxNames {
 				return entries, ErrTooManyNames
-			}
-			if cap(arena)-len(arena) <= len(name) {
-				arena = make([]byte, 0, arenaBytes)
 			}
 			begin := len(arena)
 			arena = append(append(arena, name...), 0)
