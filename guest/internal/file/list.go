@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"path"
+	"strings"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
@@ -42,7 +42,7 @@ func (s *Service) List(ctx context.Context, request *guestv1.ListFilesRequest, s
 	if err := unix.Statx(handle, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &stat); err != nil {
 		return accessFailure(name, err)
 	}
-	shown := []byte(path.Clean(name))
+	shown := []byte(tidy(name))
 	list := &list{stream: stream, left: int(request.MaxEntries)}
 	if list.left == 0 {
 		list.left = defaultEntries
@@ -55,6 +55,17 @@ func (s *Service) List(ctx context.Context, request *guestv1.ListFilesRequest, s
 		return errors.Join(list.add(entry), list.end(false))
 	}
 	return list.directory(ctx, handle, shown, request.Recursive)
+}
+
+// tidy takes superfluous slashes and dots out of a path. ".." stays: what it means depends on links.
+func tidy(name string) string {
+	var parts []string
+	for part := range strings.SplitSeq(name, "/") {
+		if part != "" && part != "." {
+			parts = append(parts, part)
+		}
+	}
+	return "/" + strings.Join(parts, "/")
 }
 
 // openAsIs opens what a path leads to as a handle, and a link itself where that leads to nothing.
