@@ -1,12 +1,12 @@
 import { checkPath, LIMITS, type GuestBytes } from "../protocol/index.js";
+import { Tree } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
 import type { GuestConnection } from "./connection.js";
 import { protocolError } from "./errors.js";
+import { signalOf, withinOf, type FileOptions } from "./file-options.js";
 
-export interface TransferOptions {
-  readonly signal?: AbortSignal;
-}
-
-export interface DownloadOptions extends TransferOptions {
+export interface DownloadOptions extends FileOptions {
+  /** The disk as it was when the workspace was made, in place of what it is. */
+  readonly tree?: "baseline";
   readonly offset?: number;
   /** To the end of the file when left out. */
   readonly maxBytes?: number;
@@ -33,6 +33,8 @@ export async function downloadFile(
     path: checkPath(path, "the path"),
     offset: BigInt(options.offset ?? 0),
     maxBytes: BigInt(limit),
+    within: withinOf(options),
+    tree: options.tree === "baseline" ? Tree.BASELINE : Tree.UNSPECIFIED,
   };
   const messages = connection.file.read(request, signalOf(options))[Symbol.asyncIterator]();
   const first = await messages.next();
@@ -65,10 +67,10 @@ export async function uploadFile(
   connection: GuestConnection,
   path: GuestBytes,
   data: AsyncIterable<Uint8Array>,
-  options: TransferOptions & { readonly mode?: number } = {},
+  options: FileOptions & { readonly mode?: number } = {},
 ): Promise<{ readonly bytesWritten: number }> {
   const sent = { bytes: 0 };
-  const head = { path: checkPath(path, "the path"), mode: options.mode ?? 0 };
+  const head = { path: checkPath(path, "the path"), mode: options.mode ?? 0, within: withinOf(options) };
   const answer = await connection.file.write(chunks(head, data, sent), signalOf(options));
   if (answer.bytesWritten !== BigInt(sent.bytes)) {
     throw protocolError(`${answer.bytesWritten} bytes written of ${sent.bytes}`);
@@ -84,9 +86,9 @@ export async function extractTar(
   connection: GuestConnection,
   directory: GuestBytes,
   data: AsyncIterable<Uint8Array>,
-  options: TransferOptions = {},
+  options: FileOptions = {},
 ): Promise<{ readonly entryCount: number; readonly bytesWritten: number }> {
-  const head = { directory: checkPath(directory, "the directory") };
+  const head = { directory: checkPath(directory, "the directory"), within: withinOf(options) };
   const answer = await connection.file.extractTar(chunks(head, data, { bytes: 0 }), signalOf(options));
   return { entryCount: Number(answer.entryCount), bytesWritten: Number(answer.bytesWritten) };
 }
@@ -105,8 +107,4 @@ async function* chunks<T extends object>(
       yield { data: part } as Partial<T> & { data: Uint8Array };
     }
   }
-}
-
-function signalOf(options: TransferOptions): { signal?: AbortSignal } {
-  return options.signal === undefined ? {} : { signal: options.signal };
 }

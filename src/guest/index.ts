@@ -8,3 +8,17 @@ export { followProcess, startProcess, type GuestProcess, type ProcessSpec, type 
 export type { OutputPiece, OutputPosition } from "./output.js";
 export type { ProcessExit } from "./exit-status.js";
 export { downloadFile, extractTar, uploadFile, type Download, type DownloadOptions } from "./file.js";
+export type { FileOptions } from "./file-options.js";
+export type { GuestFileEntry } from "./file-entry.js";
+export {
+  editFile,
+  listFiles,
+  packTar,
+  type EditOptions,
+  type FileListing,
+  type ListFilesOptions,
+  type PackedTar,
+} from "./files.js";
+export { commitFiles, type CommitStep } from "./commit.js";
+export { listChanges, type ChangesOptions, type GuestChange, type GuestChanges } from "./changes.js";
+export { holdWrites, type HeldWrites } from "./hold.js";

@@ -22,6 +22,18 @@ export const LIMITS = {
   holdTimeoutMs: 60_000,
   /** Device state of a saved machine; its RAM is a file of its own. */
   machineStateBytes: 64 * 1024 * 1024,
+  /** Entries of one list of files of the guest. */
+  listedEntries: 100_000,
+  /** Changes against the baseline that are listed at once. */
+  listedChanges: 100_000,
+  /** Paths and link targets of one such list together. */
+  listedPathBytes: 64 * 1024 * 1024,
+  /** A file that is edited in the guest, before and after. */
+  editedFileBytes: 8 * 1024 * 1024,
+  /** Each of the two texts of an edit; a message to the agent has 16 MiB. */
+  editedTextBytes: 4 * 1024 * 1024,
+  /** Changes of one commit to files of the guest (guest.proto). */
+  commitSteps: 1000,
   /** Any small call to the agent. */
   agentCallTimeoutMs: 15_000,
   /** Grace between TERM and KILL for a guest command that timed out. */
