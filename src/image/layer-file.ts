@@ -1,5 +1,5 @@
 import { open, rm, type FileHandle } from "node:fs/promises";
-import { encodeTarHeader, tarEntry, tarPadding, TAR_BLOCK, type TarEntry } from "./tar.js";
+import { encodeTarHeader, TAR_BLOCK, tarEntry, tarPadding, type TarEntry } from "../kit/index.js";
 
 const BUFFER_BYTES = 1024 * 1024;
 

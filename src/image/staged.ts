@@ -1,10 +1,11 @@
 import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
+import type { TarEntry } from "../kit/index.js";
 import type { PackageFile } from "./apt.js";
 import type { BuildStep } from "./builder.js";
 import { toolError, type HostPrograms } from "./host-tools.js";
 import { LayerFile } from "./layer-file.js";
-import { readTar, type TarEntry } from "./tar.js";
+import { readTar } from "./tar.js";
 
 export interface StageRequest {
   readonly host: HostPrograms;

@@ -1,84 +1,4 @@
-/** Layout of a tar header (POSIX.1-1988 ustar, as GNU tar and dpkg-deb write it). */
-export const TAR_BLOCK = 512;
-
-/** One entry of a tar; `size` bytes of content follow it, padded to whole blocks. */
-export interface TarEntry {
-  readonly name: string;
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly size: number;
-  readonly mtime: number;
-  /** "0" file, "1" hard link, "2" symbolic link, "3" and "4" devices, "5" directory, "6" FIFO. */
-  readonly type: string;
-  readonly linkName: string;
-  readonly deviceMajor: number;
-  readonly deviceMinor: number;
-}
-
-/** Bytes of padding after content of this size. */
-export function tarPadding(size: number): number {
-  return (TAR_BLOCK - (size % TAR_BLOCK)) % TAR_BLOCK;
-}
-
-/** An entry with everything at its default: owned by root, time zero. */
-export function tarEntry(name: string, type: string, fields: Partial<TarEntry> = {}): TarEntry {
-  return {
-    name,
-    type,
-    mode: type === "5" ? 0o755 : 0o644,
-    uid: 0,
-    gid: 0,
-    size: 0,
-    mtime: 0,
-    linkName: "",
-    deviceMajor: 0,
-    deviceMinor: 0,
-    ...fields,
-  };
-}
-
-/** The header blocks of an entry; names longer than 100 bytes go into GNU long-name entries before it. */
-export function encodeTarHeader(entry: TarEntry): Buffer {
-  const blocks: Buffer[] = [];
-  for (const [type, text] of [
-    ["K", entry.linkName],
-    ["L", entry.name],
-  ] as const) {
-    const bytes = Buffer.from(`${text}\0`, "latin1");
-    if (bytes.length <= 101) continue;
-    const header = encodeBlock(tarEntry("././@LongLink", type, { size: bytes.length }));
-    blocks.push(header, bytes, Buffer.alloc(tarPadding(bytes.length)));
-  }
-  blocks.push(encodeBlock(entry));
-  return Buffer.concat(blocks);
-}
-
-function encodeBlock(entry: TarEntry): Buffer {
-  const block = Buffer.alloc(TAR_BLOCK);
-  // latin1 keeps the bytes of names that are not UTF-8.
-  block.write(entry.name.slice(0, 100), 0, "latin1");
-  writeOctal(block, 100, 8, entry.mode);
-  writeOctal(block, 108, 8, entry.uid);
-  writeOctal(block, 116, 8, entry.gid);
-  writeOctal(block, 124, 12, entry.size);
-  writeOctal(block, 136, 12, entry.mtime);
-  block.write(entry.type, 156, "latin1");
-  block.write(entry.linkName.slice(0, 100), 157, "latin1");
-  block.write("ustar  \0", 257, "latin1");
-  writeOctal(block, 329, 8, entry.deviceMajor);
-  writeOctal(block, 337, 8, entry.deviceMinor);
-  block.fill(" ", 148, 156);
-  const sum = block.reduce((total, byte) => total + byte, 0);
-  block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
-  return block;
-}
-
-function writeOctal(block: Buffer, offset: number, width: number, value: number): void {
-  const digits = value.toString(8);
-  if (digits.length > width - 1) throw new RangeError(`${value} does not fit into a tar header`);
-  block.write(digits.padStart(width - 1, "0"), offset, "latin1");
-}
+import { TAR_BLOCK, tarChecksum, tarPadding, type TarEntry } from "../kit/index.js";
 
 /** What a reader of a tar is given. */
 export interface TarSink {
@@ -176,8 +96,7 @@ class TarReader {
 
 function decodeBlock(block: Buffer): TarEntry {
   const stored = readOctal(block, 148, 8);
-  const sum = block.reduce((total, byte, at) => total + (at >= 148 && at < 156 ? 0x20 : byte), 0);
-  if (stored !== sum) throw new Error("a header of the tar is damaged");
+  if (stored !== tarChecksum(block)) throw new Error("a header of the tar is damaged");
   const type = String.fromCharCode(block[156] ?? 0).replace("\0", "0");
   if (!"0123456LK".includes(type)) throw new Error(`the tar holds an entry of type ${JSON.stringify(type)}`);
   return {

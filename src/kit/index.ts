@@ -19,5 +19,6 @@ export { Slots } from "./slots.js";
 export { fileLogger, silentLogger, type Logger } from "./log.js";
 export { directoriesFor, type Directories } from "./directories.js";
 export { failpoint } from "./failpoint.js";
+export { encodeTarHeader, TAR_BLOCK, tarChecksum, tarEntry, tarPadding, type TarEntry } from "./tar.js";
 export { connectUnix, shortSocketPath } from "./unix-socket.js";
 export { packagePath, thisBuild, type Build } from "./build.js";

@@ -2,10 +2,10 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { complete } from "../../../src/kit/index.js";
+import { complete, encodeTarHeader, tarEntry, tarPadding, type TarEntry } from "../../../src/kit/index.js";
 import { LayerFile } from "../../../src/image/layer-file.js";
 import { mergeUsr } from "../../../src/image/staged.js";
-import { encodeTarHeader, readTar, tarEntry, tarPadding, type TarEntry } from "../../../src/image/tar.js";
+import { readTar } from "../../../src/image/tar.js";
 
 async function* pieces(bytes: Buffer, size: number): AsyncGenerator<Buffer> {
   for (let at = 0; at < bytes.length; at += size) yield await Promise.resolve(bytes.subarray(at, at + size));
