@@ -77,6 +77,24 @@ export const LIMITS = {
   collectedOutputBytes: 1024 * 1024,
   /** Longest command timeout and VM life that may be asked for: 30 days. */
   longestSeconds: 30 * 24 * 3600,
+  /** Entries of one seed; the agent's own bound (guest/internal/archive). */
+  seedEntries: 4_000_000,
+  /** All contents of a seed together, holes of sparse files included: no guest disk is that large. */
+  seedBytes: 1024 ** 4,
+  /** A compressed archive may expand to this much whatever its ratio, … */
+  seedExpandedFreeBytes: 1024 ** 3,
+  /** … and beyond it to this many times its own size; gzip reaches 1,030 with nothing but zeros. */
+  seedExpansionRatio: 500,
+  /** One extended header or long name of an archive; the agent's reader refuses more. */
+  seedHeaderBytes: 1024 * 1024,
+  /** Hard links of a directory seed that are remembered; further ones become copies. */
+  seedHardLinks: 200_000,
+  /** Warnings kept of one seed; further ones are counted. */
+  seedWarnings: 100,
+  /** What git may say before it counts as a failure: 4,000,000 paths of 128 bytes. */
+  gitListBytes: 512 * 1024 * 1024,
+  /** Fetching a repository by its URL. */
+  repositoryTimeoutMs: 120_000,
   vcpuCountMax: 64,
   memMibMin: 128,
   memMibMax: 1024 * 1024,
