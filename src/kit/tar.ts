@@ -63,7 +63,11 @@ export function encodeTarHeader(entry: TarEntry): Buffer {
 }
 
 function encodeMeta(type: string, name: string, body: Buffer): Buffer[] {
-  return [encodeBlock(tarEntry(name, type, { size: body.length })), body, Buffer.alloc(tarPadding(body.length))];
+  return [
+    encodeBlock(tarEntry(name, type, { size: body.length })),
+    body,
+    Buffer.alloc(tarPadding(body.length)),
+  ];
 }
 
 /** The record "LENGTH mtime=SECONDS\n", whose length counts itself; undefined where the plain field holds the time. */
