@@ -1,8 +1,9 @@
+import { lstat } from "node:fs/promises";
 import { PyroError } from "../../protocol/index.js";
 import { errnoOf, sourceError } from "./errors.js";
 import { walk, type Found } from "./found.js";
 import { git, gitError, gitList, type GitOptions } from "./git.js";
-import type { HostDirectory, HostTree } from "./host-tree.js";
+import { HostTree, type HostDirectory } from "./host-tree.js";
 import { joined, nameOf, parentOf, shown, textOf } from "./path.js";
 import type { SeedTally } from "./tally.js";
 
@@ -43,6 +44,7 @@ export async function listCheckout(
   };
   await add("", 0);
   const included = include.map((each) => includedPath(root, each));
+  await requireIncluded(root, included);
   return { paths: [...paths].sort(), emptyDirectories, included };
 }
 
@@ -149,22 +151,27 @@ async function* findIncluded(
   parent: HostDirectory,
   tally: SeedTally,
 ): AsyncGenerator<Found, void, void> {
-  let isDirectory = true;
-  try {
-    await (await tree.directory(path)).release();
-  } catch (error) {
-    if (errnoOf(error) === "ENOENT") {
-      await parent.release();
-      throw missing(path);
-    }
-    isDirectory = false;
-  }
-  if (!isDirectory) {
+  const directory = await tree.directory(path).catch(() => undefined);
+  if (directory === undefined) {
     yield { kind: "either", path, directory: parent, name: nameOf(path) };
     return;
   }
-  await parent.release();
+  await Promise.all([directory.release(), parent.release()]);
   yield* walk(tree, path, tally);
+}
+
+/** @throws {PyroError} SEED_NOT_FOUND */
+async function requireIncluded(root: string, included: readonly string[]): Promise<void> {
+  await using tree = await HostTree.open(root);
+  for (const path of included) {
+    try {
+      const parent = await tree.directory(parentOf(path));
+      await lstat(parent.child(nameOf(path))).finally(() => parent.release());
+    } catch (error) {
+      if (["ENOENT", "ENOTDIR", "ELOOP"].includes(errnoOf(error))) throw missing(path);
+      throw sourceError(path, error);
+    }
+  }
 }
 
 function missing(path: string): PyroError {

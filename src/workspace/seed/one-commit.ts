@@ -26,7 +26,10 @@ export async function makeOneCommit(
   const commit = await makeCommit(checkout, checkout.headId, repository);
   await packObjects(checkout, commit, repository);
   if (checkout.branch === undefined) await writeFile(join(directory, "HEAD"), `${commit}\n`);
-  else await gitText(["update-ref", `refs/heads/${checkout.branch}`, commit], repository);
+  else {
+    const update = ["-c", "core.logAllRefUpdates=false", "update-ref", `refs/heads/${checkout.branch}`];
+    await gitText([...update, commit], repository);
+  }
   await makeIndex(checkout, commit, directory, repository);
 }
 
