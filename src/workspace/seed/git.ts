@@ -12,7 +12,7 @@ const QUIET = [
 ];
 
 /** Of the user's variables none reaches git but HOME and PATH: GIT_DIR and its like would lead it elsewhere. */
-export const GIT_ENVIRONMENT: Readonly<Record<string, string>> = {
+const GIT_ENVIRONMENT: Readonly<Record<string, string>> = {
   GIT_CONFIG_NOSYSTEM: "1",
   GIT_OPTIONAL_LOCKS: "0",
   GIT_TERMINAL_PROMPT: "0",

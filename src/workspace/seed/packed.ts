@@ -161,7 +161,11 @@ export class LargeFile implements AsyncDisposable {
         next = undefined;
         if (chunk.length === 0) break;
         done += chunk.length;
-        if (done < size) next = this.#read(done);
+        if (done < size) {
+          next = this.#read(done);
+          // It may fail while the consumer is busy; it is awaited in the next round.
+          next.catch(() => undefined);
+        }
         yield chunk;
       }
     } catch (error) {
