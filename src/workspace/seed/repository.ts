@@ -17,7 +17,7 @@ const PASSED_ON = [
 
 /** A URL without the credentials in it, and without its query, where tokens travel too. */
 export function withoutCredentials(url: string): string {
-  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/@]*@/i, "$1").replace(/\?.*$/s, "");
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/]*@/i, "$1").replace(/\?.*$/s, "");
 }
 
 export interface FetchRequest {
@@ -36,6 +36,7 @@ export interface FetchRequest {
 export async function fetchRepository(request: FetchRequest): Promise<void> {
   const { url, ref, directory } = request;
   const timeoutMs = request.timeoutMs ?? LIMITS.repositoryTimeoutMs;
+  // Whatever begins with a dash would be an option.
   if (url === "" || url.startsWith("-") || ref?.startsWith("-") === true || ref === "") {
     throw unreachable(request, "the URL or the ref is none");
   }
@@ -102,11 +103,12 @@ function fetchEnvironment(): Record<string, string> {
 
 /** What the URL hides, wherever git repeats it. */
 function redacted(text: string, url: string): string {
-  const [, hidden = ""] = /^[a-z][a-z0-9+.-]*:\/\/([^/@]*)@/i.exec(url) ?? [];
-  const secrets = [url, hidden, ...hidden.split(":"), /\?(.*)$/s.exec(url)?.[1] ?? ""];
+  const [, hidden = ""] = /^[a-z][a-z0-9+.-]*:\/\/([^/]*)@/i.exec(url) ?? [];
+  const query = /\?(.*)$/s.exec(url)?.[1] ?? "";
   let clean = text.replaceAll(url, withoutCredentials(url));
-  for (const secret of secrets.slice(1)) {
-    if (secret !== "") clean = clean.replaceAll(secret, "[REDACTED]");
+  for (const secret of [hidden, ...hidden.split(":"), query]) {
+    // "git" is everybody's name where keys are used, and a word of every message.
+    if (secret !== "" && secret !== "git") clean = clean.replaceAll(secret, "[REDACTED]");
   }
   return clean;
 }

@@ -2,7 +2,13 @@ import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/prom
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { encodeTarHeader, tarEntry, tarPadding, type TarEntry } from "../../../../src/kit/index.js";
+import {
+  encodeTarHeader,
+  tarChecksum,
+  tarEntry,
+  tarPadding,
+  type TarEntry,
+} from "../../../../src/kit/index.js";
 import { LIMITS } from "../../../../src/protocol/index.js";
 import { ArchiveCheck } from "../../../../src/workspace/seed/archive-check.js";
 import { openSeed } from "../../../../src/workspace/seed/index.js";
@@ -39,6 +45,15 @@ function extended(records: Record<string, string>, type = "x"): Buffer {
     body,
     Buffer.alloc(tarPadding(body.length)),
   ]);
+}
+
+/** An entry whose size field holds these bytes. */
+function numbered(...bytes: number[]): Buffer {
+  const block = encodeTarHeader(tarEntry("a", "0"));
+  block.fill(0, 124, 136);
+  Buffer.from(bytes).copy(block, 124);
+  block.write(`${tarChecksum(block).toString(8).padStart(6, "0")}\0 `, 148, "latin1");
+  return block;
 }
 
 async function written(...parts: Buffer[]): Promise<{ kind: "path"; path: string }> {
@@ -181,6 +196,9 @@ describe("a seed of an archive", () => {
       () => Buffer.concat([extended({ path: "a" }), END]),
       "announced",
     ],
+    ["a name of which only a part fits", () => entry("a".repeat(99) + "/../x"), '".."'],
+    ["a negative size", () => numbered(0xff), "negative"],
+    ["a size beyond all numbers", () => numbered(0x80, 0xff), "too large"],
     ["zeros in its middle", () => Buffer.concat([entry("a"), Buffer.alloc(512), entry("b")]), "zeros"],
   ];
   it.each(refused)("is refused for %s, and nothing of that entry goes on", async (_, bad, reason) => {
@@ -219,6 +237,7 @@ describe("a seed of an archive", () => {
     for (const [what, bytes] of Object.entries({
       cutInContent: tar.subarray(0, 9000),
       cutInHeader: tar.subarray(0, 700),
+      cutInTheMiddleOf4GiB: Buffer.concat([numbered(0x80, 0, 0, 0, 0, 0, 0, 1), END]),
       cutBeforeEnd: tar.subarray(0, tar.length - 1024),
       damaged,
       gzipCut: gzip.subarray(0, gzip.length - 20),

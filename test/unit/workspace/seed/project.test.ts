@@ -220,12 +220,31 @@ describe("a seed of a checkout", () => {
     expect(await readdir(bench.at("sparse-out"))).not.toContain("src");
   });
 
-  it("works where the index is split, in conflict, or lies about nothing", async () => {
+  it("works where the index is split", async () => {
     await makeCheckout();
     await git(checkout, "update-index", "--split-index");
     const status = ["status", "--porcelain", "--untracked-files=all", "--ignore-submodules=dirty"];
     const { directory } = await bench.unpack({ kind: "project", path: checkout });
     expect(await git(directory, ...status)).toBe(await git(checkout, ...status));
+  });
+
+  it("works where the index is in conflict, and where there is none", async () => {
+    await makeCheckout();
+    await git(checkout, "stash", "-q");
+    await git(checkout, "checkout", "-q", "-b", "other");
+    await writeFile(join(checkout, "tool.sh"), "other\n");
+    await git(checkout, "commit", "-qam", "other");
+    await git(checkout, "checkout", "-q", "-");
+    await writeFile(join(checkout, "tool.sh"), "ours\n");
+    await git(checkout, "commit", "-qam", "ours");
+    await git(checkout, "merge", "-q", "other").catch(() => undefined);
+    const { directory } = await bench.unpack({ kind: "project", path: checkout });
+    expect(await git(directory, "status", "--porcelain")).toBe(" M tool.sh\n?? new/\n");
+    expect((await describeProject(checkout)).dirty.conflicted).toBe(1);
+
+    await rm(join(checkout, ".git/index"));
+    const { directory: second } = await bench.unpack({ kind: "project", path: checkout }, "second");
+    expect(await git(second, "status", "--porcelain", "tool.sh")).toBe(" M tool.sh\n");
   });
 
   it("takes a repository that lies inside without being a submodule for plain files", async () => {
