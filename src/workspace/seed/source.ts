@@ -41,7 +41,10 @@ export interface SeedOptions {
   readonly repositoryTimeoutMs?: number;
 }
 
-/** A source that is open and known to be good as far as one can tell without reading it. */
+/**
+ * A source that is open and known to be good as far as one can tell without reading it. Disposing of it removes what
+ * was made for it; a stream that was begun has to be ended (or returned from) before.
+ */
 export interface Seed extends AsyncDisposable {
   readonly origin: SeedOrigin;
   /**
