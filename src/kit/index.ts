@@ -20,5 +20,13 @@ export { fileLogger, silentLogger, type Logger } from "./log.js";
 export { directoriesFor, type Directories } from "./directories.js";
 export { failpoint } from "./failpoint.js";
 export { encodeTarHeader, TAR_BLOCK, tarChecksum, tarEntry, tarPadding, type TarEntry } from "./tar.js";
+export {
+  BINARY_LOOK_BYTES,
+  byteString,
+  bytesOf,
+  looksBinary,
+  textOf,
+  type ByteString,
+} from "./byte-string.js";
 export { connectUnix, shortSocketPath } from "./unix-socket.js";
 export { packagePath, thisBuild, type Build } from "./build.js";

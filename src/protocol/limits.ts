@@ -60,6 +60,22 @@ export const LIMITS = {
   /** Text of one MCP result (contract section 2). */
   mcpTextBytes: 10_000,
   /** The daemon leaves after this long without a VM, a call, or a machine that waits ready (those leave by themselves). */
+  /** Text of one patch, and a file that it changes. */
+  patchBytes: 8 * 1024 * 1024,
+  patchFileBytes: 16 * 1024 * 1024,
+  /** All files that one patch changes, held in memory while it is tried. */
+  patchTotalBytes: 128 * 1024 * 1024,
+  patchFiles: 5_000,
+  patchHunks: 100_000,
+  /** Largest line number or count in a hunk's header. */
+  patchLineNumber: 100_000_000,
+  /** Lines looked at while places for misplaced hunks are searched: about a second. */
+  patchScanLines: 50_000_000,
+  /** A diff shows text up to this size a side; what is larger is named in one line. */
+  diffFileBytes: 1024 * 1024,
+  /** Inserted and deleted lines that a diff looks for the shortest script of; beyond, the changed middle is replaced as a whole. */
+  diffEdits: 2_000,
+  /** The daemon leaves after this long without a VM or a call. */
   daemonIdleMs: 60_000,
   /** A client waits this long for a daemon that it started. */
   daemonStartMs: 10_000,

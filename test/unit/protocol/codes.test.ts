@@ -15,6 +15,8 @@ test("the list of error codes is pinned: codes may be added, never renamed, remo
       "HOST_COMPAT_NOT_SUPPORTED",
       "NETWORK_NOT_AVAILABLE",
       "CONFIG_INVALID",
+      "PATCH_INVALID",
+      "PATCH_DOES_NOT_APPLY",
       "CANCELLED",
       "DEADLINE_EXCEEDED",
       "SEED_NOT_FOUND",
