@@ -62,7 +62,7 @@ export const LIMITS = {
   /** The daemon leaves after this long without a VM, a call, or a machine that waits ready (those leave by themselves). */
   /** Text of one patch, and a file that it changes. */
   patchBytes: 8 * 1024 * 1024,
-  patchFileBytes: 16 * 1024 * 1024,
+  patchFileBytes: 8 * 1024 * 1024,
   /** All files that one patch changes, held in memory while it is tried. */
   patchTotalBytes: 128 * 1024 * 1024,
   patchFiles: 5_000,
@@ -74,7 +74,7 @@ export const LIMITS = {
   /** A diff shows text up to this size a side; what is larger is named in one line. */
   diffFileBytes: 1024 * 1024,
   /** Inserted and deleted lines that a diff looks for the shortest script of; beyond, the changed middle is replaced as a whole. */
-  diffEdits: 2_000,
+  diffEdits: 1_000,
   /** The daemon leaves after this long without a VM or a call. */
   daemonIdleMs: 60_000,
   /** A client waits this long for a daemon that it started. */

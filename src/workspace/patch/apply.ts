@@ -1,6 +1,6 @@
 import { looksBinary, textOf, type ByteString } from "../../kit/index.js";
 import { FileEdit } from "./edit.js";
-import { doesNotApply, hunkFailure, type Failure } from "./failure.js";
+import { doesNotApply, FAILURES_SHOWN, hunkFailure, type Failure } from "./failure.js";
 import { splitLines } from "./lines.js";
 import { Overlay, Refused, type PatchEntry, type PlannedFile } from "./overlay.js";
 import { parsePatch, type FilePatch } from "./parse.js";
@@ -32,6 +32,8 @@ export async function applyPatch(patch: string | Uint8Array, tree: WorkspaceTree
     if (names.some((name) => failed.has(name))) continue;
     const found = await tryFile(file, overlay, budget);
     failures.push(...found);
+    // Enough to work on; searching on would only cost time.
+    if (failures.length > FAILURES_SHOWN) break;
     if (found.length > 0) for (const name of names) failed.add(name);
   }
   if (failures.length > 0) throw doesNotApply(failures);
@@ -130,6 +132,7 @@ async function editFile(
   const failures: Failure[] = [];
   for (const hunk of file.hunks) {
     const misplaced = edit.place(hunk);
+    if (failures.length > FAILURES_SHOWN) break;
     if (misplaced !== undefined) failures.push(hunkFailure(path, lines, misplaced, budget));
   }
   return failures.length > 0 ? failures : edit.result();

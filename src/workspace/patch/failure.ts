@@ -27,7 +27,8 @@ export interface Failure {
   readonly nearest?: readonly FileLine[];
 }
 
-const FAILURES_SHOWN = 20;
+/** Failures that are reported; after so many, no more are looked for. */
+export const FAILURES_SHOWN = 20;
 const LINES_SHOWN = 14;
 const CHARACTERS_SHOWN = 160;
 const HINT_CHARACTERS = 6_000;
@@ -104,7 +105,8 @@ export function doesNotApply(failures: readonly Failure[]): PyroError {
     first?.hunk === undefined
       ? `the patch does not apply to ${first?.path ?? ""}: ${first?.reason ?? ""}`
       : `hunk ${first.hunk} (line ${first.patch_line} of the patch) does not apply to ${first.path}`;
-  const more = failures.length > 1 ? `, and ${failures.length - 1} more` : "";
+  const others = failures.length > FAILURES_SHOWN ? `at least ${FAILURES_SHOWN}` : failures.length - 1;
+  const more = failures.length > 1 ? `, and ${others} more` : "";
   const already = failures.length > 0 && failures.every((failure) => failure.applied_already);
   const next = already
     ? "the change seems to be applied already: read the file before you try again"

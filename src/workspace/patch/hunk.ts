@@ -36,7 +36,7 @@ interface Body {
   readonly end: number;
 }
 
-const HEADER = /^@@ +-(\d+)(?:,(\d+))? +\+(\d+)(?:,(\d+))?\s*(?:@@.*)?$/;
+const HEADER = /^@@ +-(\d+)(?:,(\d+))? +\+(\d+)(?:,(\d+))?\s*(?:@@.*)?$/s;
 
 /**
  * Reads the hunk whose header stands at `start`. Counts of the header are taken when they fit; models miscount, and

@@ -5,7 +5,7 @@ export interface FileLines {
   readonly lines: readonly ByteString[];
   /** The last line ends in a newline; true of an empty file. */
   readonly finalNewline: boolean;
-  /** Most lines end in CRLF. */
+  /** Most of its newlines are CRLF. */
   readonly crlf: boolean;
 }
 
@@ -16,7 +16,7 @@ export function splitLines(content: ByteString): FileLines {
   if (finalNewline) lines.pop();
   let returns = 0;
   for (const line of lines) if (line.endsWith("\r")) returns++;
-  return { lines, finalNewline, crlf: returns * 2 > lines.length };
+  return { lines, finalNewline, crlf: returns * 2 > lines.length - (finalNewline ? 0 : 1) };
 }
 
 export function withoutReturn(line: ByteString): ByteString {

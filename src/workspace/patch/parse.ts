@@ -131,7 +131,7 @@ function readGitFile(text: PatchText, start: number): { file: FilePatch; end: nu
   const headers: Headers = { line: start + 1, git: readGitLineNames((text.lines[start] ?? "").slice(11)) };
   let at = start + 1;
   while (at < text.lines.length && readExtended(text.lines[at] ?? "", at, headers)) at++;
-  if (text.isFilePair(at)) at = readFilePair(text, at, headers);
+  if (text.isFilePair(at)) at = isOwnPair(text, at, headers) ? readFilePair(text, at, headers) : at;
   else if (/^(?:Binary files |GIT binary patch)/.test(text.lines[at] ?? ""))
     refuseBinary(at, text.lines[at] ?? "");
   // Models leave the --- and +++ lines out; the first header names the file as well.
@@ -139,10 +139,26 @@ function readGitFile(text: PatchText, start: number): { file: FilePatch; end: nu
   return readHunks(text, at, headers);
 }
 
+/** Whether `---` and `+++` name what the git header names; else they begin the next file. */
+function isOwnPair(text: PatchText, at: number, headers: Headers): boolean {
+  const own = (name: ByteString, others: readonly (ByteString | undefined)[]): boolean =>
+    name === DEV_NULL ||
+    others.some(
+      (other) => other !== undefined && (name === other || `${name.slice(0, 2)}${other}` === name),
+    ) ||
+    others.some((other) => other?.slice(2) === name);
+  if (headers.git === undefined && headers.renameFrom === undefined) return true;
+  const before = readFileLineName((text.lines[at] ?? "").slice(4)).name;
+  const after = readFileLineName((text.lines[at + 1] ?? "").slice(4)).name;
+  return (
+    own(before, [headers.git?.[0], headers.renameFrom]) && own(after, [headers.git?.[1], headers.renameTo])
+  );
+}
+
 /** An extended header of git; false where they end. */
 function readExtended(line: ByteString, at: number, headers: Headers): boolean {
   const match =
-    /^(old mode|new mode|new file mode|deleted file mode|rename from|rename to|copy from|copy to|similarity index|dissimilarity index|index) (.*)$/.exec(
+    /^(old mode|new mode|new file mode|deleted file mode|rename from|rename to|copy from|copy to|similarity index|dissimilarity index|index) (.*)$/s.exec(
       line,
     );
   const [, word = "", value = ""] = match ?? [];
