@@ -16,6 +16,9 @@ module.exports = {
     only("network", ["protocol", "kit"]),
     only("guest", ["protocol", "kit"]),
     only("workspace", ["protocol", "kit"]),
+    // Pure rooms: no door to the rest of the workspace.
+    only("workspace/patch", ["protocol", "kit"]),
+    only("workspace/diff", ["protocol", "kit"]),
     only("daemon", ["protocol", "kit", "vmm", "image", "network", "guest", "workspace"]),
     only("sdk", ["protocol", "kit"]),
     only("operations", ["protocol", "kit", "sdk"]),

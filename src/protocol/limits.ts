@@ -75,6 +75,8 @@ export const LIMITS = {
   diffFileBytes: 1024 * 1024,
   /** Inserted and deleted lines that a diff looks for the shortest script of; beyond, the changed middle is replaced as a whole. */
   diffEdits: 1_000,
+  /** Of an exported file, looked into for what would run on the host. */
+  hostExecutableLookBytes: 64 * 1024,
   /** The daemon leaves after this long without a VM or a call. */
   daemonIdleMs: 60_000,
   /** A client waits this long for a daemon that it started. */

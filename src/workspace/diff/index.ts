@@ -11,3 +11,4 @@
 export type { ChangedPath, DiffContents, EntryState } from "./changed.js";
 export { diffFiles, summarize, type DiffSummary } from "./diff.js";
 export type { DiffEntry, FileDiff } from "./file-diff.js";
+export { hostExecutablePaths, type ExportedPath, type HostExecutablePath } from "./host-executable.js";

@@ -60,7 +60,7 @@ function randomLine(random: (below: number) => number): string {
   return random(3) === 0 ? (LINES[random(LINES.length)] ?? "") : `line ${random(12)}`;
 }
 
-export function randomContent(random: (below: number) => number): string {
+function randomContent(random: (below: number) => number): string {
   const count = random(6) === 0 ? 0 : random(40);
   const ending = random(4) === 0 ? "\r\n" : "\n";
   const lines = Array.from({ length: count }, () => randomLine(random));
@@ -118,13 +118,13 @@ function stateOf(file: MemoryFile): EntryState {
   return { type: "file", sizeBytes: file.content.length, mode: file.mode };
 }
 
-export function contentsOf(before: Files, after: Files): DiffContents & { readonly read_: string[] } {
-  const read_: string[] = [];
+export function contentsOf(before: Files, after: Files): DiffContents & { readonly seen: string[] } {
+  const seen: string[] = [];
   return {
-    read_,
+    seen,
     read: (side, path, maxBytes) => {
       const key = Buffer.from(path).toString("latin1");
-      read_.push(`${side} ${key}`);
+      seen.push(`${side} ${key} ${maxBytes}`);
       const file = (side === "before" ? before : after).get(key);
       if (file === undefined) throw new Error(`nothing at ${key} ${side}`);
       return Promise.resolve(Buffer.from(file.content, "latin1").subarray(0, maxBytes));

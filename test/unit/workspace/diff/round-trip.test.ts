@@ -54,6 +54,32 @@ it.skipIf(!git)("makes patches that git apply takes, with the same outcome", asy
   }
 });
 
+it.skipIf(!git)("git apply passes over the lines that a text patch cannot carry, and so do we", async () => {
+  const before: Files = new Map([
+    ["a.txt", { content: "1\n", mode: 0o644 }],
+    ["b.bin", { content: "\0", mode: 0o644 }],
+    ["c.txt", { content: "# x\n1", mode: 0o644 }],
+  ]);
+  const after: Files = new Map([
+    ["a.txt", { content: "2\n", mode: 0o644 }],
+    ["b.bin", { content: "\0\0", mode: 0o755 }],
+    ["c.txt", { content: "# x\n2", mode: 0o644 }],
+  ]);
+  const patch = await diffOf(before, after);
+  const expected = new Map([...after, ["b.bin", { content: "\0", mode: 0o755 }]] as const);
+  const tree = treeOf(before);
+  tree.commit((await applyPatch(patch, tree)).changes);
+  expect(tree.snapshot()).toEqual(treeOf(expected).snapshot());
+  const directory = await mkdtemp(join(tmpdir(), "round-trip-"));
+  try {
+    await write(directory, before);
+    execFileSync("git", ["apply", "-"], { cwd: directory, input: patch, env: QUIET });
+    expect(await read(directory)).toEqual(tree.snapshot());
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
 it.skipIf(!git)("applies what git diff makes of the same trees", async () => {
   for (let seed = FIRST_SEED; seed < FIRST_SEED + 25; seed++) {
     const { before, after } = randomTrees(seed);
