@@ -83,14 +83,17 @@ async function missing(
   fail: (reason: string, already?: boolean) => Failure[],
 ): Promise<Failure[]> {
   const { newPath } = file;
-  const renamed = newPath !== undefined && newPath !== oldPath && (await overlay.file(newPath)) !== undefined;
+  const renamed = newPath !== undefined && newPath !== oldPath && (await overlay.holds(newPath));
   // GNU diff -N writes a new file with its name on both sides.
   const [hunk] = file.hunks;
   if (newPath === oldPath && file.hunks.length === 1 && hunk?.insertsAt === true && hunk.oldStart === 0) {
     overlay.set(oldPath, newFile(file));
     return [];
   }
-  return fail("does not exist", newPath === undefined || renamed);
+  // A prefix other than a/ and b/, or /workspace written as a part of the name.
+  const inner = oldPath.slice(oldPath.indexOf("/") + 1);
+  const meant = inner !== oldPath && (await overlay.holds(inner)) ? `; ${textOf(inner)} does` : "";
+  return fail(`does not exist${meant}`, newPath === undefined || renamed);
 }
 
 async function addFile(file: FilePatch, path: ByteString, overlay: Overlay): Promise<Failure[]> {

@@ -1,7 +1,7 @@
 import { PyroError } from "../../protocol/index.js";
 import { textOf, type ByteString } from "../../kit/index.js";
 import { sideOf, type Misplaced } from "./edit.js";
-import type { FileLines } from "./lines.js";
+import { withoutReturn, type FileLines } from "./lines.js";
 import { nearestPlace, standsAlready } from "./nearest.js";
 import type { ScanBudget } from "./search.js";
 
@@ -50,7 +50,10 @@ export function hunkFailure(
     path: textOf(path),
     patch_line: hunk.line,
     hunk: hunk.number,
-    reason: reasonOf(misplaced, file, places),
+    reason:
+      misfit === "absent" && place !== undefined && differsInSpaces(file.lines, wanted, place)
+        ? "its lines are in the file, but with other spaces or tabs"
+        : reasonOf(misplaced, file, places),
     applied_already: already,
     ...quote(file.lines, wanted, place),
   };
@@ -71,6 +74,16 @@ function reasonOf({ misfit, hunk }: Misplaced, file: FileLines, places: readonly
   }
 }
 
+function isSame(line: ByteString | undefined, other: ByteString): boolean {
+  return line !== undefined && withoutReturn(line) === withoutReturn(other);
+}
+
+/** The most frequent slip, and the hardest to see. */
+function differsInSpaces(lines: readonly ByteString[], wanted: readonly ByteString[], at: number): boolean {
+  const squeezed = (line: ByteString | undefined): ByteString | undefined => line?.replaceAll(/\s+/g, "");
+  return wanted.every((line, index) => squeezed(lines[at + index]) === squeezed(line));
+}
+
 /** Both sides, begun shortly before the first line that differs. */
 function quote(
   lines: readonly ByteString[],
@@ -78,7 +91,7 @@ function quote(
   place: number | undefined,
 ): Pick<Failure, "expected" | "nearest"> {
   const at = place ?? 0;
-  const first = wanted.findIndex((line, index) => lines[at + index]?.trimEnd() !== line.trimEnd());
+  const first = wanted.findIndex((line, index) => !isSame(lines[at + index], line));
   const skip = place === undefined ? 0 : Math.max(0, Math.min(first - 3, wanted.length - LINES_SHOWN));
   const expected = wanted.slice(skip, skip + LINES_SHOWN).map(shown);
   if (place === undefined) return { expected };
@@ -88,7 +101,7 @@ function quote(
     .map((line, index): FileLine => ({
       line: from + index + 1,
       text: shown(line),
-      differs: line.trimEnd() !== wanted[from - at + index]?.trimEnd(),
+      differs: !isSame(line, wanted[from - at + index] ?? ""),
     }));
   return nearest.length === 0 ? { expected } : { expected, nearest };
 }

@@ -1,4 +1,5 @@
 import type { ByteString } from "../../kit/index.js";
+import { withoutReturn } from "./lines.js";
 import { placesOf, type ScanBudget } from "./search.js";
 
 /** Occurrences of one line that vote; a line that stands everywhere says nothing about the place. */
@@ -28,8 +29,7 @@ export function standsAlready(
   budget: ScanBudget,
 ): boolean {
   if (!wanted.some((line) => line.trim() !== "") || !budget.spend(file.length)) return false;
-  const plain = (lines: readonly ByteString[]): ByteString[] => lines.map((line) => line.trimEnd());
-  return placesOf(plain(file), plain(wanted)).next().done === false;
+  return placesOf(file.map(withoutReturn), wanted.map(withoutReturn)).next().done === false;
 }
 
 /** Each line that stands in both, but for the space around it, votes for the place it would give the hunk. */

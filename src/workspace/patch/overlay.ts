@@ -45,6 +45,12 @@ export class Overlay {
     return { mode: entry.mode, content: undefined, origin: path };
   }
 
+  /** Whether a regular file is there; never refuses. */
+  async holds(path: ByteString): Promise<boolean> {
+    if (this.#after.has(path)) return this.#after.get(path) !== undefined;
+    return (await this.#entry(path))?.type === "file";
+  }
+
   async content(file: PlannedFile): Promise<ByteString> {
     if (file.content !== undefined || file.origin === undefined) return file.content ?? "";
     return this.#original(file.origin);

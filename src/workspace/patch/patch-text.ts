@@ -2,6 +2,7 @@ import { LIMITS, PyroError } from "../../protocol/index.js";
 import { byteString, type ByteString } from "../../kit/index.js";
 import { invalidPatch } from "./invalid.js";
 
+const BYTE_ORDER_MARK = /^\xef\xbb\xbf/;
 const FENCE = /^\s*(?:```|~~~)/;
 /** Lines that may stand between files: what git, diff, mail and our own diff put there. */
 const BETWEEN = /^(?:$|# |#$|diff |Index: |=+$|Only in |From [0-9a-f]{40} |-- ?$)/;
@@ -29,7 +30,7 @@ export class PatchText {
         },
       );
     }
-    const lines = byteString(bytes).split("\n");
+    const lines = byteString(bytes).replace(BYTE_ORDER_MARK, "").split("\n");
     if (lines.at(-1) === "") lines.pop();
     const converted = lines.find((line) => /^(?:diff |--- |\+\+\+ |@@)/.test(line))?.endsWith("\r") ?? false;
     this.lines = converted ? lines.map((line) => (line.endsWith("\r") ? line.slice(0, -1) : line)) : lines;

@@ -229,6 +229,13 @@ describe("patches that do not apply", () => {
     expect(error.hint).toMatch(/^the change seems to be applied already/);
   });
 
+  it("says when only spaces differ, and marks the line", async () => {
+    const patch = ["--- a/n", "+++ b/n", "@@ -1,2 +1,2 @@", " if x:", "-    y", "+    z"];
+    const [failure] = failuresOf(await errorOf(patch, new MemoryTree({ n: "if x:\n\ty  \n" })));
+    expect(failure?.reason).toBe("its lines are in the file, but with other spaces or tabs");
+    expect(failure?.nearest?.map((line) => line.differs)).toEqual([false, true]);
+  });
+
   it("is bounded, however much fails", async () => {
     const long = "y".repeat(5_000);
     const patch = [
@@ -261,6 +268,13 @@ describe("patches that do not apply", () => {
   const entry = (type: TreeEntry["type"]): TreeEntry => ({ type, sizeBytes: 1, mode: 0o755 });
   const cases: readonly (readonly [string, readonly string[], MemoryFiles, RegExp, boolean])[] = [
     ["a missing file", plain("a/n", "b/n"), {}, /to n: does not exist/, false],
+    [
+      "a missing file under a foreign prefix",
+      plain("a/workspace/n", "b/workspace/n"),
+      { n: "1\n" },
+      /workspace\/n: does not exist; n does/,
+      false,
+    ],
     ["a directory", plain("a/directory", "b/directory"), {}, /is a directory/, false],
     ["a symbolic link", plain("a/link", "b/link"), {}, /is a symbolic link/, false],
     ["a pipe", plain("a/pipe", "b/pipe"), {}, /is a device, pipe or socket/, false],
