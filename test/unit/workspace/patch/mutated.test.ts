@@ -31,7 +31,7 @@ function mutate(patch: string, random: (below: number) => number): string {
 
 it("applies or refuses whatever it is given, by name, and changes nothing when it refuses", async () => {
   const outcomes = { applied: 0, PATCH_INVALID: 0, PATCH_DOES_NOT_APPLY: 0 };
-  for (let seed = FIRST_SEED; seed < FIRST_SEED + 600; seed++) {
+  for (let seed = FIRST_SEED; seed < FIRST_SEED + 300; seed++) {
     const { before, after } = randomTrees(seed);
     const patch = await patchOf(diffFiles(changesBetween(before, after), contentsOf(before, after)));
     const mutated = mutate(Buffer.from(patch).toString("latin1"), randomFrom(seed));
@@ -47,5 +47,5 @@ it("applies or refuses whatever it is given, by name, and changes nothing when i
     }
   }
   // The damage is of every kind.
-  expect(Math.min(...Object.values(outcomes)), JSON.stringify(outcomes)).toBeGreaterThan(5);
+  expect(Math.min(...Object.values(outcomes)), JSON.stringify(outcomes)).toBeGreaterThan(2);
 });
