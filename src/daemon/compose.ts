@@ -135,6 +135,8 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     ...{ log, now: () => Date.now() },
     hold: () => activity.begin(),
   });
+  const seeding = new Seeding(join(directories.state, "seeds"));
+  await seeding.sweep();
   await workspaces.load();
   await machines.sweep(workspaces.machineIds);
   await templates.sweep();
@@ -145,7 +147,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   return {
     routes: (router) => {
       router.service(RunService, runService(factory, runs));
-      router.service(WorkspaceService, workspaceService(workspaces, new Seeding()));
+      router.service(WorkspaceService, workspaceService(workspaces, seeding));
       const prune = async (all: boolean) => {
         // What only waits holds no environment.
         await pool.clear();

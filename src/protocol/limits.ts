@@ -45,8 +45,8 @@ export const LIMITS = {
   /** Commands of a workspace whose records and outputs are kept, and all their outputs together. */
   commandsKept: 500,
   commandOutputTotalBytes: 512 * 1024 * 1024,
-  /** Longest wait of one call for what goes on in a workspace; a client that waits longer calls again. */
-  workspaceWaitMs: 60_000,
+  /** Longest wait of one call for what goes on in a workspace: a day. */
+  longestWaitMs: 24 * 3600 * 1000,
   /** A stopped workspace is deleted after this long (contract section 4, TTL). */
   workspaceRetentionMs: 7 * 24 * 3600 * 1000,
   /** How long the guest may hold its writes back while its disk is sealed; 20 ms are needed. */

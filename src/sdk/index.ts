@@ -33,3 +33,14 @@ export type {
   WorkspaceState,
 } from "./workspace-record.js";
 export type { WorkspaceSource } from "./workspace-source.js";
+export type { WorkspaceFileContent, WorkspaceFileEntry, WorkspaceFileList } from "./workspace-file-calls.js";
+export type {
+  ArtifactType,
+  HostExecutable,
+  WorkspaceDiff,
+  WorkspaceDiffEntry,
+  WorkspaceDiffSummary,
+  WorkspaceExport,
+  WorkspacePush,
+  WorkspaceSummaryRecord,
+} from "./workspace-transfer.js";

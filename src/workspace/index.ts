@@ -37,4 +37,12 @@ export type {
   WorkspaceMachines,
   WorkspaceShape,
 } from "./workspace-machine.js";
-export type { FileChange, FileContent, FileEntry, FileStep, WorkspaceFiles } from "./workspace-files.js";
+export type { FileContent, FileEntry, WorkspaceFiles } from "./workspace-files.js";
+export { editFile, patchFiles, writeFile } from "./editing.js";
+export { diffWorkspace } from "./comparing.js";
+export { exportPath, type Exported } from "./exporting.js";
+export { summarizeWorkspace, type WorkspaceSummary } from "./summary.js";
+export { summarize, type DiffEntry, type DiffSummary, type HostExecutablePath } from "./diff/index.js";
+export type { PatchEntry } from "./patch/index.js";
+export type { SeedSource } from "./seed/index.js";
+export type { Pushed } from "./seeding.js";

@@ -1,4 +1,7 @@
-/** One thing in a guest's file system. */
+import type { ChangedPath } from "./diff/index.js";
+import type { TreeChange } from "./patch/index.js";
+
+/** One thing in a guest's file system, as the guest says. */
 export interface FileEntry {
   /** Bytes: names need not be UTF-8. */
   readonly path: Uint8Array;
@@ -6,45 +9,17 @@ export interface FileEntry {
   readonly sizeBytes: number;
   /** Permission bits. */
   readonly mode: number;
-  readonly linkTarget?: Uint8Array | undefined;
+  /** Of symbolic links; empty for all else. */
+  readonly linkTarget: Uint8Array;
 }
 
-/** A file on its way from the guest; `data` is to be read once. */
+/** A file on its way from the guest; `data` is to be read once, and left early to end it. */
 export interface FileContent {
   readonly sizeBytes: number;
   readonly data: AsyncIterable<Uint8Array>;
 }
 
-/** A difference to the baseline, as the guest says; one of `before` and `after` may be absent. */
-export interface FileChange {
-  /** Relative to the directory that was compared. */
-  readonly path: Uint8Array;
-  readonly before?: FileEntry | undefined;
-  readonly after?: FileEntry | undefined;
-  readonly beforeSha256?: Uint8Array | undefined;
-  readonly afterSha256?: Uint8Array | undefined;
-  readonly modeOnly: boolean;
-}
-
-/** One step of a set of changes that are made together. */
-export type FileStep =
-  | {
-      readonly kind: "write";
-      readonly path: Uint8Array;
-      readonly content: Uint8Array;
-      readonly mode?: number | undefined;
-      /** What it must hold before; undefined: it must not exist. */
-      readonly expectSha256?: Uint8Array | undefined;
-    }
-  | {
-      readonly kind: "delete";
-      readonly path: Uint8Array;
-      readonly expectSha256?: Uint8Array | undefined;
-    }
-  | { readonly kind: "move"; readonly path: Uint8Array; readonly to: Uint8Array }
-  | { readonly kind: "mode"; readonly path: Uint8Array; readonly mode: number };
-
-interface CallOptions {
+interface FileCall {
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -52,32 +27,43 @@ interface CallOptions {
 export interface WorkspaceFiles {
   list(
     path: Uint8Array,
-    options: CallOptions & { readonly recursive: boolean; readonly maxEntries: number },
+    options: FileCall & { readonly recursive: boolean; readonly maxEntries: number },
   ): Promise<{ readonly entries: readonly FileEntry[]; readonly truncated: boolean }>;
   read(
     path: Uint8Array,
-    options: CallOptions & {
+    options: FileCall & {
       readonly offset?: number;
+      /** 0: to the end. */
       readonly maxBytes?: number;
       readonly tree?: "active" | "baseline";
     },
   ): Promise<FileContent>;
-  write(path: Uint8Array, content: AsyncIterable<Uint8Array>, options?: CallOptions): Promise<{ bytesWritten: number }>;
+  write(
+    path: Uint8Array,
+    content: AsyncIterable<Uint8Array>,
+    options?: FileCall,
+  ): Promise<{ readonly bytesWritten: number }>;
   edit(
     path: Uint8Array,
-    change: { readonly oldText: Uint8Array; readonly newText: Uint8Array; readonly replaceAll: boolean },
-    options?: CallOptions,
+    change: { readonly oldText: string; readonly newText: string; readonly replaceAll: boolean },
+    options?: FileCall,
   ): Promise<{ readonly replacements: number; readonly sizeBytes: number }>;
   /** Unpacks a tar stream under a directory, which is made where it is missing. */
   extract(
     directory: Uint8Array,
     tar: AsyncIterable<Uint8Array>,
-    options?: CallOptions,
+    options?: FileCall,
   ): Promise<{ readonly entryCount: number; readonly bytesWritten: number }>;
-  /** One thing as a tar stream: the entry "." is the thing itself. */
-  pack(path: Uint8Array, options?: CallOptions): AsyncIterable<Uint8Array>;
+  /** One thing as a tar: the entry "." is the thing itself. `leftOut` is known at its end. */
+  pack(
+    path: Uint8Array,
+    options?: FileCall,
+  ): Promise<{ readonly data: AsyncIterable<Uint8Array>; readonly leftOut: number }>;
   /** All of the steps, or none. */
-  commit(steps: readonly FileStep[], options?: CallOptions): Promise<void>;
+  commit(steps: readonly TreeChange[], options?: FileCall): Promise<void>;
   /** What differs from the baseline at or below a path relative to /workspace; empty: everything. */
-  changes(below: Uint8Array, options?: CallOptions): AsyncIterable<FileChange>;
+  changes(
+    below: Uint8Array,
+    options?: FileCall,
+  ): Promise<{ readonly changes: readonly ChangedPath[]; readonly truncated: boolean }>;
 }

@@ -15,6 +15,8 @@ export interface WorkspaceContext {
   readonly machines: WorkspaceMachines;
   readonly log: Logger;
   readonly now: () => number;
+  /** Keeps the daemon from leaving while a machine runs. */
+  readonly hold: () => Disposable;
 }
 
 /** Fills a new workspace: seeds its machine before the baseline is sealed. */
@@ -34,6 +36,7 @@ export class Workspace {
   #machine: WorkspaceMachine | undefined;
   #operation: Operation<unknown> | undefined;
   #held: Disposable | undefined;
+  #holding: Disposable | undefined;
   #saving: Promise<void> = Promise.resolve();
   #removed = false;
   readonly #turn = new Slots(1);
@@ -174,7 +177,7 @@ export class Workspace {
       if (this.#record.state === "failed") throw this.#failed();
       const machine = this.#machine;
       // What runs in it loses it on purpose.
-      this.#machine = undefined;
+      this.#setMachine(undefined);
       await this.#interrupt("the workspace was stopped");
       await machine?.shutDown();
       failpoint("workspace.shut-down");
@@ -261,7 +264,7 @@ export class Workspace {
     this.#over.abort(stopping());
     await this.#operation?.result.catch(() => undefined);
     const machine = this.#machine;
-    this.#machine = undefined;
+    this.#setMachine(undefined);
     await machine?.release();
     await this.commands[Symbol.asyncDispose]();
     this.#held?.[Symbol.dispose]();
@@ -327,14 +330,20 @@ export class Workspace {
     return operation;
   }
 
-  #attach(machine: WorkspaceMachine): void {
+  #setMachine(machine: WorkspaceMachine | undefined): void {
     this.#machine = machine;
+    this.#holding?.[Symbol.dispose]();
+    this.#holding = machine === undefined ? undefined : this.context.hold();
+  }
+
+  #attach(machine: WorkspaceMachine): void {
+    this.#setMachine(machine);
     void machine.lost.then((error) => this.#onLost(machine, error));
   }
 
   async #onLost(machine: WorkspaceMachine, error: PyroError): Promise<void> {
     if (this.#machine !== machine) return;
-    this.#machine = undefined;
+    this.#setMachine(undefined);
     await machine[Symbol.asyncDispose]();
     this.context.log.warn("workspace.machine-lost", { workspace: this.id, error: error.message });
     // One in the making fails by itself.
@@ -346,7 +355,7 @@ export class Workspace {
 
   async #dropMachine(): Promise<void> {
     const machine = this.#machine;
-    this.#machine = undefined;
+    this.#setMachine(undefined);
     await machine?.[Symbol.asyncDispose]();
   }
 

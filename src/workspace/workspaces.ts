@@ -16,8 +16,6 @@ import { CONDEMNED, Workspace, type Populate, type WorkspaceContext } from "./wo
 export interface WorkspacesOptions extends WorkspaceContext {
   /** One directory per workspace below it. */
   readonly directory: string;
-  /** Holds the daemon while a workspace runs. */
-  readonly hold?: () => Disposable;
 }
 
 export type NewWorkspace = Pick<
@@ -114,13 +112,6 @@ export class Workspaces implements AsyncDisposable {
 
   #failed(workspace: Workspace, error: unknown): void {
     this.options.log.error("workspace.reap", { workspace: workspace.id, error: PyroError.from(error).message });
-  }
-
-  /** Whether any workspace has a machine. */
-  get hasRunning(): boolean {
-    return this.all.some(
-      ({ runningMachine, operation }) => runningMachine !== undefined || operation?.state === "running",
-    );
   }
 
   /** Lets go of all of them: machines run on for the next daemon. */

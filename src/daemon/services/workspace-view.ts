@@ -5,6 +5,7 @@ import type {
   RunOutputSchema,
   WorkspaceSchema,
 } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { LIMITS } from "../../protocol/index.js";
 import type { CommandOutputView, Workspace, WorkspaceCommand } from "../../workspace/index.js";
 import { errorDetail } from "../wire-error.js";
 
@@ -103,4 +104,9 @@ export function toRunOutput(view: CommandOutputView): MessageInitShape<typeof Ru
     stdoutBytes: BigInt(stdout.totalBytes),
     stderrBytes: BigInt(stderr.totalBytes),
   };
+}
+
+/** How long a call waits; a timer takes no more than 24 days. */
+export function waitOf(waitMs: number): number {
+  return Math.min(waitMs, LIMITS.longestWaitMs);
 }

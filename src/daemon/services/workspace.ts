@@ -11,13 +11,16 @@ import {
   NAME_PATTERN,
   type NewWorkspace,
   type Operation,
+  type SeedSource,
   type Seeding,
   type Workspace,
   type Workspaces,
 } from "../../workspace/index.js";
 import { bounded } from "./bounded.js";
 import { commandCalls } from "./workspace-commands.js";
-import { toWorkspace } from "./workspace-view.js";
+import { fileCalls } from "./workspace-files.js";
+import { transferCalls } from "./workspace-transfers.js";
+import { toWorkspace, waitOf } from "./workspace-view.js";
 
 /** Life of a workspace where the caller says none. */
 const DEFAULT_TTL_SECONDS = 600;
@@ -32,8 +35,13 @@ type LifeCycle = Pick<
 export function workspaceService(
   workspaces: Workspaces,
   seeding: Seeding,
-): Partial<ServiceImpl<typeof WorkspaceService>> {
-  return { ...lifeCycleCalls(workspaces, seeding), ...commandCalls(workspaces) };
+): ServiceImpl<typeof WorkspaceService> {
+  return {
+    ...lifeCycleCalls(workspaces, seeding),
+    ...commandCalls(workspaces),
+    ...fileCalls(workspaces),
+    ...transferCalls(workspaces, seeding),
+  };
 }
 
 function lifeCycleCalls(workspaces: Workspaces, seeding: Seeding): LifeCycle {
@@ -50,7 +58,7 @@ function lifeCycleCalls(workspaces: Workspaces, seeding: Seeding): LifeCycle {
   };
   return {
     create: async (request, { signal }) => {
-      const populate = seeding.from(request.seed);
+      const populate = seeding.from(toSeedSource(request.seed));
       const workspace = await workspaces.create(toNew(request), populate);
       await workspace.settle(waitOf(request.waitMs), signal);
       return toWorkspace(workspace);
@@ -86,9 +94,21 @@ function lifeCycleCalls(workspaces: Workspaces, seeding: Seeding): LifeCycle {
   };
 }
 
-/** A call never waits longer than any client does. */
-function waitOf(waitMs: number): number {
-  return Math.min(waitMs, LIMITS.workspaceWaitMs);
+/** @throws {PyroError} INVALID_ARGUMENT */
+function toSeedSource(seed: CreateWorkspaceRequest["seed"]): SeedSource {
+  const source = seed?.source;
+  switch (source?.case) {
+    case "path":
+      return { kind: "path", path: source.value };
+    case "project":
+      return { kind: "project", path: source.value.path, include: source.value.include };
+    case "repository": {
+      const { url, ref } = source.value;
+      return { kind: "repository", url, ...(ref === "" ? {} : { ref }) };
+    }
+    case undefined:
+      return { kind: "empty" };
+  }
 }
 
 /** @throws {PyroError} INVALID_ARGUMENT */

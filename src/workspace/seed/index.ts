@@ -9,5 +9,6 @@
  * - memory does not grow with the size of files, and what is listed ahead is paths only.
  */
 export { describeProject, findProject, type ProjectDescription } from "./checkout.js";
+export { checkedTar } from "./checked-tar.js";
 export { openSeed, sweepSeeds } from "./open.js";
 export type { Seed, SeedOptions, SeedOrigin, SeedProgress, SeedSource } from "./source.js";

@@ -1,0 +1,96 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { ServiceImpl } from "@connectrpc/connect";
+import type {
+  DiffEntrySchema,
+  DiffResponseSchema,
+  WorkspaceService,
+} from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import {
+  absolutePath,
+  diffWorkspace,
+  exportPath,
+  summarize,
+  summarizeWorkspace,
+  type DiffEntry,
+  type Seeding,
+  type Workspaces,
+} from "../../workspace/index.js";
+import { toCommandRecord, toWorkspace, waitOf } from "./workspace-view.js";
+
+type Calls = Pick<ServiceImpl<typeof WorkspaceService>, "push" | "export" | "diff" | "summarize">;
+
+/** What goes into workspaces and comes out of them. */
+export function transferCalls(workspaces: Workspaces, seeding: Seeding): Calls {
+  return {
+    push: async ({ workspace: reference, sourcePath, dest, waitMs }, { signal }) => {
+      const workspace = workspaces.find(reference);
+      const operation = workspace.work("sync_push", (report) =>
+        seeding.push(workspace, sourcePath, absolutePath(dest), report),
+      );
+      await workspace.settle(waitOf(waitMs), signal);
+      if (operation.isRunning) return { workspace: toWorkspace(workspace) };
+      const { entryCount, bytesWritten, ...rest } = await operation.result;
+      return {
+        workspace: toWorkspace(workspace),
+        result: {
+          ...rest,
+          entryCount: BigInt(entryCount),
+          bytesWritten: BigInt(bytesWritten),
+          warnings: [...rest.warnings],
+        },
+      };
+    },
+    export: async ({ workspace: reference, path, outputPath, overwrite, waitMs }, { signal }) => {
+      const workspace = workspaces.find(reference);
+      const operation = workspace.work("export", () => exportPath(workspace, { path, outputPath, overwrite }));
+      await workspace.settle(waitOf(waitMs), signal);
+      if (operation.isRunning) return { workspace: toWorkspace(workspace) };
+      const { entryCount, bytesWritten, ...rest } = await operation.result;
+      return {
+        workspace: toWorkspace(workspace),
+        result: {
+          ...rest,
+          entryCount: BigInt(entryCount),
+          bytesWritten: BigInt(bytesWritten),
+          hostExecutablePaths: [...rest.hostExecutablePaths],
+          warnings: [...rest.warnings],
+        },
+      };
+    },
+    diff: async function* (
+      { workspace: reference, path },
+      { signal },
+    ): AsyncGenerator<MessageInitShape<typeof DiffResponseSchema>> {
+      const workspace = workspaces.find(reference);
+      const entries: DiffEntry[] = [];
+      for await (const { entry, patch } of diffWorkspace(workspace, path, signal)) {
+        entries.push(entry);
+        yield { event: { case: "entry", value: toDiffEntry(entry) } };
+        if (patch.length > 0) yield { event: { case: "patch", value: patch } };
+      }
+      const summary = { workspaceId: workspace.id, ...summarize(entries) };
+      yield { event: { case: "summary", value: summary } };
+    },
+    summarize: async ({ workspace: reference }, { signal }) => {
+      const workspace = workspaces.find(reference);
+      const summary = await summarizeWorkspace(workspace, signal);
+      return {
+        workspace: toWorkspace(workspace),
+        commands: summary.commands.map((command) => toCommandRecord(workspace, command)),
+        events: summary.events.map(({ atMs, ...event }) => ({ ...event, atMs: BigInt(atMs) })),
+        changes: { workspaceId: workspace.id, ...summary.changes },
+        changedFiles: summary.changedFiles.map(toDiffEntry),
+        hostExecutablePaths: [...summary.hostExecutablePaths],
+      };
+    },
+  };
+}
+
+function toDiffEntry(entry: DiffEntry): MessageInitShape<typeof DiffEntrySchema> {
+  const { path, change, from, artifactType, binary, insertions, deletions, oldMode, newMode } = entry;
+  return {
+    ...{ path, change, from: from ?? "", artifactType, binary, insertions, deletions },
+    oldMode: oldMode ?? "",
+    newMode: newMode ?? "",
+  };
+}

@@ -1,0 +1,58 @@
+import { posix } from "node:path";
+import { LIMITS, PyroError } from "../protocol/index.js";
+import { WORKSPACE_PATH } from "./command-line.js";
+import { diffFiles, type ChangedPath, type DiffContents, type FileDiff } from "./diff/index.js";
+import { inWorkspace } from "./editing.js";
+import { absolutePath } from "./exec.js";
+import type { Workspace } from "./workspace.js";
+import type { WorkspaceMachine } from "./workspace-machine.js";
+
+/**
+ * What changed since the baseline, file by file, at or below a path.
+ * @throws {PyroError} INVALID_ARGUMENT for a path outside of /workspace; ARGUMENT_TOO_LARGE for too many changes
+ */
+export async function* diffWorkspace(
+  workspace: Workspace,
+  path: string,
+  signal: AbortSignal,
+): AsyncGenerator<FileDiff> {
+  const machine = await workspace.machine(signal);
+  const changes = await changesOf(machine, path, signal);
+  yield* diffFiles(changes, contentsOf(machine, signal));
+}
+
+/** The paths that changed since the baseline. */
+export async function changesOf(
+  machine: WorkspaceMachine,
+  path: string,
+  signal: AbortSignal,
+): Promise<readonly ChangedPath[]> {
+  const { changes, truncated } = await machine.files.changes(Buffer.from(relativePath(path)), { signal });
+  if (!truncated) return changes;
+  throw new PyroError("ARGUMENT_TOO_LARGE", `more than ${LIMITS.listedChanges} paths changed`, {
+    hint: "name a directory below /workspace to compare only that",
+  });
+}
+
+/** Contents of both sides, from the running machine and its baseline. */
+export function contentsOf({ files }: WorkspaceMachine, signal: AbortSignal): DiffContents {
+  return {
+    read: async (side, path, maxBytes) => {
+      const tree = side === "before" ? "baseline" : "active";
+      const { data } = await files.read(inWorkspace(path), { tree, maxBytes, signal });
+      const parts: Uint8Array[] = [];
+      for await (const part of data) parts.push(part);
+      return Buffer.concat(parts);
+    },
+  };
+}
+
+/** A path as it is below /workspace; "" is all of it. */
+function relativePath(path: string): string {
+  const absolute = posix.normalize(absolutePath(path));
+  const relative = posix.relative(WORKSPACE_PATH, absolute);
+  if (relative !== ".." && !relative.startsWith("../")) return relative;
+  throw new PyroError("INVALID_ARGUMENT", `${JSON.stringify(path)} is not in ${WORKSPACE_PATH}`, {
+    hint: `only what is below ${WORKSPACE_PATH} is compared`,
+  });
+}
