@@ -3,7 +3,7 @@ import { PyroError } from "../protocol/index.js";
 import { doctor, type DoctorRecord } from "../operations/index.js";
 import { Pyro } from "../sdk/index.js";
 import type { CommandContext } from "./context.js";
-import { anyHostPath } from "./operation.js";
+import { anyHostPath, readHostFile } from "./operation.js";
 import { reportFailure } from "./failure.js";
 import { interrupts } from "./interrupts.js";
 import { progressOn } from "./progress.js";
@@ -22,7 +22,7 @@ export async function doctorCommand(
     const onProgress = ({ message }: { message: string }): void => progress.show(message, null);
     // The report says it all again: on a terminal the checks pass by, elsewhere they would only double it.
     const hooks = host.stderr.isTTY === true ? { onProgress } : {};
-    const report = await doctor.run(given, { pyro, signal: interrupt.signal, hostPath: anyHostPath, ...hooks });
+    const report = await doctor.run(given, { pyro, signal: interrupt.signal, hostPath: anyHostPath, readHostFile, ...hooks });
     progress.clear();
     return report;
   };

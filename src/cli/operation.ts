@@ -1,5 +1,7 @@
+import { open } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { Operation } from "../operations/index.js";
+import { PyroError } from "../protocol/index.js";
 import { Pyro } from "../sdk/index.js";
 import type { CommandContext } from "./context.js";
 import { interrupts } from "./interrupts.js";
@@ -8,6 +10,29 @@ import { reportFailure } from "./failure.js";
 
 /** On the user's own command line any path is theirs. */
 export const anyHostPath = (path: string): Promise<string> => Promise.resolve(resolve(path));
+
+/** Bound of a file that stands for an argument. */
+const FILE_BYTES_MAX = 8 * 1024 * 1024;
+
+/** @throws {PyroError} INVALID_ARGUMENT */
+export async function readHostFile(path: string): Promise<Uint8Array> {
+  try {
+    await using file = await open(path === "-" ? "/dev/stdin" : path, "r");
+    const parts: Uint8Array[] = [];
+    let bytes = 0;
+    for await (const part of file.createReadStream({ autoClose: false }) as AsyncIterable<Uint8Array>) {
+      bytes += part.length;
+      if (bytes > FILE_BYTES_MAX) throw new Error(`it has more than ${FILE_BYTES_MAX} bytes`);
+      parts.push(part);
+    }
+    return Buffer.concat(parts);
+  } catch (error) {
+    throw new PyroError("INVALID_ARGUMENT", `${JSON.stringify(path)} cannot be read: ${(error as Error).message}`, {
+      hint: "name a readable file, or - for standard input",
+      cause: error,
+    });
+  }
+}
 
 /** A command whose result is one record: prints it for people, or as JSON. */
 export async function operationCommand(
@@ -24,6 +49,7 @@ export async function operationCommand(
       pyro,
       signal: interrupt.signal,
       hostPath: anyHostPath,
+      readHostFile,
       onProgress: ({ message, fraction }) => progress.show(message, fraction),
     });
     progress.clear();

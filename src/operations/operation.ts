@@ -57,6 +57,8 @@ interface OperationContext {
    * @throws {PyroError} HOST_PATH_NOT_ALLOWED
    */
   readonly hostPath: (path: string) => Promise<string>;
+  /** A small file of the host, whole; "-" is standard input where there is one. */
+  readonly readHostFile: (path: string) => Promise<Uint8Array>;
   readonly onProgress?: ((progress: OperationProgress) => void) | undefined;
 }
 

@@ -1,9 +1,17 @@
 import type { Declaration } from "../operation.js";
 import { workspaceCreate } from "./create.js";
 import { workspaceCancel, workspaceExec, workspaceLogs } from "./exec.js";
+import {
+  workspaceFileEdit,
+  workspaceFileList,
+  workspaceFileRead,
+  workspaceFileWrite,
+  workspacePatchApply,
+} from "./files.js";
 import { workspaceDelete, workspaceReset, workspaceStart, workspaceStop } from "./life-cycle.js";
 import { workspaceList } from "./list.js";
 import { workspaceStatus } from "./status.js";
+import { workspaceDiff, workspaceExport, workspaceSummary, workspaceSyncPush } from "./transfers.js";
 import { workspaceUpdate } from "./update.js";
 
 /** What can be done with workspaces, in the order in which the help teaches it. */
@@ -12,9 +20,18 @@ export const WORKSPACE_OPERATIONS: readonly Declaration[] = [
   workspaceList,
   workspaceStatus,
   workspaceUpdate,
+  workspaceSyncPush,
   workspaceExec,
   workspaceCancel,
   workspaceLogs,
+  workspaceSummary,
+  workspaceFileList,
+  workspaceFileRead,
+  workspaceFileWrite,
+  workspaceFileEdit,
+  workspacePatchApply,
+  workspaceDiff,
+  workspaceExport,
   workspaceReset,
   workspaceStop,
   workspaceStart,
