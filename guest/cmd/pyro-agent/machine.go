@@ -94,7 +94,9 @@ func openPort(ctx context.Context) (*link.PortFile, error) {
 	return port, nil
 }
 
-func capabilities() []string { return []string{"process", "file", "workspace", "builder", "diagnostics"} }
+func capabilities() []string {
+	return []string{"process", "file", "workspace", "builder", "diagnostics"}
+}
 
 // bootTimings are complete with the first host that connects.
 type bootTimings struct {

@@ -4,6 +4,7 @@ import { PyroError } from "../../protocol/index.js";
 import type { Checkout } from "./checkout.js";
 import { git, gitError, gitText, type GitOptions } from "./git.js";
 import { shown, textOf } from "./path.js";
+import type { SeedTally } from "./tally.js";
 
 /**
  * Makes the ".git" of a seed: one commit, whose tree is HEAD's. No remotes, hooks, reflogs, credentials and nothing of
@@ -14,6 +15,7 @@ import { shown, textOf } from "./path.js";
 export async function makeOneCommit(
   checkout: Checkout,
   directory: string,
+  tally: SeedTally,
   signal: AbortSignal,
 ): Promise<void> {
   for (const each of ["objects/info", "objects/pack", "refs/heads", "refs/tags"]) {
@@ -24,7 +26,7 @@ export async function makeOneCommit(
   if (checkout.headId === undefined) return;
   const repository = inRepository(checkout, directory, signal);
   const commit = await makeCommit(checkout, checkout.headId, repository);
-  await packObjects(checkout, commit, repository);
+  await packObjects(checkout, commit, tally, repository);
   if (checkout.branch === undefined) await writeFile(join(directory, "HEAD"), `${commit}\n`);
   else {
     const update = ["-c", "core.logAllRefUpdates=false", "update-ref", `refs/heads/${checkout.branch}`];
@@ -89,12 +91,30 @@ async function makeCommit(checkout: Checkout, headId: string, repository: GitOpt
   });
 }
 
-async function packObjects(checkout: Checkout, commit: string, repository: GitOptions): Promise<void> {
+async function packObjects(
+  checkout: Checkout,
+  commit: string,
+  tally: SeedTally,
+  repository: GitOptions,
+): Promise<void> {
   const base = join(repository.env?.["GIT_DIR"] ?? "", "objects", "pack", "pack");
   // What is packed already is copied as it is; looking for deltas anew would take longer than sending more.
   const args = ["pack-objects", "-q", "--revs", "--window=0", "--delta-base-offset", "--compression=1", base];
   const result = await git(args, { ...repository, stdin: `${commit}\n` });
   if (result.code === 0) return;
+  const options: GitOptions = { cwd: checkout.root, signal: repository.signal };
+  if ((await git(["config", "--get-regexp", "^remote\\..*\\.promisor$"], options)).code === 0) {
+    const rest = await git(["pack-objects", "--missing=allow-any", ...args.slice(1)], {
+      ...repository,
+      stdin: `${commit}\n`,
+    });
+    if (rest.code === 0) {
+      tally.warn(
+        "the checkout is a partial clone: what it has not fetched of its HEAD is missing in the seed's .git",
+      );
+      return;
+    }
+  }
   if (/unable to read|missing|bad object|could not read/i.test(result.stderrTail)) {
     const at = shown(textOf(checkout.root));
     throw new PyroError("PROJECT_UNREADABLE", `the checkout ${at} lacks objects of its own HEAD`, {

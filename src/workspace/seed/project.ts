@@ -30,7 +30,7 @@ export async function openProject(
   // Both are waited for whatever becomes of the other: their processes use the scratch directory.
   const [files, made] = await Promise.allSettled([
     listCheckout(checkout.root, include, tally, signal),
-    makeOneCommit(checkout, repository, signal),
+    makeOneCommit(checkout, repository, tally, signal),
   ]);
   if (files.status === "rejected") throw files.reason;
   if (made.status === "rejected") throw made.reason;

@@ -289,6 +289,19 @@ describe("a seed of a checkout", () => {
     expect(error.message).toContain("lacks objects");
   });
 
+  it("takes a partial clone for what it has, and says so", async () => {
+    await makeCheckout();
+    await git(checkout, "stash", "-q");
+    await git(checkout, "config", "uploadpack.allowFilter", "true");
+    const partial = bench.at("partial");
+    await git(checkout, "clone", "-q", "--filter=blob:none", "--sparse", `file://${checkout}`, partial);
+    const { directory, warnings } = await bench.unpack({ kind: "project", path: partial });
+    expect(warnings).toEqual([
+      "the checkout is a partial clone: what it has not fetched of its HEAD is missing in the seed's .git",
+    ]);
+    expect(await git(directory, "status", "--porcelain")).toBe("");
+  });
+
   it("ends with an error when somebody commits meanwhile", async () => {
     await makeCheckout();
     await using seed = await openSeed({ kind: "project", path: checkout }, bench.options());
