@@ -22,7 +22,13 @@ export async function doctorCommand(
     const onProgress = ({ message }: { message: string }): void => progress.show(message, null);
     // The report says it all again: on a terminal the checks pass by, elsewhere they would only double it.
     const hooks = host.stderr.isTTY === true ? { onProgress } : {};
-    const report = await doctor.run(given, { pyro, signal: interrupt.signal, hostPath: anyHostPath, readHostFile, ...hooks });
+    const report = await doctor.run(given, {
+      pyro,
+      signal: interrupt.signal,
+      hostPath: anyHostPath,
+      readHostFile,
+      ...hooks,
+    });
     progress.clear();
     return report;
   };

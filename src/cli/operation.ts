@@ -27,10 +27,14 @@ export async function readHostFile(path: string): Promise<Uint8Array> {
     }
     return Buffer.concat(parts);
   } catch (error) {
-    throw new PyroError("INVALID_ARGUMENT", `${JSON.stringify(path)} cannot be read: ${(error as Error).message}`, {
-      hint: "name a readable file, or - for standard input",
-      cause: error,
-    });
+    throw new PyroError(
+      "INVALID_ARGUMENT",
+      `${JSON.stringify(path)} cannot be read: ${(error as Error).message}`,
+      {
+        hint: "name a readable file, or - for standard input",
+        cause: error,
+      },
+    );
   }
 }
 

@@ -101,7 +101,8 @@ function addGroup(
   const word = declarations[0]?.command[0] ?? "";
   const group = prepare(program.command(word), invocation).description(summary);
   group.addHelpText("after", examplesOf(declarations));
-  for (const declaration of declarations) addCommand(parentOf(group, invocation, declaration), invocation, declaration);
+  for (const declaration of declarations)
+    addCommand(parentOf(group, invocation, declaration), invocation, declaration);
   if (word === "daemon") addDaemonRun(group, invocation);
   const known = [...new Set(declarations.map(({ command }) => command[1] ?? ""))];
   group.usage("COMMAND [options]").argument("[words...]").enablePositionalOptions().passThroughOptions();
@@ -176,7 +177,11 @@ async function act(
     default: {
       if (!isOperation(declaration)) throw new Error(`no face for ${declaration.name}`);
       const { operationCommand } = await import("./operation.js");
-      return await operationCommand(declaration, proven(declaration, withRecords(declaration, input)), context);
+      return await operationCommand(
+        declaration,
+        proven(declaration, withRecords(declaration, input)),
+        context,
+      );
     }
   }
 }

@@ -10,7 +10,9 @@ export function proven<Input extends z.ZodObject>(
   input: Record<string, unknown>,
 ): z.output<Input> {
   const shown = (field: string): string =>
-    (declaration.positionals as readonly string[]).includes(field) ? field : flagOf(shownName(declaration, field));
+    (declaration.positionals as readonly string[]).includes(field)
+      ? field
+      : flagOf(shownName(declaration, field));
   try {
     return parseInput(declaration, declaration.input, input, shown);
   } catch (error) {

@@ -1,5 +1,10 @@
 import { commandExitCode, toExecRecord, workspaceExec } from "../operations/index.js";
-import { Pyro, type ExecStream, type ExecWorkspaceOptions, type WorkspaceCommandRecord } from "../sdk/index.js";
+import {
+  Pyro,
+  type ExecStream,
+  type ExecWorkspaceOptions,
+  type WorkspaceCommandRecord,
+} from "../sdk/index.js";
 import type { CommandContext } from "./context.js";
 import { reportFailure } from "./failure.js";
 import { interrupts } from "./interrupts.js";
@@ -66,7 +71,8 @@ async function printJson(
 }
 
 async function explain(record: WorkspaceCommandRecord, { stderr }: CommandContext): Promise<void> {
-  if (record.interrupted !== null) await stderr.say(`pyro: the command was interrupted: ${record.interrupted}`);
+  if (record.interrupted !== null)
+    await stderr.say(`pyro: the command was interrupted: ${record.interrupted}`);
   if (record.result?.timedOut === true)
     await stderr.say("pyro: the command was killed at its time limit (--timeout-seconds sets it)");
   if (record.result?.outOfMemory === true)

@@ -32,7 +32,8 @@ export function guestFiles(booted: BootedMachine): WorkspaceFiles {
         offset,
       }),
     write: async (path, content, options) => await uploadFile(booted.guest, path, content, bound(options)),
-    edit: async (path, change, options) => await editFile(booted.guest, path, { ...bound(options), ...change }),
+    edit: async (path, change, options) =>
+      await editFile(booted.guest, path, { ...bound(options), ...change }),
     extract: async (directory, tar, options) =>
       await extractTar(booted.guest, directory, tar, bound(options)),
     pack: async (path, options) => await packTar(booted.guest, path, bound(options)),

@@ -5,11 +5,7 @@ import { imagePath, type ImageLayout } from "../image/index.js";
 import { freshId, within, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { DiskLayer, Isolation } from "../vmm/index.js";
-import type {
-  WorkspaceMachine,
-  WorkspaceMachines,
-  WorkspaceShape,
-} from "../workspace/index.js";
+import type { WorkspaceMachine, WorkspaceMachines, WorkspaceShape } from "../workspace/index.js";
 import { BASELINE_DISK, makeOverlay, ROOT_DISK } from "./disks.js";
 import { guestFiles } from "./guest-files.js";
 import type { ImagesInUse } from "./images-in-use.js";
@@ -172,4 +168,3 @@ function toWorkspaceMachine(
     [Symbol.asyncDispose]: end,
   };
 }
-

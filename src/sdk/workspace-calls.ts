@@ -4,12 +4,7 @@ import type { CallOptions } from "./call.js";
 import type { Connection } from "./connection.js";
 import { DaemonClient, type DaemonClientOptions } from "./daemon-client.js";
 import { CommandStream } from "./run-stream.js";
-import {
-  execProtocol,
-  toCommandSpec,
-  type ExecStream,
-  type ExecWorkspaceOptions,
-} from "./workspace-exec.js";
+import { execProtocol, toCommandSpec, type ExecStream, type ExecWorkspaceOptions } from "./workspace-exec.js";
 import { toSeedSource, type WorkspaceSource } from "./workspace-source.js";
 import {
   toWorkspaceCommand,
@@ -72,7 +67,15 @@ export abstract class WorkspaceCalls {
     options: CreateWorkspaceOptions & WaitOptions,
     call: CallOptions = {},
   ): Promise<WorkspaceRecord> {
-    const { environment, source, name = "", labels = {}, vcpuCount = 0, memMib = 0, ttlSeconds = 0 } = options;
+    const {
+      environment,
+      source,
+      name = "",
+      labels = {},
+      vcpuCount = 0,
+      memMib = 0,
+      ttlSeconds = 0,
+    } = options;
     const seed = source === undefined ? {} : { seed: toSeedSource(source) };
     const request = { environment, name, labels, vcpuCount, memMib, ttlSeconds, ...seed };
     return await this.#begin("creating the workspace", options, call, ({ workspace }, waitMs, signal) =>
@@ -178,7 +181,10 @@ export abstract class WorkspaceCalls {
 
   /** Starts a command and waits for its end; with `waitMs` at most so long: it goes on, and `logsWorkspace` follows it. */
   async execWorkspace(
-    options: Omit<ExecWorkspaceOptions, "stdin"> & { readonly waitMs?: number | undefined; readonly maxBytes?: number },
+    options: Omit<ExecWorkspaceOptions, "stdin"> & {
+      readonly waitMs?: number | undefined;
+      readonly maxBytes?: number;
+    },
     call: CallOptions = {},
   ): Promise<WorkspaceCommandRecord> {
     const spec = toCommandSpec(options);

@@ -140,7 +140,11 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
     call: CallOptions = {},
   ): Promise<{
     readonly changed: boolean;
-    readonly entries: readonly { readonly path: string; readonly change: string; readonly from: string | null }[];
+    readonly entries: readonly {
+      readonly path: string;
+      readonly change: string;
+      readonly from: string | null;
+    }[];
   }> {
     const { workspaceId, patch } = options;
     const bytes = typeof patch === "string" ? Buffer.from(patch) : patch;
@@ -194,7 +198,11 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
 
   /** Imports a directory, file or archive of the host into a started workspace: overwrites, never deletes. */
   async pushWorkspaceSync(
-    options: { readonly workspaceId: string; readonly sourcePath: string; readonly dest?: string } & WaitOptions,
+    options: {
+      readonly workspaceId: string;
+      readonly sourcePath: string;
+      readonly dest?: string;
+    } & WaitOptions,
     call: CallOptions = {},
   ): Promise<WorkspacePush> {
     const { workspaceId, sourcePath, dest = "" } = options;

@@ -59,7 +59,10 @@ export class CommandOutput implements AsyncDisposable {
 
   /** What it takes on the disk. */
   get keptBytes(): number {
-    return NAMES.reduce((sum, name) => sum + Math.min(this.spools[name].totalBytes, this.spools[name].limitBytes), 0);
+    return NAMES.reduce(
+      (sum, name) => sum + Math.min(this.spools[name].totalBytes, this.spools[name].limitBytes),
+      0,
+    );
   }
 
   /** Resolves when the bytes are stored. One append at a time. */

@@ -12,11 +12,12 @@ interface ExportedEntry {
   readonly content: string | undefined;
 }
 
-const LENDING_BITS = 0o7000;
+/** What a mode keeps on the host: nothing that lends a user's rights, nothing that lets others write. */
+const KEPT_BITS = 0o755;
 
 /**
- * What an export brought, and how much. Takes away what must not reach the host: bits that lend a user's rights, and
- * anything that is no file, directory or link.
+ * What an export brought, and how much. Takes away what must not reach the host: bits that lend a user's rights or let
+ * others write, and anything that is no file, directory or link.
  */
 export async function exportedTree(
   root: string,
@@ -25,8 +26,10 @@ export async function exportedTree(
   let bytes = 0;
   const visit = async (path: string, relative: string): Promise<void> => {
     const stat = await lstat(path);
-    const mode = stat.isSymbolicLink() ? 0 : stat.mode & 0o777;
-    if (!stat.isSymbolicLink() && (stat.mode & LENDING_BITS) !== 0) await chmod(path, mode);
+    const mode = stat.isSymbolicLink() ? 0 : stat.mode & KEPT_BITS;
+    // A directory that we could not enter would hide what is in it.
+    if (stat.isDirectory()) await chmod(path, mode | 0o700);
+    else if (stat.isFile()) await chmod(path, mode | 0o600);
     if (stat.isDirectory()) {
       if (relative !== "") entries.push({ path: relative, mode: 0, isDirectory: true, content: undefined });
       for (const name of (await readdir(path)).sort()) await visit(join(path, name), join(relative, name));

@@ -1,4 +1,4 @@
-import { lstat, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, lstat, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join, posix } from "node:path";
 import { complete, failpoint, freshId } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
@@ -76,7 +76,8 @@ export async function sweepExport(directory: string): Promise<void> {
 /** What stands at a path, links not followed: its parent's list says so. */
 async function entryAt({ files }: WorkspaceMachine, path: string, signal: AbortSignal): Promise<FileEntry> {
   const bytes = Buffer.from(path);
-  if (posix.dirname(path) === "/") return { path: bytes, type: "directory", sizeBytes: 0, mode: 0o755, linkTarget: Buffer.alloc(0) };
+  if (posix.dirname(path) === "/")
+    return { path: bytes, type: "directory", sizeBytes: 0, mode: 0o755, linkTarget: Buffer.alloc(0) };
   const parent = Buffer.from(posix.dirname(path));
   const { entries } = await files.list(parent, {
     recursive: false,
@@ -102,7 +103,8 @@ async function bring(
   switch (entry.type) {
     case "file": {
       const { data } = await files.read(entry.path, { signal });
-      await writeFile(to, data, { flag: "wx", mode: entry.mode & 0o777, flush: true });
+      await writeFile(to, data, { flag: "wx", mode: 0o600, flush: true });
+      await chmod(to, entry.mode & 0o777);
       return 0;
     }
     case "symlink":
@@ -150,8 +152,17 @@ async function place(temporary: string, outputPath: string, overwrite: boolean):
 
 /** Renames without replacing (renameat2's RENAME_NOREPLACE), which Node cannot and coreutils can. */
 async function move(from: string, to: string): Promise<void> {
-  const { code, stderrTail } = await complete("mv", ["--no-clobber", "--no-target-directory", "--", from, to]);
-  if (code !== 0) throw new PyroError("EXPORT_FAILED", `${to} cannot be made: ${stderrTail.trim()}`, { hint: "name another path" });
+  const { code, stderrTail } = await complete("mv", [
+    "--no-clobber",
+    "--no-target-directory",
+    "--",
+    from,
+    to,
+  ]);
+  if (code !== 0)
+    throw new PyroError("EXPORT_FAILED", `${to} cannot be made: ${stderrTail.trim()}`, {
+      hint: "name another path",
+    });
   const left = await lstat(from).catch(() => undefined);
   if (left !== undefined) throw existing(to);
 }
@@ -174,7 +185,8 @@ function executablesOf(
 /** The host's own errors name the place; the guest's stay as they are. */
 function onHost(thrown: unknown, outputPath: string): PyroError {
   const { code, syscall } = thrown as NodeJS.ErrnoException;
-  if (thrown instanceof PyroError || syscall === undefined || code === undefined) return PyroError.from(thrown);
+  if (thrown instanceof PyroError || syscall === undefined || code === undefined)
+    return PyroError.from(thrown);
   if (code === "ENOSPC" || code === "EDQUOT") return PyroError.from(thrown);
   return new PyroError("EXPORT_FAILED", `${outputPath} cannot be written (${code})`, {
     hint: "name a path in a directory of yours that exists",

@@ -5,8 +5,7 @@ import { checkedTar } from "./seed/index.js";
 
 /**
  * Unpacks a guest's tar into an empty directory of the host that is ours alone. Each entry is checked before the
- * host's tar sees it, which makes links last, so that nothing is written through one. Owners and the bits that lend a
- * user's rights stay behind.
+ * host's tar sees it, which makes links last, so that nothing is written through one. Owners stay behind.
  * @throws {PyroError} EXPORT_FAILED, and what the check throws
  */
 export async function unpackOnHost(
@@ -14,7 +13,16 @@ export async function unpackOnHost(
   directory: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const args = ["-x", "-f", "-", "-C", directory, "--no-same-owner", "--no-same-permissions", "--delay-directory-restore"];
+  const args = [
+    "-x",
+    "-f",
+    "-",
+    "-C",
+    directory,
+    "--no-same-owner",
+    "--same-permissions",
+    "--delay-directory-restore",
+  ];
   await using tar = await launch("tar", args, {
     env: { ...baseEnvironment(), LC_ALL: "C" },
     stdin: "pipe",
@@ -32,7 +40,13 @@ export async function unpackOnHost(
   const { code, stderrTail } = await tar.exited;
   if (code === 0) return;
   const full = stderrTail.includes("No space left");
-  throw new PyroError(full ? "DISK_FULL" : "EXPORT_FAILED", `unpacking on the host failed: ${stderrTail.trim().split("\n").at(0) ?? ""}`, {
-    hint: full ? "free some space, or name a path on another disk" : "export a smaller part, or as a file: `tar` it in the guest first",
-  });
+  throw new PyroError(
+    full ? "DISK_FULL" : "EXPORT_FAILED",
+    `unpacking on the host failed: ${stderrTail.trim().split("\n").at(0) ?? ""}`,
+    {
+      hint: full
+        ? "free some space, or name a path on another disk"
+        : "export a smaller part, or as a file: `tar` it in the guest first",
+    },
+  );
 }

@@ -44,9 +44,7 @@ export class Operation<T> {
     return this.#state === "running";
   }
 
-  async #run(
-    work: (report: (phase: Pick<Phase, "message" | "progress">) => void) => Promise<T>,
-  ): Promise<T> {
+  async #run(work: (report: (phase: Pick<Phase, "message" | "progress">) => void) => Promise<T>): Promise<T> {
     try {
       const result = await work(({ message, progress }) => {
         this.#message = message;

@@ -32,8 +32,12 @@ export function resolveReference<T extends Referable>(reference: string, known: 
     });
   }
   const ids = fits.map(({ id }) => id);
-  throw new PyroError("AMBIGUOUS_REFERENCE", `${shown} fits ${ids.length} workspaces: ${ids.slice(0, 10).join(", ")}`, {
-    hint: "give the whole id, or more of it",
-    details: { workspace_ids: ids },
-  });
+  throw new PyroError(
+    "AMBIGUOUS_REFERENCE",
+    `${shown} fits ${ids.length} workspaces: ${ids.slice(0, 10).join(", ")}`,
+    {
+      hint: "give the whole id, or more of it",
+      details: { workspace_ids: ids },
+    },
+  );
 }

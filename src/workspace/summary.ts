@@ -1,5 +1,11 @@
 import { readFile } from "node:fs/promises";
-import { hostExecutablePaths, summarize, type DiffEntry, type DiffSummary, type HostExecutablePath } from "./diff/index.js";
+import {
+  hostExecutablePaths,
+  summarize,
+  type DiffEntry,
+  type DiffSummary,
+  type HostExecutablePath,
+} from "./diff/index.js";
 import { diffWorkspace } from "./comparing.js";
 import type { WorkspaceCommand } from "./workspace-command.js";
 import type { Workspace } from "./workspace.js";
@@ -22,17 +28,26 @@ export interface WorkspaceSummary {
   readonly hostExecutablePaths: readonly HostExecutablePath[];
 }
 
-export async function summarizeWorkspace(workspace: Workspace, signal: AbortSignal): Promise<WorkspaceSummary> {
+export async function summarizeWorkspace(
+  workspace: Workspace,
+  signal: AbortSignal,
+): Promise<WorkspaceSummary> {
   const entries: DiffEntry[] = [];
   for await (const { entry } of diffWorkspace(workspace, "", signal)) entries.push(entry);
-  const kept = entries.filter(({ change, artifactType }) => change !== "deleted" && artifactType !== "directory");
+  const kept = entries.filter(
+    ({ change, artifactType }) => change !== "deleted" && artifactType !== "directory",
+  );
   return {
     commands: workspace.commands.all,
     events: await historyOf(workspace),
     changes: summarize(entries),
     changedFiles: entries,
     hostExecutablePaths: hostExecutablePaths(
-      kept.map(({ path, newMode }) => ({ path, mode: parseInt(newMode ?? "0", 8) })),
+      kept.map(({ path, newMode, artifactType }) => ({
+        path,
+        // A link has no mode of its own.
+        mode: artifactType === "file" ? parseInt(newMode ?? "0", 8) : 0,
+      })),
     ),
   };
 }

@@ -118,7 +118,9 @@ export class Workspace {
       try {
         await this.#create(populate, options, report);
       } catch (thrown) {
-        const error = this.#over.signal.aborted ? PyroError.from(this.#over.signal.reason) : PyroError.from(thrown);
+        const error = this.#over.signal.aborted
+          ? PyroError.from(this.#over.signal.reason)
+          : PyroError.from(thrown);
         await this.#dropMachine();
         if (!this.#over.signal.aborted) await this.#fail(error);
         throw error;
@@ -129,11 +131,10 @@ export class Workspace {
   async #create(populate: Populate, { noPull }: { noPull: boolean }, report: Report): Promise<void> {
     const { environment, vcpuCount, memMib } = this.#record;
     const signal = this.#over.signal;
-    const fresh = await this.context.machines.make(
-      { environment, vcpuCount, memMib, noPull },
-      this.paths,
-      { signal, onPhase: report },
-    );
+    const fresh = await this.context.machines.make({ environment, vcpuCount, memMib, noPull }, this.paths, {
+      signal,
+      onPhase: report,
+    });
     const { machine, imageDigest } = fresh;
     this.#attach(machine);
     this.#held ??= this.context.machines.holdImage(imageDigest);
@@ -233,7 +234,10 @@ export class Workspace {
       }
     });
     operation.result.catch((error: unknown) => {
-      this.context.log.error("workspace.recover", { workspace: this.id, error: PyroError.from(error).message });
+      this.context.log.error("workspace.recover", {
+        workspace: this.id,
+        error: PyroError.from(error).message,
+      });
     });
   }
 
@@ -374,10 +378,14 @@ export class Workspace {
 
   #failed(): PyroError {
     const { failure } = this.#record;
-    return new PyroError("WORKSPACE_FAILED", `workspace ${this.id} could not be made: ${failure?.message ?? "unknown"}`, {
-      hint: `${failure?.hint ?? ""}${failure?.hint ? "; then " : ""}delete it and create it again`,
-      details: { cause: failure },
-    });
+    return new PyroError(
+      "WORKSPACE_FAILED",
+      `workspace ${this.id} could not be made: ${failure?.message ?? "unknown"}`,
+      {
+        hint: `${failure?.hint ?? ""}${failure?.hint ? "; then " : ""}delete it and create it again`,
+        details: { cause: failure },
+      },
+    );
   }
 
   #layers(): WorkspaceLayers {

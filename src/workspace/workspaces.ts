@@ -104,14 +104,18 @@ export class Workspaces implements AsyncDisposable {
       const { state, stoppedAtMs } = workspace.record;
       const expired = state === "started" && workspace.isIdle && now > workspace.expiresAtMs;
       const retired = stoppedAtMs !== null && now > stoppedAtMs + LIMITS.workspaceRetentionMs;
-      if (expired) void workspace.stop("ttl").result.catch((error: unknown) => this.#failed(workspace, error));
+      if (expired)
+        void workspace.stop("ttl").result.catch((error: unknown) => this.#failed(workspace, error));
       else if (state === "stopped" && workspace.isIdle && retired)
         void this.delete(workspace).catch((error: unknown) => this.#failed(workspace, error));
     }
   }
 
   #failed(workspace: Workspace, error: unknown): void {
-    this.options.log.error("workspace.reap", { workspace: workspace.id, error: PyroError.from(error).message });
+    this.options.log.error("workspace.reap", {
+      workspace: workspace.id,
+      error: PyroError.from(error).message,
+    });
   }
 
   /** Lets go of all of them: machines run on for the next daemon. */

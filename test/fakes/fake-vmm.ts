@@ -146,9 +146,7 @@ class FakeMachine implements Machine {
     this.#child = child;
     this.#consoleTail = options.consoleTail ?? "";
     const death =
-      options.dieAfterMs === undefined
-        ? undefined
-        : setTimeout(() => void child.close(), options.dieAfterMs);
+      options.dieAfterMs === undefined ? undefined : setTimeout(() => void child.close(), options.dieAfterMs);
     this.exited = child.exited.then(async ({ code, signal }) => {
       this.#ended = true;
       clearTimeout(death);

@@ -17,4 +17,3 @@ export function memoryStore(): SpoolStore {
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }
-

@@ -63,7 +63,8 @@ async function* contentOf(
   messages: AsyncIterator<WriteFileRequest>,
 ): AsyncGenerator<Uint8Array> {
   if (first.length > 0) yield first;
-  for (let next = await messages.next(); next.done !== true; next = await messages.next()) yield next.value.data;
+  for (let next = await messages.next(); next.done !== true; next = await messages.next())
+    yield next.value.data;
 }
 
 function nothing(): PyroError {

@@ -42,7 +42,9 @@ export function transferCalls(workspaces: Workspaces, seeding: Seeding): Calls {
     },
     export: async ({ workspace: reference, path, outputPath, overwrite, waitMs }, { signal }) => {
       const workspace = workspaces.find(reference);
-      const operation = workspace.work("export", () => exportPath(workspace, { path, outputPath, overwrite }));
+      const operation = workspace.work("export", () =>
+        exportPath(workspace, { path, outputPath, overwrite }),
+      );
       await workspace.settle(waitOf(waitMs), signal);
       if (operation.isRunning) return { workspace: toWorkspace(workspace) };
       const { entryCount, bytesWritten, ...rest } = await operation.result;

@@ -135,7 +135,9 @@ function toChange(
   { name, clearName, labels, clearLabels }: UpdateWorkspaceRequest,
 ): Parameters<Workspace["update"]>[0] {
   if (name !== undefined && clearName) {
-    throw new PyroError("INVALID_ARGUMENT", "a name is given and to be cleared", { hint: "give one of them" });
+    throw new PyroError("INVALID_ARGUMENT", "a name is given and to be cleared", {
+      hint: "give one of them",
+    });
   }
   const kept = Object.entries(record.labels).filter(([label]) => !clearLabels.includes(label));
   return {

@@ -15,7 +15,10 @@ export const workspaceCreate = defineOperation({
   profiles: [],
   kind: "write",
   input: z.strictObject({
-    environment: field.environment().default(DEFAULT_ENVIRONMENT).describe("What the VM runs, from `pyro env list`"),
+    environment: field
+      .environment()
+      .default(DEFAULT_ENVIRONMENT)
+      .describe("What the VM runs, from `pyro env list`"),
     seed_path: z
       .string()
       .min(1)
@@ -63,9 +66,11 @@ export const workspaceCreate = defineOperation({
     return toWorkspaceView(record);
   },
   render: (view) =>
-    [`workspace ${view.workspace_id} is ready`, ...view.warnings.map((warning) => `warning: ${warning}`), ...next(view)].join(
-      "\n",
-    ),
+    [
+      `workspace ${view.workspace_id} is ready`,
+      ...view.warnings.map((warning) => `warning: ${warning}`),
+      ...next(view),
+    ].join("\n"),
 });
 
 function next({ workspace_id: id }: WorkspaceView): string[] {

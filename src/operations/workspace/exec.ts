@@ -19,7 +19,11 @@ export const execRecord = workspaceCommandRecord.extend({
   stderr_bytes: z.number(),
 });
 
-const sequence = (): z.ZodNumber => z.int().min(1).max(2 ** 32 - 1);
+const sequence = (): z.ZodNumber =>
+  z
+    .int()
+    .min(1)
+    .max(2 ** 32 - 1);
 const maxBytes = (): z.ZodNumber => z.int().min(1).max(65_536);
 
 /** `pyro workspace exec`, `workspace_exec`, `execWorkspace`. */
@@ -47,7 +51,11 @@ export const workspaceExec = declare({
       .max(1000)
       .optional()
       .describe("Program and arguments, run without a shell"),
-    cwd: z.string().max(4096).optional().describe("Working directory; relative paths lie under /workspace, the default"),
+    cwd: z
+      .string()
+      .max(4096)
+      .optional()
+      .describe("Working directory; relative paths lie under /workspace, the default"),
     env: z.record(z.string(), z.string()).default({}).describe("A variable of the command; repeatable"),
     timeout_seconds: z
       .int()
@@ -60,7 +68,10 @@ export const workspaceExec = declare({
   notOnCommandLine: ["command"],
   examples: [
     { command: "pyro workspace exec fix-1 -- make test", says: "one command, streamed" },
-    { command: "pyro workspace exec fix-1 --cwd src -- sh -c 'ls | wc -l'", says: "in a directory, by a shell" },
+    {
+      command: "pyro workspace exec fix-1 --cwd src -- sh -c 'ls | wc -l'",
+      says: "in a directory, by a shell",
+    },
   ],
 });
 
@@ -72,7 +83,10 @@ export const workspaceCancel = defineOperation({
   description: "",
   profiles: [],
   kind: "write",
-  input: z.strictObject({ workspace_id: workspaceId(), sequence: sequence().describe("Its number, from exec or logs") }),
+  input: z.strictObject({
+    workspace_id: workspaceId(),
+    sequence: sequence().describe("Its number, from exec or logs"),
+  }),
   output: workspaceCommandRecord,
   positionals: ["workspace_id", "sequence"],
   examples: [{ command: "pyro workspace cancel fix-1 3", says: "the third command" }],
@@ -86,13 +100,19 @@ export const workspaceLogs = defineOperation({
   name: "workspace_logs",
   command: ["workspace", "logs"],
   summary: "Show the commands of a workspace, or the output of one",
-  description: "Without --sequence: all commands since the last reset. With it: what that command wrote, from --offset on.",
+  description:
+    "Without --sequence: all commands since the last reset. With it: what that command wrote, from --offset on.",
   profiles: [],
   kind: "read",
   input: z.strictObject({
     workspace_id: workspaceId(),
     sequence: sequence().optional().describe("Number of a command; without it all are listed"),
-    offset: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(0).describe("First byte of its output to show"),
+    offset: z
+      .int()
+      .min(0)
+      .max(Number.MAX_SAFE_INTEGER)
+      .default(0)
+      .describe("First byte of its output to show"),
     max_bytes: maxBytes().default(65_536).describe("Most bytes to show; head and tail are kept"),
     wait_seconds: z
       .int()
@@ -105,7 +125,10 @@ export const workspaceLogs = defineOperation({
   positionals: ["workspace_id"],
   examples: [
     { command: "pyro workspace logs fix-1", says: "what ran, and how it ended" },
-    { command: "pyro workspace logs fix-1 --sequence 3 --offset 65536", says: "more of what the third one wrote" },
+    {
+      command: "pyro workspace logs fix-1 --sequence 3 --offset 65536",
+      says: "more of what the third one wrote",
+    },
   ],
   run: async (given, { pyro, signal }) => {
     const { workspace_id: id, sequence: number } = given;
@@ -146,7 +169,8 @@ export const workspaceLogs = defineOperation({
 /** A command with its output, with the contract's field names. */
 export function toExecRecord(record: WorkspaceCommandRecord): z.output<typeof execRecord> {
   const { output, result } = record;
-  const text = (data: Uint8Array | undefined): string => Buffer.from(data ?? new Uint8Array()).toString("utf8");
+  const text = (data: Uint8Array | undefined): string =>
+    Buffer.from(data ?? new Uint8Array()).toString("utf8");
   return {
     ...toWorkspaceCommandView(record),
     environment: result?.environment ?? null,

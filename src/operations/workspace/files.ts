@@ -115,7 +115,11 @@ export const workspaceFileWrite = defineOperation({
   input: z.strictObject({
     workspace_id: workspaceId(),
     path: guestPath(),
-    text: z.string().max(8 * 1024 * 1024).optional().describe("The whole new content"),
+    text: z
+      .string()
+      .max(8 * 1024 * 1024)
+      .optional()
+      .describe("The whole new content"),
     text_file: z.string().max(4096).optional().describe("A file of this host with the content"),
   }),
   output: z.object({ path: z.string(), bytes_written: z.number() }),
@@ -142,14 +146,24 @@ export const workspaceFileEdit = defineOperation({
   input: z.strictObject({
     workspace_id: workspaceId(),
     path: guestPath(),
-    old_text: z.string().min(1).max(256 * 1024).describe("Text that is there, exactly, spaces and newlines included"),
-    new_text: z.string().max(256 * 1024).describe("Text that replaces it"),
+    old_text: z
+      .string()
+      .min(1)
+      .max(256 * 1024)
+      .describe("Text that is there, exactly, spaces and newlines included"),
+    new_text: z
+      .string()
+      .max(256 * 1024)
+      .describe("Text that replaces it"),
     replace_all: z.boolean().default(false).describe("Replace each occurrence"),
   }),
   output: z.object({ path: z.string(), replacements: z.number(), size_bytes: z.number() }),
   positionals: ["workspace_id", "path"],
   examples: [
-    { command: "pyro workspace file edit fix-1 app.py --old-text 'a - b' --new-text 'a + b'", says: "one place" },
+    {
+      command: "pyro workspace file edit fix-1 app.py --old-text 'a - b' --new-text 'a + b'",
+      says: "one place",
+    },
   ],
   run: async (given, { pyro, signal }) => {
     const edited = await pyro.editWorkspaceFile(
@@ -201,7 +215,9 @@ export const workspacePatchApply = defineOperation({
     entries.length === 0
       ? "the patch changes nothing"
       : entries
-          .map(({ path, change, from }) => visible(from === null ? `${change} ${path}` : `${change} ${from} -> ${path}`))
+          .map(({ path, change, from }) =>
+            visible(from === null ? `${change} ${path}` : `${change} ${from} -> ${path}`),
+          )
           .join("\n"),
 });
 

@@ -82,7 +82,9 @@ export function toWorkspaceView(record: WorkspaceRecord): WorkspaceView {
     labels: record.labels,
     last_command: lastCommand === null ? null : toWorkspaceCommandView(lastCommand),
     operation:
-      operation === null ? null : { ...operation, error: operation.error === null ? null : failureOf(operation.error) },
+      operation === null
+        ? null
+        : { ...operation, error: operation.error === null ? null : failureOf(operation.error) },
   });
 }
 
@@ -132,7 +134,12 @@ export function renderWorkspace(view: WorkspaceView): string {
     ...(failure === null ? [] : [["failure", `${failure.code}: ${failure.message}`]]),
     ["environment", `${view.environment}, ${isolationText(view.isolation)}`],
     ["machine", `${view.vcpu_count} vCPU, ${view.mem_mib} MiB, network ${view.network_policy}`],
-    ["seed", seed.mode === "empty" ? "empty" : `${seed.seed_path ?? seed.origin_ref ?? seed.mode}, ${seed.entry_count} entries`],
+    [
+      "seed",
+      seed.mode === "empty"
+        ? "empty"
+        : `${seed.seed_path ?? seed.origin_ref ?? seed.mode}, ${seed.entry_count} entries`,
+    ],
     ["commands", commandsText(view, last)],
     ...(reset.count === 0 ? [] : [["resets", `${reset.count}, last ${reset.at ?? ""}`]]),
     ["created", view.created_at],
@@ -158,4 +165,3 @@ export function outcomeText(command: WorkspaceCommandView): string {
   if (command.timed_out) return "timed out";
   return command.signal === null ? `exit ${command.exit_code ?? "?"}` : `killed ${command.signal}`;
 }
-

@@ -51,17 +51,28 @@ export const workspaceSyncPush = defineOperation({
   input: z.strictObject({
     workspace_id: workspaceId(),
     source_path: hostPath("Directory, file or archive (.tar, .tar.gz, .tar.zst) of this host"),
-    dest: z.string().max(4096).default("/workspace").describe("Directory of the workspace, made where it is missing"),
+    dest: z
+      .string()
+      .max(4096)
+      .default("/workspace")
+      .describe("Directory of the workspace, made where it is missing"),
   }),
   output: z.object({
     workspace_id: z.string(),
     workspace_sync: z
-      .object({ mode: z.string(), destination: z.string(), entry_count: z.number(), bytes_written: z.number() })
+      .object({
+        mode: z.string(),
+        destination: z.string(),
+        entry_count: z.number(),
+        bytes_written: z.number(),
+      })
       .nullable(),
     warnings: z.array(z.string()),
   }),
   positionals: ["workspace_id", "source_path"],
-  examples: [{ command: "pyro workspace sync push fix-1 ./fixtures --dest tests/fixtures", says: "later files" }],
+  examples: [
+    { command: "pyro workspace sync push fix-1 ./fixtures --dest tests/fixtures", says: "later files" },
+  ],
   run: async ({ workspace_id: id, source_path: source, dest }, { pyro, signal, hostPath: resolve }) => {
     const sourcePath = await resolve(source);
     const pushed = await pyro.pushWorkspaceSync({ workspaceId: id, sourcePath, dest }, { signal });
@@ -127,7 +138,8 @@ export const workspaceDiff = defineOperation({
   name: "workspace_diff",
   command: ["workspace", "diff"],
   summary: "Show what changed in a workspace since it was created",
-  description: "Against the baseline, also after pushes and resets. Text as a unified diff that `git apply` takes.",
+  description:
+    "Against the baseline, also after pushes and resets. Text as a unified diff that `git apply` takes.",
   profiles: [],
   kind: "read",
   input: z.strictObject({
@@ -135,7 +147,12 @@ export const workspaceDiff = defineOperation({
     path: z.string().max(4096).default("").describe("Only what is at or below this"),
     stat: z.boolean().default(false).describe("Paths and counts instead of the text"),
     offset: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(0).describe("First byte of the diff to show"),
-    max_bytes: z.int().min(1).max(64 * 1024 * 1024).default(8 * 1024 * 1024).describe("Most bytes to show"),
+    max_bytes: z
+      .int()
+      .min(1)
+      .max(64 * 1024 * 1024)
+      .default(8 * 1024 * 1024)
+      .describe("Most bytes to show"),
   }),
   output: z.object({
     workspace_id: z.string(),
@@ -162,12 +179,18 @@ export const workspaceDiff = defineOperation({
   },
   render: ({ changed, stat, entries, summary, patch, truncated, offset }) => {
     if (!changed) return "nothing changed";
-    if (!stat) return truncated ? `${patch}\n[cut; --offset ${offset + Buffer.byteLength(patch)} reads on]` : patch.replace(/\n$/, "");
+    if (!stat)
+      return truncated
+        ? `${patch}\n[cut; --offset ${offset + Buffer.byteLength(patch)} reads on]`
+        : patch.replace(/\n$/, "");
     return renderStat(entries, summary);
   },
 });
 
-function renderStat(entries: readonly z.output<typeof diffEntry>[], summary: z.output<typeof diffSummary>): string {
+function renderStat(
+  entries: readonly z.output<typeof diffEntry>[],
+  summary: z.output<typeof diffSummary>,
+): string {
   const rows = entries.map((entry) => [
     entry.change,
     entry.binary ? "binary" : `+${entry.insertions} -${entry.deletions}`,
@@ -246,13 +269,21 @@ export const workspaceSummary = defineOperation({
       "",
       `commands: ${view.outcome.total_commands}, ${view.outcome.failed_commands} failed`,
       ...view.commands.map(
-        (command) => `  ${command.sequence}  ${outcomeText(command)}  ${visible(command.command.split("\n")[0]?.slice(0, 100) ?? "")}`,
+        (command) =>
+          `  ${command.sequence}  ${outcomeText(command)}  ${visible(command.command.split("\n")[0]?.slice(0, 100) ?? "")}`,
       ),
       ...(view.edits.length === 0 ? [] : ["edits:"]),
-      ...view.edits.map(({ kind, path, detail }) => `  ${kind}  ${visible(path)}${detail === "" ? "" : `  (${visible(detail)})`}`),
+      ...view.edits.map(
+        ({ kind, path, detail }) =>
+          `  ${kind}  ${visible(path)}${detail === "" ? "" : `  (${visible(detail)})`}`,
+      ),
       "changes since the baseline:",
-      ...renderStat(view.changes.entries, view.changes.summary).split("\n").map((line) => `  ${line}`),
-      ...view.artifacts.map(({ path, output_path: output }) => `exported: ${visible(path)} -> ${visible(output)}`),
+      ...renderStat(view.changes.entries, view.changes.summary)
+        .split("\n")
+        .map((line) => `  ${line}`),
+      ...view.artifacts.map(
+        ({ path, output_path: output }) => `exported: ${visible(path)} -> ${visible(output)}`,
+      ),
       ...renderExecutables(view.host_executable_paths),
     ].join("\n"),
 });

@@ -15,13 +15,20 @@ export const workspaceUpdate = defineOperation({
     name: z.string().min(1).max(64).optional().describe("Its new name"),
     clear_name: z.boolean().default(false).describe("Take its name away"),
     labels: z.record(z.string(), z.string()).default({}).describe("A label to set; repeatable"),
-    clear_labels: z.array(z.string().max(64)).max(64).default([]).describe("A label to take away; repeatable"),
+    clear_labels: z
+      .array(z.string().max(64))
+      .max(64)
+      .default([])
+      .describe("A label to take away; repeatable"),
   }),
   output: workspaceRecord,
   positionals: ["workspace_id"],
   commandLineNames: { labels: "label", clear_labels: "clear_label" },
   examples: [
-    { command: "pyro workspace update ws-3f9c --name winner --clear-label draft", says: "by a prefix of its id" },
+    {
+      command: "pyro workspace update ws-3f9c --name winner --clear-label draft",
+      says: "by a prefix of its id",
+    },
   ],
   run: async (given, { pyro, signal }) =>
     toWorkspaceView(

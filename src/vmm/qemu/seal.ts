@@ -12,7 +12,12 @@ import type { QmpClient } from "./qmp.js";
  */
 export async function sealDisk(
   qmp: QmpClient,
-  { index, slot, overlay, userId }: { index: number; slot: number; overlay: string; userId: number | undefined },
+  {
+    index,
+    slot,
+    overlay,
+    userId,
+  }: { index: number; slot: number; overlay: string; userId: number | undefined },
 ): Promise<void> {
   if (userId !== undefined) await chown(overlay, userId, userId);
   const execute = (command: string, args: Readonly<Record<string, unknown>>): Promise<unknown> =>
