@@ -29,11 +29,11 @@ export async function unpackOnHost(
   });
   const { stdin } = tar;
   if (stdin === null) throw new Error("tar without a standard input");
-  let broken = false;
-  stdin.on("error", () => (broken = true));
+  // One that leaves early says why by its exit.
+  stdin.on("error", () => undefined);
   for await (const chunk of checkedTar("of the guest", data)) {
     signal.throwIfAborted();
-    if (broken) break;
+    if (stdin.destroyed) break;
     if (!stdin.write(chunk)) await Promise.race([once(stdin, "drain"), tar.exited]);
   }
   stdin.end();
