@@ -1,7 +1,7 @@
 import { Argument, Option, type Command } from "commander";
 import * as z from "zod";
 import type { Declaration } from "../operations/index.js";
-import { splitPair } from "./run-input.js";
+import { splitPair } from "./pair.js";
 
 /** What a field of an operation's input looks like to the command line. */
 interface Property {

@@ -1,6 +1,6 @@
 import { vmRun } from "../operations/vm/run.js";
 import type { RunInVmOptions } from "../sdk/index.js";
-import { UsageError } from "./failure.js";
+import { splitPair } from "./pair.js";
 import { proven } from "./proven.js";
 import { RawArguments } from "./raw-arguments.js";
 
@@ -42,14 +42,4 @@ export function takeVariables(options: unknown): {
         }),
       ),
   };
-}
-
-/**
- * NAME=VALUE in two.
- * @throws {UsageError}
- */
-export function splitPair(text: string, flag: string, hint: string): [string, string] {
-  const at = text.indexOf("=");
-  if (at > 0) return [text.slice(0, at), text.slice(at + 1)];
-  throw new UsageError(`${flag} ${JSON.stringify(text)} is not NAME=VALUE`, hint);
 }

@@ -124,7 +124,6 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     templates.readiness({ ...DEFAULT_MACHINE, diskBytes: MACHINE_DISK_BYTES }, accelerators.known);
   const ready = new ReadyMachines({ templates, inUse });
   const pool = poolOfMachines(ready, options.poolSize ?? poolSize(configuration.settings.pool), log);
-  activity.keepWhile(() => pool.size > 0);
   const opening = { ready, pool, isolation, store, pulls, log };
   const factory = sandboxes(opening);
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
@@ -133,8 +132,8 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     directory: join(directories.state, "workspaces"),
     machines: workspaceMachines({ ...opening, machines, inUse, layout: store.layout }),
     ...{ log, now: () => Date.now() },
-    hold: () => activity.begin(),
   });
+  activity.keepWhile(() => pool.size > 0 || workspaces.isBusy);
   const seeding = new Seeding(join(directories.state, "seeds"));
   await seeding.sweep();
   await workspaces.load();
@@ -194,7 +193,9 @@ export async function compose(options: ComposeOptions): Promise<Room> {
             queuedBoots: ready.queued + slots.queued,
             // The call that asks is one of them.
             activeCalls: activity.active - 1,
+            workspaceVms: workspaces.runningCount,
           }),
+          stopWorkspaces: () => workspaces.stopAll(),
         }),
       );
     },

@@ -181,7 +181,7 @@ export class DaemonClient implements AsyncDisposable {
       return undefined;
     }
     if (this.#buildId === "" || status.buildId === this.#buildId) return connection;
-    const { stopping, reason } = await connection.daemon.stop({ force: false }, { signal });
+    const { stopping, reason } = await connection.daemon.stop({ handOver: true }, { signal });
     if (stopping) {
       await this.#gone(connection, status.pid, signal);
       return undefined;

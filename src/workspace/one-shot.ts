@@ -1,6 +1,6 @@
-import { within } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { resolveCommand, WORKSPACE_PATH, type CommandRequest } from "./command-line.js";
+import { explainLoss } from "./loss.js";
 import type { CommandExit, Phase, RunningCommand, SandboxFactory, SandboxSpec } from "./sandbox.js";
 
 /** One command in one fresh machine. */
@@ -65,7 +65,9 @@ async function copyOutput(command: RunningCommand, caller: OneShotCaller): Promi
 
 /** The work, unless the machine is lost or the caller leaves first. */
 async function raceLoss<T>(work: Promise<T>, lost: Promise<PyroError>, signal: AbortSignal): Promise<T> {
-  const explained = work.catch((error: unknown) => explain(error, lost));
+  const explained = work.catch(async (error: unknown) => {
+    throw await explainLoss(error, lost);
+  });
   // Whoever loses the race may reject later, when nobody listens any more.
   explained.catch(() => undefined);
   signal.throwIfAborted();
@@ -84,14 +86,6 @@ async function raceLoss<T>(work: Promise<T>, lost: Promise<PyroError>, signal: A
     if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
   }
 }
-
-/** A machine's port breaks a moment before its end is known; the end says more. */
-async function explain(error: unknown, lost: Promise<PyroError>): Promise<never> {
-  const broken = error instanceof PyroError && error.code === "GUEST_DISCONNECTED";
-  throw broken ? await within(lost, LAST_SIGHT_MS, "the machine's end").catch(() => error) : error;
-}
-
-const LAST_SIGHT_MS = 2_000;
 
 function shortest(...bounds: (number | undefined)[]): number | undefined {
   const given = bounds.filter((bound) => bound !== undefined && bound > 0) as number[];

@@ -40,7 +40,7 @@ const recordSchema = z.object({
   /** "resetting": its active layer is to be renewed, whatever it holds. */
   state: z.enum(["creating", "started", "stopped", "resetting", "failed"]),
   /** Why a stopped one stopped: it starts again by itself when it is used, unless the user stopped it. */
-  stoppedBy: z.enum(["user", "ttl", "crash", "reset"]).nullable(),
+  stoppedBy: z.enum(["user", "ttl", "daemon", "crash", "reset"]).nullable(),
   stoppedAtMs: z.number().nullable(),
   /** Why it is failed, or how its machine was lost. */
   failure: failureSchema.nullable(),

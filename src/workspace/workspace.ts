@@ -2,6 +2,7 @@ import { appendFile, rename, rm } from "node:fs/promises";
 import { failpoint, Slots, type Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { CommandLog } from "./command-log.js";
+import { explainLoss } from "./loss.js";
 import { Operation, type OperationKind, type OperationView } from "./operation.js";
 import { pathsOf, saveRecord, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
 import type { Phase } from "./sandbox.js";
@@ -15,8 +16,6 @@ export interface WorkspaceContext {
   readonly machines: WorkspaceMachines;
   readonly log: Logger;
   readonly now: () => number;
-  /** Keeps the daemon from leaving while a machine runs. */
-  readonly hold: () => Disposable;
 }
 
 /** Fills a new workspace: seeds its machine before the baseline is sealed. */
@@ -34,9 +33,10 @@ export class Workspace {
   readonly paths: WorkspacePaths;
   #record: WorkspaceRecord;
   #machine: WorkspaceMachine | undefined;
+  /** How its last machine was lost, once it is. */
+  #lost: Promise<PyroError> | undefined;
   #operation: Operation<unknown> | undefined;
   #held: Disposable | undefined;
-  #holding: Disposable | undefined;
   #saving: Promise<void> = Promise.resolve();
   #removed = false;
   readonly #turn = new Slots(1);
@@ -118,9 +118,8 @@ export class Workspace {
       try {
         await this.#create(populate, options, report);
       } catch (thrown) {
-        const error = this.#over.signal.aborted
-          ? PyroError.from(this.#over.signal.reason)
-          : PyroError.from(thrown);
+        const known = await explainLoss(thrown, this.#lost);
+        const error = PyroError.from(this.#over.signal.aborted ? this.#over.signal.reason : known);
         await this.#dropMachine();
         if (!this.#over.signal.aborted) await this.#fail(error);
         throw error;
@@ -173,12 +172,12 @@ export class Workspace {
   }
 
   /** Flushes its disk and ends its machine; commands that run are ended. */
-  stop(by: "user" | "ttl"): Operation<void> {
+  stop(by: "user" | "ttl" | "daemon"): Operation<void> {
     return this.#operate("stop", async () => {
       if (this.#record.state === "failed") throw this.#failed();
       const machine = this.#machine;
       // What runs in it loses it on purpose.
-      this.#setMachine(undefined);
+      this.#machine = undefined;
       await this.#interrupt("the workspace was stopped");
       await machine?.shutDown();
       failpoint("workspace.shut-down");
@@ -268,7 +267,7 @@ export class Workspace {
     this.#over.abort(stopping());
     await this.#operation?.result.catch(() => undefined);
     const machine = this.#machine;
-    this.#setMachine(undefined);
+    this.#machine = undefined;
     await machine?.release();
     await this.commands[Symbol.asyncDispose]();
     this.#held?.[Symbol.dispose]();
@@ -328,26 +327,25 @@ export class Workspace {
     const operation = new Operation<T>(kind, async (report) => {
       using _turn = await this.#turn.take(this.#over.signal);
       this.#over.signal.throwIfAborted();
-      return await body(report);
+      try {
+        return await body(report);
+      } catch (error) {
+        throw await explainLoss(error, this.#lost);
+      }
     });
     this.#operation = operation;
     return operation;
   }
 
-  #setMachine(machine: WorkspaceMachine | undefined): void {
-    this.#machine = machine;
-    this.#holding?.[Symbol.dispose]();
-    this.#holding = machine === undefined ? undefined : this.context.hold();
-  }
-
   #attach(machine: WorkspaceMachine): void {
-    this.#setMachine(machine);
+    this.#machine = machine;
+    this.#lost = machine.lost;
     void machine.lost.then((error) => this.#onLost(machine, error));
   }
 
   async #onLost(machine: WorkspaceMachine, error: PyroError): Promise<void> {
     if (this.#machine !== machine) return;
-    this.#setMachine(undefined);
+    this.#machine = undefined;
     await machine[Symbol.asyncDispose]();
     this.context.log.warn("workspace.machine-lost", { workspace: this.id, error: error.message });
     // One in the making fails by itself.
@@ -359,7 +357,7 @@ export class Workspace {
 
   async #dropMachine(): Promise<void> {
     const machine = this.#machine;
-    this.#setMachine(undefined);
+    this.#machine = undefined;
     await machine?.[Symbol.asyncDispose]();
   }
 

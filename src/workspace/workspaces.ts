@@ -118,6 +118,22 @@ export class Workspaces implements AsyncDisposable {
     });
   }
 
+  /** Workspaces that have a machine. */
+  get runningCount(): number {
+    return this.all.filter(({ runningMachine }) => runningMachine !== undefined).length;
+  }
+
+  /** Whether anything of them needs this daemon: a machine, or an operation. */
+  get isBusy(): boolean {
+    return this.all.some((workspace) => workspace.runningMachine !== undefined || !workspace.isIdle);
+  }
+
+  /** Flushes and ends all machines; each starts again when its workspace is used. */
+  async stopAll(): Promise<void> {
+    const running = this.all.filter(({ runningMachine }) => runningMachine !== undefined);
+    await Promise.allSettled(running.map((workspace) => workspace.stop("daemon").result));
+  }
+
   /** Lets go of all of them: machines run on for the next daemon. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#reaper);

@@ -1,4 +1,5 @@
-import { readFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { FAILPOINTS, prefixOf } from "../failpoints.js";
 import { violations } from "./invariants.js";
@@ -45,7 +46,45 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   template: { pool: 0, failed: 1, pass: prepare },
   save: { pool: 0, failed: 1, pass: prepare },
   pool: { pool: 2, failed: 125, pass: useThePool },
+  workspace: { pool: 0, failed: 1, pass: useAWorkspace },
 };
+
+/** Once through a workspace's life; ends with the first call that could not be done. */
+async function useAWorkspace(): Promise<Result> {
+  const output = join(state.path, "exported");
+  await rm(output, { recursive: true, force: true });
+  const calls = [
+    ["create", "debian:12", "--name", "w"],
+    ["file", "write", "w", "dir/file", "--text", "text"],
+    ["export", "w", "dir", "--output", output],
+    ["stop", "w"],
+    ["start", "w"],
+    ["reset", "w"],
+    ["delete", "w"],
+  ];
+  for (const args of calls) {
+    const result = await call("workspace", ...args);
+    if (result.code !== 0 || args[0] === "delete") return result;
+  }
+  throw new Error("the last call is a delete");
+}
+
+/** Every workspace is usable, or says why not (threats.md I4); then it is deleted. */
+async function expectUsableWorkspaces(): Promise<void> {
+  const { workspaces } = json(await call("workspace", "list", "--json")) as {
+    workspaces: { workspace_id: string }[];
+  };
+  for (const { workspace_id: id } of workspaces) {
+    const status = json(await call("workspace", "status", id, "--wait-seconds", "20", "--json"));
+    const { code } = await call("workspace", "exec", id, "--", "true");
+    expect([status["state"], code, status["failure"]]).toEqual(
+      code === 0
+        ? [expect.any(String), 0, status["failure"]]
+        : ["failed", 125, expect.objectContaining({ code: expect.any(String) })],
+    );
+    expect((await call("workspace", "delete", id)).code).toBe(0);
+  }
+}
 
 /** Machines are made in the background after a run, and taken by the next. */
 async function useThePool(daemon: FaultyDaemon): Promise<Result> {
@@ -84,6 +123,7 @@ async function killDaemonAt(failpoint: string, { pool, failed, pass }: Scenario)
   // A step in the background costs nobody a call.
   if (code !== 0) expect([code, stderr]).toEqual([failed, expect.stringContaining("DAEMON_UNREACHABLE")]);
   await expectNextRunWorks();
+  await expectUsableWorkspaces();
   await expectNothingLeft();
   return left;
 }
@@ -104,6 +144,7 @@ async function killMachinesAt(failpoint: string, { pool, failed, pass }: Scenari
   const status = json(await call("daemon", "status", "--json"));
   expect(status["pid"]).toBe(daemon.pid);
   expect(await readFile(`${state.path}/daemon.log`, "utf8")).not.toContain('"event":"defect"');
+  await expectUsableWorkspaces();
   await expectNothingLeft();
 }
 

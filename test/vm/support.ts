@@ -95,12 +95,15 @@ export async function leftovers(stateDir: string): Promise<string[]> {
   const found: string[] = [];
   const machines = await readdir(join(stateDir, "vms")).catch(() => []);
   for (const id of machines) found.push(`machine directory ${id}`);
+  for (const id of await readdir(join(stateDir, "workspaces")).catch(() => [])) {
+    found.push(`workspace ${id}`);
+  }
   for (const { pid, line, cwd } of await processes()) {
     if (line.includes(stateDir) || cwd.startsWith(stateDir))
       found.push(`process ${pid}: ${line.slice(0, 200)}`);
   }
   for (const name of await readdir(stateDir, { recursive: true }).catch(() => [])) {
-    if (/\.tmp$|scratch-|\.sock$/.test(name)) found.push(`file ${name}`);
+    if (/\.tmp$|scratch-|\.sock$|\.pyro-[0-9a-f]{16}|export-pending$/.test(name)) found.push(`file ${name}`);
   }
   return found;
 }

@@ -14,7 +14,11 @@ export interface DaemonFacts {
     readonly pooledVms: number;
     readonly queuedBoots: number;
     readonly activeCalls: number;
+    /** Of the running ones: those of workspaces. */
+    readonly workspaceVms: number;
   };
+  /** Flushes and ends the machines of workspaces. */
+  readonly stopWorkspaces: () => Promise<void>;
   readonly isolation: () => string;
   /** Ends the daemon after the answer left. */
   readonly stop: () => void;
@@ -25,6 +29,7 @@ export function daemonService(facts: DaemonFacts): ServiceImpl<typeof DaemonServ
   return {
     status: () => {
       const { version, buildId, startedAtMs, directories, logPath } = facts;
+      const { workspaceVms: _, ...load } = facts.load();
       return {
         version,
         buildId,
@@ -34,18 +39,21 @@ export function daemonService(facts: DaemonFacts): ServiceImpl<typeof DaemonServ
         cacheDir: directories.cache,
         logPath,
         isolation: facts.isolation(),
-        ...facts.load(),
+        ...load,
         residentBytes: BigInt(process.memoryUsage.rss()),
       };
     },
-    stop: ({ force }) => {
-      const { runningVms, activeCalls } = facts.load();
-      if (!force && (runningVms > 0 || activeCalls > 0)) {
+    stop: async ({ force, handOver }) => {
+      const { runningVms, activeCalls, workspaceVms } = facts.load();
+      // Who takes over adopts them.
+      const inTheWay = handOver ? runningVms - workspaceVms : runningVms;
+      if (!force && (inTheWay > 0 || activeCalls > 0)) {
         return {
           stopping: false,
-          reason: `${runningVms} machines run and ${activeCalls} calls are unfinished`,
+          reason: `${runningVms} machines run${workspaceVms > 0 ? `, ${workspaceVms} of them in workspaces,` : ""} and ${activeCalls} calls are unfinished`,
         };
       }
+      if (force) await facts.stopWorkspaces();
       // The answer leaves first.
       setTimeout(facts.stop, 10);
       return { stopping: true };
