@@ -145,6 +145,7 @@ export class Workspace {
     await fresh.seal();
     failpoint("workspace.sealed");
     await this.#save({ ...filled, state: "started", ...this.#touched() });
+    void machine.lost.then((error) => this.#onLost(machine, error));
   }
 
   /** Starts a stopped one over what its disk holds. */
@@ -344,12 +345,11 @@ export class Workspace {
   }
 
   async #onLost(machine: WorkspaceMachine, error: PyroError): Promise<void> {
-    if (this.#machine !== machine) return;
+    // One in the making fails by itself, and is asked again at its end.
+    if (this.#machine !== machine || this.#record.state !== "started") return;
     this.#machine = undefined;
     await machine[Symbol.asyncDispose]();
     this.context.log.warn("workspace.machine-lost", { workspace: this.id, error: error.message });
-    // One in the making fails by itself.
-    if (this.#record.state !== "started") return;
     const { code, message, hint } = error;
     const stopped = { state: "stopped", stoppedBy: "crash", stoppedAtMs: this.context.now() } as const;
     await this.#save({ ...stopped, machineId: null, failure: { code, message, hint } });

@@ -10,6 +10,7 @@ import {
   pathsOf,
   type WorkspaceRecord,
 } from "./record.js";
+import { sweepExport } from "./exporting.js";
 import { resolveReference } from "./reference.js";
 import { CONDEMNED, Workspace, type Populate, type WorkspaceContext } from "./workspace.js";
 
@@ -38,9 +39,10 @@ export class Workspaces implements AsyncDisposable {
     return [...this.#all.values()].sort((a, b) => b.record.lastActivityAtMs - a.record.lastActivityAtMs);
   }
 
-  /** Machines that must not be taken for leftovers. */
+  /** Machines that are to be adopted: what was in the middle of something else is made anew. */
   get machineIds(): ReadonlySet<string> {
-    return new Set(this.all.flatMap(({ record }) => record.machineId ?? []));
+    const started = this.all.filter(({ record }) => record.state === "started");
+    return new Set(started.flatMap(({ record }) => record.machineId ?? []));
   }
 
   /**
@@ -59,6 +61,7 @@ export class Workspaces implements AsyncDisposable {
         this.options.log.warn("workspace.not-read", { directory: name });
         continue;
       }
+      await sweepExport(directory);
       this.#all.set(name, await Workspace.open(directory, record, this.options));
     }
   }
