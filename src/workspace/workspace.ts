@@ -169,6 +169,7 @@ export class Workspace {
     const { id: machineId, isolation } = machine;
     const started = { state: "started", stoppedBy: null, stoppedAtMs: null, failure: null } as const;
     await this.#save({ machineId, isolation, ...started, ...this.#touched() });
+    void machine.lost.then((error) => this.#onLost(machine, error));
     failpoint("workspace.started");
   }
 
