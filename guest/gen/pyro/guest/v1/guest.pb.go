@@ -506,8 +506,10 @@ type MountRootRequest struct {
 	Filesystem string `protobuf:"bytes,2,opt,name=filesystem,proto3" json:"filesystem,omitempty"`
 	// Creates /workspace where the environment has none.
 	CreateWorkspace bool `protobuf:"varint,3,opt,name=create_workspace,json=createWorkspace,proto3" json:"create_workspace,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Given first, as by Personalize: one exchange less after a restore. Absent: the machine has one, or gets it later.
+	Identity      *PersonalizeRequest `protobuf:"bytes,4,opt,name=identity,proto3" json:"identity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MountRootRequest) Reset() {
@@ -559,6 +561,13 @@ func (x *MountRootRequest) GetCreateWorkspace() bool {
 		return x.CreateWorkspace
 	}
 	return false
+}
+
+func (x *MountRootRequest) GetIdentity() *PersonalizeRequest {
+	if x != nil {
+		return x.Identity
+	}
+	return nil
 }
 
 type MountRootResponse struct {
@@ -685,6 +694,78 @@ func (*SetFrozenResponse) Descriptor() ([]byte, []int) {
 	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{10}
 }
 
+type RehearseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseRequest) Reset() {
+	*x = RehearseRequest{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseRequest) ProtoMessage() {}
+
+func (x *RehearseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseRequest.ProtoReflect.Descriptor instead.
+func (*RehearseRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{11}
+}
+
+type RehearseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RehearseResponse) Reset() {
+	*x = RehearseResponse{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RehearseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RehearseResponse) ProtoMessage() {}
+
+func (x *RehearseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RehearseResponse.ProtoReflect.Descriptor instead.
+func (*RehearseResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{12}
+}
+
 type LoadModulesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -694,7 +775,7 @@ type LoadModulesRequest struct {
 
 func (x *LoadModulesRequest) Reset() {
 	*x = LoadModulesRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[11]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +787,7 @@ func (x *LoadModulesRequest) String() string {
 func (*LoadModulesRequest) ProtoMessage() {}
 
 func (x *LoadModulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[11]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +800,7 @@ func (x *LoadModulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadModulesRequest.ProtoReflect.Descriptor instead.
 func (*LoadModulesRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{11}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LoadModulesRequest) GetGroup() string {
@@ -738,7 +819,7 @@ type LoadModulesResponse struct {
 
 func (x *LoadModulesResponse) Reset() {
 	*x = LoadModulesResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[12]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +831,7 @@ func (x *LoadModulesResponse) String() string {
 func (*LoadModulesResponse) ProtoMessage() {}
 
 func (x *LoadModulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[12]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,7 +844,7 @@ func (x *LoadModulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadModulesResponse.ProtoReflect.Descriptor instead.
 func (*LoadModulesResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{12}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LoadModulesResponse) GetDurationMs() uint32 {
@@ -783,7 +864,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[13]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -795,7 +876,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[13]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -808,7 +889,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{13}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ShutdownRequest) GetGraceMs() uint32 {
@@ -826,7 +907,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[14]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +919,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[14]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +932,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{14}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{16}
 }
 
 type StartRequest struct {
@@ -881,7 +962,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[15]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +974,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[15]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +987,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{15}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StartRequest) GetProcessId() string {
@@ -995,7 +1076,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[16]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1088,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[16]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1101,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{16}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StartResponse) GetPid() uint32 {
@@ -1041,7 +1122,7 @@ type ReadOutputRequest struct {
 
 func (x *ReadOutputRequest) Reset() {
 	*x = ReadOutputRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[17]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1134,7 @@ func (x *ReadOutputRequest) String() string {
 func (*ReadOutputRequest) ProtoMessage() {}
 
 func (x *ReadOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[17]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1147,7 @@ func (x *ReadOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOutputRequest.ProtoReflect.Descriptor instead.
 func (*ReadOutputRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{17}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReadOutputRequest) GetProcessId() string {
@@ -1102,7 +1183,7 @@ type OutputChunk struct {
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[18]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1195,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[18]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1208,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{18}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *OutputChunk) GetStream() OutputStream {
@@ -1164,7 +1245,7 @@ type ReadOutputResponse struct {
 
 func (x *ReadOutputResponse) Reset() {
 	*x = ReadOutputResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[19]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1176,7 +1257,7 @@ func (x *ReadOutputResponse) String() string {
 func (*ReadOutputResponse) ProtoMessage() {}
 
 func (x *ReadOutputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[19]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1189,7 +1270,7 @@ func (x *ReadOutputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOutputResponse.ProtoReflect.Descriptor instead.
 func (*ReadOutputResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{19}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReadOutputResponse) GetEvent() isReadOutputResponse_Event {
@@ -1255,7 +1336,7 @@ type ExitStatus struct {
 
 func (x *ExitStatus) Reset() {
 	*x = ExitStatus{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[20]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1267,7 +1348,7 @@ func (x *ExitStatus) String() string {
 func (*ExitStatus) ProtoMessage() {}
 
 func (x *ExitStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[20]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1280,7 +1361,7 @@ func (x *ExitStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExitStatus.ProtoReflect.Descriptor instead.
 func (*ExitStatus) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{20}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExitStatus) GetCode() uint32 {
@@ -1359,7 +1440,7 @@ type WriteInputRequest struct {
 
 func (x *WriteInputRequest) Reset() {
 	*x = WriteInputRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[21]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1452,7 @@ func (x *WriteInputRequest) String() string {
 func (*WriteInputRequest) ProtoMessage() {}
 
 func (x *WriteInputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[21]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1465,7 @@ func (x *WriteInputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteInputRequest.ProtoReflect.Descriptor instead.
 func (*WriteInputRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{21}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WriteInputRequest) GetProcessId() string {
@@ -1419,7 +1500,7 @@ type WriteInputResponse struct {
 
 func (x *WriteInputResponse) Reset() {
 	*x = WriteInputResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[22]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1512,7 @@ func (x *WriteInputResponse) String() string {
 func (*WriteInputResponse) ProtoMessage() {}
 
 func (x *WriteInputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[22]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1525,7 @@ func (x *WriteInputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteInputResponse.ProtoReflect.Descriptor instead.
 func (*WriteInputResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{22}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WriteInputResponse) GetAcceptedBytes() uint64 {
@@ -1473,7 +1554,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[23]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1566,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[23]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1579,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{23}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SignalRequest) GetProcessId() string {
@@ -1530,7 +1611,7 @@ type SignalResponse struct {
 
 func (x *SignalResponse) Reset() {
 	*x = SignalResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[24]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1623,7 @@ func (x *SignalResponse) String() string {
 func (*SignalResponse) ProtoMessage() {}
 
 func (x *SignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[24]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1636,7 @@ func (x *SignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
 func (*SignalResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{24}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{26}
 }
 
 type GetRequest struct {
@@ -1567,7 +1648,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[25]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1660,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[25]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1673,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{25}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetRequest) GetProcessId() string {
@@ -1611,7 +1692,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[26]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1704,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[26]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1717,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{26}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetResponse) GetProcess() *ProcessInfo {
@@ -1660,7 +1741,7 @@ type ProcessInfo struct {
 
 func (x *ProcessInfo) Reset() {
 	*x = ProcessInfo{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[27]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1753,7 @@ func (x *ProcessInfo) String() string {
 func (*ProcessInfo) ProtoMessage() {}
 
 func (x *ProcessInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[27]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1766,7 @@ func (x *ProcessInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessInfo.ProtoReflect.Descriptor instead.
 func (*ProcessInfo) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{27}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ProcessInfo) GetProcessId() string {
@@ -1738,7 +1819,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[28]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1750,7 +1831,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[28]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1763,7 +1844,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{28}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{30}
 }
 
 type ListResponse struct {
@@ -1775,7 +1856,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[29]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +1868,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[29]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +1881,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{29}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListResponse) GetProcesses() []*ProcessInfo {
@@ -1819,7 +1900,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[30]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +1912,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[30]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +1925,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{30}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RemoveRequest) GetProcessId() string {
@@ -1862,7 +1943,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[31]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +1955,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[31]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +1968,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{31}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{33}
 }
 
 type ReadRequest struct {
@@ -1902,7 +1983,7 @@ type ReadRequest struct {
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[32]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +1995,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[32]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2008,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{32}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReadRequest) GetPath() []byte {
@@ -1962,7 +2043,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[33]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2055,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[33]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2068,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{33}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReadResponse) GetSizeBytes() uint64 {
@@ -2017,7 +2098,7 @@ type WriteRequest struct {
 
 func (x *WriteRequest) Reset() {
 	*x = WriteRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[34]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2110,7 @@ func (x *WriteRequest) String() string {
 func (*WriteRequest) ProtoMessage() {}
 
 func (x *WriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[34]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2123,7 @@ func (x *WriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteRequest.ProtoReflect.Descriptor instead.
 func (*WriteRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{34}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WriteRequest) GetPath() []byte {
@@ -2075,7 +2156,7 @@ type WriteResponse struct {
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[35]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2168,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[35]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2181,7 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{35}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *WriteResponse) GetBytesWritten() uint64 {
@@ -2121,7 +2202,7 @@ type ExtractTarRequest struct {
 
 func (x *ExtractTarRequest) Reset() {
 	*x = ExtractTarRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[36]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2133,7 +2214,7 @@ func (x *ExtractTarRequest) String() string {
 func (*ExtractTarRequest) ProtoMessage() {}
 
 func (x *ExtractTarRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[36]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2227,7 @@ func (x *ExtractTarRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtractTarRequest.ProtoReflect.Descriptor instead.
 func (*ExtractTarRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{36}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ExtractTarRequest) GetDirectory() []byte {
@@ -2173,7 +2254,7 @@ type ExtractTarResponse struct {
 
 func (x *ExtractTarResponse) Reset() {
 	*x = ExtractTarResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[37]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2266,7 @@ func (x *ExtractTarResponse) String() string {
 func (*ExtractTarResponse) ProtoMessage() {}
 
 func (x *ExtractTarResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[37]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2279,7 @@ func (x *ExtractTarResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtractTarResponse.ProtoReflect.Descriptor instead.
 func (*ExtractTarResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{37}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ExtractTarResponse) GetEntryCount() uint64 {
@@ -2227,7 +2308,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[38]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2239,7 +2320,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[38]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2252,7 +2333,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{38}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Layer) GetDevice() string {
@@ -2282,7 +2363,7 @@ type BuildImageRequest struct {
 
 func (x *BuildImageRequest) Reset() {
 	*x = BuildImageRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[39]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2294,7 +2375,7 @@ func (x *BuildImageRequest) String() string {
 func (*BuildImageRequest) ProtoMessage() {}
 
 func (x *BuildImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[39]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2307,7 +2388,7 @@ func (x *BuildImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildImageRequest.ProtoReflect.Descriptor instead.
 func (*BuildImageRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{39}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BuildImageRequest) GetLayers() []*Layer {
@@ -2341,7 +2422,7 @@ type BuildStep struct {
 
 func (x *BuildStep) Reset() {
 	*x = BuildStep{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[40]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2353,7 +2434,7 @@ func (x *BuildStep) String() string {
 func (*BuildStep) ProtoMessage() {}
 
 func (x *BuildStep) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[40]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2366,7 +2447,7 @@ func (x *BuildStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildStep.ProtoReflect.Descriptor instead.
 func (*BuildStep) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{40}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *BuildStep) GetArgv() []string {
@@ -2397,7 +2478,7 @@ type BuildImageResponse struct {
 
 func (x *BuildImageResponse) Reset() {
 	*x = BuildImageResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[41]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2409,7 +2490,7 @@ func (x *BuildImageResponse) String() string {
 func (*BuildImageResponse) ProtoMessage() {}
 
 func (x *BuildImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[41]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2422,7 +2503,7 @@ func (x *BuildImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildImageResponse.ProtoReflect.Descriptor instead.
 func (*BuildImageResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{41}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *BuildImageResponse) GetEvent() isBuildImageResponse_Event {
@@ -2495,7 +2576,7 @@ type BuildProgress struct {
 
 func (x *BuildProgress) Reset() {
 	*x = BuildProgress{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[42]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +2588,7 @@ func (x *BuildProgress) String() string {
 func (*BuildProgress) ProtoMessage() {}
 
 func (x *BuildProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[42]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +2601,7 @@ func (x *BuildProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildProgress.ProtoReflect.Descriptor instead.
 func (*BuildProgress) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{42}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *BuildProgress) GetPhase() string {
@@ -2555,7 +2636,7 @@ type BuildResult struct {
 
 func (x *BuildResult) Reset() {
 	*x = BuildResult{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[43]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2567,7 +2648,7 @@ func (x *BuildResult) String() string {
 func (*BuildResult) ProtoMessage() {}
 
 func (x *BuildResult) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[43]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2580,7 +2661,7 @@ func (x *BuildResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildResult.ProtoReflect.Descriptor instead.
 func (*BuildResult) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{43}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *BuildResult) GetEntryCount() uint64 {
@@ -2606,7 +2687,7 @@ type FloodRequest struct {
 
 func (x *FloodRequest) Reset() {
 	*x = FloodRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[44]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +2699,7 @@ func (x *FloodRequest) String() string {
 func (*FloodRequest) ProtoMessage() {}
 
 func (x *FloodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[44]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +2712,7 @@ func (x *FloodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloodRequest.ProtoReflect.Descriptor instead.
 func (*FloodRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{44}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *FloodRequest) GetBytes() uint64 {
@@ -2649,7 +2730,7 @@ type FloodResponse struct {
 
 func (x *FloodResponse) Reset() {
 	*x = FloodResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[45]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2661,7 +2742,7 @@ func (x *FloodResponse) String() string {
 func (*FloodResponse) ProtoMessage() {}
 
 func (x *FloodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[45]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2674,7 +2755,7 @@ func (x *FloodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloodResponse.ProtoReflect.Descriptor instead.
 func (*FloodResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{45}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{47}
 }
 
 type DrainRequest struct {
@@ -2686,7 +2767,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[46]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2698,7 +2779,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[46]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2711,7 +2792,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{46}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DrainRequest) GetExpectBytes() uint64 {
@@ -2730,7 +2811,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[47]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2742,7 +2823,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[47]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2755,7 +2836,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{47}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DrainResponse) GetBytes() uint64 {
@@ -2774,7 +2855,7 @@ type SourceRequest struct {
 
 func (x *SourceRequest) Reset() {
 	*x = SourceRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2786,7 +2867,7 @@ func (x *SourceRequest) String() string {
 func (*SourceRequest) ProtoMessage() {}
 
 func (x *SourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2799,7 +2880,7 @@ func (x *SourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceRequest.ProtoReflect.Descriptor instead.
 func (*SourceRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{48}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SourceRequest) GetBytes() uint64 {
@@ -2818,7 +2899,7 @@ type SourceResponse struct {
 
 func (x *SourceResponse) Reset() {
 	*x = SourceResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +2911,7 @@ func (x *SourceResponse) String() string {
 func (*SourceResponse) ProtoMessage() {}
 
 func (x *SourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +2924,7 @@ func (x *SourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceResponse.ProtoReflect.Descriptor instead.
 func (*SourceResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{49}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SourceResponse) GetData() []byte {
@@ -2862,7 +2943,7 @@ type SinkRequest struct {
 
 func (x *SinkRequest) Reset() {
 	*x = SinkRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2874,7 +2955,7 @@ func (x *SinkRequest) String() string {
 func (*SinkRequest) ProtoMessage() {}
 
 func (x *SinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2887,7 +2968,7 @@ func (x *SinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkRequest.ProtoReflect.Descriptor instead.
 func (*SinkRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{50}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SinkRequest) GetData() []byte {
@@ -2906,7 +2987,7 @@ type SinkResponse struct {
 
 func (x *SinkResponse) Reset() {
 	*x = SinkResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +2999,7 @@ func (x *SinkResponse) String() string {
 func (*SinkResponse) ProtoMessage() {}
 
 func (x *SinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3012,7 @@ func (x *SinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkResponse.ProtoReflect.Descriptor instead.
 func (*SinkResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{51}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SinkResponse) GetBytes() uint64 {
@@ -2951,7 +3032,7 @@ type SpawnLoopRequest struct {
 
 func (x *SpawnLoopRequest) Reset() {
 	*x = SpawnLoopRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2963,7 +3044,7 @@ func (x *SpawnLoopRequest) String() string {
 func (*SpawnLoopRequest) ProtoMessage() {}
 
 func (x *SpawnLoopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2976,7 +3057,7 @@ func (x *SpawnLoopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnLoopRequest.ProtoReflect.Descriptor instead.
 func (*SpawnLoopRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{52}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SpawnLoopRequest) GetArgv() []string {
@@ -3002,7 +3083,7 @@ type SpawnLoopResponse struct {
 
 func (x *SpawnLoopResponse) Reset() {
 	*x = SpawnLoopResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3014,7 +3095,7 @@ func (x *SpawnLoopResponse) String() string {
 func (*SpawnLoopResponse) ProtoMessage() {}
 
 func (x *SpawnLoopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3027,7 +3108,7 @@ func (x *SpawnLoopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnLoopResponse.ProtoReflect.Descriptor instead.
 func (*SpawnLoopResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{53}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SpawnLoopResponse) GetDurationUs() []uint32 {
@@ -3051,7 +3132,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3063,7 +3144,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3076,7 +3157,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{54}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ReportRequest) GetEvent() isReportRequest_Event {
@@ -3144,7 +3225,7 @@ type AgentReady struct {
 
 func (x *AgentReady) Reset() {
 	*x = AgentReady{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3237,7 @@ func (x *AgentReady) String() string {
 func (*AgentReady) ProtoMessage() {}
 
 func (x *AgentReady) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +3250,7 @@ func (x *AgentReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentReady.ProtoReflect.Descriptor instead.
 func (*AgentReady) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{55}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AgentReady) GetEpoch() uint32 {
@@ -3189,7 +3270,7 @@ type ProcessExited struct {
 
 func (x *ProcessExited) Reset() {
 	*x = ProcessExited{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3201,7 +3282,7 @@ func (x *ProcessExited) String() string {
 func (*ProcessExited) ProtoMessage() {}
 
 func (x *ProcessExited) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3214,7 +3295,7 @@ func (x *ProcessExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessExited.ProtoReflect.Descriptor instead.
 func (*ProcessExited) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{56}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ProcessExited) GetProcessId() string {
@@ -3240,7 +3321,7 @@ type OutOfMemory struct {
 
 func (x *OutOfMemory) Reset() {
 	*x = OutOfMemory{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3252,7 +3333,7 @@ func (x *OutOfMemory) String() string {
 func (*OutOfMemory) ProtoMessage() {}
 
 func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3265,7 +3346,7 @@ func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutOfMemory.ProtoReflect.Descriptor instead.
 func (*OutOfMemory) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{57}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *OutOfMemory) GetProcessId() string {
@@ -3283,7 +3364,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3295,7 +3376,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3308,7 +3389,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{58}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{60}
 }
 
 // How a call ended (LINK.md, END).
@@ -3325,7 +3406,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3337,7 +3418,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3350,7 +3431,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{59}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Status) GetCode() uint32 {
@@ -3387,7 +3468,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3399,7 +3480,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3412,7 +3493,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{60}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -3463,19 +3544,22 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x1d\n" +
 	"\n" +
 	"machine_id\x18\x04 \x01(\tR\tmachineId\"\x15\n" +
-	"\x13PersonalizeResponse\"u\n" +
+	"\x13PersonalizeResponse\"\xb4\x01\n" +
 	"\x10MountRootRequest\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x1e\n" +
 	"\n" +
 	"filesystem\x18\x02 \x01(\tR\n" +
 	"filesystem\x12)\n" +
-	"\x10create_workspace\x18\x03 \x01(\bR\x0fcreateWorkspace\"4\n" +
+	"\x10create_workspace\x18\x03 \x01(\bR\x0fcreateWorkspace\x12=\n" +
+	"\bidentity\x18\x04 \x01(\v2!.pyro.guest.v1.PersonalizeRequestR\bidentity\"4\n" +
 	"\x11MountRootResponse\x12\x1f\n" +
 	"\vduration_ms\x18\x01 \x01(\rR\n" +
 	"durationMs\"*\n" +
 	"\x10SetFrozenRequest\x12\x16\n" +
 	"\x06frozen\x18\x01 \x01(\bR\x06frozen\"\x13\n" +
-	"\x11SetFrozenResponse\"*\n" +
+	"\x11SetFrozenResponse\"\x11\n" +
+	"\x0fRehearseRequest\"\x12\n" +
+	"\x10RehearseResponse\"*\n" +
 	"\x12LoadModulesRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\"6\n" +
 	"\x13LoadModulesResponse\x12\x1f\n" +
@@ -3665,13 +3749,14 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\fOutputStream\x12\x1d\n" +
 	"\x19OUTPUT_STREAM_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14OUTPUT_STREAM_STDOUT\x10\x01\x12\x18\n" +
-	"\x14OUTPUT_STREAM_STDERR\x10\x022\xad\x04\n" +
+	"\x14OUTPUT_STREAM_STDERR\x10\x022\xfa\x04\n" +
 	"\rSystemService\x12B\n" +
 	"\x05Hello\x12\x1b.pyro.guest.v1.HelloRequest\x1a\x1c.pyro.guest.v1.HelloResponse\x12?\n" +
 	"\x04Ping\x12\x1a.pyro.guest.v1.PingRequest\x1a\x1b.pyro.guest.v1.PingResponse\x12T\n" +
 	"\vPersonalize\x12!.pyro.guest.v1.PersonalizeRequest\x1a\".pyro.guest.v1.PersonalizeResponse\x12N\n" +
 	"\tMountRoot\x12\x1f.pyro.guest.v1.MountRootRequest\x1a .pyro.guest.v1.MountRootResponse\x12N\n" +
-	"\tSetFrozen\x12\x1f.pyro.guest.v1.SetFrozenRequest\x1a .pyro.guest.v1.SetFrozenResponse\x12T\n" +
+	"\tSetFrozen\x12\x1f.pyro.guest.v1.SetFrozenRequest\x1a .pyro.guest.v1.SetFrozenResponse\x12K\n" +
+	"\bRehearse\x12\x1e.pyro.guest.v1.RehearseRequest\x1a\x1f.pyro.guest.v1.RehearseResponse\x12T\n" +
 	"\vLoadModules\x12!.pyro.guest.v1.LoadModulesRequest\x1a\".pyro.guest.v1.LoadModulesResponse\x12K\n" +
 	"\bShutdown\x12\x1e.pyro.guest.v1.ShutdownRequest\x1a\x1f.pyro.guest.v1.ShutdownResponse2\x8b\x04\n" +
 	"\x0eProcessService\x12B\n" +
@@ -3714,7 +3799,7 @@ func file_pyro_guest_v1_guest_proto_rawDescGZIP() []byte {
 }
 
 var file_pyro_guest_v1_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_pyro_guest_v1_guest_proto_goTypes = []any{
 	(OutputPolicy)(0),           // 0: pyro.guest.v1.OutputPolicy
 	(OutputStream)(0),           // 1: pyro.guest.v1.OutputStream
@@ -3729,128 +3814,133 @@ var file_pyro_guest_v1_guest_proto_goTypes = []any{
 	(*MountRootResponse)(nil),   // 10: pyro.guest.v1.MountRootResponse
 	(*SetFrozenRequest)(nil),    // 11: pyro.guest.v1.SetFrozenRequest
 	(*SetFrozenResponse)(nil),   // 12: pyro.guest.v1.SetFrozenResponse
-	(*LoadModulesRequest)(nil),  // 13: pyro.guest.v1.LoadModulesRequest
-	(*LoadModulesResponse)(nil), // 14: pyro.guest.v1.LoadModulesResponse
-	(*ShutdownRequest)(nil),     // 15: pyro.guest.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),    // 16: pyro.guest.v1.ShutdownResponse
-	(*StartRequest)(nil),        // 17: pyro.guest.v1.StartRequest
-	(*StartResponse)(nil),       // 18: pyro.guest.v1.StartResponse
-	(*ReadOutputRequest)(nil),   // 19: pyro.guest.v1.ReadOutputRequest
-	(*OutputChunk)(nil),         // 20: pyro.guest.v1.OutputChunk
-	(*ReadOutputResponse)(nil),  // 21: pyro.guest.v1.ReadOutputResponse
-	(*ExitStatus)(nil),          // 22: pyro.guest.v1.ExitStatus
-	(*WriteInputRequest)(nil),   // 23: pyro.guest.v1.WriteInputRequest
-	(*WriteInputResponse)(nil),  // 24: pyro.guest.v1.WriteInputResponse
-	(*SignalRequest)(nil),       // 25: pyro.guest.v1.SignalRequest
-	(*SignalResponse)(nil),      // 26: pyro.guest.v1.SignalResponse
-	(*GetRequest)(nil),          // 27: pyro.guest.v1.GetRequest
-	(*GetResponse)(nil),         // 28: pyro.guest.v1.GetResponse
-	(*ProcessInfo)(nil),         // 29: pyro.guest.v1.ProcessInfo
-	(*ListRequest)(nil),         // 30: pyro.guest.v1.ListRequest
-	(*ListResponse)(nil),        // 31: pyro.guest.v1.ListResponse
-	(*RemoveRequest)(nil),       // 32: pyro.guest.v1.RemoveRequest
-	(*RemoveResponse)(nil),      // 33: pyro.guest.v1.RemoveResponse
-	(*ReadRequest)(nil),         // 34: pyro.guest.v1.ReadRequest
-	(*ReadResponse)(nil),        // 35: pyro.guest.v1.ReadResponse
-	(*WriteRequest)(nil),        // 36: pyro.guest.v1.WriteRequest
-	(*WriteResponse)(nil),       // 37: pyro.guest.v1.WriteResponse
-	(*ExtractTarRequest)(nil),   // 38: pyro.guest.v1.ExtractTarRequest
-	(*ExtractTarResponse)(nil),  // 39: pyro.guest.v1.ExtractTarResponse
-	(*Layer)(nil),               // 40: pyro.guest.v1.Layer
-	(*BuildImageRequest)(nil),   // 41: pyro.guest.v1.BuildImageRequest
-	(*BuildStep)(nil),           // 42: pyro.guest.v1.BuildStep
-	(*BuildImageResponse)(nil),  // 43: pyro.guest.v1.BuildImageResponse
-	(*BuildProgress)(nil),       // 44: pyro.guest.v1.BuildProgress
-	(*BuildResult)(nil),         // 45: pyro.guest.v1.BuildResult
-	(*FloodRequest)(nil),        // 46: pyro.guest.v1.FloodRequest
-	(*FloodResponse)(nil),       // 47: pyro.guest.v1.FloodResponse
-	(*DrainRequest)(nil),        // 48: pyro.guest.v1.DrainRequest
-	(*DrainResponse)(nil),       // 49: pyro.guest.v1.DrainResponse
-	(*SourceRequest)(nil),       // 50: pyro.guest.v1.SourceRequest
-	(*SourceResponse)(nil),      // 51: pyro.guest.v1.SourceResponse
-	(*SinkRequest)(nil),         // 52: pyro.guest.v1.SinkRequest
-	(*SinkResponse)(nil),        // 53: pyro.guest.v1.SinkResponse
-	(*SpawnLoopRequest)(nil),    // 54: pyro.guest.v1.SpawnLoopRequest
-	(*SpawnLoopResponse)(nil),   // 55: pyro.guest.v1.SpawnLoopResponse
-	(*ReportRequest)(nil),       // 56: pyro.guest.v1.ReportRequest
-	(*AgentReady)(nil),          // 57: pyro.guest.v1.AgentReady
-	(*ProcessExited)(nil),       // 58: pyro.guest.v1.ProcessExited
-	(*OutOfMemory)(nil),         // 59: pyro.guest.v1.OutOfMemory
-	(*ReportResponse)(nil),      // 60: pyro.guest.v1.ReportResponse
-	(*Status)(nil),              // 61: pyro.guest.v1.Status
-	(*ErrorDetail)(nil),         // 62: pyro.guest.v1.ErrorDetail
+	(*RehearseRequest)(nil),     // 13: pyro.guest.v1.RehearseRequest
+	(*RehearseResponse)(nil),    // 14: pyro.guest.v1.RehearseResponse
+	(*LoadModulesRequest)(nil),  // 15: pyro.guest.v1.LoadModulesRequest
+	(*LoadModulesResponse)(nil), // 16: pyro.guest.v1.LoadModulesResponse
+	(*ShutdownRequest)(nil),     // 17: pyro.guest.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),    // 18: pyro.guest.v1.ShutdownResponse
+	(*StartRequest)(nil),        // 19: pyro.guest.v1.StartRequest
+	(*StartResponse)(nil),       // 20: pyro.guest.v1.StartResponse
+	(*ReadOutputRequest)(nil),   // 21: pyro.guest.v1.ReadOutputRequest
+	(*OutputChunk)(nil),         // 22: pyro.guest.v1.OutputChunk
+	(*ReadOutputResponse)(nil),  // 23: pyro.guest.v1.ReadOutputResponse
+	(*ExitStatus)(nil),          // 24: pyro.guest.v1.ExitStatus
+	(*WriteInputRequest)(nil),   // 25: pyro.guest.v1.WriteInputRequest
+	(*WriteInputResponse)(nil),  // 26: pyro.guest.v1.WriteInputResponse
+	(*SignalRequest)(nil),       // 27: pyro.guest.v1.SignalRequest
+	(*SignalResponse)(nil),      // 28: pyro.guest.v1.SignalResponse
+	(*GetRequest)(nil),          // 29: pyro.guest.v1.GetRequest
+	(*GetResponse)(nil),         // 30: pyro.guest.v1.GetResponse
+	(*ProcessInfo)(nil),         // 31: pyro.guest.v1.ProcessInfo
+	(*ListRequest)(nil),         // 32: pyro.guest.v1.ListRequest
+	(*ListResponse)(nil),        // 33: pyro.guest.v1.ListResponse
+	(*RemoveRequest)(nil),       // 34: pyro.guest.v1.RemoveRequest
+	(*RemoveResponse)(nil),      // 35: pyro.guest.v1.RemoveResponse
+	(*ReadRequest)(nil),         // 36: pyro.guest.v1.ReadRequest
+	(*ReadResponse)(nil),        // 37: pyro.guest.v1.ReadResponse
+	(*WriteRequest)(nil),        // 38: pyro.guest.v1.WriteRequest
+	(*WriteResponse)(nil),       // 39: pyro.guest.v1.WriteResponse
+	(*ExtractTarRequest)(nil),   // 40: pyro.guest.v1.ExtractTarRequest
+	(*ExtractTarResponse)(nil),  // 41: pyro.guest.v1.ExtractTarResponse
+	(*Layer)(nil),               // 42: pyro.guest.v1.Layer
+	(*BuildImageRequest)(nil),   // 43: pyro.guest.v1.BuildImageRequest
+	(*BuildStep)(nil),           // 44: pyro.guest.v1.BuildStep
+	(*BuildImageResponse)(nil),  // 45: pyro.guest.v1.BuildImageResponse
+	(*BuildProgress)(nil),       // 46: pyro.guest.v1.BuildProgress
+	(*BuildResult)(nil),         // 47: pyro.guest.v1.BuildResult
+	(*FloodRequest)(nil),        // 48: pyro.guest.v1.FloodRequest
+	(*FloodResponse)(nil),       // 49: pyro.guest.v1.FloodResponse
+	(*DrainRequest)(nil),        // 50: pyro.guest.v1.DrainRequest
+	(*DrainResponse)(nil),       // 51: pyro.guest.v1.DrainResponse
+	(*SourceRequest)(nil),       // 52: pyro.guest.v1.SourceRequest
+	(*SourceResponse)(nil),      // 53: pyro.guest.v1.SourceResponse
+	(*SinkRequest)(nil),         // 54: pyro.guest.v1.SinkRequest
+	(*SinkResponse)(nil),        // 55: pyro.guest.v1.SinkResponse
+	(*SpawnLoopRequest)(nil),    // 56: pyro.guest.v1.SpawnLoopRequest
+	(*SpawnLoopResponse)(nil),   // 57: pyro.guest.v1.SpawnLoopResponse
+	(*ReportRequest)(nil),       // 58: pyro.guest.v1.ReportRequest
+	(*AgentReady)(nil),          // 59: pyro.guest.v1.AgentReady
+	(*ProcessExited)(nil),       // 60: pyro.guest.v1.ProcessExited
+	(*OutOfMemory)(nil),         // 61: pyro.guest.v1.OutOfMemory
+	(*ReportResponse)(nil),      // 62: pyro.guest.v1.ReportResponse
+	(*Status)(nil),              // 63: pyro.guest.v1.Status
+	(*ErrorDetail)(nil),         // 64: pyro.guest.v1.ErrorDetail
 }
 var file_pyro_guest_v1_guest_proto_depIdxs = []int32{
 	4,  // 0: pyro.guest.v1.HelloResponse.boot:type_name -> pyro.guest.v1.BootTimings
-	0,  // 1: pyro.guest.v1.StartRequest.output_policy:type_name -> pyro.guest.v1.OutputPolicy
-	1,  // 2: pyro.guest.v1.OutputChunk.stream:type_name -> pyro.guest.v1.OutputStream
-	20, // 3: pyro.guest.v1.ReadOutputResponse.chunk:type_name -> pyro.guest.v1.OutputChunk
-	22, // 4: pyro.guest.v1.ReadOutputResponse.exit:type_name -> pyro.guest.v1.ExitStatus
-	29, // 5: pyro.guest.v1.GetResponse.process:type_name -> pyro.guest.v1.ProcessInfo
-	22, // 6: pyro.guest.v1.ProcessInfo.exit:type_name -> pyro.guest.v1.ExitStatus
-	29, // 7: pyro.guest.v1.ListResponse.processes:type_name -> pyro.guest.v1.ProcessInfo
-	40, // 8: pyro.guest.v1.BuildImageRequest.layers:type_name -> pyro.guest.v1.Layer
-	42, // 9: pyro.guest.v1.BuildImageRequest.steps:type_name -> pyro.guest.v1.BuildStep
-	44, // 10: pyro.guest.v1.BuildImageResponse.progress:type_name -> pyro.guest.v1.BuildProgress
-	45, // 11: pyro.guest.v1.BuildImageResponse.result:type_name -> pyro.guest.v1.BuildResult
-	57, // 12: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
-	58, // 13: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
-	59, // 14: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
-	22, // 15: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
-	62, // 16: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
-	2,  // 17: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
-	5,  // 18: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
-	7,  // 19: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
-	9,  // 20: pyro.guest.v1.SystemService.MountRoot:input_type -> pyro.guest.v1.MountRootRequest
-	11, // 21: pyro.guest.v1.SystemService.SetFrozen:input_type -> pyro.guest.v1.SetFrozenRequest
-	13, // 22: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
-	15, // 23: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
-	17, // 24: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
-	19, // 25: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
-	23, // 26: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
-	25, // 27: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
-	27, // 28: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
-	30, // 29: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
-	32, // 30: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
-	34, // 31: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
-	36, // 32: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
-	38, // 33: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
-	41, // 34: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
-	46, // 35: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
-	48, // 36: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
-	50, // 37: pyro.guest.v1.DiagnosticsService.Source:input_type -> pyro.guest.v1.SourceRequest
-	52, // 38: pyro.guest.v1.DiagnosticsService.Sink:input_type -> pyro.guest.v1.SinkRequest
-	54, // 39: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
-	56, // 40: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
-	3,  // 41: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
-	6,  // 42: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
-	8,  // 43: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
-	10, // 44: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
-	12, // 45: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
-	14, // 46: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
-	16, // 47: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
-	18, // 48: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
-	21, // 49: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
-	24, // 50: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
-	26, // 51: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
-	28, // 52: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
-	31, // 53: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
-	33, // 54: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
-	35, // 55: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
-	37, // 56: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
-	39, // 57: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
-	43, // 58: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
-	47, // 59: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
-	49, // 60: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
-	51, // 61: pyro.guest.v1.DiagnosticsService.Source:output_type -> pyro.guest.v1.SourceResponse
-	53, // 62: pyro.guest.v1.DiagnosticsService.Sink:output_type -> pyro.guest.v1.SinkResponse
-	55, // 63: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
-	60, // 64: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
-	41, // [41:65] is the sub-list for method output_type
-	17, // [17:41] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	7,  // 1: pyro.guest.v1.MountRootRequest.identity:type_name -> pyro.guest.v1.PersonalizeRequest
+	0,  // 2: pyro.guest.v1.StartRequest.output_policy:type_name -> pyro.guest.v1.OutputPolicy
+	1,  // 3: pyro.guest.v1.OutputChunk.stream:type_name -> pyro.guest.v1.OutputStream
+	22, // 4: pyro.guest.v1.ReadOutputResponse.chunk:type_name -> pyro.guest.v1.OutputChunk
+	24, // 5: pyro.guest.v1.ReadOutputResponse.exit:type_name -> pyro.guest.v1.ExitStatus
+	31, // 6: pyro.guest.v1.GetResponse.process:type_name -> pyro.guest.v1.ProcessInfo
+	24, // 7: pyro.guest.v1.ProcessInfo.exit:type_name -> pyro.guest.v1.ExitStatus
+	31, // 8: pyro.guest.v1.ListResponse.processes:type_name -> pyro.guest.v1.ProcessInfo
+	42, // 9: pyro.guest.v1.BuildImageRequest.layers:type_name -> pyro.guest.v1.Layer
+	44, // 10: pyro.guest.v1.BuildImageRequest.steps:type_name -> pyro.guest.v1.BuildStep
+	46, // 11: pyro.guest.v1.BuildImageResponse.progress:type_name -> pyro.guest.v1.BuildProgress
+	47, // 12: pyro.guest.v1.BuildImageResponse.result:type_name -> pyro.guest.v1.BuildResult
+	59, // 13: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
+	60, // 14: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
+	61, // 15: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
+	24, // 16: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
+	64, // 17: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
+	2,  // 18: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
+	5,  // 19: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
+	7,  // 20: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
+	9,  // 21: pyro.guest.v1.SystemService.MountRoot:input_type -> pyro.guest.v1.MountRootRequest
+	11, // 22: pyro.guest.v1.SystemService.SetFrozen:input_type -> pyro.guest.v1.SetFrozenRequest
+	13, // 23: pyro.guest.v1.SystemService.Rehearse:input_type -> pyro.guest.v1.RehearseRequest
+	15, // 24: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
+	17, // 25: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
+	19, // 26: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
+	21, // 27: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
+	25, // 28: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
+	27, // 29: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
+	29, // 30: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
+	32, // 31: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
+	34, // 32: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
+	36, // 33: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
+	38, // 34: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
+	40, // 35: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
+	43, // 36: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
+	48, // 37: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
+	50, // 38: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
+	52, // 39: pyro.guest.v1.DiagnosticsService.Source:input_type -> pyro.guest.v1.SourceRequest
+	54, // 40: pyro.guest.v1.DiagnosticsService.Sink:input_type -> pyro.guest.v1.SinkRequest
+	56, // 41: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
+	58, // 42: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
+	3,  // 43: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
+	6,  // 44: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
+	8,  // 45: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
+	10, // 46: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
+	12, // 47: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
+	14, // 48: pyro.guest.v1.SystemService.Rehearse:output_type -> pyro.guest.v1.RehearseResponse
+	16, // 49: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
+	18, // 50: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
+	20, // 51: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
+	23, // 52: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
+	26, // 53: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
+	28, // 54: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
+	30, // 55: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
+	33, // 56: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
+	35, // 57: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
+	37, // 58: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
+	39, // 59: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
+	41, // 60: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
+	45, // 61: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
+	49, // 62: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
+	51, // 63: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
+	53, // 64: pyro.guest.v1.DiagnosticsService.Source:output_type -> pyro.guest.v1.SourceResponse
+	55, // 65: pyro.guest.v1.DiagnosticsService.Sink:output_type -> pyro.guest.v1.SinkResponse
+	57, // 66: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
+	62, // 67: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
+	43, // [43:68] is the sub-list for method output_type
+	18, // [18:43] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_pyro_guest_v1_guest_proto_init() }
@@ -3858,16 +3948,16 @@ func file_pyro_guest_v1_guest_proto_init() {
 	if File_pyro_guest_v1_guest_proto != nil {
 		return
 	}
-	file_pyro_guest_v1_guest_proto_msgTypes[19].OneofWrappers = []any{
+	file_pyro_guest_v1_guest_proto_msgTypes[21].OneofWrappers = []any{
 		(*ReadOutputResponse_Chunk)(nil),
 		(*ReadOutputResponse_Exit)(nil),
 	}
-	file_pyro_guest_v1_guest_proto_msgTypes[41].OneofWrappers = []any{
+	file_pyro_guest_v1_guest_proto_msgTypes[43].OneofWrappers = []any{
 		(*BuildImageResponse_Progress)(nil),
 		(*BuildImageResponse_Output)(nil),
 		(*BuildImageResponse_Result)(nil),
 	}
-	file_pyro_guest_v1_guest_proto_msgTypes[54].OneofWrappers = []any{
+	file_pyro_guest_v1_guest_proto_msgTypes[56].OneofWrappers = []any{
 		(*ReportRequest_AgentReady)(nil),
 		(*ReportRequest_ProcessExited)(nil),
 		(*ReportRequest_OutOfMemory)(nil),
@@ -3878,7 +3968,7 @@ func file_pyro_guest_v1_guest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pyro_guest_v1_guest_proto_rawDesc), len(file_pyro_guest_v1_guest_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   61,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

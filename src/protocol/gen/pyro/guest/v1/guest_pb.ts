@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pyro/guest/v1/guest.proto.
  */
 export const file_pyro_guest_v1_guest: GenFile = /*@__PURE__*/
-  fileDesc("ChlweXJvL2d1ZXN0L3YxL2d1ZXN0LnByb3RvEg1weXJvLmd1ZXN0LnYxIiQKDEhlbGxvUmVxdWVzdBIUCgxob3N0X3ZlcnNpb24YASABKAkijQEKDUhlbGxvUmVzcG9uc2USFQoNYWdlbnRfdmVyc2lvbhgBIAEoCRIUCgxjYXBhYmlsaXRpZXMYAiADKAkSDQoFZXBvY2gYAyABKA0SFgoOa2VybmVsX3JlbGVhc2UYBCABKAkSKAoEYm9vdBgFIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQm9vdFRpbWluZ3MiRgoLQm9vdFRpbWluZ3MSEQoJa2VybmVsX21zGAEgASgNEhIKCm1vZHVsZXNfbXMYAiABKA0SEAoIYWdlbnRfbXMYAyABKA0iDQoLUGluZ1JlcXVlc3QiDgoMUGluZ1Jlc3BvbnNlIl8KElBlcnNvbmFsaXplUmVxdWVzdBISCgp1bml4X25hbm9zGAEgASgDEg8KB2VudHJvcHkYAiABKAwSEAoIaG9zdG5hbWUYAyABKAkSEgoKbWFjaGluZV9pZBgEIAEoCSIVChNQZXJzb25hbGl6ZVJlc3BvbnNlIlAKEE1vdW50Um9vdFJlcXVlc3QSDgoGZGV2aWNlGAEgASgJEhIKCmZpbGVzeXN0ZW0YAiABKAkSGAoQY3JlYXRlX3dvcmtzcGFjZRgDIAEoCCIoChFNb3VudFJvb3RSZXNwb25zZRITCgtkdXJhdGlvbl9tcxgBIAEoDSIiChBTZXRGcm96ZW5SZXF1ZXN0Eg4KBmZyb3plbhgBIAEoCCITChFTZXRGcm96ZW5SZXNwb25zZSIjChJMb2FkTW9kdWxlc1JlcXVlc3QSDQoFZ3JvdXAYASABKAkiKgoTTG9hZE1vZHVsZXNSZXNwb25zZRITCgtkdXJhdGlvbl9tcxgBIAEoDSIjCg9TaHV0ZG93blJlcXVlc3QSEAoIZ3JhY2VfbXMYASABKA0iEgoQU2h1dGRvd25SZXNwb25zZSLsAQoMU3RhcnRSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkSDAoEYXJndhgCIAMoDBILCgNlbnYYAyADKAwSCwoDY3dkGAQgASgMEgsKA3VpZBgFIAEoDRILCgNnaWQYBiABKA0SEgoKdGltZW91dF9tcxgHIAEoDRIVCg1raWxsX2dyYWNlX21zGAggASgNEhIKCm9wZW5fc3RkaW4YCSABKAgSMgoNb3V0cHV0X3BvbGljeRgKIAEoDjIbLnB5cm8uZ3Vlc3QudjEuT3V0cHV0UG9saWN5EhMKC3Nwb29sX2J5dGVzGAsgASgNIhwKDVN0YXJ0UmVzcG9uc2USCwoDcGlkGAEgASgNIlUKEVJlYWRPdXRwdXRSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkSFQoNc3Rkb3V0X29mZnNldBgCIAEoBBIVCg1zdGRlcnJfb2Zmc2V0GAMgASgEIlgKC091dHB1dENodW5rEisKBnN0cmVhbRgBIAEoDjIbLnB5cm8uZ3Vlc3QudjEuT3V0cHV0U3RyZWFtEg4KBm9mZnNldBgCIAEoBBIMCgRkYXRhGAMgASgMInUKElJlYWRPdXRwdXRSZXNwb25zZRIrCgVjaHVuaxgBIAEoCzIaLnB5cm8uZ3Vlc3QudjEuT3V0cHV0Q2h1bmtIABIpCgRleGl0GAIgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzSABCBwoFZXZlbnQi0QEKCkV4aXRTdGF0dXMSDAoEY29kZRgBIAEoDRIOCgZzaWduYWwYAiABKAkSEQoJdGltZWRfb3V0GAMgASgIEhUKDW91dF9vZl9tZW1vcnkYBCABKAgSEwoLZHVyYXRpb25fdXMYBSABKAQSFAoMc3Rkb3V0X2J5dGVzGAYgASgEEhQKDHN0ZGVycl9ieXRlcxgHIAEoBBIcChRzdGRvdXRfZHJvcHBlZF9ieXRlcxgIIAEoBBIcChRzdGRlcnJfZHJvcHBlZF9ieXRlcxgJIAEoBCJCChFXcml0ZUlucHV0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEgwKBGRhdGEYAiABKAwSCwoDZW5kGAMgASgIIkcKEldyaXRlSW5wdXRSZXNwb25zZRIWCg5hY2NlcHRlZF9ieXRlcxgBIAEoBBIZChFjbG9zZWRfYnlfcHJvY2VzcxgCIAEoCCJHCg1TaWduYWxSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkSDgoGc2lnbmFsGAIgASgJEhIKCndob2xlX3RyZWUYAyABKAgiEAoOU2lnbmFsUmVzcG9uc2UiIAoKR2V0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJIjoKC0dldFJlc3BvbnNlEisKB3Byb2Nlc3MYASABKAsyGi5weXJvLmd1ZXN0LnYxLlByb2Nlc3NJbmZvIpQBCgtQcm9jZXNzSW5mbxISCgpwcm9jZXNzX2lkGAEgASgJEgsKA3BpZBgCIAEoDRIPCgdydW5uaW5nGAMgASgIEicKBGV4aXQYBCABKAsyGS5weXJvLmd1ZXN0LnYxLkV4aXRTdGF0dXMSFAoMc3Rkb3V0X2J5dGVzGAUgASgEEhQKDHN0ZGVycl9ieXRlcxgGIAEoBCINCgtMaXN0UmVxdWVzdCI9CgxMaXN0UmVzcG9uc2USLQoJcHJvY2Vzc2VzGAEgAygLMhoucHlyby5ndWVzdC52MS5Qcm9jZXNzSW5mbyIjCg1SZW1vdmVSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkiEAoOUmVtb3ZlUmVzcG9uc2UiPgoLUmVhZFJlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZvZmZzZXQYAiABKAQSEQoJbWF4X2J5dGVzGAMgASgEIjAKDFJlYWRSZXNwb25zZRISCgpzaXplX2J5dGVzGAEgASgEEgwKBGRhdGEYAiABKAwiOAoMV3JpdGVSZXF1ZXN0EgwKBHBhdGgYASABKAwSDAoEbW9kZRgCIAEoDRIMCgRkYXRhGAMgASgMIiYKDVdyaXRlUmVzcG9uc2USFQoNYnl0ZXNfd3JpdHRlbhgBIAEoBCI0ChFFeHRyYWN0VGFyUmVxdWVzdBIRCglkaXJlY3RvcnkYASABKAwSDAoEZGF0YRgCIAEoDCJAChJFeHRyYWN0VGFyUmVzcG9uc2USEwoLZW50cnlfY291bnQYASABKAQSFQoNYnl0ZXNfd3JpdHRlbhgCIAEoBCIrCgVMYXllchIOCgZkZXZpY2UYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoBCJ5ChFCdWlsZEltYWdlUmVxdWVzdBIkCgZsYXllcnMYASADKAsyFC5weXJvLmd1ZXN0LnYxLkxheWVyEhUKDXRhcmdldF9kZXZpY2UYAiABKAkSJwoFc3RlcHMYAyADKAsyGC5weXJvLmd1ZXN0LnYxLkJ1aWxkU3RlcCImCglCdWlsZFN0ZXASDAoEYXJndhgBIAMoCRILCgNlbnYYAiADKAkijwEKEkJ1aWxkSW1hZ2VSZXNwb25zZRIwCghwcm9ncmVzcxgBIAEoCzIcLnB5cm8uZ3Vlc3QudjEuQnVpbGRQcm9ncmVzc0gAEhAKBm91dHB1dBgCIAEoDEgAEiwKBnJlc3VsdBgDIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQnVpbGRSZXN1bHRIAEIHCgVldmVudCJHCg1CdWlsZFByb2dyZXNzEg0KBXBoYXNlGAEgASgJEhIKCmJ5dGVzX2RvbmUYAiABKAQSEwoLYnl0ZXNfdG90YWwYAyABKAQiNgoLQnVpbGRSZXN1bHQSEwoLZW50cnlfY291bnQYASABKAQSEgoKdXNlZF9ieXRlcxgCIAEoBCIdCgxGbG9vZFJlcXVlc3QSDQoFYnl0ZXMYASABKAQiDwoNRmxvb2RSZXNwb25zZSIkCgxEcmFpblJlcXVlc3QSFAoMZXhwZWN0X2J5dGVzGAEgASgEIh4KDURyYWluUmVzcG9uc2USDQoFYnl0ZXMYASABKAQiHgoNU291cmNlUmVxdWVzdBINCgVieXRlcxgBIAEoBCIeCg5Tb3VyY2VSZXNwb25zZRIMCgRkYXRhGAEgASgMIhsKC1NpbmtSZXF1ZXN0EgwKBGRhdGEYASABKAwiHQoMU2lua1Jlc3BvbnNlEg0KBWJ5dGVzGAEgASgEIi8KEFNwYXduTG9vcFJlcXVlc3QSDAoEYXJndhgBIAMoCRINCgVjb3VudBgCIAEoDSIoChFTcGF3bkxvb3BSZXNwb25zZRITCgtkdXJhdGlvbl91cxgBIAMoDSK3AQoNUmVwb3J0UmVxdWVzdBIwCgthZ2VudF9yZWFkeRgBIAEoCzIZLnB5cm8uZ3Vlc3QudjEuQWdlbnRSZWFkeUgAEjYKDnByb2Nlc3NfZXhpdGVkGAIgASgLMhwucHlyby5ndWVzdC52MS5Qcm9jZXNzRXhpdGVkSAASMwoNb3V0X29mX21lbW9yeRgDIAEoCzIaLnB5cm8uZ3Vlc3QudjEuT3V0T2ZNZW1vcnlIAEIHCgVldmVudCIbCgpBZ2VudFJlYWR5Eg0KBWVwb2NoGAEgASgNIkwKDVByb2Nlc3NFeGl0ZWQSEgoKcHJvY2Vzc19pZBgBIAEoCRInCgRleGl0GAIgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzIiEKC091dE9mTWVtb3J5EhIKCnByb2Nlc3NfaWQYASABKAkiEAoOUmVwb3J0UmVzcG9uc2UiUwoGU3RhdHVzEgwKBGNvZGUYASABKA0SDwoHbWVzc2FnZRgCIAEoCRIqCgZkZXRhaWwYAyABKAsyGi5weXJvLmd1ZXN0LnYxLkVycm9yRGV0YWlsIjoKC0Vycm9yRGV0YWlsEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIMCgRoaW50GAMgASgJKmUKDE91dHB1dFBvbGljeRIdChlPVVRQVVRfUE9MSUNZX1VOU1BFQ0lGSUVEEAASFwoTT1VUUFVUX1BPTElDWV9CTE9DSxABEh0KGU9VVFBVVF9QT0xJQ1lfRFJPUF9PTERFU1QQAiphCgxPdXRwdXRTdHJlYW0SHQoZT1VUUFVUX1NUUkVBTV9VTlNQRUNJRklFRBAAEhgKFE9VVFBVVF9TVFJFQU1fU1RET1VUEAESGAoUT1VUUFVUX1NUUkVBTV9TVERFUlIQAjKtBAoNU3lzdGVtU2VydmljZRJCCgVIZWxsbxIbLnB5cm8uZ3Vlc3QudjEuSGVsbG9SZXF1ZXN0GhwucHlyby5ndWVzdC52MS5IZWxsb1Jlc3BvbnNlEj8KBFBpbmcSGi5weXJvLmd1ZXN0LnYxLlBpbmdSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5QaW5nUmVzcG9uc2USVAoLUGVyc29uYWxpemUSIS5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVxdWVzdBoiLnB5cm8uZ3Vlc3QudjEuUGVyc29uYWxpemVSZXNwb25zZRJOCglNb3VudFJvb3QSHy5weXJvLmd1ZXN0LnYxLk1vdW50Um9vdFJlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLk1vdW50Um9vdFJlc3BvbnNlEk4KCVNldEZyb3plbhIfLnB5cm8uZ3Vlc3QudjEuU2V0RnJvemVuUmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuU2V0RnJvemVuUmVzcG9uc2USVAoLTG9hZE1vZHVsZXMSIS5weXJvLmd1ZXN0LnYxLkxvYWRNb2R1bGVzUmVxdWVzdBoiLnB5cm8uZ3Vlc3QudjEuTG9hZE1vZHVsZXNSZXNwb25zZRJLCghTaHV0ZG93bhIeLnB5cm8uZ3Vlc3QudjEuU2h1dGRvd25SZXF1ZXN0Gh8ucHlyby5ndWVzdC52MS5TaHV0ZG93blJlc3BvbnNlMosECg5Qcm9jZXNzU2VydmljZRJCCgVTdGFydBIbLnB5cm8uZ3Vlc3QudjEuU3RhcnRSZXF1ZXN0GhwucHlyby5ndWVzdC52MS5TdGFydFJlc3BvbnNlElMKClJlYWRPdXRwdXQSIC5weXJvLmd1ZXN0LnYxLlJlYWRPdXRwdXRSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5SZWFkT3V0cHV0UmVzcG9uc2UwARJTCgpXcml0ZUlucHV0EiAucHlyby5ndWVzdC52MS5Xcml0ZUlucHV0UmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuV3JpdGVJbnB1dFJlc3BvbnNlKAESRQoGU2lnbmFsEhwucHlyby5ndWVzdC52MS5TaWduYWxSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5TaWduYWxSZXNwb25zZRI8CgNHZXQSGS5weXJvLmd1ZXN0LnYxLkdldFJlcXVlc3QaGi5weXJvLmd1ZXN0LnYxLkdldFJlc3BvbnNlEj8KBExpc3QSGi5weXJvLmd1ZXN0LnYxLkxpc3RSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5MaXN0UmVzcG9uc2USRQoGUmVtb3ZlEhwucHlyby5ndWVzdC52MS5SZW1vdmVSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5SZW1vdmVSZXNwb25zZTLrAQoLRmlsZVNlcnZpY2USQQoEUmVhZBIaLnB5cm8uZ3Vlc3QudjEuUmVhZFJlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLlJlYWRSZXNwb25zZTABEkQKBVdyaXRlEhsucHlyby5ndWVzdC52MS5Xcml0ZVJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLldyaXRlUmVzcG9uc2UoARJTCgpFeHRyYWN0VGFyEiAucHlyby5ndWVzdC52MS5FeHRyYWN0VGFyUmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuRXh0cmFjdFRhclJlc3BvbnNlKAEyZQoOQnVpbGRlclNlcnZpY2USUwoKQnVpbGRJbWFnZRIgLnB5cm8uZ3Vlc3QudjEuQnVpbGRJbWFnZVJlcXVlc3QaIS5weXJvLmd1ZXN0LnYxLkJ1aWxkSW1hZ2VSZXNwb25zZTABMvgCChJEaWFnbm9zdGljc1NlcnZpY2USQgoFRmxvb2QSGy5weXJvLmd1ZXN0LnYxLkZsb29kUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuRmxvb2RSZXNwb25zZRJCCgVEcmFpbhIbLnB5cm8uZ3Vlc3QudjEuRHJhaW5SZXF1ZXN0GhwucHlyby5ndWVzdC52MS5EcmFpblJlc3BvbnNlEkcKBlNvdXJjZRIcLnB5cm8uZ3Vlc3QudjEuU291cmNlUmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuU291cmNlUmVzcG9uc2UwARJBCgRTaW5rEhoucHlyby5ndWVzdC52MS5TaW5rUmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuU2lua1Jlc3BvbnNlKAESTgoJU3Bhd25Mb29wEh8ucHlyby5ndWVzdC52MS5TcGF3bkxvb3BSZXF1ZXN0GiAucHlyby5ndWVzdC52MS5TcGF3bkxvb3BSZXNwb25zZTJVCgxFdmVudFNlcnZpY2USRQoGUmVwb3J0EhwucHlyby5ndWVzdC52MS5SZXBvcnRSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5SZXBvcnRSZXNwb25zZUImWiRweXJvL2d1ZXN0L2dlbi9weXJvL2d1ZXN0L3YxO2d1ZXN0djFiBnByb3RvMw");
+  fileDesc("ChlweXJvL2d1ZXN0L3YxL2d1ZXN0LnByb3RvEg1weXJvLmd1ZXN0LnYxIiQKDEhlbGxvUmVxdWVzdBIUCgxob3N0X3ZlcnNpb24YASABKAkijQEKDUhlbGxvUmVzcG9uc2USFQoNYWdlbnRfdmVyc2lvbhgBIAEoCRIUCgxjYXBhYmlsaXRpZXMYAiADKAkSDQoFZXBvY2gYAyABKA0SFgoOa2VybmVsX3JlbGVhc2UYBCABKAkSKAoEYm9vdBgFIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQm9vdFRpbWluZ3MiRgoLQm9vdFRpbWluZ3MSEQoJa2VybmVsX21zGAEgASgNEhIKCm1vZHVsZXNfbXMYAiABKA0SEAoIYWdlbnRfbXMYAyABKA0iDQoLUGluZ1JlcXVlc3QiDgoMUGluZ1Jlc3BvbnNlIl8KElBlcnNvbmFsaXplUmVxdWVzdBISCgp1bml4X25hbm9zGAEgASgDEg8KB2VudHJvcHkYAiABKAwSEAoIaG9zdG5hbWUYAyABKAkSEgoKbWFjaGluZV9pZBgEIAEoCSIVChNQZXJzb25hbGl6ZVJlc3BvbnNlIoUBChBNb3VudFJvb3RSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCRISCgpmaWxlc3lzdGVtGAIgASgJEhgKEGNyZWF0ZV93b3Jrc3BhY2UYAyABKAgSMwoIaWRlbnRpdHkYBCABKAsyIS5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVxdWVzdCIoChFNb3VudFJvb3RSZXNwb25zZRITCgtkdXJhdGlvbl9tcxgBIAEoDSIiChBTZXRGcm96ZW5SZXF1ZXN0Eg4KBmZyb3plbhgBIAEoCCITChFTZXRGcm96ZW5SZXNwb25zZSIRCg9SZWhlYXJzZVJlcXVlc3QiEgoQUmVoZWFyc2VSZXNwb25zZSIjChJMb2FkTW9kdWxlc1JlcXVlc3QSDQoFZ3JvdXAYASABKAkiKgoTTG9hZE1vZHVsZXNSZXNwb25zZRITCgtkdXJhdGlvbl9tcxgBIAEoDSIjCg9TaHV0ZG93blJlcXVlc3QSEAoIZ3JhY2VfbXMYASABKA0iEgoQU2h1dGRvd25SZXNwb25zZSLsAQoMU3RhcnRSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkSDAoEYXJndhgCIAMoDBILCgNlbnYYAyADKAwSCwoDY3dkGAQgASgMEgsKA3VpZBgFIAEoDRILCgNnaWQYBiABKA0SEgoKdGltZW91dF9tcxgHIAEoDRIVCg1raWxsX2dyYWNlX21zGAggASgNEhIKCm9wZW5fc3RkaW4YCSABKAgSMgoNb3V0cHV0X3BvbGljeRgKIAEoDjIbLnB5cm8uZ3Vlc3QudjEuT3V0cHV0UG9saWN5EhMKC3Nwb29sX2J5dGVzGAsgASgNIhwKDVN0YXJ0UmVzcG9uc2USCwoDcGlkGAEgASgNIlUKEVJlYWRPdXRwdXRSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkSFQoNc3Rkb3V0X29mZnNldBgCIAEoBBIVCg1zdGRlcnJfb2Zmc2V0GAMgASgEIlgKC091dHB1dENodW5rEisKBnN0cmVhbRgBIAEoDjIbLnB5cm8uZ3Vlc3QudjEuT3V0cHV0U3RyZWFtEg4KBm9mZnNldBgCIAEoBBIMCgRkYXRhGAMgASgMInUKElJlYWRPdXRwdXRSZXNwb25zZRIrCgVjaHVuaxgBIAEoCzIaLnB5cm8uZ3Vlc3QudjEuT3V0cHV0Q2h1bmtIABIpCgRleGl0GAIgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzSABCBwoFZXZlbnQi0QEKCkV4aXRTdGF0dXMSDAoEY29kZRgBIAEoDRIOCgZzaWduYWwYAiABKAkSEQoJdGltZWRfb3V0GAMgASgIEhUKDW91dF9vZl9tZW1vcnkYBCABKAgSEwoLZHVyYXRpb25fdXMYBSABKAQSFAoMc3Rkb3V0X2J5dGVzGAYgASgEEhQKDHN0ZGVycl9ieXRlcxgHIAEoBBIcChRzdGRvdXRfZHJvcHBlZF9ieXRlcxgIIAEoBBIcChRzdGRlcnJfZHJvcHBlZF9ieXRlcxgJIAEoBCJCChFXcml0ZUlucHV0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEgwKBGRhdGEYAiABKAwSCwoDZW5kGAMgASgIIkcKEldyaXRlSW5wdXRSZXNwb25zZRIWCg5hY2NlcHRlZF9ieXRlcxgBIAEoBBIZChFjbG9zZWRfYnlfcHJvY2VzcxgCIAEoCCJHCg1TaWduYWxSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkSDgoGc2lnbmFsGAIgASgJEhIKCndob2xlX3RyZWUYAyABKAgiEAoOU2lnbmFsUmVzcG9uc2UiIAoKR2V0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJIjoKC0dldFJlc3BvbnNlEisKB3Byb2Nlc3MYASABKAsyGi5weXJvLmd1ZXN0LnYxLlByb2Nlc3NJbmZvIpQBCgtQcm9jZXNzSW5mbxISCgpwcm9jZXNzX2lkGAEgASgJEgsKA3BpZBgCIAEoDRIPCgdydW5uaW5nGAMgASgIEicKBGV4aXQYBCABKAsyGS5weXJvLmd1ZXN0LnYxLkV4aXRTdGF0dXMSFAoMc3Rkb3V0X2J5dGVzGAUgASgEEhQKDHN0ZGVycl9ieXRlcxgGIAEoBCINCgtMaXN0UmVxdWVzdCI9CgxMaXN0UmVzcG9uc2USLQoJcHJvY2Vzc2VzGAEgAygLMhoucHlyby5ndWVzdC52MS5Qcm9jZXNzSW5mbyIjCg1SZW1vdmVSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkiEAoOUmVtb3ZlUmVzcG9uc2UiPgoLUmVhZFJlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZvZmZzZXQYAiABKAQSEQoJbWF4X2J5dGVzGAMgASgEIjAKDFJlYWRSZXNwb25zZRISCgpzaXplX2J5dGVzGAEgASgEEgwKBGRhdGEYAiABKAwiOAoMV3JpdGVSZXF1ZXN0EgwKBHBhdGgYASABKAwSDAoEbW9kZRgCIAEoDRIMCgRkYXRhGAMgASgMIiYKDVdyaXRlUmVzcG9uc2USFQoNYnl0ZXNfd3JpdHRlbhgBIAEoBCI0ChFFeHRyYWN0VGFyUmVxdWVzdBIRCglkaXJlY3RvcnkYASABKAwSDAoEZGF0YRgCIAEoDCJAChJFeHRyYWN0VGFyUmVzcG9uc2USEwoLZW50cnlfY291bnQYASABKAQSFQoNYnl0ZXNfd3JpdHRlbhgCIAEoBCIrCgVMYXllchIOCgZkZXZpY2UYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoBCJ5ChFCdWlsZEltYWdlUmVxdWVzdBIkCgZsYXllcnMYASADKAsyFC5weXJvLmd1ZXN0LnYxLkxheWVyEhUKDXRhcmdldF9kZXZpY2UYAiABKAkSJwoFc3RlcHMYAyADKAsyGC5weXJvLmd1ZXN0LnYxLkJ1aWxkU3RlcCImCglCdWlsZFN0ZXASDAoEYXJndhgBIAMoCRILCgNlbnYYAiADKAkijwEKEkJ1aWxkSW1hZ2VSZXNwb25zZRIwCghwcm9ncmVzcxgBIAEoCzIcLnB5cm8uZ3Vlc3QudjEuQnVpbGRQcm9ncmVzc0gAEhAKBm91dHB1dBgCIAEoDEgAEiwKBnJlc3VsdBgDIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQnVpbGRSZXN1bHRIAEIHCgVldmVudCJHCg1CdWlsZFByb2dyZXNzEg0KBXBoYXNlGAEgASgJEhIKCmJ5dGVzX2RvbmUYAiABKAQSEwoLYnl0ZXNfdG90YWwYAyABKAQiNgoLQnVpbGRSZXN1bHQSEwoLZW50cnlfY291bnQYASABKAQSEgoKdXNlZF9ieXRlcxgCIAEoBCIdCgxGbG9vZFJlcXVlc3QSDQoFYnl0ZXMYASABKAQiDwoNRmxvb2RSZXNwb25zZSIkCgxEcmFpblJlcXVlc3QSFAoMZXhwZWN0X2J5dGVzGAEgASgEIh4KDURyYWluUmVzcG9uc2USDQoFYnl0ZXMYASABKAQiHgoNU291cmNlUmVxdWVzdBINCgVieXRlcxgBIAEoBCIeCg5Tb3VyY2VSZXNwb25zZRIMCgRkYXRhGAEgASgMIhsKC1NpbmtSZXF1ZXN0EgwKBGRhdGEYASABKAwiHQoMU2lua1Jlc3BvbnNlEg0KBWJ5dGVzGAEgASgEIi8KEFNwYXduTG9vcFJlcXVlc3QSDAoEYXJndhgBIAMoCRINCgVjb3VudBgCIAEoDSIoChFTcGF3bkxvb3BSZXNwb25zZRITCgtkdXJhdGlvbl91cxgBIAMoDSK3AQoNUmVwb3J0UmVxdWVzdBIwCgthZ2VudF9yZWFkeRgBIAEoCzIZLnB5cm8uZ3Vlc3QudjEuQWdlbnRSZWFkeUgAEjYKDnByb2Nlc3NfZXhpdGVkGAIgASgLMhwucHlyby5ndWVzdC52MS5Qcm9jZXNzRXhpdGVkSAASMwoNb3V0X29mX21lbW9yeRgDIAEoCzIaLnB5cm8uZ3Vlc3QudjEuT3V0T2ZNZW1vcnlIAEIHCgVldmVudCIbCgpBZ2VudFJlYWR5Eg0KBWVwb2NoGAEgASgNIkwKDVByb2Nlc3NFeGl0ZWQSEgoKcHJvY2Vzc19pZBgBIAEoCRInCgRleGl0GAIgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzIiEKC091dE9mTWVtb3J5EhIKCnByb2Nlc3NfaWQYASABKAkiEAoOUmVwb3J0UmVzcG9uc2UiUwoGU3RhdHVzEgwKBGNvZGUYASABKA0SDwoHbWVzc2FnZRgCIAEoCRIqCgZkZXRhaWwYAyABKAsyGi5weXJvLmd1ZXN0LnYxLkVycm9yRGV0YWlsIjoKC0Vycm9yRGV0YWlsEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIMCgRoaW50GAMgASgJKmUKDE91dHB1dFBvbGljeRIdChlPVVRQVVRfUE9MSUNZX1VOU1BFQ0lGSUVEEAASFwoTT1VUUFVUX1BPTElDWV9CTE9DSxABEh0KGU9VVFBVVF9QT0xJQ1lfRFJPUF9PTERFU1QQAiphCgxPdXRwdXRTdHJlYW0SHQoZT1VUUFVUX1NUUkVBTV9VTlNQRUNJRklFRBAAEhgKFE9VVFBVVF9TVFJFQU1fU1RET1VUEAESGAoUT1VUUFVUX1NUUkVBTV9TVERFUlIQAjL6BAoNU3lzdGVtU2VydmljZRJCCgVIZWxsbxIbLnB5cm8uZ3Vlc3QudjEuSGVsbG9SZXF1ZXN0GhwucHlyby5ndWVzdC52MS5IZWxsb1Jlc3BvbnNlEj8KBFBpbmcSGi5weXJvLmd1ZXN0LnYxLlBpbmdSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5QaW5nUmVzcG9uc2USVAoLUGVyc29uYWxpemUSIS5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVxdWVzdBoiLnB5cm8uZ3Vlc3QudjEuUGVyc29uYWxpemVSZXNwb25zZRJOCglNb3VudFJvb3QSHy5weXJvLmd1ZXN0LnYxLk1vdW50Um9vdFJlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLk1vdW50Um9vdFJlc3BvbnNlEk4KCVNldEZyb3plbhIfLnB5cm8uZ3Vlc3QudjEuU2V0RnJvemVuUmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuU2V0RnJvemVuUmVzcG9uc2USSwoIUmVoZWFyc2USHi5weXJvLmd1ZXN0LnYxLlJlaGVhcnNlUmVxdWVzdBofLnB5cm8uZ3Vlc3QudjEuUmVoZWFyc2VSZXNwb25zZRJUCgtMb2FkTW9kdWxlcxIhLnB5cm8uZ3Vlc3QudjEuTG9hZE1vZHVsZXNSZXF1ZXN0GiIucHlyby5ndWVzdC52MS5Mb2FkTW9kdWxlc1Jlc3BvbnNlEksKCFNodXRkb3duEh4ucHlyby5ndWVzdC52MS5TaHV0ZG93blJlcXVlc3QaHy5weXJvLmd1ZXN0LnYxLlNodXRkb3duUmVzcG9uc2UyiwQKDlByb2Nlc3NTZXJ2aWNlEkIKBVN0YXJ0EhsucHlyby5ndWVzdC52MS5TdGFydFJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLlN0YXJ0UmVzcG9uc2USUwoKUmVhZE91dHB1dBIgLnB5cm8uZ3Vlc3QudjEuUmVhZE91dHB1dFJlcXVlc3QaIS5weXJvLmd1ZXN0LnYxLlJlYWRPdXRwdXRSZXNwb25zZTABElMKCldyaXRlSW5wdXQSIC5weXJvLmd1ZXN0LnYxLldyaXRlSW5wdXRSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5Xcml0ZUlucHV0UmVzcG9uc2UoARJFCgZTaWduYWwSHC5weXJvLmd1ZXN0LnYxLlNpZ25hbFJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLlNpZ25hbFJlc3BvbnNlEjwKA0dldBIZLnB5cm8uZ3Vlc3QudjEuR2V0UmVxdWVzdBoaLnB5cm8uZ3Vlc3QudjEuR2V0UmVzcG9uc2USPwoETGlzdBIaLnB5cm8uZ3Vlc3QudjEuTGlzdFJlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLkxpc3RSZXNwb25zZRJFCgZSZW1vdmUSHC5weXJvLmd1ZXN0LnYxLlJlbW92ZVJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLlJlbW92ZVJlc3BvbnNlMusBCgtGaWxlU2VydmljZRJBCgRSZWFkEhoucHlyby5ndWVzdC52MS5SZWFkUmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuUmVhZFJlc3BvbnNlMAESRAoFV3JpdGUSGy5weXJvLmd1ZXN0LnYxLldyaXRlUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuV3JpdGVSZXNwb25zZSgBElMKCkV4dHJhY3RUYXISIC5weXJvLmd1ZXN0LnYxLkV4dHJhY3RUYXJSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5FeHRyYWN0VGFyUmVzcG9uc2UoATJlCg5CdWlsZGVyU2VydmljZRJTCgpCdWlsZEltYWdlEiAucHlyby5ndWVzdC52MS5CdWlsZEltYWdlUmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuQnVpbGRJbWFnZVJlc3BvbnNlMAEy+AIKEkRpYWdub3N0aWNzU2VydmljZRJCCgVGbG9vZBIbLnB5cm8uZ3Vlc3QudjEuRmxvb2RSZXF1ZXN0GhwucHlyby5ndWVzdC52MS5GbG9vZFJlc3BvbnNlEkIKBURyYWluEhsucHlyby5ndWVzdC52MS5EcmFpblJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLkRyYWluUmVzcG9uc2USRwoGU291cmNlEhwucHlyby5ndWVzdC52MS5Tb3VyY2VSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5Tb3VyY2VSZXNwb25zZTABEkEKBFNpbmsSGi5weXJvLmd1ZXN0LnYxLlNpbmtSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5TaW5rUmVzcG9uc2UoARJOCglTcGF3bkxvb3ASHy5weXJvLmd1ZXN0LnYxLlNwYXduTG9vcFJlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLlNwYXduTG9vcFJlc3BvbnNlMlUKDEV2ZW50U2VydmljZRJFCgZSZXBvcnQSHC5weXJvLmd1ZXN0LnYxLlJlcG9ydFJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLlJlcG9ydFJlc3BvbnNlQiZaJHB5cm8vZ3Vlc3QvZ2VuL3B5cm8vZ3Vlc3QvdjE7Z3Vlc3R2MWIGcHJvdG8z");
 
 /**
  * @generated from message pyro.guest.v1.HelloRequest
@@ -219,6 +219,13 @@ export type MountRootRequest = Message<"pyro.guest.v1.MountRootRequest"> & {
    * @generated from field: bool create_workspace = 3;
    */
   createWorkspace: boolean;
+
+  /**
+   * Given first, as by Personalize: one exchange less after a restore. Absent: the machine has one, or gets it later.
+   *
+   * @generated from field: pyro.guest.v1.PersonalizeRequest identity = 4;
+   */
+  identity?: PersonalizeRequest | undefined;
 };
 
 /**
@@ -276,6 +283,32 @@ export const SetFrozenResponseSchema: GenMessage<SetFrozenResponse> = /*@__PURE_
   messageDesc(file_pyro_guest_v1_guest, 10);
 
 /**
+ * @generated from message pyro.guest.v1.RehearseRequest
+ */
+export type RehearseRequest = Message<"pyro.guest.v1.RehearseRequest"> & {
+};
+
+/**
+ * Describes the message pyro.guest.v1.RehearseRequest.
+ * Use `create(RehearseRequestSchema)` to create a new message.
+ */
+export const RehearseRequestSchema: GenMessage<RehearseRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 11);
+
+/**
+ * @generated from message pyro.guest.v1.RehearseResponse
+ */
+export type RehearseResponse = Message<"pyro.guest.v1.RehearseResponse"> & {
+};
+
+/**
+ * Describes the message pyro.guest.v1.RehearseResponse.
+ * Use `create(RehearseResponseSchema)` to create a new message.
+ */
+export const RehearseResponseSchema: GenMessage<RehearseResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 12);
+
+/**
  * @generated from message pyro.guest.v1.LoadModulesRequest
  */
 export type LoadModulesRequest = Message<"pyro.guest.v1.LoadModulesRequest"> & {
@@ -290,7 +323,7 @@ export type LoadModulesRequest = Message<"pyro.guest.v1.LoadModulesRequest"> & {
  * Use `create(LoadModulesRequestSchema)` to create a new message.
  */
 export const LoadModulesRequestSchema: GenMessage<LoadModulesRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 11);
+  messageDesc(file_pyro_guest_v1_guest, 13);
 
 /**
  * @generated from message pyro.guest.v1.LoadModulesResponse
@@ -307,7 +340,7 @@ export type LoadModulesResponse = Message<"pyro.guest.v1.LoadModulesResponse"> &
  * Use `create(LoadModulesResponseSchema)` to create a new message.
  */
 export const LoadModulesResponseSchema: GenMessage<LoadModulesResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 12);
+  messageDesc(file_pyro_guest_v1_guest, 14);
 
 /**
  * @generated from message pyro.guest.v1.ShutdownRequest
@@ -326,7 +359,7 @@ export type ShutdownRequest = Message<"pyro.guest.v1.ShutdownRequest"> & {
  * Use `create(ShutdownRequestSchema)` to create a new message.
  */
 export const ShutdownRequestSchema: GenMessage<ShutdownRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 13);
+  messageDesc(file_pyro_guest_v1_guest, 15);
 
 /**
  * @generated from message pyro.guest.v1.ShutdownResponse
@@ -339,7 +372,7 @@ export type ShutdownResponse = Message<"pyro.guest.v1.ShutdownResponse"> & {
  * Use `create(ShutdownResponseSchema)` to create a new message.
  */
 export const ShutdownResponseSchema: GenMessage<ShutdownResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 14);
+  messageDesc(file_pyro_guest_v1_guest, 16);
 
 /**
  * @generated from message pyro.guest.v1.StartRequest
@@ -422,7 +455,7 @@ export type StartRequest = Message<"pyro.guest.v1.StartRequest"> & {
  * Use `create(StartRequestSchema)` to create a new message.
  */
 export const StartRequestSchema: GenMessage<StartRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 15);
+  messageDesc(file_pyro_guest_v1_guest, 17);
 
 /**
  * @generated from message pyro.guest.v1.StartResponse
@@ -439,7 +472,7 @@ export type StartResponse = Message<"pyro.guest.v1.StartResponse"> & {
  * Use `create(StartResponseSchema)` to create a new message.
  */
 export const StartResponseSchema: GenMessage<StartResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 16);
+  messageDesc(file_pyro_guest_v1_guest, 18);
 
 /**
  * @generated from message pyro.guest.v1.ReadOutputRequest
@@ -466,7 +499,7 @@ export type ReadOutputRequest = Message<"pyro.guest.v1.ReadOutputRequest"> & {
  * Use `create(ReadOutputRequestSchema)` to create a new message.
  */
 export const ReadOutputRequestSchema: GenMessage<ReadOutputRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 17);
+  messageDesc(file_pyro_guest_v1_guest, 19);
 
 /**
  * @generated from message pyro.guest.v1.OutputChunk
@@ -495,7 +528,7 @@ export type OutputChunk = Message<"pyro.guest.v1.OutputChunk"> & {
  * Use `create(OutputChunkSchema)` to create a new message.
  */
 export const OutputChunkSchema: GenMessage<OutputChunk> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 18);
+  messageDesc(file_pyro_guest_v1_guest, 20);
 
 /**
  * @generated from message pyro.guest.v1.ReadOutputResponse
@@ -526,7 +559,7 @@ export type ReadOutputResponse = Message<"pyro.guest.v1.ReadOutputResponse"> & {
  * Use `create(ReadOutputResponseSchema)` to create a new message.
  */
 export const ReadOutputResponseSchema: GenMessage<ReadOutputResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 19);
+  messageDesc(file_pyro_guest_v1_guest, 21);
 
 /**
  * @generated from message pyro.guest.v1.ExitStatus
@@ -591,7 +624,7 @@ export type ExitStatus = Message<"pyro.guest.v1.ExitStatus"> & {
  * Use `create(ExitStatusSchema)` to create a new message.
  */
 export const ExitStatusSchema: GenMessage<ExitStatus> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 20);
+  messageDesc(file_pyro_guest_v1_guest, 22);
 
 /**
  * @generated from message pyro.guest.v1.WriteInputRequest
@@ -622,7 +655,7 @@ export type WriteInputRequest = Message<"pyro.guest.v1.WriteInputRequest"> & {
  * Use `create(WriteInputRequestSchema)` to create a new message.
  */
 export const WriteInputRequestSchema: GenMessage<WriteInputRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 21);
+  messageDesc(file_pyro_guest_v1_guest, 23);
 
 /**
  * @generated from message pyro.guest.v1.WriteInputResponse
@@ -646,7 +679,7 @@ export type WriteInputResponse = Message<"pyro.guest.v1.WriteInputResponse"> & {
  * Use `create(WriteInputResponseSchema)` to create a new message.
  */
 export const WriteInputResponseSchema: GenMessage<WriteInputResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 22);
+  messageDesc(file_pyro_guest_v1_guest, 24);
 
 /**
  * @generated from message pyro.guest.v1.SignalRequest
@@ -675,7 +708,7 @@ export type SignalRequest = Message<"pyro.guest.v1.SignalRequest"> & {
  * Use `create(SignalRequestSchema)` to create a new message.
  */
 export const SignalRequestSchema: GenMessage<SignalRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 23);
+  messageDesc(file_pyro_guest_v1_guest, 25);
 
 /**
  * @generated from message pyro.guest.v1.SignalResponse
@@ -688,7 +721,7 @@ export type SignalResponse = Message<"pyro.guest.v1.SignalResponse"> & {
  * Use `create(SignalResponseSchema)` to create a new message.
  */
 export const SignalResponseSchema: GenMessage<SignalResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 24);
+  messageDesc(file_pyro_guest_v1_guest, 26);
 
 /**
  * @generated from message pyro.guest.v1.GetRequest
@@ -705,7 +738,7 @@ export type GetRequest = Message<"pyro.guest.v1.GetRequest"> & {
  * Use `create(GetRequestSchema)` to create a new message.
  */
 export const GetRequestSchema: GenMessage<GetRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 25);
+  messageDesc(file_pyro_guest_v1_guest, 27);
 
 /**
  * @generated from message pyro.guest.v1.GetResponse
@@ -722,7 +755,7 @@ export type GetResponse = Message<"pyro.guest.v1.GetResponse"> & {
  * Use `create(GetResponseSchema)` to create a new message.
  */
 export const GetResponseSchema: GenMessage<GetResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 26);
+  messageDesc(file_pyro_guest_v1_guest, 28);
 
 /**
  * @generated from message pyro.guest.v1.ProcessInfo
@@ -764,7 +797,7 @@ export type ProcessInfo = Message<"pyro.guest.v1.ProcessInfo"> & {
  * Use `create(ProcessInfoSchema)` to create a new message.
  */
 export const ProcessInfoSchema: GenMessage<ProcessInfo> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 27);
+  messageDesc(file_pyro_guest_v1_guest, 29);
 
 /**
  * @generated from message pyro.guest.v1.ListRequest
@@ -777,7 +810,7 @@ export type ListRequest = Message<"pyro.guest.v1.ListRequest"> & {
  * Use `create(ListRequestSchema)` to create a new message.
  */
 export const ListRequestSchema: GenMessage<ListRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 28);
+  messageDesc(file_pyro_guest_v1_guest, 30);
 
 /**
  * @generated from message pyro.guest.v1.ListResponse
@@ -794,7 +827,7 @@ export type ListResponse = Message<"pyro.guest.v1.ListResponse"> & {
  * Use `create(ListResponseSchema)` to create a new message.
  */
 export const ListResponseSchema: GenMessage<ListResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 29);
+  messageDesc(file_pyro_guest_v1_guest, 31);
 
 /**
  * @generated from message pyro.guest.v1.RemoveRequest
@@ -811,7 +844,7 @@ export type RemoveRequest = Message<"pyro.guest.v1.RemoveRequest"> & {
  * Use `create(RemoveRequestSchema)` to create a new message.
  */
 export const RemoveRequestSchema: GenMessage<RemoveRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 30);
+  messageDesc(file_pyro_guest_v1_guest, 32);
 
 /**
  * @generated from message pyro.guest.v1.RemoveResponse
@@ -824,7 +857,7 @@ export type RemoveResponse = Message<"pyro.guest.v1.RemoveResponse"> & {
  * Use `create(RemoveResponseSchema)` to create a new message.
  */
 export const RemoveResponseSchema: GenMessage<RemoveResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 31);
+  messageDesc(file_pyro_guest_v1_guest, 33);
 
 /**
  * @generated from message pyro.guest.v1.ReadRequest
@@ -853,7 +886,7 @@ export type ReadRequest = Message<"pyro.guest.v1.ReadRequest"> & {
  * Use `create(ReadRequestSchema)` to create a new message.
  */
 export const ReadRequestSchema: GenMessage<ReadRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 32);
+  messageDesc(file_pyro_guest_v1_guest, 34);
 
 /**
  * @generated from message pyro.guest.v1.ReadResponse
@@ -877,7 +910,7 @@ export type ReadResponse = Message<"pyro.guest.v1.ReadResponse"> & {
  * Use `create(ReadResponseSchema)` to create a new message.
  */
 export const ReadResponseSchema: GenMessage<ReadResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 33);
+  messageDesc(file_pyro_guest_v1_guest, 35);
 
 /**
  * @generated from message pyro.guest.v1.WriteRequest
@@ -908,7 +941,7 @@ export type WriteRequest = Message<"pyro.guest.v1.WriteRequest"> & {
  * Use `create(WriteRequestSchema)` to create a new message.
  */
 export const WriteRequestSchema: GenMessage<WriteRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 34);
+  messageDesc(file_pyro_guest_v1_guest, 36);
 
 /**
  * @generated from message pyro.guest.v1.WriteResponse
@@ -925,7 +958,7 @@ export type WriteResponse = Message<"pyro.guest.v1.WriteResponse"> & {
  * Use `create(WriteResponseSchema)` to create a new message.
  */
 export const WriteResponseSchema: GenMessage<WriteResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 35);
+  messageDesc(file_pyro_guest_v1_guest, 37);
 
 /**
  * @generated from message pyro.guest.v1.ExtractTarRequest
@@ -949,7 +982,7 @@ export type ExtractTarRequest = Message<"pyro.guest.v1.ExtractTarRequest"> & {
  * Use `create(ExtractTarRequestSchema)` to create a new message.
  */
 export const ExtractTarRequestSchema: GenMessage<ExtractTarRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 36);
+  messageDesc(file_pyro_guest_v1_guest, 38);
 
 /**
  * @generated from message pyro.guest.v1.ExtractTarResponse
@@ -971,7 +1004,7 @@ export type ExtractTarResponse = Message<"pyro.guest.v1.ExtractTarResponse"> & {
  * Use `create(ExtractTarResponseSchema)` to create a new message.
  */
 export const ExtractTarResponseSchema: GenMessage<ExtractTarResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 37);
+  messageDesc(file_pyro_guest_v1_guest, 39);
 
 /**
  * @generated from message pyro.guest.v1.Layer
@@ -997,7 +1030,7 @@ export type Layer = Message<"pyro.guest.v1.Layer"> & {
  * Use `create(LayerSchema)` to create a new message.
  */
 export const LayerSchema: GenMessage<Layer> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 38);
+  messageDesc(file_pyro_guest_v1_guest, 40);
 
 /**
  * @generated from message pyro.guest.v1.BuildImageRequest
@@ -1028,7 +1061,7 @@ export type BuildImageRequest = Message<"pyro.guest.v1.BuildImageRequest"> & {
  * Use `create(BuildImageRequestSchema)` to create a new message.
  */
 export const BuildImageRequestSchema: GenMessage<BuildImageRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 39);
+  messageDesc(file_pyro_guest_v1_guest, 41);
 
 /**
  * @generated from message pyro.guest.v1.BuildStep
@@ -1050,7 +1083,7 @@ export type BuildStep = Message<"pyro.guest.v1.BuildStep"> & {
  * Use `create(BuildStepSchema)` to create a new message.
  */
 export const BuildStepSchema: GenMessage<BuildStep> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 40);
+  messageDesc(file_pyro_guest_v1_guest, 42);
 
 /**
  * @generated from message pyro.guest.v1.BuildImageResponse
@@ -1089,7 +1122,7 @@ export type BuildImageResponse = Message<"pyro.guest.v1.BuildImageResponse"> & {
  * Use `create(BuildImageResponseSchema)` to create a new message.
  */
 export const BuildImageResponseSchema: GenMessage<BuildImageResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 41);
+  messageDesc(file_pyro_guest_v1_guest, 43);
 
 /**
  * @generated from message pyro.guest.v1.BuildProgress
@@ -1118,7 +1151,7 @@ export type BuildProgress = Message<"pyro.guest.v1.BuildProgress"> & {
  * Use `create(BuildProgressSchema)` to create a new message.
  */
 export const BuildProgressSchema: GenMessage<BuildProgress> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 42);
+  messageDesc(file_pyro_guest_v1_guest, 44);
 
 /**
  * @generated from message pyro.guest.v1.BuildResult
@@ -1142,7 +1175,7 @@ export type BuildResult = Message<"pyro.guest.v1.BuildResult"> & {
  * Use `create(BuildResultSchema)` to create a new message.
  */
 export const BuildResultSchema: GenMessage<BuildResult> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 43);
+  messageDesc(file_pyro_guest_v1_guest, 45);
 
 /**
  * @generated from message pyro.guest.v1.FloodRequest
@@ -1159,7 +1192,7 @@ export type FloodRequest = Message<"pyro.guest.v1.FloodRequest"> & {
  * Use `create(FloodRequestSchema)` to create a new message.
  */
 export const FloodRequestSchema: GenMessage<FloodRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 44);
+  messageDesc(file_pyro_guest_v1_guest, 46);
 
 /**
  * @generated from message pyro.guest.v1.FloodResponse
@@ -1172,7 +1205,7 @@ export type FloodResponse = Message<"pyro.guest.v1.FloodResponse"> & {
  * Use `create(FloodResponseSchema)` to create a new message.
  */
 export const FloodResponseSchema: GenMessage<FloodResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 45);
+  messageDesc(file_pyro_guest_v1_guest, 47);
 
 /**
  * @generated from message pyro.guest.v1.DrainRequest
@@ -1189,7 +1222,7 @@ export type DrainRequest = Message<"pyro.guest.v1.DrainRequest"> & {
  * Use `create(DrainRequestSchema)` to create a new message.
  */
 export const DrainRequestSchema: GenMessage<DrainRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 46);
+  messageDesc(file_pyro_guest_v1_guest, 48);
 
 /**
  * @generated from message pyro.guest.v1.DrainResponse
@@ -1206,7 +1239,7 @@ export type DrainResponse = Message<"pyro.guest.v1.DrainResponse"> & {
  * Use `create(DrainResponseSchema)` to create a new message.
  */
 export const DrainResponseSchema: GenMessage<DrainResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 47);
+  messageDesc(file_pyro_guest_v1_guest, 49);
 
 /**
  * @generated from message pyro.guest.v1.SourceRequest
@@ -1223,7 +1256,7 @@ export type SourceRequest = Message<"pyro.guest.v1.SourceRequest"> & {
  * Use `create(SourceRequestSchema)` to create a new message.
  */
 export const SourceRequestSchema: GenMessage<SourceRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 48);
+  messageDesc(file_pyro_guest_v1_guest, 50);
 
 /**
  * @generated from message pyro.guest.v1.SourceResponse
@@ -1240,7 +1273,7 @@ export type SourceResponse = Message<"pyro.guest.v1.SourceResponse"> & {
  * Use `create(SourceResponseSchema)` to create a new message.
  */
 export const SourceResponseSchema: GenMessage<SourceResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 49);
+  messageDesc(file_pyro_guest_v1_guest, 51);
 
 /**
  * @generated from message pyro.guest.v1.SinkRequest
@@ -1257,7 +1290,7 @@ export type SinkRequest = Message<"pyro.guest.v1.SinkRequest"> & {
  * Use `create(SinkRequestSchema)` to create a new message.
  */
 export const SinkRequestSchema: GenMessage<SinkRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 50);
+  messageDesc(file_pyro_guest_v1_guest, 52);
 
 /**
  * @generated from message pyro.guest.v1.SinkResponse
@@ -1274,7 +1307,7 @@ export type SinkResponse = Message<"pyro.guest.v1.SinkResponse"> & {
  * Use `create(SinkResponseSchema)` to create a new message.
  */
 export const SinkResponseSchema: GenMessage<SinkResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 51);
+  messageDesc(file_pyro_guest_v1_guest, 53);
 
 /**
  * @generated from message pyro.guest.v1.SpawnLoopRequest
@@ -1296,7 +1329,7 @@ export type SpawnLoopRequest = Message<"pyro.guest.v1.SpawnLoopRequest"> & {
  * Use `create(SpawnLoopRequestSchema)` to create a new message.
  */
 export const SpawnLoopRequestSchema: GenMessage<SpawnLoopRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 52);
+  messageDesc(file_pyro_guest_v1_guest, 54);
 
 /**
  * @generated from message pyro.guest.v1.SpawnLoopResponse
@@ -1313,7 +1346,7 @@ export type SpawnLoopResponse = Message<"pyro.guest.v1.SpawnLoopResponse"> & {
  * Use `create(SpawnLoopResponseSchema)` to create a new message.
  */
 export const SpawnLoopResponseSchema: GenMessage<SpawnLoopResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 53);
+  messageDesc(file_pyro_guest_v1_guest, 55);
 
 /**
  * @generated from message pyro.guest.v1.ReportRequest
@@ -1348,7 +1381,7 @@ export type ReportRequest = Message<"pyro.guest.v1.ReportRequest"> & {
  * Use `create(ReportRequestSchema)` to create a new message.
  */
 export const ReportRequestSchema: GenMessage<ReportRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 54);
+  messageDesc(file_pyro_guest_v1_guest, 56);
 
 /**
  * @generated from message pyro.guest.v1.AgentReady
@@ -1365,7 +1398,7 @@ export type AgentReady = Message<"pyro.guest.v1.AgentReady"> & {
  * Use `create(AgentReadySchema)` to create a new message.
  */
 export const AgentReadySchema: GenMessage<AgentReady> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 55);
+  messageDesc(file_pyro_guest_v1_guest, 57);
 
 /**
  * @generated from message pyro.guest.v1.ProcessExited
@@ -1387,7 +1420,7 @@ export type ProcessExited = Message<"pyro.guest.v1.ProcessExited"> & {
  * Use `create(ProcessExitedSchema)` to create a new message.
  */
 export const ProcessExitedSchema: GenMessage<ProcessExited> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 56);
+  messageDesc(file_pyro_guest_v1_guest, 58);
 
 /**
  * @generated from message pyro.guest.v1.OutOfMemory
@@ -1404,7 +1437,7 @@ export type OutOfMemory = Message<"pyro.guest.v1.OutOfMemory"> & {
  * Use `create(OutOfMemorySchema)` to create a new message.
  */
 export const OutOfMemorySchema: GenMessage<OutOfMemory> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 57);
+  messageDesc(file_pyro_guest_v1_guest, 59);
 
 /**
  * @generated from message pyro.guest.v1.ReportResponse
@@ -1417,7 +1450,7 @@ export type ReportResponse = Message<"pyro.guest.v1.ReportResponse"> & {
  * Use `create(ReportResponseSchema)` to create a new message.
  */
 export const ReportResponseSchema: GenMessage<ReportResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 58);
+  messageDesc(file_pyro_guest_v1_guest, 60);
 
 /**
  * How a call ended (LINK.md, END).
@@ -1450,7 +1483,7 @@ export type Status = Message<"pyro.guest.v1.Status"> & {
  * Use `create(StatusSchema)` to create a new message.
  */
 export const StatusSchema: GenMessage<Status> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 59);
+  messageDesc(file_pyro_guest_v1_guest, 61);
 
 /**
  * What the user is told.
@@ -1481,7 +1514,7 @@ export type ErrorDetail = Message<"pyro.guest.v1.ErrorDetail"> & {
  * Use `create(ErrorDetailSchema)` to create a new message.
  */
 export const ErrorDetailSchema: GenMessage<ErrorDetail> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 60);
+  messageDesc(file_pyro_guest_v1_guest, 62);
 
 /**
  * What happens to output that nobody reads while its spool is full.
@@ -1594,6 +1627,16 @@ export const SystemService: GenService<{
     methodKind: "unary";
     input: typeof SetFrozenRequestSchema;
     output: typeof SetFrozenResponseSchema;
+  },
+  /**
+   * Does ahead what the first calls would do once in the agent's life. Called before a machine is saved.
+   *
+   * @generated from rpc pyro.guest.v1.SystemService.Rehearse
+   */
+  rehearse: {
+    methodKind: "unary";
+    input: typeof RehearseRequestSchema;
+    output: typeof RehearseResponseSchema;
   },
   /**
    * Loads a named group of kernel modules of the runtime bundle ("network").
