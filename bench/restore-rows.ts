@@ -165,7 +165,7 @@ function createRows(
       floor: restore,
       aim: "1.25x",
     },
-    { name: "  of it: the disk (qemu-img)", value: step((s) => s.overlayMs), unit: ms },
+    { name: "  of it: the disk", value: step((s) => s.overlayMs), unit: ms },
     {
       name: "  then: identity and mount of the root",
       value: step((s) => s.mountMs),

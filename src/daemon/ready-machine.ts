@@ -2,15 +2,16 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { startProcess, type GuestConnection } from "../guest/index.js";
 import { IMAGE_VIRTUAL_BYTES, type InstalledImage } from "../image/index.js";
-import { complete, failpoint, Slots, type Logger } from "../kit/index.js";
+import { failpoint, Slots, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { Disk, Isolation } from "../vmm/index.js";
+import type { Isolation } from "../vmm/index.js";
 import { resolveCommand } from "../workspace/index.js";
 import { freshIdentity, giveIdentity, setClock } from "./identity.js";
 import type { ImagesInUse } from "./images-in-use.js";
 import type { BootedMachine } from "./machines.js";
 import type { Templates } from "./templates.js";
 import { availableMemory } from "./memory.js";
+import { Overlays } from "./overlay.js";
 import { WarmPool, type Pooled } from "./warm-pool.js";
 
 /** What ready machines have to have in common to stand for each other. */
@@ -38,6 +39,7 @@ const WAKE_TIMEOUT_MS = 3_000;
 export class ReadyMachines {
   /** From the start to the mounted root: machines that do this in turns are ready sooner than all at once. */
   readonly #turns = new Slots(availableParallelism());
+  readonly #overlays = new Overlays();
 
   constructor(private readonly options: ReadyMachinesOptions) {}
 
@@ -59,7 +61,7 @@ export class ReadyMachines {
       booted = await this.options.templates.start(
         {
           ...{ kind: "one-shot", vcpuCount, memMib, isolation },
-          disks: async (directory) => [await makeOverlay(image.path, join(directory, "root.qcow2"))],
+          disks: async (directory) => [await this.#overlays.make(image.path, join(directory, "root.qcow2"))],
           diskBytes: [IMAGE_VIRTUAL_BYTES],
           ...(onBooting === undefined ? {} : { onBooting }),
         },
@@ -157,26 +159,4 @@ async function exercise(booted: BootedMachine, signal: AbortSignal): Promise<voi
   } catch (error) {
     if (!(error instanceof PyroError) || error.code !== "COMMAND_NOT_FOUND") throw error;
   }
-}
-
-/** A writable layer over a read-only image, of the one size that a template's disk has. Both formats are stated; the guest can forge neither. */
-async function makeOverlay(imagePath: string, path: string): Promise<Disk> {
-  const backing = { path: imagePath, format: "qcow2" } as const;
-  const overlay = ["-F", backing.format, "-b", imagePath, path, String(IMAGE_VIRTUAL_BYTES)];
-  const args = ["create", "-q", "-f", "qcow2", ...overlay];
-  const { code, stderrTail } = await complete("qemu-img", args);
-  if (code !== 0) {
-    const full = /No space left/i.test(stderrTail);
-    throw new PyroError(
-      full ? "DISK_FULL" : "VM_START_FAILED",
-      `the machine's disk cannot be made: ${stderrTail.trim()}`,
-      {
-        hint: full
-          ? "free some space (`pyro env prune`), then try again"
-          : "`pyro doctor` examines this host",
-        retryable: full,
-      },
-    );
-  }
-  return { path, format: "qcow2", readOnly: false, backing };
 }
