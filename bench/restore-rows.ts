@@ -1,4 +1,4 @@
-import { giveIdentity } from "../src/daemon/identity.js";
+import { freshIdentity, setClock } from "../src/daemon/identity.js";
 import type { BootedMachine } from "../src/daemon/machines.js";
 import { startProcess } from "../src/guest/index.js";
 import { memoryOf } from "../src/operations/bench/processes.js";
@@ -60,8 +60,8 @@ export async function restoreRows(
 interface CreateSteps {
   readonly overlayMs: number;
   readonly helloMs: number;
-  readonly identityMs: number;
   readonly mountMs: number;
+  readonly clockMs: number;
   readonly execMs: number;
   readonly totalMs: number;
 }
@@ -85,7 +85,10 @@ async function startMachine(rig: Rig): Promise<{ machine: BootedMachine; overlay
 }
 
 const mountRoot = ({ guest }: BootedMachine) =>
-  guest.system.mountRoot({ device: "/dev/vda", filesystem: "ext4", createWorkspace: true });
+  guest.system.mountRoot({
+    ...{ device: "/dev/vda", filesystem: "ext4", createWorkspace: true },
+    identity: freshIdentity(),
+  });
 
 /** As a run does it, start to exit read. */
 async function createAndRun(rig: Rig): Promise<CreateSteps> {
@@ -93,10 +96,10 @@ async function createAndRun(rig: Rig): Promise<CreateSteps> {
   const { machine, overlayMs } = await startMachine(rig);
   await using _ = machine;
   const helloMs = performance.now() - startedAt;
-  const identityMs = await timed(() => giveIdentity(machine.guest, never));
   const mountMs = await timed(() => mountRoot(machine));
+  const clockMs = await timed(() => setClock(machine.guest, never));
   const execMs = await timed(() => runTrue(machine));
-  return { overlayMs, helloMs, identityMs, mountMs, execMs, totalMs: performance.now() - startedAt };
+  return { overlayMs, helloMs, mountMs, clockMs, execMs, totalMs: performance.now() - startedAt };
 }
 
 async function runTrue({ guest }: BootedMachine): Promise<void> {
@@ -120,8 +123,8 @@ async function guestAlone(rig: Rig): Promise<GuestSteps> {
   await using machine = (await startMachine(rig)).machine;
   await machine.guest.system.ping({});
   const answerMs = performance.now() - startedAt;
-  await giveIdentity(machine.guest, never);
   const { durationMs } = await mountRoot(machine);
+  await setClock(machine.guest, never);
   const { durationUs } = await machine.guest.diagnostics.spawnLoop({ argv: [TRUE], count: 1 });
   return { answerMs, mountMs: durationMs, execMs: (durationUs[0] ?? NaN) / 1000 };
 }
@@ -162,14 +165,14 @@ function createRows(
       floor: restore,
       aim: "1.25x",
     },
-    { name: "  of it: the disk (qemu-img)", value: step((s) => s.overlayMs), unit: ms },
-    { name: "  then: entropy, clock and identity", value: step((s) => s.identityMs), unit: ms },
+    { name: "  of it: the disk", value: step((s) => s.overlayMs), unit: ms },
     {
-      name: "  then: mount of the root",
+      name: "  then: identity and mount of the root",
       value: step((s) => s.mountMs),
       unit: ms,
-      floor: { name: "the same as the guest measures it", value: floors.mountMs },
+      floor: { name: "the mount as the guest measures it", value: floors.mountMs },
     },
+    { name: "  then: the clock", value: step((s) => s.clockMs), unit: ms },
     {
       name: "  then: first exec of true, start to exit read",
       value: step((s) => s.execMs),

@@ -1,9 +1,8 @@
-import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { Machines } from "../src/daemon/machines.js";
+import { Overlays } from "../src/daemon/overlay.js";
 import { Templates } from "../src/daemon/templates.js";
 import { connectGuest } from "../src/guest/index.js";
 import { IMAGE_VIRTUAL_BYTES } from "../src/image/layout.js";
@@ -42,6 +41,7 @@ export async function openRig({ bundle, isolation, image, directory }: Subject):
   const scratch = await mkdtemp(join(directory, "rig-"));
   const vms = join(scratch, "vms");
   await mkdir(vms, { mode: 0o711 });
+  const overlays = new Overlays();
   const driver = new QemuDriver({ bundle: () => Promise.resolve(bundle) });
   const machines = new Machines({
     ...{ directory: vms, driver, log: silentLogger, slots: new Slots(availableParallelism()) },
@@ -53,17 +53,11 @@ export async function openRig({ bundle, isolation, image, directory }: Subject):
   });
   return {
     ...{ machines, templates, scratch, shape: shapeOf(isolation) },
-    overlay: (directory) => overlayOn(image, join(directory, "root.qcow2")),
+    overlay: (directory) => overlays.make(image, join(directory, "root.qcow2")),
     [Symbol.asyncDispose]: async () => {
       await templates[Symbol.asyncDispose]();
       await machines[Symbol.asyncDispose]();
       await rm(scratch, { recursive: true, force: true });
     },
   };
-}
-
-async function overlayOn(image: string, path: string): Promise<Disk> {
-  const backing = ["-F", "qcow2", "-b", image, path, String(IMAGE_VIRTUAL_BYTES)];
-  await promisify(execFile)("qemu-img", ["create", "-q", "-f", "qcow2", ...backing]);
-  return { path, format: "qcow2", readOnly: false, backing: { path: image, format: "qcow2" } };
 }

@@ -1,5 +1,7 @@
 import { randomBytes } from "node:crypto";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { GuestConnection } from "../guest/index.js";
+import type { PersonalizeRequestSchema } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
 import { LIMITS } from "../protocol/index.js";
 
 /** An exchange of this length tells the time well enough; what is longer is tried again. */
@@ -9,24 +11,40 @@ const USUAL_MS = 4;
 /** A busy host may never be so quick; the last try then counts. */
 const TRIES_MAX = 5;
 
+type Identity = MessageInitShape<typeof PersonalizeRequestSchema>;
+
 /**
- * Gives a machine what no other has - entropy first, then clock, host name, machine id and boot id - before anything
- * of a user runs in it. The clock is set to the middle of an exchange that is as short as usual.
+ * What no other machine has - entropy first, then clock, host name, machine id and boot id - to be given before anything
+ * of a user runs. The clock is only about right: `giveIdentity` or `setClock` follows.
  */
-export async function giveIdentity(guest: GuestConnection, signal: AbortSignal): Promise<void> {
-  const call = { signal, timeoutMs: LIMITS.agentCallTimeoutMs };
+export function freshIdentity(): Identity {
   const machineId = randomBytes(16).toString("hex");
+  return { ...timeAndEntropy(), hostname: `pyro-${machineId.slice(0, 8)}`, machineId };
+}
+
+/** Gives a machine its identity and the time. */
+export async function giveIdentity(guest: GuestConnection, signal: AbortSignal): Promise<void> {
+  await exchange(guest, freshIdentity(), signal);
+}
+
+/** Gives a machine that has its identity the time, and more entropy. */
+export async function setClock(guest: GuestConnection, signal: AbortSignal): Promise<void> {
+  await exchange(guest, {}, signal);
+}
+
+/** Until one is as short as usual: the clock is set to its middle. */
+async function exchange(guest: GuestConnection, identity: Identity, signal: AbortSignal): Promise<void> {
+  const call = { signal, timeoutMs: LIMITS.agentCallTimeoutMs };
   for (let tried = 1; tried <= TRIES_MAX; tried += 1) {
     const startedAt = performance.now();
-    await guest.system.personalize(
-      {
-        unixNanos: BigInt(Math.round((Date.now() + USUAL_MS / 2) * 1_000)) * 1_000n,
-        entropy: randomBytes(64),
-        hostname: `pyro-${machineId.slice(0, 8)}`,
-        machineId,
-      },
-      call,
-    );
+    await guest.system.personalize({ ...identity, ...timeAndEntropy() }, call);
     if (performance.now() - startedAt <= EXCHANGE_MS) return;
   }
+}
+
+function timeAndEntropy(): Identity {
+  return {
+    unixNanos: BigInt(Math.round((Date.now() + USUAL_MS / 2) * 1_000)) * 1_000n,
+    entropy: randomBytes(64),
+  };
 }

@@ -57,6 +57,7 @@ async function exercise(guest: GuestConnection, signal: AbortSignal): Promise<vo
   // Frozen and thawed once, so that the first time is not a restored machine's.
   await guest.system.setFrozen({ frozen: true }, call);
   await guest.system.setFrozen({ frozen: false }, call);
+  await guest.system.rehearse({}, call);
   // Values that every restored machine replaces.
   await guest.system.personalize(
     {

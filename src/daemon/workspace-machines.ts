@@ -6,12 +6,13 @@ import { freshId, within, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { DiskLayer, Isolation } from "../vmm/index.js";
 import type { WorkspaceMachine, WorkspaceMachines, WorkspaceShape } from "../workspace/index.js";
-import { BASELINE_DISK, makeOverlay, ROOT_DISK } from "./disks.js";
+import { BASELINE_DISK, ROOT_DISK } from "./disks.js";
 import { guestFiles } from "./guest-files.js";
 import type { ImagesInUse } from "./images-in-use.js";
 import { watchMachine } from "./machine-watch.js";
 import type { BootedMachine, Machines } from "./machines.js";
 import { ROOT_LAYER, type ReadyMachine, type ReadyMachines } from "./ready-machine.js";
+import { makeOverlay } from "./overlay.js";
 import { openReady, type SandboxesOptions } from "./sandboxes.js";
 
 export interface WorkspaceMachinesOptions extends SandboxesOptions {

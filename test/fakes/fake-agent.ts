@@ -31,12 +31,17 @@ function routes(router: GuestRouter, session: FakeSession, record: AgentRecord, 
   router.service(SystemService, {
     hello: () => ({ agentVersion: "fake", epoch: session.epoch, kernelRelease: "6.1.0-fake" }),
     ping: () => ({}),
-    mountRoot: ({ device }) => {
+    mountRoot: ({ device, identity }) => {
+      if (identity !== undefined) record.calls.push(`personalize ${identity.hostname.slice(0, 5)}`);
       record.calls.push(`mount ${device}`);
       return {};
     },
     personalize: ({ hostname }) => {
-      record.calls.push(`personalize ${hostname.slice(0, 5)}`);
+      record.calls.push(hostname === "" ? "clock" : `personalize ${hostname.slice(0, 5)}`);
+      return {};
+    },
+    rehearse: () => {
+      record.calls.push("rehearse");
       return {};
     },
     shutdown: () => {

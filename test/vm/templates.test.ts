@@ -11,7 +11,7 @@ import {
 import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { giveIdentity } from "../../src/daemon/identity.js";
+import { mountWithIdentity } from "../../src/daemon/ready-machine.js";
 import { Machines } from "../../src/daemon/machines.js";
 import { Templates } from "../../src/daemon/templates.js";
 import { connectGuest, startProcess, type GuestConnection } from "../../src/guest/index.js";
@@ -82,8 +82,7 @@ describe("machines of one template", () => {
       );
       // A template of last year, or of a time when the host's clock was ahead.
       if (count < 2) await setClock(machine.guest, Date.now() + (count === 0 ? -YEAR_MS : YEAR_MS));
-      await giveIdentity(machine.guest, never);
-      await machine.guest.system.mountRoot({ device: "/dev/vda", filesystem: "ext4", createWorkspace: true });
+      await mountWithIdentity(machine.guest, never);
       seen.push(await identityOf(machine.guest));
       clockErrorsMs.push(await clockErrorOf(machine.guest));
     }

@@ -64,7 +64,7 @@ func runMachine(begin time.Duration, log guard.Log) error {
 		AgentVersion: version, KernelRelease: boot.KernelRelease(), Capabilities: capabilities(),
 		Boot: timings.message, Epoch: serve.Epoch,
 		Machine: realMachine{modules: made.Modules, log: log}, Workload: commands, Root: root, OwnsRoot: true, Log: log,
-		PowerDelay: powerDelay,
+		PowerDelay: powerDelay, Rehearse: func() error { return rehearse(commands) },
 	})
 	processes, err := process.New(ctx, process.Options{Workload: commands, Root: root, Observer: events, Log: log})
 	if err != nil {
@@ -82,6 +82,13 @@ func runMachine(begin time.Duration, log guard.Log) error {
 	defer cancel()
 	owned.Go(func() { log.Run("the reaper", func() { collector.Run(ctx) }) })
 	return l.Run(ctx)
+}
+
+// rehearse leaves in memory what a first call and a first command would have to make.
+func rehearse(commands *workload.Workload) error {
+	boot.SpareThreads()
+	commands.Replenish()
+	return call.Rehearse(guestv1.File_pyro_guest_v1_guest_proto)
 }
 
 func openPort(ctx context.Context) (*link.PortFile, error) {

@@ -46,6 +46,7 @@ func Start() (*Machine, error) {
 		return nil, err
 	}
 	modulesTime := Uptime() - begin
+	plainQueues()
 	groups, err := makeGroups()
 	if err != nil {
 		return nil, err

@@ -2,9 +2,7 @@ package boot
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"unsafe"
 
@@ -51,13 +49,21 @@ func SetClock(unixNanos int64) error {
 
 // SetBootID lets the machine show the given boot id. The kernel's own is in the memory image and can only be covered.
 func SetBootID(id string) error {
-	if err := os.MkdirAll("/run/pyro", 0o755); err != nil {
+	if err := unix.Mkdir("/run/pyro", 0o755); err != nil && err != unix.EEXIST {
 		return fmt.Errorf("make /run/pyro: %w", err)
 	}
-	_, err := os.Stat(bootIDSource)
-	fresh := errors.Is(err, os.ErrNotExist)
-	// Written in place: a bind mount shows the file, not the name.
-	if err := os.WriteFile(bootIDSource, []byte(id+"\n"), 0o444); err != nil {
+	// Written in place: a bind mount shows the file, not the name; and all ids have one length.
+	fresh := false
+	fd, err := unix.Open(bootIDSource, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err == unix.ENOENT {
+		fresh = true
+		fd, err = unix.Open(bootIDSource, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_CREAT|unix.O_EXCL, 0o444)
+	}
+	if err != nil {
+		return fmt.Errorf("open the boot id: %w", err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte(id+"\n")); err != nil {
 		return fmt.Errorf("write the boot id: %w", err)
 	}
 	if !fresh {

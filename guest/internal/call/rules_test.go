@@ -98,3 +98,9 @@ func FuzzDeliver(f *testing.F) {
 		_ = deliver(peer, raw)
 	})
 }
+
+func TestEachMessageOfTheWireIsRehearsed(t *testing.T) {
+	if err := call.Rehearse(guestv1.File_pyro_guest_v1_guest_proto); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -79,13 +80,21 @@ func (g *Group) read(file string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s of the control group %q: %w", file, g.name, err)
 	}
-	handle := os.NewFile(uintptr(fd), file)
-	defer handle.Close()
-	var content bytes.Buffer
-	if _, err := content.ReadFrom(handle); err != nil {
-		return nil, fmt.Errorf("read %s of the control group %q: %w", file, g.name, err)
+	defer unix.Close(fd)
+	// Most fit at once, and the kernel says so by the next read.
+	content := make([]byte, 0, 512)
+	for {
+		n, err := unix.Read(fd, content[len(content):cap(content)])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("read %s of the control group %q: %w", file, g.name, err)
+		case n == 0:
+			return content, nil
+		}
+		content = slices.Grow(content[:len(content)+n], 512)
 	}
-	return content.Bytes(), nil
 }
 
 // Value reads one number of a "key value" file such as memory.events.

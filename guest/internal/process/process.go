@@ -133,16 +133,22 @@ func (p *process) settle(timedOut bool) {
 	exit.StderrBytes, exit.StderrDroppedBytes = p.stderr.Totals()
 	p.exit = exit
 	close(p.ended)
-	if !p.task.Alive() {
-		// A descendant that appears after this look is impossible: nothing is left to fork it.
-		_ = p.task.Release()
-	}
+	// Whoever waits for the end goes first: what follows takes longer than telling it.
+	time.Sleep(settlePause)
 	observer := p.service.options.Observer
 	if exit.OutOfMemory {
 		observer.OutOfMemory(p.id)
 	}
 	observer.ProcessExited(p.id, exit)
+	if !p.task.Alive() {
+		// A descendant that appears after this look is impossible: nothing is left to fork it.
+		_ = p.task.Release()
+	}
+	p.service.options.Workload.Replenish()
 }
+
+// settlePause is several times what the end of a command takes on its way to the port.
+const settlePause = 5 * time.Millisecond
 
 // remove ends what lives of the command and gives back all it held. A second caller waits for the first.
 func (p *process) remove(ctx context.Context) error {

@@ -49,6 +49,8 @@ func run(m *testing.M) int {
 		if root, err := cgroup.OpenRoot(mount); err == nil {
 			if parent, err = root.Create(fmt.Sprintf("pyro-test-%d", os.Getpid())); err == nil {
 				defer func() {
+					// The last commands' supervisors have made the next group by then.
+					time.Sleep(100 * time.Millisecond)
 					if err := parent.Remove(); err != nil {
 						fmt.Fprintln(os.Stderr, err)
 					}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -79,7 +78,8 @@ func (s *Service) updateFile(path string, change func(old []byte) []byte) error 
 	if !missing && bytes.Equal(old, content) {
 		return nil
 	}
-	fd, err := s.options.Root.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, 0o644)
+	// Cut after the write, where it was longer: ext4 writes a file out at once that was cut to nothing and is closed.
+	fd, err := s.options.Root.Open(path, unix.O_WRONLY|unix.O_CREAT, 0o644)
 	if errors.Is(err, fs.ErrNotExist) {
 		if fd, err = s.replaceLink(path); err != nil {
 			return err
@@ -87,9 +87,14 @@ func (s *Service) updateFile(path string, change func(old []byte) []byte) error 
 	} else if err != nil {
 		return err
 	}
-	file := os.NewFile(uintptr(fd), path)
-	_, err = file.Write(content)
-	return errors.Join(err, file.Close())
+	defer unix.Close(fd)
+	if n, err := unix.Write(fd, content); err != nil || n < len(content) {
+		return fmt.Errorf("write %s: %d of %d bytes: %w", path, n, len(content), err)
+	}
+	if len(old) > len(content) {
+		return unix.Ftruncate(fd, int64(len(content)))
+	}
+	return nil
 }
 
 func (s *Service) replaceLink(path string) (int, error) {
@@ -113,14 +118,16 @@ func (s *Service) readSmall(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := os.NewFile(uintptr(fd), path)
-	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+	defer unix.Close(fd)
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil || stat.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
-	content, err := io.ReadAll(io.LimitReader(file, maxSmallFileBytes+1))
-	if err == nil && len(content) > maxSmallFileBytes {
-		err = fmt.Errorf("%s is larger than %d bytes", path, maxSmallFileBytes)
+	if stat.Size > maxSmallFileBytes {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxSmallFileBytes)
 	}
-	return content, err
+	// Nothing else runs yet that could write to it. Not through os.File, which would tell Go's poller of it first.
+	content := make([]byte, stat.Size)
+	n, err := unix.Read(fd, content)
+	return content[:max(n, 0)], err
 }

@@ -15,12 +15,18 @@ import (
 )
 
 // MountRoot makes the environment's disk the root directory, once; a repeated call for the same disk is answered again.
+// An identity that comes along is given first.
 func (s *Service) MountRoot(_ context.Context, message *guestv1.MountRootRequest) (*guestv1.MountRootResponse, error) {
 	if message.Filesystem != "ext4" {
 		return nil, failure.New(failure.InvalidArgument, "use ext4", "the file system %q is not supported", message.Filesystem)
 	}
 	if !strings.HasPrefix(message.Device, "/dev/") || strings.Contains(message.Device, "..") {
 		return nil, failure.New(failure.InvalidArgument, "name a device, for example /dev/vda", "%q is no device", message.Device)
+	}
+	if message.Identity != nil {
+		if err := checkIdentity(message.Identity); err != nil {
+			return nil, err
+		}
 	}
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -29,6 +35,11 @@ func (s *Service) MountRoot(_ context.Context, message *guestv1.MountRootRequest
 	}
 	if s.root != "" {
 		return nil, failure.New(failure.InvalidArgument, "start another machine", "the machine has its root on %q already", s.root)
+	}
+	if message.Identity != nil {
+		if err := s.personalize(message.Identity); err != nil {
+			return nil, failure.From(err)
+		}
 	}
 	begin := time.Now()
 	if err := s.options.Machine.SwitchRoot(message.Device, message.Filesystem); err != nil {

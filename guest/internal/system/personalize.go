@@ -23,28 +23,10 @@ func (s *Service) Personalize(_ context.Context, message *guestv1.PersonalizeReq
 	}
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	machine := s.options.Machine
-	if err := machine.AddEntropy(message.Entropy); err != nil {
+	if err := s.personalize(message); err != nil {
 		return nil, failure.From(err)
 	}
-	if message.UnixNanos != 0 {
-		if err := machine.SetClock(message.UnixNanos); err != nil {
-			return nil, failure.From(err)
-		}
-	}
-	if message.Hostname != "" {
-		if err := machine.SetHostname(message.Hostname); err != nil {
-			return nil, failure.From(fmt.Errorf("set the host name: %w", err))
-		}
-		s.hostname = message.Hostname
-	}
-	if err := machine.SetBootID(newUUID()); err != nil {
-		return nil, failure.From(err)
-	}
-	if message.MachineId != "" {
-		s.machineID = message.MachineId
-	}
-	if s.root != "" && s.options.OwnsRoot {
+	if named := message.Hostname != "" || message.MachineId != ""; named && s.root != "" && s.options.OwnsRoot {
 		// They would wait until the hold's end, and a machine that is somebody else's from here on holds nothing.
 		if _, err := s.letGo(); err != nil {
 			return nil, failure.From(err)
@@ -52,6 +34,32 @@ func (s *Service) Personalize(_ context.Context, message *guestv1.PersonalizeReq
 		s.writeIdentity()
 	}
 	return &guestv1.PersonalizeResponse{}, nil
+}
+
+// personalize does what needs no root directory; the caller holds changing.
+func (s *Service) personalize(message *guestv1.PersonalizeRequest) error {
+	machine := s.options.Machine
+	if err := machine.AddEntropy(message.Entropy); err != nil {
+		return err
+	}
+	if message.UnixNanos != 0 {
+		if err := machine.SetClock(message.UnixNanos); err != nil {
+			return err
+		}
+	}
+	if message.Hostname != "" {
+		if err := machine.SetHostname(message.Hostname); err != nil {
+			return fmt.Errorf("set the host name: %w", err)
+		}
+		s.hostname = message.Hostname
+	}
+	if err := machine.SetBootID(newUUID()); err != nil {
+		return err
+	}
+	if message.MachineId != "" {
+		s.machineID = message.MachineId
+	}
+	return nil
 }
 
 func checkIdentity(message *guestv1.PersonalizeRequest) error {

@@ -40,6 +40,8 @@ type Options struct {
 	Machine  Machine
 	Workload *workload.Workload
 	Root     rootdir.Root
+	// What Rehearse does.
+	Rehearse func() error
 	// Whether the root is the machine's own to write names and addresses into.
 	OwnsRoot bool
 	Log      guard.Log
@@ -82,6 +84,7 @@ func (s *Service) Methods() call.Methods {
 		"pyro.guest.v1.SystemService/MountRoot":   call.Unary(s.MountRoot),
 		"pyro.guest.v1.SystemService/SetFrozen":   call.Unary(s.SetFrozen),
 		"pyro.guest.v1.SystemService/HoldWrites":  call.Unary(s.HoldWrites),
+		"pyro.guest.v1.SystemService/Rehearse":    call.Unary(s.Rehearse),
 		"pyro.guest.v1.SystemService/LoadModules": call.Unary(s.LoadModules),
 		"pyro.guest.v1.SystemService/Shutdown":    call.Unary(s.Shutdown),
 	}

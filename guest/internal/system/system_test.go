@@ -80,7 +80,7 @@ func newSystem(t *testing.T) (*system.Service, *machine, string) {
 		Boot:    func() *guestv1.BootTimings { return &guestv1.BootTimings{KernelMs: 7} },
 		Epoch:   func(context.Context) uint32 { return 42 },
 		Machine: m, Workload: workload.New(reaper.New(), nil, workload.Limits{}), Root: rootdir.New(root), OwnsRoot: true,
-		Log: guard.NewLog(os.Stderr), PowerDelay: time.Millisecond,
+		Log: guard.NewLog(os.Stderr), PowerDelay: time.Millisecond, Rehearse: func() error { m.note("rehearsal"); return nil },
 	})
 	return service, m, root
 }
@@ -143,6 +143,53 @@ func TestTheIdentityIsWrittenWhicheverComesFirst(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(root, "workspace")); err != nil || !info.IsDir() {
 			t.Error(err)
 		}
+	}
+}
+
+func TestAnIdentityThatComesWithTheMountIsGivenBefore(t *testing.T) {
+	s, m, root := newSystem(t)
+	with := func(identity *guestv1.PersonalizeRequest) error {
+		_, err := s.MountRoot(context.Background(), &guestv1.MountRootRequest{Device: "/dev/vda", Filesystem: "ext4", Identity: identity})
+		return err
+	}
+	bad := personality()
+	bad.Entropy = nil
+	if err := with(bad); agenttest.CodeOf(err) != "INVALID_ARGUMENT" || m.history() != "" {
+		t.Fatal(err, m.history())
+	}
+	if err := with(personality()); err != nil {
+		t.Fatal(err)
+	}
+	if m.history() != "entropy, clock, hostname box-1, boot id, root /dev/vda" || content(t, root, "etc/hostname") != "box-1\n" {
+		t.Error(m.history())
+	}
+	if err := os.WriteFile(filepath.Join(root, "etc/hostname"), []byte("mine\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	clock := &guestv1.PersonalizeRequest{UnixNanos: 2, Entropy: make([]byte, 32)}
+	if err := personalize(s, clock); err != nil || content(t, root, "etc/hostname") != "mine\n" {
+		t.Error("the time alone rewrote a name", err)
+	}
+}
+
+func TestALongerFileIsCut(t *testing.T) {
+	s, _, root := newSystem(t)
+	long := []byte(strings.Repeat("a-name-of-the-image", 50))
+	if err := os.WriteFile(filepath.Join(root, "etc/hostname"), long, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(personalize(s, personality()), mount(s, "/dev/vda")); err != nil {
+		t.Fatal(err)
+	}
+	if text := content(t, root, "etc/hostname"); text != "box-1\n" {
+		t.Errorf("%q", text)
+	}
+}
+
+func TestARehearsalIsHeld(t *testing.T) {
+	s, m, _ := newSystem(t)
+	if _, err := s.Rehearse(context.Background(), &guestv1.RehearseRequest{}); err != nil || m.history() != "rehearsal" {
+		t.Fatal(err, m.history())
 	}
 }
 

@@ -37,6 +37,8 @@ type Workload struct {
 
 	mu    sync.Mutex
 	tasks map[*Task]struct{}
+	// Made ahead for the next command; nil where there is none.
+	spare *cgroup.Group
 	// Closed when commands may be started; a start within a frozen group would stop half-way, inside of fork.
 	thawed chan struct{}
 	frozen bool
@@ -81,7 +83,7 @@ func (w *Workload) Start(ctx context.Context, spec Spec) (*Task, error) {
 	task := &Task{workload: w}
 	attr := &syscall.SysProcAttr{Setsid: true, Chroot: spec.Chroot, Credential: spec.Credential}
 	if w.parent != nil {
-		group, err := w.createGroup()
+		group, err := w.takeGroup()
 		if err != nil {
 			return nil, err
 		}
@@ -118,6 +120,42 @@ func (w *Workload) enter(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("commands are frozen: %w", ctx.Err())
 		}
+	}
+}
+
+// takeGroup gives the group that was made ahead, or makes one.
+func (w *Workload) takeGroup() (*cgroup.Group, error) {
+	w.mu.Lock()
+	group := w.spare
+	w.spare = nil
+	w.mu.Unlock()
+	if group != nil {
+		return group, nil
+	}
+	return w.createGroup()
+}
+
+// Replenish makes the next command's group ahead, which is most of what a start takes besides fork and exec. A failure
+// is for that start to meet.
+func (w *Workload) Replenish() {
+	w.mu.Lock()
+	needed := w.parent != nil && w.spare == nil
+	w.mu.Unlock()
+	if !needed {
+		return
+	}
+	group, err := w.createGroup()
+	if err != nil {
+		return
+	}
+	w.mu.Lock()
+	if w.spare == nil {
+		w.spare, group = group, nil
+	}
+	w.mu.Unlock()
+	if group != nil {
+		_ = group.Remove()
+		group.Close()
 	}
 }
 

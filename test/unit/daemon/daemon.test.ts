@@ -76,7 +76,7 @@ describe("the daemon", () => {
       memMib: 512,
     });
     expect(result).toMatchObject({ exitCode: 0, stdout: "hello there\n", isolation: "software" });
-    expect(record.calls).toEqual(["personalize pyro-", "mount /dev/vda"]);
+    expect(record.calls).toEqual(["personalize pyro-", "mount /dev/vda", "clock"]);
     expect(vmm.started[0]).toMatchObject({
       memMib: 512,
       disks: [{ format: "qcow2", backing: { path: image } }],

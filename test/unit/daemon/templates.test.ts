@@ -75,7 +75,7 @@ describe("A machine of a template", () => {
     expect(driver.restored).toEqual(driver.started.slice(1).map(({ id }) => id));
     expect(driver.started).toHaveLength(3);
     expect(made?.memoryFile).toContain("/making-");
-    expect(record.calls).toEqual(["frozen true", "frozen false", "personalize pyro-"]);
+    expect(record.calls).toEqual(["frozen true", "frozen false", "rehearse", "personalize pyro-"]);
     expect(events).toEqual(["template.made"]);
   });
 

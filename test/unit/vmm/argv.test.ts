@@ -58,7 +58,7 @@ describe("QEMU's command line", () => {
 
   it("boots the kernel directly", () => {
     expect(kernelArguments(machine).join(" ")).toMatchInlineSnapshot(
-      `"-kernel /proc/self/fd/3 -initrd /proc/self/fd/4 -append console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check tsc=reliable"`,
+      `"-kernel /proc/self/fd/3 -initrd /proc/self/fd/4 -append console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check tsc=reliable noreplace-smp norandmaps lsm=landlock,yama GODEBUG=asyncpreemptoff=1"`,
     );
     expect(kernelArguments({ ...machine, isolation: "kvm" }).join(" ")).toMatchInlineSnapshot(
       `"-kernel /proc/self/fd/3 -initrd /proc/self/fd/4 -append console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check"`,

@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pyro/guest/v1/guest.proto.
  */
 export const file_pyro_guest_v1_guest: GenFile = /*@__PURE__*/
-  fileDesc("ChlweXJvL2d1ZXN0L3YxL2d1ZXN0LnByb3RvEg1weXJvLmd1ZXN0LnYxIiQKDEhlbGxvUmVxdWVzdBIUCgxob3N0X3ZlcnNpb24YASABKAkijQEKDUhlbGxvUmVzcG9uc2USFQoNYWdlbnRfdmVyc2lvbhgBIAEoCRIUCgxjYXBhYmlsaXRpZXMYAiADKAkSDQoFZXBvY2gYAyABKA0SFgoOa2VybmVsX3JlbGVhc2UYBCABKAkSKAoEYm9vdBgFIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQm9vdFRpbWluZ3MiRgoLQm9vdFRpbWluZ3MSEQoJa2VybmVsX21zGAEgASgNEhIKCm1vZHVsZXNfbXMYAiABKA0SEAoIYWdlbnRfbXMYAyABKA0iDQoLUGluZ1JlcXVlc3QiDgoMUGluZ1Jlc3BvbnNlIl8KElBlcnNvbmFsaXplUmVxdWVzdBISCgp1bml4X25hbm9zGAEgASgDEg8KB2VudHJvcHkYAiABKAwSEAoIaG9zdG5hbWUYAyABKAkSEgoKbWFjaGluZV9pZBgEIAEoCSIVChNQZXJzb25hbGl6ZVJlc3BvbnNlIlAKEE1vdW50Um9vdFJlcXVlc3QSDgoGZGV2aWNlGAEgASgJEhIKCmZpbGVzeXN0ZW0YAiABKAkSGAoQY3JlYXRlX3dvcmtzcGFjZRgDIAEoCCIoChFNb3VudFJvb3RSZXNwb25zZRITCgtkdXJhdGlvbl9tcxgBIAEoDSIiChBTZXRGcm96ZW5SZXF1ZXN0Eg4KBmZyb3plbhgBIAEoCCITChFTZXRGcm96ZW5SZXNwb25zZSIxChFIb2xkV3JpdGVzUmVxdWVzdBIMCgRob2xkGAEgASgIEg4KBm1heF9tcxgCIAEoDSImChJIb2xkV3JpdGVzUmVzcG9uc2USEAoId2FzX2hlbGQYASABKAgiIwoSTG9hZE1vZHVsZXNSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJIioKE0xvYWRNb2R1bGVzUmVzcG9uc2USEwoLZHVyYXRpb25fbXMYASABKA0iIwoPU2h1dGRvd25SZXF1ZXN0EhAKCGdyYWNlX21zGAEgASgNIhIKEFNodXRkb3duUmVzcG9uc2Ui7AEKDFN0YXJ0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEgwKBGFyZ3YYAiADKAwSCwoDZW52GAMgAygMEgsKA2N3ZBgEIAEoDBILCgN1aWQYBSABKA0SCwoDZ2lkGAYgASgNEhIKCnRpbWVvdXRfbXMYByABKA0SFQoNa2lsbF9ncmFjZV9tcxgIIAEoDRISCgpvcGVuX3N0ZGluGAkgASgIEjIKDW91dHB1dF9wb2xpY3kYCiABKA4yGy5weXJvLmd1ZXN0LnYxLk91dHB1dFBvbGljeRITCgtzcG9vbF9ieXRlcxgLIAEoDSIcCg1TdGFydFJlc3BvbnNlEgsKA3BpZBgBIAEoDSJVChFSZWFkT3V0cHV0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEhUKDXN0ZG91dF9vZmZzZXQYAiABKAQSFQoNc3RkZXJyX29mZnNldBgDIAEoBCJYCgtPdXRwdXRDaHVuaxIrCgZzdHJlYW0YASABKA4yGy5weXJvLmd1ZXN0LnYxLk91dHB1dFN0cmVhbRIOCgZvZmZzZXQYAiABKAQSDAoEZGF0YRgDIAEoDCJ1ChJSZWFkT3V0cHV0UmVzcG9uc2USKwoFY2h1bmsYASABKAsyGi5weXJvLmd1ZXN0LnYxLk91dHB1dENodW5rSAASKQoEZXhpdBgCIAEoCzIZLnB5cm8uZ3Vlc3QudjEuRXhpdFN0YXR1c0gAQgcKBWV2ZW50ItEBCgpFeGl0U3RhdHVzEgwKBGNvZGUYASABKA0SDgoGc2lnbmFsGAIgASgJEhEKCXRpbWVkX291dBgDIAEoCBIVCg1vdXRfb2ZfbWVtb3J5GAQgASgIEhMKC2R1cmF0aW9uX3VzGAUgASgEEhQKDHN0ZG91dF9ieXRlcxgGIAEoBBIUCgxzdGRlcnJfYnl0ZXMYByABKAQSHAoUc3Rkb3V0X2Ryb3BwZWRfYnl0ZXMYCCABKAQSHAoUc3RkZXJyX2Ryb3BwZWRfYnl0ZXMYCSABKAQiQgoRV3JpdGVJbnB1dFJlcXVlc3QSEgoKcHJvY2Vzc19pZBgBIAEoCRIMCgRkYXRhGAIgASgMEgsKA2VuZBgDIAEoCCJHChJXcml0ZUlucHV0UmVzcG9uc2USFgoOYWNjZXB0ZWRfYnl0ZXMYASABKAQSGQoRY2xvc2VkX2J5X3Byb2Nlc3MYAiABKAgiRwoNU2lnbmFsUmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEg4KBnNpZ25hbBgCIAEoCRISCgp3aG9sZV90cmVlGAMgASgIIhAKDlNpZ25hbFJlc3BvbnNlIiAKCkdldFJlcXVlc3QSEgoKcHJvY2Vzc19pZBgBIAEoCSI6CgtHZXRSZXNwb25zZRIrCgdwcm9jZXNzGAEgASgLMhoucHlyby5ndWVzdC52MS5Qcm9jZXNzSW5mbyKUAQoLUHJvY2Vzc0luZm8SEgoKcHJvY2Vzc19pZBgBIAEoCRILCgNwaWQYAiABKA0SDwoHcnVubmluZxgDIAEoCBInCgRleGl0GAQgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzEhQKDHN0ZG91dF9ieXRlcxgFIAEoBBIUCgxzdGRlcnJfYnl0ZXMYBiABKAQiDQoLTGlzdFJlcXVlc3QiPQoMTGlzdFJlc3BvbnNlEi0KCXByb2Nlc3NlcxgBIAMoCzIaLnB5cm8uZ3Vlc3QudjEuUHJvY2Vzc0luZm8iIwoNUmVtb3ZlUmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJIhAKDlJlbW92ZVJlc3BvbnNlInEKC1JlYWRSZXF1ZXN0EgwKBHBhdGgYASABKAwSDgoGb2Zmc2V0GAIgASgEEhEKCW1heF9ieXRlcxgDIAEoBBIOCgZ3aXRoaW4YBCABKAwSIQoEdHJlZRgFIAEoDjITLnB5cm8uZ3Vlc3QudjEuVHJlZSIwCgxSZWFkUmVzcG9uc2USEgoKc2l6ZV9ieXRlcxgBIAEoBBIMCgRkYXRhGAIgASgMIkgKDFdyaXRlUmVxdWVzdBIMCgRwYXRoGAEgASgMEgwKBG1vZGUYAiABKA0SDAoEZGF0YRgDIAEoDBIOCgZ3aXRoaW4YBCABKAwiJgoNV3JpdGVSZXNwb25zZRIVCg1ieXRlc193cml0dGVuGAEgASgEIkQKEUV4dHJhY3RUYXJSZXF1ZXN0EhEKCWRpcmVjdG9yeRgBIAEoDBIMCgRkYXRhGAIgASgMEg4KBndpdGhpbhgDIAEoDCJAChJFeHRyYWN0VGFyUmVzcG9uc2USEwoLZW50cnlfY291bnQYASABKAQSFQoNYnl0ZXNfd3JpdHRlbhgCIAEoBCKJAQoJRmlsZUVudHJ5EgwKBHBhdGgYASABKAwSJQoEdHlwZRgCIAEoDjIXLnB5cm8uZ3Vlc3QudjEuRmlsZVR5cGUSEgoKc2l6ZV9ieXRlcxgDIAEoBBIMCgRtb2RlGAQgASgNEhAKCG10aW1lX25zGAUgASgDEhMKC2xpbmtfdGFyZ2V0GAYgASgMIlgKEExpc3RGaWxlc1JlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZ3aXRoaW4YAiABKAwSEQoJcmVjdXJzaXZlGAMgASgIEhMKC21heF9lbnRyaWVzGAQgASgNIlEKEUxpc3RGaWxlc1Jlc3BvbnNlEikKB2VudHJpZXMYASADKAsyGC5weXJvLmd1ZXN0LnYxLkZpbGVFbnRyeRIRCgl0cnVuY2F0ZWQYAiABKAgiZAoLRWRpdFJlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZ3aXRoaW4YAiABKAwSEAoIb2xkX3RleHQYAyABKAwSEAoIbmV3X3RleHQYBCABKAwSEwoLcmVwbGFjZV9hbGwYBSABKAgiOAoMRWRpdFJlc3BvbnNlEhQKDHJlcGxhY2VtZW50cxgBIAEoDRISCgpzaXplX2J5dGVzGAIgASgEIi4KDlBhY2tUYXJSZXF1ZXN0EgwKBHBhdGgYASABKAwSDgoGd2l0aGluGAIgASgMIjEKD1BhY2tUYXJSZXNwb25zZRIMCgRkYXRhGAEgASgMEhAKCGxlZnRfb3V0GAIgASgEImQKDUNvbW1pdFJlcXVlc3QSDgoGd2l0aGluGAEgASgMEisKBmNoYW5nZRgCIAEoCzIZLnB5cm8uZ3Vlc3QudjEuRmlsZUNoYW5nZUgAEg4KBGRhdGEYAyABKAxIAEIGCgRzdGVwItYBCgpGaWxlQ2hhbmdlEiwKBGtpbmQYASABKA4yHi5weXJvLmd1ZXN0LnYxLkZpbGVDaGFuZ2UuS2luZBIMCgRwYXRoGAIgASgMEgoKAnRvGAMgASgMEgwKBG1vZGUYBCABKA0SFQoNZXhwZWN0X3NoYTI1NhgFIAEoDCJbCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIOCgpLSU5EX1dSSVRFEAESDwoLS0lORF9ERUxFVEUQAhINCglLSU5EX01PVkUQAxINCglLSU5EX01PREUQBCIhCg5Db21taXRSZXNwb25zZRIPCgdjaGFuZ2VkGAEgASgNIi0KDkNoYW5nZXNSZXF1ZXN0EgwKBHBhdGgYASABKAwSDQoFYmVsb3cYAiABKAwiSwoPQ2hhbmdlc1Jlc3BvbnNlEiYKB2NoYW5nZXMYASADKAsyFS5weXJvLmd1ZXN0LnYxLkNoYW5nZRIQCghleGFtaW5lZBgCIAEoBCKpAQoGQ2hhbmdlEgwKBHBhdGgYASABKAwSKAoGYmVmb3JlGAIgASgLMhgucHlyby5ndWVzdC52MS5GaWxlRW50cnkSJwoFYWZ0ZXIYAyABKAsyGC5weXJvLmd1ZXN0LnYxLkZpbGVFbnRyeRIVCg1iZWZvcmVfc2hhMjU2GAQgASgMEhQKDGFmdGVyX3NoYTI1NhgFIAEoDBIRCgltb2RlX29ubHkYBiABKAgiKwoFTGF5ZXISDgoGZGV2aWNlGAEgASgJEhIKCnNpemVfYnl0ZXMYAiABKAQieQoRQnVpbGRJbWFnZVJlcXVlc3QSJAoGbGF5ZXJzGAEgAygLMhQucHlyby5ndWVzdC52MS5MYXllchIVCg10YXJnZXRfZGV2aWNlGAIgASgJEicKBXN0ZXBzGAMgAygLMhgucHlyby5ndWVzdC52MS5CdWlsZFN0ZXAiJgoJQnVpbGRTdGVwEgwKBGFyZ3YYASADKAkSCwoDZW52GAIgAygJIo8BChJCdWlsZEltYWdlUmVzcG9uc2USMAoIcHJvZ3Jlc3MYASABKAsyHC5weXJvLmd1ZXN0LnYxLkJ1aWxkUHJvZ3Jlc3NIABIQCgZvdXRwdXQYAiABKAxIABIsCgZyZXN1bHQYAyABKAsyGi5weXJvLmd1ZXN0LnYxLkJ1aWxkUmVzdWx0SABCBwoFZXZlbnQiRwoNQnVpbGRQcm9ncmVzcxINCgVwaGFzZRgBIAEoCRISCgpieXRlc19kb25lGAIgASgEEhMKC2J5dGVzX3RvdGFsGAMgASgEIjYKC0J1aWxkUmVzdWx0EhMKC2VudHJ5X2NvdW50GAEgASgEEhIKCnVzZWRfYnl0ZXMYAiABKAQiHQoMRmxvb2RSZXF1ZXN0Eg0KBWJ5dGVzGAEgASgEIg8KDUZsb29kUmVzcG9uc2UiJAoMRHJhaW5SZXF1ZXN0EhQKDGV4cGVjdF9ieXRlcxgBIAEoBCIeCg1EcmFpblJlc3BvbnNlEg0KBWJ5dGVzGAEgASgEIh4KDVNvdXJjZVJlcXVlc3QSDQoFYnl0ZXMYASABKAQiHgoOU291cmNlUmVzcG9uc2USDAoEZGF0YRgBIAEoDCIbCgtTaW5rUmVxdWVzdBIMCgRkYXRhGAEgASgMIh0KDFNpbmtSZXNwb25zZRINCgVieXRlcxgBIAEoBCIvChBTcGF3bkxvb3BSZXF1ZXN0EgwKBGFyZ3YYASADKAkSDQoFY291bnQYAiABKA0iKAoRU3Bhd25Mb29wUmVzcG9uc2USEwoLZHVyYXRpb25fdXMYASADKA0itwEKDVJlcG9ydFJlcXVlc3QSMAoLYWdlbnRfcmVhZHkYASABKAsyGS5weXJvLmd1ZXN0LnYxLkFnZW50UmVhZHlIABI2Cg5wcm9jZXNzX2V4aXRlZBgCIAEoCzIcLnB5cm8uZ3Vlc3QudjEuUHJvY2Vzc0V4aXRlZEgAEjMKDW91dF9vZl9tZW1vcnkYAyABKAsyGi5weXJvLmd1ZXN0LnYxLk91dE9mTWVtb3J5SABCBwoFZXZlbnQiGwoKQWdlbnRSZWFkeRINCgVlcG9jaBgBIAEoDSJMCg1Qcm9jZXNzRXhpdGVkEhIKCnByb2Nlc3NfaWQYASABKAkSJwoEZXhpdBgCIAEoCzIZLnB5cm8uZ3Vlc3QudjEuRXhpdFN0YXR1cyIhCgtPdXRPZk1lbW9yeRISCgpwcm9jZXNzX2lkGAEgASgJIhAKDlJlcG9ydFJlc3BvbnNlIlMKBlN0YXR1cxIMCgRjb2RlGAEgASgNEg8KB21lc3NhZ2UYAiABKAkSKgoGZGV0YWlsGAMgASgLMhoucHlyby5ndWVzdC52MS5FcnJvckRldGFpbCI6CgtFcnJvckRldGFpbBIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSDAoEaGludBgDIAEoCSplCgxPdXRwdXRQb2xpY3kSHQoZT1VUUFVUX1BPTElDWV9VTlNQRUNJRklFRBAAEhcKE09VVFBVVF9QT0xJQ1lfQkxPQ0sQARIdChlPVVRQVVRfUE9MSUNZX0RST1BfT0xERVNUEAIqYQoMT3V0cHV0U3RyZWFtEh0KGU9VVFBVVF9TVFJFQU1fVU5TUEVDSUZJRUQQABIYChRPVVRQVVRfU1RSRUFNX1NURE9VVBABEhgKFE9VVFBVVF9TVFJFQU1fU1RERVJSEAIqLwoEVHJlZRIUChBUUkVFX1VOU1BFQ0lGSUVEEAASEQoNVFJFRV9CQVNFTElORRABKn4KCEZpbGVUeXBlEhkKFUZJTEVfVFlQRV9VTlNQRUNJRklFRBAAEhIKDkZJTEVfVFlQRV9GSUxFEAESFwoTRklMRV9UWVBFX0RJUkVDVE9SWRACEhUKEUZJTEVfVFlQRV9TWU1MSU5LEAMSEwoPRklMRV9UWVBFX09USEVSEAQygAUKDVN5c3RlbVNlcnZpY2USQgoFSGVsbG8SGy5weXJvLmd1ZXN0LnYxLkhlbGxvUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuSGVsbG9SZXNwb25zZRI/CgRQaW5nEhoucHlyby5ndWVzdC52MS5QaW5nUmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuUGluZ1Jlc3BvbnNlElQKC1BlcnNvbmFsaXplEiEucHlyby5ndWVzdC52MS5QZXJzb25hbGl6ZVJlcXVlc3QaIi5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVzcG9uc2USTgoJTW91bnRSb290Eh8ucHlyby5ndWVzdC52MS5Nb3VudFJvb3RSZXF1ZXN0GiAucHlyby5ndWVzdC52MS5Nb3VudFJvb3RSZXNwb25zZRJOCglTZXRGcm96ZW4SHy5weXJvLmd1ZXN0LnYxLlNldEZyb3plblJlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLlNldEZyb3plblJlc3BvbnNlElEKCkhvbGRXcml0ZXMSIC5weXJvLmd1ZXN0LnYxLkhvbGRXcml0ZXNSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5Ib2xkV3JpdGVzUmVzcG9uc2USVAoLTG9hZE1vZHVsZXMSIS5weXJvLmd1ZXN0LnYxLkxvYWRNb2R1bGVzUmVxdWVzdBoiLnB5cm8uZ3Vlc3QudjEuTG9hZE1vZHVsZXNSZXNwb25zZRJLCghTaHV0ZG93bhIeLnB5cm8uZ3Vlc3QudjEuU2h1dGRvd25SZXF1ZXN0Gh8ucHlyby5ndWVzdC52MS5TaHV0ZG93blJlc3BvbnNlMosECg5Qcm9jZXNzU2VydmljZRJCCgVTdGFydBIbLnB5cm8uZ3Vlc3QudjEuU3RhcnRSZXF1ZXN0GhwucHlyby5ndWVzdC52MS5TdGFydFJlc3BvbnNlElMKClJlYWRPdXRwdXQSIC5weXJvLmd1ZXN0LnYxLlJlYWRPdXRwdXRSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5SZWFkT3V0cHV0UmVzcG9uc2UwARJTCgpXcml0ZUlucHV0EiAucHlyby5ndWVzdC52MS5Xcml0ZUlucHV0UmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuV3JpdGVJbnB1dFJlc3BvbnNlKAESRQoGU2lnbmFsEhwucHlyby5ndWVzdC52MS5TaWduYWxSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5TaWduYWxSZXNwb25zZRI8CgNHZXQSGS5weXJvLmd1ZXN0LnYxLkdldFJlcXVlc3QaGi5weXJvLmd1ZXN0LnYxLkdldFJlc3BvbnNlEj8KBExpc3QSGi5weXJvLmd1ZXN0LnYxLkxpc3RSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5MaXN0UmVzcG9uc2USRQoGUmVtb3ZlEhwucHlyby5ndWVzdC52MS5SZW1vdmVSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5SZW1vdmVSZXNwb25zZTLaBAoLRmlsZVNlcnZpY2USQQoEUmVhZBIaLnB5cm8uZ3Vlc3QudjEuUmVhZFJlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLlJlYWRSZXNwb25zZTABEkQKBVdyaXRlEhsucHlyby5ndWVzdC52MS5Xcml0ZVJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLldyaXRlUmVzcG9uc2UoARJTCgpFeHRyYWN0VGFyEiAucHlyby5ndWVzdC52MS5FeHRyYWN0VGFyUmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuRXh0cmFjdFRhclJlc3BvbnNlKAESSwoETGlzdBIfLnB5cm8uZ3Vlc3QudjEuTGlzdEZpbGVzUmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuTGlzdEZpbGVzUmVzcG9uc2UwARI/CgRFZGl0EhoucHlyby5ndWVzdC52MS5FZGl0UmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuRWRpdFJlc3BvbnNlEkoKB1BhY2tUYXISHS5weXJvLmd1ZXN0LnYxLlBhY2tUYXJSZXF1ZXN0Gh4ucHlyby5ndWVzdC52MS5QYWNrVGFyUmVzcG9uc2UwARJHCgZDb21taXQSHC5weXJvLmd1ZXN0LnYxLkNvbW1pdFJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLkNvbW1pdFJlc3BvbnNlKAESSgoHQ2hhbmdlcxIdLnB5cm8uZ3Vlc3QudjEuQ2hhbmdlc1JlcXVlc3QaHi5weXJvLmd1ZXN0LnYxLkNoYW5nZXNSZXNwb25zZTABMmUKDkJ1aWxkZXJTZXJ2aWNlElMKCkJ1aWxkSW1hZ2USIC5weXJvLmd1ZXN0LnYxLkJ1aWxkSW1hZ2VSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5CdWlsZEltYWdlUmVzcG9uc2UwATL4AgoSRGlhZ25vc3RpY3NTZXJ2aWNlEkIKBUZsb29kEhsucHlyby5ndWVzdC52MS5GbG9vZFJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLkZsb29kUmVzcG9uc2USQgoFRHJhaW4SGy5weXJvLmd1ZXN0LnYxLkRyYWluUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuRHJhaW5SZXNwb25zZRJHCgZTb3VyY2USHC5weXJvLmd1ZXN0LnYxLlNvdXJjZVJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLlNvdXJjZVJlc3BvbnNlMAESQQoEU2luaxIaLnB5cm8uZ3Vlc3QudjEuU2lua1JlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLlNpbmtSZXNwb25zZSgBEk4KCVNwYXduTG9vcBIfLnB5cm8uZ3Vlc3QudjEuU3Bhd25Mb29wUmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuU3Bhd25Mb29wUmVzcG9uc2UyVQoMRXZlbnRTZXJ2aWNlEkUKBlJlcG9ydBIcLnB5cm8uZ3Vlc3QudjEuUmVwb3J0UmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuUmVwb3J0UmVzcG9uc2VCJlokcHlyby9ndWVzdC9nZW4vcHlyby9ndWVzdC92MTtndWVzdHYxYgZwcm90bzM");
+  fileDesc("ChlweXJvL2d1ZXN0L3YxL2d1ZXN0LnByb3RvEg1weXJvLmd1ZXN0LnYxIiQKDEhlbGxvUmVxdWVzdBIUCgxob3N0X3ZlcnNpb24YASABKAkijQEKDUhlbGxvUmVzcG9uc2USFQoNYWdlbnRfdmVyc2lvbhgBIAEoCRIUCgxjYXBhYmlsaXRpZXMYAiADKAkSDQoFZXBvY2gYAyABKA0SFgoOa2VybmVsX3JlbGVhc2UYBCABKAkSKAoEYm9vdBgFIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQm9vdFRpbWluZ3MiRgoLQm9vdFRpbWluZ3MSEQoJa2VybmVsX21zGAEgASgNEhIKCm1vZHVsZXNfbXMYAiABKA0SEAoIYWdlbnRfbXMYAyABKA0iDQoLUGluZ1JlcXVlc3QiDgoMUGluZ1Jlc3BvbnNlIl8KElBlcnNvbmFsaXplUmVxdWVzdBISCgp1bml4X25hbm9zGAEgASgDEg8KB2VudHJvcHkYAiABKAwSEAoIaG9zdG5hbWUYAyABKAkSEgoKbWFjaGluZV9pZBgEIAEoCSIVChNQZXJzb25hbGl6ZVJlc3BvbnNlIoUBChBNb3VudFJvb3RSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCRISCgpmaWxlc3lzdGVtGAIgASgJEhgKEGNyZWF0ZV93b3Jrc3BhY2UYAyABKAgSMwoIaWRlbnRpdHkYBCABKAsyIS5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVxdWVzdCIoChFNb3VudFJvb3RSZXNwb25zZRITCgtkdXJhdGlvbl9tcxgBIAEoDSIiChBTZXRGcm96ZW5SZXF1ZXN0Eg4KBmZyb3plbhgBIAEoCCITChFTZXRGcm96ZW5SZXNwb25zZSIxChFIb2xkV3JpdGVzUmVxdWVzdBIMCgRob2xkGAEgASgIEg4KBm1heF9tcxgCIAEoDSImChJIb2xkV3JpdGVzUmVzcG9uc2USEAoId2FzX2hlbGQYASABKAgiEQoPUmVoZWFyc2VSZXF1ZXN0IhIKEFJlaGVhcnNlUmVzcG9uc2UiIwoSTG9hZE1vZHVsZXNSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJIioKE0xvYWRNb2R1bGVzUmVzcG9uc2USEwoLZHVyYXRpb25fbXMYASABKA0iIwoPU2h1dGRvd25SZXF1ZXN0EhAKCGdyYWNlX21zGAEgASgNIhIKEFNodXRkb3duUmVzcG9uc2Ui7AEKDFN0YXJ0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEgwKBGFyZ3YYAiADKAwSCwoDZW52GAMgAygMEgsKA2N3ZBgEIAEoDBILCgN1aWQYBSABKA0SCwoDZ2lkGAYgASgNEhIKCnRpbWVvdXRfbXMYByABKA0SFQoNa2lsbF9ncmFjZV9tcxgIIAEoDRISCgpvcGVuX3N0ZGluGAkgASgIEjIKDW91dHB1dF9wb2xpY3kYCiABKA4yGy5weXJvLmd1ZXN0LnYxLk91dHB1dFBvbGljeRITCgtzcG9vbF9ieXRlcxgLIAEoDSIcCg1TdGFydFJlc3BvbnNlEgsKA3BpZBgBIAEoDSJVChFSZWFkT3V0cHV0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEhUKDXN0ZG91dF9vZmZzZXQYAiABKAQSFQoNc3RkZXJyX29mZnNldBgDIAEoBCJYCgtPdXRwdXRDaHVuaxIrCgZzdHJlYW0YASABKA4yGy5weXJvLmd1ZXN0LnYxLk91dHB1dFN0cmVhbRIOCgZvZmZzZXQYAiABKAQSDAoEZGF0YRgDIAEoDCJ1ChJSZWFkT3V0cHV0UmVzcG9uc2USKwoFY2h1bmsYASABKAsyGi5weXJvLmd1ZXN0LnYxLk91dHB1dENodW5rSAASKQoEZXhpdBgCIAEoCzIZLnB5cm8uZ3Vlc3QudjEuRXhpdFN0YXR1c0gAQgcKBWV2ZW50ItEBCgpFeGl0U3RhdHVzEgwKBGNvZGUYASABKA0SDgoGc2lnbmFsGAIgASgJEhEKCXRpbWVkX291dBgDIAEoCBIVCg1vdXRfb2ZfbWVtb3J5GAQgASgIEhMKC2R1cmF0aW9uX3VzGAUgASgEEhQKDHN0ZG91dF9ieXRlcxgGIAEoBBIUCgxzdGRlcnJfYnl0ZXMYByABKAQSHAoUc3Rkb3V0X2Ryb3BwZWRfYnl0ZXMYCCABKAQSHAoUc3RkZXJyX2Ryb3BwZWRfYnl0ZXMYCSABKAQiQgoRV3JpdGVJbnB1dFJlcXVlc3QSEgoKcHJvY2Vzc19pZBgBIAEoCRIMCgRkYXRhGAIgASgMEgsKA2VuZBgDIAEoCCJHChJXcml0ZUlucHV0UmVzcG9uc2USFgoOYWNjZXB0ZWRfYnl0ZXMYASABKAQSGQoRY2xvc2VkX2J5X3Byb2Nlc3MYAiABKAgiRwoNU2lnbmFsUmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEg4KBnNpZ25hbBgCIAEoCRISCgp3aG9sZV90cmVlGAMgASgIIhAKDlNpZ25hbFJlc3BvbnNlIiAKCkdldFJlcXVlc3QSEgoKcHJvY2Vzc19pZBgBIAEoCSI6CgtHZXRSZXNwb25zZRIrCgdwcm9jZXNzGAEgASgLMhoucHlyby5ndWVzdC52MS5Qcm9jZXNzSW5mbyKUAQoLUHJvY2Vzc0luZm8SEgoKcHJvY2Vzc19pZBgBIAEoCRILCgNwaWQYAiABKA0SDwoHcnVubmluZxgDIAEoCBInCgRleGl0GAQgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzEhQKDHN0ZG91dF9ieXRlcxgFIAEoBBIUCgxzdGRlcnJfYnl0ZXMYBiABKAQiDQoLTGlzdFJlcXVlc3QiPQoMTGlzdFJlc3BvbnNlEi0KCXByb2Nlc3NlcxgBIAMoCzIaLnB5cm8uZ3Vlc3QudjEuUHJvY2Vzc0luZm8iIwoNUmVtb3ZlUmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJIhAKDlJlbW92ZVJlc3BvbnNlInEKC1JlYWRSZXF1ZXN0EgwKBHBhdGgYASABKAwSDgoGb2Zmc2V0GAIgASgEEhEKCW1heF9ieXRlcxgDIAEoBBIOCgZ3aXRoaW4YBCABKAwSIQoEdHJlZRgFIAEoDjITLnB5cm8uZ3Vlc3QudjEuVHJlZSIwCgxSZWFkUmVzcG9uc2USEgoKc2l6ZV9ieXRlcxgBIAEoBBIMCgRkYXRhGAIgASgMIkgKDFdyaXRlUmVxdWVzdBIMCgRwYXRoGAEgASgMEgwKBG1vZGUYAiABKA0SDAoEZGF0YRgDIAEoDBIOCgZ3aXRoaW4YBCABKAwiJgoNV3JpdGVSZXNwb25zZRIVCg1ieXRlc193cml0dGVuGAEgASgEIkQKEUV4dHJhY3RUYXJSZXF1ZXN0EhEKCWRpcmVjdG9yeRgBIAEoDBIMCgRkYXRhGAIgASgMEg4KBndpdGhpbhgDIAEoDCJAChJFeHRyYWN0VGFyUmVzcG9uc2USEwoLZW50cnlfY291bnQYASABKAQSFQoNYnl0ZXNfd3JpdHRlbhgCIAEoBCKJAQoJRmlsZUVudHJ5EgwKBHBhdGgYASABKAwSJQoEdHlwZRgCIAEoDjIXLnB5cm8uZ3Vlc3QudjEuRmlsZVR5cGUSEgoKc2l6ZV9ieXRlcxgDIAEoBBIMCgRtb2RlGAQgASgNEhAKCG10aW1lX25zGAUgASgDEhMKC2xpbmtfdGFyZ2V0GAYgASgMIlgKEExpc3RGaWxlc1JlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZ3aXRoaW4YAiABKAwSEQoJcmVjdXJzaXZlGAMgASgIEhMKC21heF9lbnRyaWVzGAQgASgNIlEKEUxpc3RGaWxlc1Jlc3BvbnNlEikKB2VudHJpZXMYASADKAsyGC5weXJvLmd1ZXN0LnYxLkZpbGVFbnRyeRIRCgl0cnVuY2F0ZWQYAiABKAgiZAoLRWRpdFJlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZ3aXRoaW4YAiABKAwSEAoIb2xkX3RleHQYAyABKAwSEAoIbmV3X3RleHQYBCABKAwSEwoLcmVwbGFjZV9hbGwYBSABKAgiOAoMRWRpdFJlc3BvbnNlEhQKDHJlcGxhY2VtZW50cxgBIAEoDRISCgpzaXplX2J5dGVzGAIgASgEIi4KDlBhY2tUYXJSZXF1ZXN0EgwKBHBhdGgYASABKAwSDgoGd2l0aGluGAIgASgMIjEKD1BhY2tUYXJSZXNwb25zZRIMCgRkYXRhGAEgASgMEhAKCGxlZnRfb3V0GAIgASgEImQKDUNvbW1pdFJlcXVlc3QSDgoGd2l0aGluGAEgASgMEisKBmNoYW5nZRgCIAEoCzIZLnB5cm8uZ3Vlc3QudjEuRmlsZUNoYW5nZUgAEg4KBGRhdGEYAyABKAxIAEIGCgRzdGVwItYBCgpGaWxlQ2hhbmdlEiwKBGtpbmQYASABKA4yHi5weXJvLmd1ZXN0LnYxLkZpbGVDaGFuZ2UuS2luZBIMCgRwYXRoGAIgASgMEgoKAnRvGAMgASgMEgwKBG1vZGUYBCABKA0SFQoNZXhwZWN0X3NoYTI1NhgFIAEoDCJbCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIOCgpLSU5EX1dSSVRFEAESDwoLS0lORF9ERUxFVEUQAhINCglLSU5EX01PVkUQAxINCglLSU5EX01PREUQBCIhCg5Db21taXRSZXNwb25zZRIPCgdjaGFuZ2VkGAEgASgNIi0KDkNoYW5nZXNSZXF1ZXN0EgwKBHBhdGgYASABKAwSDQoFYmVsb3cYAiABKAwiSwoPQ2hhbmdlc1Jlc3BvbnNlEiYKB2NoYW5nZXMYASADKAsyFS5weXJvLmd1ZXN0LnYxLkNoYW5nZRIQCghleGFtaW5lZBgCIAEoBCKpAQoGQ2hhbmdlEgwKBHBhdGgYASABKAwSKAoGYmVmb3JlGAIgASgLMhgucHlyby5ndWVzdC52MS5GaWxlRW50cnkSJwoFYWZ0ZXIYAyABKAsyGC5weXJvLmd1ZXN0LnYxLkZpbGVFbnRyeRIVCg1iZWZvcmVfc2hhMjU2GAQgASgMEhQKDGFmdGVyX3NoYTI1NhgFIAEoDBIRCgltb2RlX29ubHkYBiABKAgiKwoFTGF5ZXISDgoGZGV2aWNlGAEgASgJEhIKCnNpemVfYnl0ZXMYAiABKAQieQoRQnVpbGRJbWFnZVJlcXVlc3QSJAoGbGF5ZXJzGAEgAygLMhQucHlyby5ndWVzdC52MS5MYXllchIVCg10YXJnZXRfZGV2aWNlGAIgASgJEicKBXN0ZXBzGAMgAygLMhgucHlyby5ndWVzdC52MS5CdWlsZFN0ZXAiJgoJQnVpbGRTdGVwEgwKBGFyZ3YYASADKAkSCwoDZW52GAIgAygJIo8BChJCdWlsZEltYWdlUmVzcG9uc2USMAoIcHJvZ3Jlc3MYASABKAsyHC5weXJvLmd1ZXN0LnYxLkJ1aWxkUHJvZ3Jlc3NIABIQCgZvdXRwdXQYAiABKAxIABIsCgZyZXN1bHQYAyABKAsyGi5weXJvLmd1ZXN0LnYxLkJ1aWxkUmVzdWx0SABCBwoFZXZlbnQiRwoNQnVpbGRQcm9ncmVzcxINCgVwaGFzZRgBIAEoCRISCgpieXRlc19kb25lGAIgASgEEhMKC2J5dGVzX3RvdGFsGAMgASgEIjYKC0J1aWxkUmVzdWx0EhMKC2VudHJ5X2NvdW50GAEgASgEEhIKCnVzZWRfYnl0ZXMYAiABKAQiHQoMRmxvb2RSZXF1ZXN0Eg0KBWJ5dGVzGAEgASgEIg8KDUZsb29kUmVzcG9uc2UiJAoMRHJhaW5SZXF1ZXN0EhQKDGV4cGVjdF9ieXRlcxgBIAEoBCIeCg1EcmFpblJlc3BvbnNlEg0KBWJ5dGVzGAEgASgEIh4KDVNvdXJjZVJlcXVlc3QSDQoFYnl0ZXMYASABKAQiHgoOU291cmNlUmVzcG9uc2USDAoEZGF0YRgBIAEoDCIbCgtTaW5rUmVxdWVzdBIMCgRkYXRhGAEgASgMIh0KDFNpbmtSZXNwb25zZRINCgVieXRlcxgBIAEoBCIvChBTcGF3bkxvb3BSZXF1ZXN0EgwKBGFyZ3YYASADKAkSDQoFY291bnQYAiABKA0iKAoRU3Bhd25Mb29wUmVzcG9uc2USEwoLZHVyYXRpb25fdXMYASADKA0itwEKDVJlcG9ydFJlcXVlc3QSMAoLYWdlbnRfcmVhZHkYASABKAsyGS5weXJvLmd1ZXN0LnYxLkFnZW50UmVhZHlIABI2Cg5wcm9jZXNzX2V4aXRlZBgCIAEoCzIcLnB5cm8uZ3Vlc3QudjEuUHJvY2Vzc0V4aXRlZEgAEjMKDW91dF9vZl9tZW1vcnkYAyABKAsyGi5weXJvLmd1ZXN0LnYxLk91dE9mTWVtb3J5SABCBwoFZXZlbnQiGwoKQWdlbnRSZWFkeRINCgVlcG9jaBgBIAEoDSJMCg1Qcm9jZXNzRXhpdGVkEhIKCnByb2Nlc3NfaWQYASABKAkSJwoEZXhpdBgCIAEoCzIZLnB5cm8uZ3Vlc3QudjEuRXhpdFN0YXR1cyIhCgtPdXRPZk1lbW9yeRISCgpwcm9jZXNzX2lkGAEgASgJIhAKDlJlcG9ydFJlc3BvbnNlIlMKBlN0YXR1cxIMCgRjb2RlGAEgASgNEg8KB21lc3NhZ2UYAiABKAkSKgoGZGV0YWlsGAMgASgLMhoucHlyby5ndWVzdC52MS5FcnJvckRldGFpbCI6CgtFcnJvckRldGFpbBIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSDAoEaGludBgDIAEoCSplCgxPdXRwdXRQb2xpY3kSHQoZT1VUUFVUX1BPTElDWV9VTlNQRUNJRklFRBAAEhcKE09VVFBVVF9QT0xJQ1lfQkxPQ0sQARIdChlPVVRQVVRfUE9MSUNZX0RST1BfT0xERVNUEAIqYQoMT3V0cHV0U3RyZWFtEh0KGU9VVFBVVF9TVFJFQU1fVU5TUEVDSUZJRUQQABIYChRPVVRQVVRfU1RSRUFNX1NURE9VVBABEhgKFE9VVFBVVF9TVFJFQU1fU1RERVJSEAIqLwoEVHJlZRIUChBUUkVFX1VOU1BFQ0lGSUVEEAASEQoNVFJFRV9CQVNFTElORRABKn4KCEZpbGVUeXBlEhkKFUZJTEVfVFlQRV9VTlNQRUNJRklFRBAAEhIKDkZJTEVfVFlQRV9GSUxFEAESFwoTRklMRV9UWVBFX0RJUkVDVE9SWRACEhUKEUZJTEVfVFlQRV9TWU1MSU5LEAMSEwoPRklMRV9UWVBFX09USEVSEAQyzQUKDVN5c3RlbVNlcnZpY2USQgoFSGVsbG8SGy5weXJvLmd1ZXN0LnYxLkhlbGxvUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuSGVsbG9SZXNwb25zZRI/CgRQaW5nEhoucHlyby5ndWVzdC52MS5QaW5nUmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuUGluZ1Jlc3BvbnNlElQKC1BlcnNvbmFsaXplEiEucHlyby5ndWVzdC52MS5QZXJzb25hbGl6ZVJlcXVlc3QaIi5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVzcG9uc2USTgoJTW91bnRSb290Eh8ucHlyby5ndWVzdC52MS5Nb3VudFJvb3RSZXF1ZXN0GiAucHlyby5ndWVzdC52MS5Nb3VudFJvb3RSZXNwb25zZRJOCglTZXRGcm96ZW4SHy5weXJvLmd1ZXN0LnYxLlNldEZyb3plblJlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLlNldEZyb3plblJlc3BvbnNlElEKCkhvbGRXcml0ZXMSIC5weXJvLmd1ZXN0LnYxLkhvbGRXcml0ZXNSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5Ib2xkV3JpdGVzUmVzcG9uc2USSwoIUmVoZWFyc2USHi5weXJvLmd1ZXN0LnYxLlJlaGVhcnNlUmVxdWVzdBofLnB5cm8uZ3Vlc3QudjEuUmVoZWFyc2VSZXNwb25zZRJUCgtMb2FkTW9kdWxlcxIhLnB5cm8uZ3Vlc3QudjEuTG9hZE1vZHVsZXNSZXF1ZXN0GiIucHlyby5ndWVzdC52MS5Mb2FkTW9kdWxlc1Jlc3BvbnNlEksKCFNodXRkb3duEh4ucHlyby5ndWVzdC52MS5TaHV0ZG93blJlcXVlc3QaHy5weXJvLmd1ZXN0LnYxLlNodXRkb3duUmVzcG9uc2UyiwQKDlByb2Nlc3NTZXJ2aWNlEkIKBVN0YXJ0EhsucHlyby5ndWVzdC52MS5TdGFydFJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLlN0YXJ0UmVzcG9uc2USUwoKUmVhZE91dHB1dBIgLnB5cm8uZ3Vlc3QudjEuUmVhZE91dHB1dFJlcXVlc3QaIS5weXJvLmd1ZXN0LnYxLlJlYWRPdXRwdXRSZXNwb25zZTABElMKCldyaXRlSW5wdXQSIC5weXJvLmd1ZXN0LnYxLldyaXRlSW5wdXRSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5Xcml0ZUlucHV0UmVzcG9uc2UoARJFCgZTaWduYWwSHC5weXJvLmd1ZXN0LnYxLlNpZ25hbFJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLlNpZ25hbFJlc3BvbnNlEjwKA0dldBIZLnB5cm8uZ3Vlc3QudjEuR2V0UmVxdWVzdBoaLnB5cm8uZ3Vlc3QudjEuR2V0UmVzcG9uc2USPwoETGlzdBIaLnB5cm8uZ3Vlc3QudjEuTGlzdFJlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLkxpc3RSZXNwb25zZRJFCgZSZW1vdmUSHC5weXJvLmd1ZXN0LnYxLlJlbW92ZVJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLlJlbW92ZVJlc3BvbnNlMtoECgtGaWxlU2VydmljZRJBCgRSZWFkEhoucHlyby5ndWVzdC52MS5SZWFkUmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuUmVhZFJlc3BvbnNlMAESRAoFV3JpdGUSGy5weXJvLmd1ZXN0LnYxLldyaXRlUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuV3JpdGVSZXNwb25zZSgBElMKCkV4dHJhY3RUYXISIC5weXJvLmd1ZXN0LnYxLkV4dHJhY3RUYXJSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5FeHRyYWN0VGFyUmVzcG9uc2UoARJLCgRMaXN0Eh8ucHlyby5ndWVzdC52MS5MaXN0RmlsZXNSZXF1ZXN0GiAucHlyby5ndWVzdC52MS5MaXN0RmlsZXNSZXNwb25zZTABEj8KBEVkaXQSGi5weXJvLmd1ZXN0LnYxLkVkaXRSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5FZGl0UmVzcG9uc2USSgoHUGFja1RhchIdLnB5cm8uZ3Vlc3QudjEuUGFja1RhclJlcXVlc3QaHi5weXJvLmd1ZXN0LnYxLlBhY2tUYXJSZXNwb25zZTABEkcKBkNvbW1pdBIcLnB5cm8uZ3Vlc3QudjEuQ29tbWl0UmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuQ29tbWl0UmVzcG9uc2UoARJKCgdDaGFuZ2VzEh0ucHlyby5ndWVzdC52MS5DaGFuZ2VzUmVxdWVzdBoeLnB5cm8uZ3Vlc3QudjEuQ2hhbmdlc1Jlc3BvbnNlMAEyZQoOQnVpbGRlclNlcnZpY2USUwoKQnVpbGRJbWFnZRIgLnB5cm8uZ3Vlc3QudjEuQnVpbGRJbWFnZVJlcXVlc3QaIS5weXJvLmd1ZXN0LnYxLkJ1aWxkSW1hZ2VSZXNwb25zZTABMvgCChJEaWFnbm9zdGljc1NlcnZpY2USQgoFRmxvb2QSGy5weXJvLmd1ZXN0LnYxLkZsb29kUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuRmxvb2RSZXNwb25zZRJCCgVEcmFpbhIbLnB5cm8uZ3Vlc3QudjEuRHJhaW5SZXF1ZXN0GhwucHlyby5ndWVzdC52MS5EcmFpblJlc3BvbnNlEkcKBlNvdXJjZRIcLnB5cm8uZ3Vlc3QudjEuU291cmNlUmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuU291cmNlUmVzcG9uc2UwARJBCgRTaW5rEhoucHlyby5ndWVzdC52MS5TaW5rUmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuU2lua1Jlc3BvbnNlKAESTgoJU3Bhd25Mb29wEh8ucHlyby5ndWVzdC52MS5TcGF3bkxvb3BSZXF1ZXN0GiAucHlyby5ndWVzdC52MS5TcGF3bkxvb3BSZXNwb25zZTJVCgxFdmVudFNlcnZpY2USRQoGUmVwb3J0EhwucHlyby5ndWVzdC52MS5SZXBvcnRSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5SZXBvcnRSZXNwb25zZUImWiRweXJvL2d1ZXN0L2dlbi9weXJvL2d1ZXN0L3YxO2d1ZXN0djFiBnByb3RvMw");
 
 /**
  * @generated from message pyro.guest.v1.HelloRequest
@@ -219,6 +219,13 @@ export type MountRootRequest = Message<"pyro.guest.v1.MountRootRequest"> & {
    * @generated from field: bool create_workspace = 3;
    */
   createWorkspace: boolean;
+
+  /**
+   * Given first, as by Personalize: one exchange less after a restore. Absent: the machine has one, or gets it later.
+   *
+   * @generated from field: pyro.guest.v1.PersonalizeRequest identity = 4;
+   */
+  identity?: PersonalizeRequest | undefined;
 };
 
 /**
@@ -319,6 +326,32 @@ export const HoldWritesResponseSchema: GenMessage<HoldWritesResponse> = /*@__PUR
   messageDesc(file_pyro_guest_v1_guest, 12);
 
 /**
+ * @generated from message pyro.guest.v1.RehearseRequest
+ */
+export type RehearseRequest = Message<"pyro.guest.v1.RehearseRequest"> & {
+};
+
+/**
+ * Describes the message pyro.guest.v1.RehearseRequest.
+ * Use `create(RehearseRequestSchema)` to create a new message.
+ */
+export const RehearseRequestSchema: GenMessage<RehearseRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 13);
+
+/**
+ * @generated from message pyro.guest.v1.RehearseResponse
+ */
+export type RehearseResponse = Message<"pyro.guest.v1.RehearseResponse"> & {
+};
+
+/**
+ * Describes the message pyro.guest.v1.RehearseResponse.
+ * Use `create(RehearseResponseSchema)` to create a new message.
+ */
+export const RehearseResponseSchema: GenMessage<RehearseResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 14);
+
+/**
  * @generated from message pyro.guest.v1.LoadModulesRequest
  */
 export type LoadModulesRequest = Message<"pyro.guest.v1.LoadModulesRequest"> & {
@@ -333,7 +366,7 @@ export type LoadModulesRequest = Message<"pyro.guest.v1.LoadModulesRequest"> & {
  * Use `create(LoadModulesRequestSchema)` to create a new message.
  */
 export const LoadModulesRequestSchema: GenMessage<LoadModulesRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 13);
+  messageDesc(file_pyro_guest_v1_guest, 15);
 
 /**
  * @generated from message pyro.guest.v1.LoadModulesResponse
@@ -350,7 +383,7 @@ export type LoadModulesResponse = Message<"pyro.guest.v1.LoadModulesResponse"> &
  * Use `create(LoadModulesResponseSchema)` to create a new message.
  */
 export const LoadModulesResponseSchema: GenMessage<LoadModulesResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 14);
+  messageDesc(file_pyro_guest_v1_guest, 16);
 
 /**
  * @generated from message pyro.guest.v1.ShutdownRequest
@@ -369,7 +402,7 @@ export type ShutdownRequest = Message<"pyro.guest.v1.ShutdownRequest"> & {
  * Use `create(ShutdownRequestSchema)` to create a new message.
  */
 export const ShutdownRequestSchema: GenMessage<ShutdownRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 15);
+  messageDesc(file_pyro_guest_v1_guest, 17);
 
 /**
  * @generated from message pyro.guest.v1.ShutdownResponse
@@ -382,7 +415,7 @@ export type ShutdownResponse = Message<"pyro.guest.v1.ShutdownResponse"> & {
  * Use `create(ShutdownResponseSchema)` to create a new message.
  */
 export const ShutdownResponseSchema: GenMessage<ShutdownResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 16);
+  messageDesc(file_pyro_guest_v1_guest, 18);
 
 /**
  * @generated from message pyro.guest.v1.StartRequest
@@ -465,7 +498,7 @@ export type StartRequest = Message<"pyro.guest.v1.StartRequest"> & {
  * Use `create(StartRequestSchema)` to create a new message.
  */
 export const StartRequestSchema: GenMessage<StartRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 17);
+  messageDesc(file_pyro_guest_v1_guest, 19);
 
 /**
  * @generated from message pyro.guest.v1.StartResponse
@@ -482,7 +515,7 @@ export type StartResponse = Message<"pyro.guest.v1.StartResponse"> & {
  * Use `create(StartResponseSchema)` to create a new message.
  */
 export const StartResponseSchema: GenMessage<StartResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 18);
+  messageDesc(file_pyro_guest_v1_guest, 20);
 
 /**
  * @generated from message pyro.guest.v1.ReadOutputRequest
@@ -509,7 +542,7 @@ export type ReadOutputRequest = Message<"pyro.guest.v1.ReadOutputRequest"> & {
  * Use `create(ReadOutputRequestSchema)` to create a new message.
  */
 export const ReadOutputRequestSchema: GenMessage<ReadOutputRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 19);
+  messageDesc(file_pyro_guest_v1_guest, 21);
 
 /**
  * @generated from message pyro.guest.v1.OutputChunk
@@ -538,7 +571,7 @@ export type OutputChunk = Message<"pyro.guest.v1.OutputChunk"> & {
  * Use `create(OutputChunkSchema)` to create a new message.
  */
 export const OutputChunkSchema: GenMessage<OutputChunk> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 20);
+  messageDesc(file_pyro_guest_v1_guest, 22);
 
 /**
  * @generated from message pyro.guest.v1.ReadOutputResponse
@@ -569,7 +602,7 @@ export type ReadOutputResponse = Message<"pyro.guest.v1.ReadOutputResponse"> & {
  * Use `create(ReadOutputResponseSchema)` to create a new message.
  */
 export const ReadOutputResponseSchema: GenMessage<ReadOutputResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 21);
+  messageDesc(file_pyro_guest_v1_guest, 23);
 
 /**
  * @generated from message pyro.guest.v1.ExitStatus
@@ -634,7 +667,7 @@ export type ExitStatus = Message<"pyro.guest.v1.ExitStatus"> & {
  * Use `create(ExitStatusSchema)` to create a new message.
  */
 export const ExitStatusSchema: GenMessage<ExitStatus> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 22);
+  messageDesc(file_pyro_guest_v1_guest, 24);
 
 /**
  * @generated from message pyro.guest.v1.WriteInputRequest
@@ -665,7 +698,7 @@ export type WriteInputRequest = Message<"pyro.guest.v1.WriteInputRequest"> & {
  * Use `create(WriteInputRequestSchema)` to create a new message.
  */
 export const WriteInputRequestSchema: GenMessage<WriteInputRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 23);
+  messageDesc(file_pyro_guest_v1_guest, 25);
 
 /**
  * @generated from message pyro.guest.v1.WriteInputResponse
@@ -689,7 +722,7 @@ export type WriteInputResponse = Message<"pyro.guest.v1.WriteInputResponse"> & {
  * Use `create(WriteInputResponseSchema)` to create a new message.
  */
 export const WriteInputResponseSchema: GenMessage<WriteInputResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 24);
+  messageDesc(file_pyro_guest_v1_guest, 26);
 
 /**
  * @generated from message pyro.guest.v1.SignalRequest
@@ -718,7 +751,7 @@ export type SignalRequest = Message<"pyro.guest.v1.SignalRequest"> & {
  * Use `create(SignalRequestSchema)` to create a new message.
  */
 export const SignalRequestSchema: GenMessage<SignalRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 25);
+  messageDesc(file_pyro_guest_v1_guest, 27);
 
 /**
  * @generated from message pyro.guest.v1.SignalResponse
@@ -731,7 +764,7 @@ export type SignalResponse = Message<"pyro.guest.v1.SignalResponse"> & {
  * Use `create(SignalResponseSchema)` to create a new message.
  */
 export const SignalResponseSchema: GenMessage<SignalResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 26);
+  messageDesc(file_pyro_guest_v1_guest, 28);
 
 /**
  * @generated from message pyro.guest.v1.GetRequest
@@ -748,7 +781,7 @@ export type GetRequest = Message<"pyro.guest.v1.GetRequest"> & {
  * Use `create(GetRequestSchema)` to create a new message.
  */
 export const GetRequestSchema: GenMessage<GetRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 27);
+  messageDesc(file_pyro_guest_v1_guest, 29);
 
 /**
  * @generated from message pyro.guest.v1.GetResponse
@@ -765,7 +798,7 @@ export type GetResponse = Message<"pyro.guest.v1.GetResponse"> & {
  * Use `create(GetResponseSchema)` to create a new message.
  */
 export const GetResponseSchema: GenMessage<GetResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 28);
+  messageDesc(file_pyro_guest_v1_guest, 30);
 
 /**
  * @generated from message pyro.guest.v1.ProcessInfo
@@ -807,7 +840,7 @@ export type ProcessInfo = Message<"pyro.guest.v1.ProcessInfo"> & {
  * Use `create(ProcessInfoSchema)` to create a new message.
  */
 export const ProcessInfoSchema: GenMessage<ProcessInfo> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 29);
+  messageDesc(file_pyro_guest_v1_guest, 31);
 
 /**
  * @generated from message pyro.guest.v1.ListRequest
@@ -820,7 +853,7 @@ export type ListRequest = Message<"pyro.guest.v1.ListRequest"> & {
  * Use `create(ListRequestSchema)` to create a new message.
  */
 export const ListRequestSchema: GenMessage<ListRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 30);
+  messageDesc(file_pyro_guest_v1_guest, 32);
 
 /**
  * @generated from message pyro.guest.v1.ListResponse
@@ -837,7 +870,7 @@ export type ListResponse = Message<"pyro.guest.v1.ListResponse"> & {
  * Use `create(ListResponseSchema)` to create a new message.
  */
 export const ListResponseSchema: GenMessage<ListResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 31);
+  messageDesc(file_pyro_guest_v1_guest, 33);
 
 /**
  * @generated from message pyro.guest.v1.RemoveRequest
@@ -854,7 +887,7 @@ export type RemoveRequest = Message<"pyro.guest.v1.RemoveRequest"> & {
  * Use `create(RemoveRequestSchema)` to create a new message.
  */
 export const RemoveRequestSchema: GenMessage<RemoveRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 32);
+  messageDesc(file_pyro_guest_v1_guest, 34);
 
 /**
  * @generated from message pyro.guest.v1.RemoveResponse
@@ -867,7 +900,7 @@ export type RemoveResponse = Message<"pyro.guest.v1.RemoveResponse"> & {
  * Use `create(RemoveResponseSchema)` to create a new message.
  */
 export const RemoveResponseSchema: GenMessage<RemoveResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 33);
+  messageDesc(file_pyro_guest_v1_guest, 35);
 
 /**
  * @generated from message pyro.guest.v1.ReadRequest
@@ -906,7 +939,7 @@ export type ReadRequest = Message<"pyro.guest.v1.ReadRequest"> & {
  * Use `create(ReadRequestSchema)` to create a new message.
  */
 export const ReadRequestSchema: GenMessage<ReadRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 34);
+  messageDesc(file_pyro_guest_v1_guest, 36);
 
 /**
  * @generated from message pyro.guest.v1.ReadResponse
@@ -930,7 +963,7 @@ export type ReadResponse = Message<"pyro.guest.v1.ReadResponse"> & {
  * Use `create(ReadResponseSchema)` to create a new message.
  */
 export const ReadResponseSchema: GenMessage<ReadResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 35);
+  messageDesc(file_pyro_guest_v1_guest, 37);
 
 /**
  * @generated from message pyro.guest.v1.WriteRequest
@@ -966,7 +999,7 @@ export type WriteRequest = Message<"pyro.guest.v1.WriteRequest"> & {
  * Use `create(WriteRequestSchema)` to create a new message.
  */
 export const WriteRequestSchema: GenMessage<WriteRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 36);
+  messageDesc(file_pyro_guest_v1_guest, 38);
 
 /**
  * @generated from message pyro.guest.v1.WriteResponse
@@ -983,7 +1016,7 @@ export type WriteResponse = Message<"pyro.guest.v1.WriteResponse"> & {
  * Use `create(WriteResponseSchema)` to create a new message.
  */
 export const WriteResponseSchema: GenMessage<WriteResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 37);
+  messageDesc(file_pyro_guest_v1_guest, 39);
 
 /**
  * @generated from message pyro.guest.v1.ExtractTarRequest
@@ -1012,7 +1045,7 @@ export type ExtractTarRequest = Message<"pyro.guest.v1.ExtractTarRequest"> & {
  * Use `create(ExtractTarRequestSchema)` to create a new message.
  */
 export const ExtractTarRequestSchema: GenMessage<ExtractTarRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 38);
+  messageDesc(file_pyro_guest_v1_guest, 40);
 
 /**
  * @generated from message pyro.guest.v1.ExtractTarResponse
@@ -1034,7 +1067,7 @@ export type ExtractTarResponse = Message<"pyro.guest.v1.ExtractTarResponse"> & {
  * Use `create(ExtractTarResponseSchema)` to create a new message.
  */
 export const ExtractTarResponseSchema: GenMessage<ExtractTarResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 39);
+  messageDesc(file_pyro_guest_v1_guest, 41);
 
 /**
  * @generated from message pyro.guest.v1.FileEntry
@@ -1080,7 +1113,7 @@ export type FileEntry = Message<"pyro.guest.v1.FileEntry"> & {
  * Use `create(FileEntrySchema)` to create a new message.
  */
 export const FileEntrySchema: GenMessage<FileEntry> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 40);
+  messageDesc(file_pyro_guest_v1_guest, 42);
 
 /**
  * @generated from message pyro.guest.v1.ListFilesRequest
@@ -1118,7 +1151,7 @@ export type ListFilesRequest = Message<"pyro.guest.v1.ListFilesRequest"> & {
  * Use `create(ListFilesRequestSchema)` to create a new message.
  */
 export const ListFilesRequestSchema: GenMessage<ListFilesRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 41);
+  messageDesc(file_pyro_guest_v1_guest, 43);
 
 /**
  * @generated from message pyro.guest.v1.ListFilesResponse
@@ -1142,7 +1175,7 @@ export type ListFilesResponse = Message<"pyro.guest.v1.ListFilesResponse"> & {
  * Use `create(ListFilesResponseSchema)` to create a new message.
  */
 export const ListFilesResponseSchema: GenMessage<ListFilesResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 42);
+  messageDesc(file_pyro_guest_v1_guest, 44);
 
 /**
  * @generated from message pyro.guest.v1.EditRequest
@@ -1181,7 +1214,7 @@ export type EditRequest = Message<"pyro.guest.v1.EditRequest"> & {
  * Use `create(EditRequestSchema)` to create a new message.
  */
 export const EditRequestSchema: GenMessage<EditRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 43);
+  messageDesc(file_pyro_guest_v1_guest, 45);
 
 /**
  * @generated from message pyro.guest.v1.EditResponse
@@ -1203,7 +1236,7 @@ export type EditResponse = Message<"pyro.guest.v1.EditResponse"> & {
  * Use `create(EditResponseSchema)` to create a new message.
  */
 export const EditResponseSchema: GenMessage<EditResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 44);
+  messageDesc(file_pyro_guest_v1_guest, 46);
 
 /**
  * @generated from message pyro.guest.v1.PackTarRequest
@@ -1225,7 +1258,7 @@ export type PackTarRequest = Message<"pyro.guest.v1.PackTarRequest"> & {
  * Use `create(PackTarRequestSchema)` to create a new message.
  */
 export const PackTarRequestSchema: GenMessage<PackTarRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 45);
+  messageDesc(file_pyro_guest_v1_guest, 47);
 
 /**
  * @generated from message pyro.guest.v1.PackTarResponse
@@ -1249,7 +1282,7 @@ export type PackTarResponse = Message<"pyro.guest.v1.PackTarResponse"> & {
  * Use `create(PackTarResponseSchema)` to create a new message.
  */
 export const PackTarResponseSchema: GenMessage<PackTarResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 46);
+  messageDesc(file_pyro_guest_v1_guest, 48);
 
 /**
  * @generated from message pyro.guest.v1.CommitRequest
@@ -1289,7 +1322,7 @@ export type CommitRequest = Message<"pyro.guest.v1.CommitRequest"> & {
  * Use `create(CommitRequestSchema)` to create a new message.
  */
 export const CommitRequestSchema: GenMessage<CommitRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 47);
+  messageDesc(file_pyro_guest_v1_guest, 49);
 
 /**
  * @generated from message pyro.guest.v1.FileChange
@@ -1333,7 +1366,7 @@ export type FileChange = Message<"pyro.guest.v1.FileChange"> & {
  * Use `create(FileChangeSchema)` to create a new message.
  */
 export const FileChangeSchema: GenMessage<FileChange> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 48);
+  messageDesc(file_pyro_guest_v1_guest, 50);
 
 /**
  * @generated from enum pyro.guest.v1.FileChange.Kind
@@ -1377,7 +1410,7 @@ export enum FileChange_Kind {
  * Describes the enum pyro.guest.v1.FileChange.Kind.
  */
 export const FileChange_KindSchema: GenEnum<FileChange_Kind> = /*@__PURE__*/
-  enumDesc(file_pyro_guest_v1_guest, 48, 0);
+  enumDesc(file_pyro_guest_v1_guest, 50, 0);
 
 /**
  * @generated from message pyro.guest.v1.CommitResponse
@@ -1394,7 +1427,7 @@ export type CommitResponse = Message<"pyro.guest.v1.CommitResponse"> & {
  * Use `create(CommitResponseSchema)` to create a new message.
  */
 export const CommitResponseSchema: GenMessage<CommitResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 49);
+  messageDesc(file_pyro_guest_v1_guest, 51);
 
 /**
  * @generated from message pyro.guest.v1.ChangesRequest
@@ -1420,7 +1453,7 @@ export type ChangesRequest = Message<"pyro.guest.v1.ChangesRequest"> & {
  * Use `create(ChangesRequestSchema)` to create a new message.
  */
 export const ChangesRequestSchema: GenMessage<ChangesRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 50);
+  messageDesc(file_pyro_guest_v1_guest, 52);
 
 /**
  * @generated from message pyro.guest.v1.ChangesResponse
@@ -1444,7 +1477,7 @@ export type ChangesResponse = Message<"pyro.guest.v1.ChangesResponse"> & {
  * Use `create(ChangesResponseSchema)` to create a new message.
  */
 export const ChangesResponseSchema: GenMessage<ChangesResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 51);
+  messageDesc(file_pyro_guest_v1_guest, 53);
 
 /**
  * @generated from message pyro.guest.v1.Change
@@ -1494,7 +1527,7 @@ export type Change = Message<"pyro.guest.v1.Change"> & {
  * Use `create(ChangeSchema)` to create a new message.
  */
 export const ChangeSchema: GenMessage<Change> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 52);
+  messageDesc(file_pyro_guest_v1_guest, 54);
 
 /**
  * @generated from message pyro.guest.v1.Layer
@@ -1520,7 +1553,7 @@ export type Layer = Message<"pyro.guest.v1.Layer"> & {
  * Use `create(LayerSchema)` to create a new message.
  */
 export const LayerSchema: GenMessage<Layer> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 53);
+  messageDesc(file_pyro_guest_v1_guest, 55);
 
 /**
  * @generated from message pyro.guest.v1.BuildImageRequest
@@ -1551,7 +1584,7 @@ export type BuildImageRequest = Message<"pyro.guest.v1.BuildImageRequest"> & {
  * Use `create(BuildImageRequestSchema)` to create a new message.
  */
 export const BuildImageRequestSchema: GenMessage<BuildImageRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 54);
+  messageDesc(file_pyro_guest_v1_guest, 56);
 
 /**
  * @generated from message pyro.guest.v1.BuildStep
@@ -1573,7 +1606,7 @@ export type BuildStep = Message<"pyro.guest.v1.BuildStep"> & {
  * Use `create(BuildStepSchema)` to create a new message.
  */
 export const BuildStepSchema: GenMessage<BuildStep> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 55);
+  messageDesc(file_pyro_guest_v1_guest, 57);
 
 /**
  * @generated from message pyro.guest.v1.BuildImageResponse
@@ -1612,7 +1645,7 @@ export type BuildImageResponse = Message<"pyro.guest.v1.BuildImageResponse"> & {
  * Use `create(BuildImageResponseSchema)` to create a new message.
  */
 export const BuildImageResponseSchema: GenMessage<BuildImageResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 56);
+  messageDesc(file_pyro_guest_v1_guest, 58);
 
 /**
  * @generated from message pyro.guest.v1.BuildProgress
@@ -1641,7 +1674,7 @@ export type BuildProgress = Message<"pyro.guest.v1.BuildProgress"> & {
  * Use `create(BuildProgressSchema)` to create a new message.
  */
 export const BuildProgressSchema: GenMessage<BuildProgress> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 57);
+  messageDesc(file_pyro_guest_v1_guest, 59);
 
 /**
  * @generated from message pyro.guest.v1.BuildResult
@@ -1665,7 +1698,7 @@ export type BuildResult = Message<"pyro.guest.v1.BuildResult"> & {
  * Use `create(BuildResultSchema)` to create a new message.
  */
 export const BuildResultSchema: GenMessage<BuildResult> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 58);
+  messageDesc(file_pyro_guest_v1_guest, 60);
 
 /**
  * @generated from message pyro.guest.v1.FloodRequest
@@ -1682,7 +1715,7 @@ export type FloodRequest = Message<"pyro.guest.v1.FloodRequest"> & {
  * Use `create(FloodRequestSchema)` to create a new message.
  */
 export const FloodRequestSchema: GenMessage<FloodRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 59);
+  messageDesc(file_pyro_guest_v1_guest, 61);
 
 /**
  * @generated from message pyro.guest.v1.FloodResponse
@@ -1695,7 +1728,7 @@ export type FloodResponse = Message<"pyro.guest.v1.FloodResponse"> & {
  * Use `create(FloodResponseSchema)` to create a new message.
  */
 export const FloodResponseSchema: GenMessage<FloodResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 60);
+  messageDesc(file_pyro_guest_v1_guest, 62);
 
 /**
  * @generated from message pyro.guest.v1.DrainRequest
@@ -1712,7 +1745,7 @@ export type DrainRequest = Message<"pyro.guest.v1.DrainRequest"> & {
  * Use `create(DrainRequestSchema)` to create a new message.
  */
 export const DrainRequestSchema: GenMessage<DrainRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 61);
+  messageDesc(file_pyro_guest_v1_guest, 63);
 
 /**
  * @generated from message pyro.guest.v1.DrainResponse
@@ -1729,7 +1762,7 @@ export type DrainResponse = Message<"pyro.guest.v1.DrainResponse"> & {
  * Use `create(DrainResponseSchema)` to create a new message.
  */
 export const DrainResponseSchema: GenMessage<DrainResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 62);
+  messageDesc(file_pyro_guest_v1_guest, 64);
 
 /**
  * @generated from message pyro.guest.v1.SourceRequest
@@ -1746,7 +1779,7 @@ export type SourceRequest = Message<"pyro.guest.v1.SourceRequest"> & {
  * Use `create(SourceRequestSchema)` to create a new message.
  */
 export const SourceRequestSchema: GenMessage<SourceRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 63);
+  messageDesc(file_pyro_guest_v1_guest, 65);
 
 /**
  * @generated from message pyro.guest.v1.SourceResponse
@@ -1763,7 +1796,7 @@ export type SourceResponse = Message<"pyro.guest.v1.SourceResponse"> & {
  * Use `create(SourceResponseSchema)` to create a new message.
  */
 export const SourceResponseSchema: GenMessage<SourceResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 64);
+  messageDesc(file_pyro_guest_v1_guest, 66);
 
 /**
  * @generated from message pyro.guest.v1.SinkRequest
@@ -1780,7 +1813,7 @@ export type SinkRequest = Message<"pyro.guest.v1.SinkRequest"> & {
  * Use `create(SinkRequestSchema)` to create a new message.
  */
 export const SinkRequestSchema: GenMessage<SinkRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 65);
+  messageDesc(file_pyro_guest_v1_guest, 67);
 
 /**
  * @generated from message pyro.guest.v1.SinkResponse
@@ -1797,7 +1830,7 @@ export type SinkResponse = Message<"pyro.guest.v1.SinkResponse"> & {
  * Use `create(SinkResponseSchema)` to create a new message.
  */
 export const SinkResponseSchema: GenMessage<SinkResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 66);
+  messageDesc(file_pyro_guest_v1_guest, 68);
 
 /**
  * @generated from message pyro.guest.v1.SpawnLoopRequest
@@ -1819,7 +1852,7 @@ export type SpawnLoopRequest = Message<"pyro.guest.v1.SpawnLoopRequest"> & {
  * Use `create(SpawnLoopRequestSchema)` to create a new message.
  */
 export const SpawnLoopRequestSchema: GenMessage<SpawnLoopRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 67);
+  messageDesc(file_pyro_guest_v1_guest, 69);
 
 /**
  * @generated from message pyro.guest.v1.SpawnLoopResponse
@@ -1836,7 +1869,7 @@ export type SpawnLoopResponse = Message<"pyro.guest.v1.SpawnLoopResponse"> & {
  * Use `create(SpawnLoopResponseSchema)` to create a new message.
  */
 export const SpawnLoopResponseSchema: GenMessage<SpawnLoopResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 68);
+  messageDesc(file_pyro_guest_v1_guest, 70);
 
 /**
  * @generated from message pyro.guest.v1.ReportRequest
@@ -1871,7 +1904,7 @@ export type ReportRequest = Message<"pyro.guest.v1.ReportRequest"> & {
  * Use `create(ReportRequestSchema)` to create a new message.
  */
 export const ReportRequestSchema: GenMessage<ReportRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 69);
+  messageDesc(file_pyro_guest_v1_guest, 71);
 
 /**
  * @generated from message pyro.guest.v1.AgentReady
@@ -1888,7 +1921,7 @@ export type AgentReady = Message<"pyro.guest.v1.AgentReady"> & {
  * Use `create(AgentReadySchema)` to create a new message.
  */
 export const AgentReadySchema: GenMessage<AgentReady> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 70);
+  messageDesc(file_pyro_guest_v1_guest, 72);
 
 /**
  * @generated from message pyro.guest.v1.ProcessExited
@@ -1910,7 +1943,7 @@ export type ProcessExited = Message<"pyro.guest.v1.ProcessExited"> & {
  * Use `create(ProcessExitedSchema)` to create a new message.
  */
 export const ProcessExitedSchema: GenMessage<ProcessExited> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 71);
+  messageDesc(file_pyro_guest_v1_guest, 73);
 
 /**
  * @generated from message pyro.guest.v1.OutOfMemory
@@ -1927,7 +1960,7 @@ export type OutOfMemory = Message<"pyro.guest.v1.OutOfMemory"> & {
  * Use `create(OutOfMemorySchema)` to create a new message.
  */
 export const OutOfMemorySchema: GenMessage<OutOfMemory> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 72);
+  messageDesc(file_pyro_guest_v1_guest, 74);
 
 /**
  * @generated from message pyro.guest.v1.ReportResponse
@@ -1940,7 +1973,7 @@ export type ReportResponse = Message<"pyro.guest.v1.ReportResponse"> & {
  * Use `create(ReportResponseSchema)` to create a new message.
  */
 export const ReportResponseSchema: GenMessage<ReportResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 73);
+  messageDesc(file_pyro_guest_v1_guest, 75);
 
 /**
  * How a call ended (LINK.md, END).
@@ -1973,7 +2006,7 @@ export type Status = Message<"pyro.guest.v1.Status"> & {
  * Use `create(StatusSchema)` to create a new message.
  */
 export const StatusSchema: GenMessage<Status> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 74);
+  messageDesc(file_pyro_guest_v1_guest, 76);
 
 /**
  * What the user is told.
@@ -2004,7 +2037,7 @@ export type ErrorDetail = Message<"pyro.guest.v1.ErrorDetail"> & {
  * Use `create(ErrorDetailSchema)` to create a new message.
  */
 export const ErrorDetailSchema: GenMessage<ErrorDetail> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 75);
+  messageDesc(file_pyro_guest_v1_guest, 77);
 
 /**
  * What happens to output that nobody reads while its spool is full.
@@ -2193,6 +2226,16 @@ export const SystemService: GenService<{
     methodKind: "unary";
     input: typeof HoldWritesRequestSchema;
     output: typeof HoldWritesResponseSchema;
+  },
+  /**
+   * Does ahead what the first calls would do once in the agent's life. Called before a machine is saved.
+   *
+   * @generated from rpc pyro.guest.v1.SystemService.Rehearse
+   */
+  rehearse: {
+    methodKind: "unary";
+    input: typeof RehearseRequestSchema;
+    output: typeof RehearseResponseSchema;
   },
   /**
    * Loads a named group of kernel modules of the runtime bundle ("network").

@@ -1,0 +1,16 @@
+package system
+
+import (
+	"context"
+
+	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/failure"
+)
+
+// Rehearse does ahead what would be done once, by the first calls of each machine that is restored.
+func (s *Service) Rehearse(context.Context, *guestv1.RehearseRequest) (*guestv1.RehearseResponse, error) {
+	if err := s.options.Rehearse(); err != nil {
+		return nil, failure.From(err)
+	}
+	return &guestv1.RehearseResponse{}, nil
+}
