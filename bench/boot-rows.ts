@@ -14,7 +14,7 @@ export async function bootRows(subject: Subject, rounds: number): Promise<Row[]>
     await machine[Symbol.asyncDispose]();
     const startedAt = performance.now();
     await using booted = await rig.machines.boot(
-      { ...rig.shape, kind: "sandbox", disks: async (directory) => [await rig.overlay(directory)] },
+      { ...rig.shape, kind: "sandbox", disks: rig.disks },
       new AbortController().signal,
     );
     cold.push(performance.now() - startedAt);

@@ -92,7 +92,7 @@ async function firstRun({ command }: BenchState): Promise<{ isolation: Isolation
 
 async function inOneMachine(of: Subject, megabytes: number): Promise<Row[]> {
   await using rig = await openRig(of);
-  const disks = [await rig.overlay(rig.scratch)];
+  const disks = await rig.disks(rig.scratch);
   await using machine = await rawMachine(of, rig.shape.memMib, disks);
   await machine.guest.system.mountRoot({ device: "/dev/vda", filesystem: "ext4", createWorkspace: true });
   return await guestRows(machine.guest, megabytes);

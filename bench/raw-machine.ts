@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { connectGuest, type GuestConnection } from "../src/guest/index.js";
 import { sleep } from "../src/kit/index.js";
-import type { Disk } from "../src/vmm/index.js";
+import type { Disk, DiskSlot } from "../src/vmm/index.js";
 import { AGENT_SOCKET, qemuArguments } from "../src/vmm/qemu/argv.js";
 import type { Subject } from "./rig.js";
 
@@ -20,7 +20,7 @@ export interface RawMachine extends AsyncDisposable {
 export async function rawMachine(
   { qemu, bundle, isolation, directory: parent }: Subject,
   memMib: number,
-  disks: readonly Disk[] = [],
+  disks: readonly (Disk | DiskSlot)[] = [],
 ): Promise<RawMachine> {
   const directory = await mkdtemp(join(parent, "raw-"));
   const startedAt = performance.now();

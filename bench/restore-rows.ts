@@ -31,7 +31,7 @@ export async function restoreRows(
 ): Promise<{ rows: Row[]; floors: RestoreFloors }> {
   await using rig = await openRig(subject);
   const template = await rig.templates.prepare(rig.shape, never);
-  const disks = [await rig.overlay(rig.scratch)];
+  const disks = await rig.disks(rig.scratch);
   const raw: RawRestore[] = [];
   const memory: number[] = [];
   const create: CreateSteps[] = [];
@@ -74,9 +74,9 @@ async function startMachine(rig: Rig): Promise<{ machine: BootedMachine; overlay
       kind: "sandbox",
       disks: async (directory) => {
         const startedAt = performance.now();
-        const disk = await rig.overlay(directory);
+        const disks = await rig.disks(directory);
         overlayMs = performance.now() - startedAt;
-        return [disk];
+        return disks;
       },
     },
     never,

@@ -1,13 +1,19 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { EMPTY_SLOT, MACHINE_DISK_BYTES } from "../src/daemon/disks.js";
 import { Machines } from "../src/daemon/machines.js";
 import { Overlays } from "../src/daemon/overlay.js";
 import { Templates } from "../src/daemon/templates.js";
 import { connectGuest } from "../src/guest/index.js";
-import { IMAGE_VIRTUAL_BYTES } from "../src/image/layout.js";
 import { silentLogger, Slots } from "../src/kit/index.js";
-import { QemuDriver, type Disk, type Isolation, type RuntimeBundle } from "../src/vmm/index.js";
+import {
+  QemuDriver,
+  type Disk,
+  type DiskSlot,
+  type Isolation,
+  type RuntimeBundle,
+} from "../src/vmm/index.js";
 
 /** What is measured: one machine shape on one host. */
 export interface Subject {
@@ -26,15 +32,15 @@ export interface Rig extends AsyncDisposable {
   readonly templates: Templates;
   readonly shape: ReturnType<typeof shapeOf>;
   readonly scratch: string;
-  /** A fresh overlay on the environment's image, below the directory: the disk that a run has. */
-  readonly overlay: (directory: string) => Promise<Disk>;
+  /** The disks that a run has: a fresh overlay on the environment's image, below the directory, and an empty slot. */
+  readonly disks: (directory: string) => Promise<(Disk | DiskSlot)[]>;
 }
 
 const shapeOf = (isolation: Isolation) => ({
   vcpuCount: 1,
   memMib: 1024,
   isolation,
-  diskBytes: [IMAGE_VIRTUAL_BYTES],
+  diskBytes: MACHINE_DISK_BYTES,
 });
 
 export async function openRig({ bundle, isolation, image, directory }: Subject): Promise<Rig> {
@@ -53,7 +59,7 @@ export async function openRig({ bundle, isolation, image, directory }: Subject):
   });
   return {
     ...{ machines, templates, scratch, shape: shapeOf(isolation) },
-    overlay: (directory) => overlays.make(image, join(directory, "root.qcow2")),
+    disks: async (directory) => [await overlays.make(image, join(directory, "root.qcow2")), EMPTY_SLOT],
     [Symbol.asyncDispose]: async () => {
       await templates[Symbol.asyncDispose]();
       await machines[Symbol.asyncDispose]();
