@@ -64,7 +64,7 @@ describe("A workspace", () => {
     );
     expect(edited.code).toBe(0);
     const patch =
-      "--- a/src/calc.py\n+++ b/src/calc.py\n@@ -1,2 +1,3 @@\n+# sums\n def add(a, b):\n     return a + b\n";
+      "--- a/src/calc.py\n+++ b/src/calc.py\n@@ -1,2 +1,3 @@\n-def add(a, b):\n+# sums\n+def add(a, b, *_):\n     return a + b\n";
     expect((await call("patch", "apply", "loop", "--patch", patch)).code).toBe(0);
     const again = await call("patch", "apply", "loop", "--patch", patch);
     expect([again.code, again.stderr]).toEqual([1, expect.stringContaining("PATCH_DOES_NOT_APPLY")]);
@@ -73,12 +73,12 @@ describe("A workspace", () => {
     ).toBe(0);
 
     const diff = text(await call("diff", "loop"));
-    expect(diff).toContain("-    return a - b\n+    return a + b\n");
+    expect(diff).toContain("-    return a - b\n");
     const output = join(state.path, "out");
     await rm(output, { recursive: true, force: true });
     expect((await call("export", "loop", ".", "--output", output)).code).toBe(0);
     expect(await readFile(join(output, "src/calc.py"), "utf8")).toBe(
-      "# sums\ndef add(a, b):\n    return a + b\n",
+      "# sums\ndef add(a, b, *_):\n    return a + b\n",
     );
     expect((await stat(join(output, "test.py"))).mode & 0o777).toBe(0o755);
     expect((await call("export", "loop", ".", "--output", output)).stderr).toContain("EXPORT_EXISTS");
