@@ -132,7 +132,13 @@ function toWorkspaceMachine(
 ): WorkspaceMachine {
   const { machine } = booted;
   const over = new AbortController();
-  const options: StartOptions = { reconnect: (signal) => booted.reconnect(signal) };
+  const options: StartOptions = {
+    reconnect: async (signal) => {
+      // The line of a machine that was let go of is the next daemon's.
+      over.signal.throwIfAborted();
+      return await booted.reconnect(signal);
+    },
+  };
   const end = async (): Promise<void> => {
     over.abort();
     await owner[Symbol.asyncDispose]();

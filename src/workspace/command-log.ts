@@ -47,8 +47,10 @@ export class CommandLog implements AsyncDisposable {
         await rm(path, { recursive: true, force: true });
         continue;
       }
-      const output = await CommandOutput.reopen(join(path, "output"));
-      log.#commands.set(sequence, log.#toCommand(facts.data, output));
+      const output = await CommandOutput.reopen(join(path, "output")).catch(missing);
+      // Killed while it was removed.
+      if (output === undefined) await rm(path, { recursive: true, force: true });
+      else log.#commands.set(sequence, log.#toCommand(facts.data, output));
     }
     return log;
   }
@@ -128,4 +130,9 @@ export class CommandLog implements AsyncDisposable {
     await command?.output[Symbol.asyncDispose]();
     await rm(join(this.directory, String(sequence)), { recursive: true, force: true });
   }
+}
+
+function missing(error: unknown): undefined {
+  if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+  throw error;
 }

@@ -1,4 +1,4 @@
-import { PyroError } from "../protocol/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
 import { resolveCommand, WORKSPACE_PATH, type CommandRequest } from "./command-line.js";
 import type { OutputListener, WorkspaceCommand } from "./workspace-command.js";
 import { settled } from "./wait.js";
@@ -40,10 +40,7 @@ export async function startCommand(
       // What nobody reads now is read by the next daemon.
       whenUnread: "wait",
     });
-    void command.follow(running).then(async () => {
-      await machine.forget(command.processId).catch(() => undefined);
-      await workspace.touch().catch(() => undefined);
-    });
+    workspace.keep(command, running, machine);
     return command;
   } catch (thrown) {
     await workspace.commands.remove(command.sequence);
@@ -64,7 +61,12 @@ export async function waitForCommand(
 export async function cancelCommand(workspace: Workspace, sequence: number): Promise<WorkspaceCommand> {
   const command = workspace.commands.find(sequence);
   if (!command.isRunning) return command;
-  await workspace.runningMachine?.kill(command.processId);
+  // A machine that is about to be adopted comes first.
+  await workspace.settle(LIMITS.longestWaitMs, workspace.signal);
+  await workspace.runningMachine?.kill(command.processId).catch((error: unknown) => {
+    // One that ends just now may be forgotten already.
+    if (PyroError.from(error).code !== "PROCESS_NOT_FOUND") throw error;
+  });
   await command.done;
   return command;
 }

@@ -31,10 +31,10 @@ const PENDING = "export-pending";
  */
 export async function exportPath(
   workspace: Workspace,
+  machine: WorkspaceMachine,
   { path, outputPath, overwrite }: { path: string; outputPath: string; overwrite: boolean },
 ): Promise<Exported> {
   const { signal } = workspace;
-  const machine = await workspace.machine(signal);
   const workspacePath = posix.normalize(absolutePath(path)).replace(/(.)\/$/, "$1");
   const entry = await entryAt(machine, workspacePath, signal);
   if (!overwrite) await requireAbsent(outputPath);
@@ -67,8 +67,12 @@ export async function sweepExport(directory: string): Promise<void> {
   const pending = join(directory, PENDING);
   const temporary = await readFile(pending, "utf8").catch(() => undefined);
   // A name of ours in a file of ours; anything else is left alone.
-  if (temporary !== undefined && /\/\.[^/]+\.pyro-[0-9a-f]{16}$/.test(temporary)) {
+  const [, parent, name] = /^(.*\/)\.([^/]+)\.pyro-[0-9a-f]{16}$/s.exec(temporary ?? "") ?? [];
+  if (temporary !== undefined && parent !== undefined && name !== undefined) {
     await rm(temporary, { recursive: true, force: true });
+    // Killed between the two steps of an overwrite: what was there before comes back.
+    await move(oldOf(temporary), join(parent, name)).catch(() => undefined);
+    await rm(oldOf(temporary), { recursive: true, force: true });
   }
   await rm(pending, { force: true });
 }
@@ -136,7 +140,7 @@ function existing(path: string): PyroError {
 
 /** In one step, and never over something that came meanwhile unless that was asked for. */
 async function place(temporary: string, outputPath: string, overwrite: boolean): Promise<void> {
-  const old = `${temporary}.old`;
+  const old = oldOf(temporary);
   if (overwrite) {
     // A directory that is not empty cannot be renamed over.
     await move(outputPath, old).catch(() => undefined);
@@ -148,6 +152,11 @@ async function place(temporary: string, outputPath: string, overwrite: boolean):
     throw error;
   }
   await rm(old, { recursive: true, force: true });
+}
+
+/** Where what is replaced waits. */
+function oldOf(temporary: string): string {
+  return `${temporary}.old`;
 }
 
 /** Renames without replacing (renameat2's RENAME_NOREPLACE), which Node cannot and coreutils can. */

@@ -41,9 +41,13 @@ export class Seeding {
    * Brings a directory, a file or an archive into a workspace: overwrites, never deletes, and is not atomic.
    * @throws {PyroError} SEED_…, GUEST_FILE_REFUSED, GUEST_DISK_FULL: what came before stays
    */
-  async push(workspace: Workspace, path: string, destination: string, report: Report): Promise<Pushed> {
+  async push(
+    workspace: Workspace,
+    machine: WorkspaceMachine,
+    { path, destination }: { readonly path: string; readonly destination: string },
+    report: Report,
+  ): Promise<Pushed> {
     const { signal } = workspace;
-    const machine = await workspace.machine(signal);
     try {
       const poured = await this.#pour({ kind: "path", path }, destination, machine, report, signal);
       await workspace.note({ kind: "sync_push", path: destination, detail: path });

@@ -32,6 +32,7 @@ export class WorkspaceCommand {
   #running: RunningCommand | undefined;
   #listener: OutputListener | undefined;
   #onDone: () => void = () => undefined;
+  #isLetGo = false;
   /** Resolves, never rejects, when it is over and recorded. */
   readonly done: Promise<void>;
 
@@ -93,12 +94,19 @@ export class WorkspaceCommand {
     }
   }
 
-  /** Says that it ended without an exit, and why. */
-  async interrupt(reason: string): Promise<void> {
-    if (this.isRunning) await this.#end({ interrupted: reason });
+  /** Leaves it to the next daemon, for which it runs on: whatever happens now is not recorded. */
+  letGo(): void {
+    this.#isLetGo = true;
   }
 
+  /** Says that it ended without an exit, and why. */
+  async interrupt(reason: string): Promise<void> {
+    await this.#end({ interrupted: reason });
+  }
+
+  /** The first end is the one that counts: one that was stopped on purpose may still report an exit. */
   async #end(how: Pick<CommandFacts, "exit" | "interrupted">): Promise<void> {
+    if (!this.isRunning || this.#isLetGo) return;
     this.#facts = { ...this.#facts, ...how };
     this.#running = undefined;
     try {

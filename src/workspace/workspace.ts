@@ -5,8 +5,18 @@ import { CommandLog } from "./command-log.js";
 import { explainLoss } from "./loss.js";
 import { Operation, type OperationKind, type OperationView } from "./operation.js";
 import { pathsOf, saveRecord, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
-import type { Phase } from "./sandbox.js";
-import { settled } from "./wait.js";
+import type { Phase, RunningCommand } from "./sandbox.js";
+import { settled, waitFor } from "./wait.js";
+import type { WorkspaceCommand } from "./workspace-command.js";
+import {
+  deleted,
+  goneMeanwhile,
+  lostAtOnce,
+  stoppedByUser,
+  stopping,
+  unfinished,
+  workspaceFailed,
+} from "./workspace-errors.js";
 import type { WorkspaceLayers, WorkspaceMachine, WorkspaceMachines } from "./workspace-machine.js";
 
 /** How far an operation is. */
@@ -100,8 +110,9 @@ export class Workspace {
       this.#over.signal.throwIfAborted();
       if (this.#machine !== undefined) return this.#machine;
       const { state, stoppedBy } = this.#record;
-      if (state === "failed") throw this.#failed();
-      if (this.#operation?.isRunning === true) await waitFor(this.#operation.result, signal);
+      if (state === "failed") throw workspaceFailed(this.#record);
+      const operation = this.#operation;
+      if (operation?.isRunning === true) await waitFor(machineOf(operation), signal);
       else if (state === "stopped" && stoppedBy === "user") throw stoppedByUser(this.id);
       else await waitFor(this.start().result, signal);
     }
@@ -152,7 +163,7 @@ export class Workspace {
   start(): Operation<void> {
     return this.#operate("start", async (report) => {
       if (this.#machine !== undefined) return;
-      if (this.#record.state === "failed") throw this.#failed();
+      if (this.#record.state === "failed") throw workspaceFailed(this.#record);
       await this.#boot(report);
     });
   }
@@ -176,7 +187,7 @@ export class Workspace {
   /** Flushes its disk and ends its machine; commands that run are ended. */
   stop(by: "user" | "ttl" | "daemon"): Operation<void> {
     return this.#operate("stop", async () => {
-      if (this.#record.state === "failed") throw this.#failed();
+      if (this.#record.state === "failed") throw workspaceFailed(this.#record);
       const machine = this.#machine;
       // What runs in it loses it on purpose.
       this.#machine = undefined;
@@ -190,11 +201,12 @@ export class Workspace {
   /** Rebuilds the whole sandbox from the baseline, and clears the history. */
   reset(): Operation<void> {
     return this.#operate("reset", async (report) => {
-      if (this.#record.state === "failed") throw this.#failed();
+      if (this.#record.state === "failed") throw workspaceFailed(this.#record);
       await this.#save({ state: "resetting" });
       failpoint("workspace.resetting");
-      await this.#dropMachine();
+      // Before the machine goes: whoever listens learns why, and not how.
       await this.#interrupt("the workspace was reset");
+      await this.#dropMachine();
       await this.finishReset();
       await this.#boot(report);
     });
@@ -208,12 +220,25 @@ export class Workspace {
     await rm(this.paths.history, { force: true });
     const { count } = this.#record.reset;
     const reset = { count: count + 1, atMs: this.context.now(), snapshot: "baseline" };
-    await this.#save({ state: "stopped", stoppedBy: "reset", machineId: null, reset, ...this.#touched() });
+    const stopped = { state: "stopped", stoppedBy: "reset", stoppedAtMs: this.context.now() } as const;
+    await this.#save({ ...stopped, machineId: null, failure: null, reset, ...this.#touched() });
   }
 
-  /** Work beside commands that is waited for: a push, an export. */
-  work<T>(kind: OperationKind, body: (report: Report) => Promise<T>): Operation<T> {
-    return this.#operate(kind, body);
+  /** Work beside commands that is waited for: a push, an export. One that stopped by itself starts again for it. */
+  work<T>(
+    kind: "sync_push" | "export",
+    body: (machine: WorkspaceMachine, report: Report) => Promise<T>,
+  ): Operation<T> {
+    return this.#operate(kind, async (report) => {
+      const { state, stoppedBy } = this.#record;
+      if (state === "failed") throw workspaceFailed(this.#record);
+      if (this.#machine === undefined) {
+        if (state === "stopped" && stoppedBy === "user") throw stoppedByUser(this.id);
+        await this.#boot(report);
+      }
+      if (this.#machine === undefined) throw lostAtOnce(this.id);
+      return await body(this.#machine, report);
+    });
   }
 
   // ------------------------------------------------------------------ after a daemon's death
@@ -243,31 +268,38 @@ export class Workspace {
   }
 
   async #adopt(machineId: string, isolation: "kvm" | "software"): Promise<void> {
-    const machine = await this.context.machines.adopt(machineId, { isolation });
-    if (machine === undefined) {
-      await this.#interrupt("the machine ended while no daemon ran");
-      const failure = { code: "VM_CRASHED", message: "the machine ended while no daemon ran", hint: "" };
-      const stoppedAtMs = this.context.now();
-      await this.#save({ state: "stopped", stoppedBy: "crash", stoppedAtMs, failure, machineId: null });
+    const machine = await this.context.machines
+      .adopt(machineId, { isolation })
+      .catch((thrown: unknown) => PyroError.from(thrown));
+    if (machine === undefined || machine instanceof PyroError) {
+      const { code, message, hint } = machine ?? goneMeanwhile();
+      await this.#interrupt(message);
+      await this.#crashed({ code, message, hint });
       return;
     }
     this.#attach(machine);
     for (const command of this.commands.running) {
       const running = await machine.follow(command.processId, command.output.position).catch(() => undefined);
       if (running === undefined) await command.interrupt("its machine does not know it any more");
-      else void command.follow(running).then(() => this.#commandEnded(machine, command.processId));
+      else this.keep(command, running, machine);
     }
   }
 
-  async #commandEnded(machine: WorkspaceMachine, processId: string): Promise<void> {
-    await machine.forget(processId).catch(() => undefined);
-    await this.touch().catch(() => undefined);
+  /** Keeps what a command writes, in the background, and how it ends; then the machine may forget it. */
+  keep(command: WorkspaceCommand, running: RunningCommand, machine: WorkspaceMachine): void {
+    void command.follow(running).then(async () => {
+      // What the next daemon is to follow must stay known there.
+      if (command.isRunning) return;
+      await machine.forget(command.processId).catch(() => undefined);
+      await this.touch().catch(() => undefined);
+    });
   }
 
   /** Lets go of it, for the next daemon. */
   async release(): Promise<void> {
     this.#over.abort(stopping());
-    await this.#operation?.result.catch(() => undefined);
+    using _turn = await this.#turn.take();
+    for (const command of this.commands.running) command.letGo();
     const machine = this.#machine;
     this.#machine = undefined;
     await machine?.release();
@@ -308,8 +340,10 @@ export class Workspace {
   /** Ends everything of it and removes it from the disk. */
   async delete(): Promise<void> {
     this.#over.abort(deleted(this.id));
+    await this.#interrupt("the workspace was deleted");
     await this.#dropMachine();
-    await this.#operation?.result.catch(() => undefined);
+    // What waited for its turn leaves by the signal; what had it may still attach a machine.
+    using _turn = await this.#turn.take();
     await this.#dropMachine();
     await this.#interrupt("the workspace was deleted");
     await this.commands[Symbol.asyncDispose]();
@@ -352,8 +386,12 @@ export class Workspace {
     await machine[Symbol.asyncDispose]();
     this.context.log.warn("workspace.machine-lost", { workspace: this.id, error: error.message });
     const { code, message, hint } = error;
+    await this.#crashed({ code, message, hint });
+  }
+
+  async #crashed(failure: NonNullable<WorkspaceRecord["failure"]>): Promise<void> {
     const stopped = { state: "stopped", stoppedBy: "crash", stoppedAtMs: this.context.now() } as const;
-    await this.#save({ ...stopped, machineId: null, failure: { code, message, hint } });
+    await this.#save({ ...stopped, machineId: null, failure });
   }
 
   async #dropMachine(): Promise<void> {
@@ -375,21 +413,9 @@ export class Workspace {
     await Promise.all([this.paths.baseline, this.paths.active].map((path) => rm(path, { force: true })));
   }
 
-  #failed(): PyroError {
-    const { failure } = this.#record;
-    return new PyroError(
-      "WORKSPACE_FAILED",
-      `workspace ${this.id} could not be made: ${failure?.message ?? "unknown"}`,
-      {
-        hint: `${failure?.hint ?? ""}${failure?.hint ? "; then " : ""}delete it and create it again`,
-        details: { cause: failure },
-      },
-    );
-  }
-
   #layers(): WorkspaceLayers {
     const { imageDigest } = this.#record;
-    if (imageDigest === null) throw this.#failed();
+    if (imageDigest === null) throw workspaceFailed(this.#record);
     return { imageDigest, baseline: this.paths.baseline, active: this.paths.active };
   }
 
@@ -413,38 +439,8 @@ export class Workspace {
 /** What the directory of a workspace ends with while it is removed. */
 export const CONDEMNED = ".deleted";
 
-async function waitFor(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  let leave: () => void = () => undefined;
-  const left = new Promise<never>((_, reject) => {
-    leave = () => reject(signal.reason as Error);
-    signal.addEventListener("abort", leave, { once: true });
-  });
-  try {
-    await Promise.race([work, left]);
-  } finally {
-    signal.removeEventListener("abort", leave);
-  }
-}
-
-function stoppedByUser(id: string): PyroError {
-  return new PyroError("WORKSPACE_STOPPED", `workspace ${id} is stopped`, {
-    hint: `start it with \`pyro workspace start ${id}\``,
-  });
-}
-
-function unfinished(): PyroError {
-  return new PyroError("DAEMON_STOPPING", "the daemon ended while the workspace was made", {
-    hint: "delete it and create it again",
-  });
-}
-
-function stopping(): PyroError {
-  return new PyroError("DAEMON_STOPPING", "the daemon stops", { retryable: true, hint: "call again" });
-}
-
-function deleted(id: string): PyroError {
-  return new PyroError("WORKSPACE_DELETED", `workspace ${id} was deleted`, {
-    hint: "`pyro workspace list` shows those that there are",
-  });
+/** The end of what may bring a machine. Its error is its own caller's, unless it is about the machine itself. */
+async function machineOf({ kind, result }: Operation<unknown>): Promise<unknown> {
+  if (kind === "create" || kind === "start" || kind === "reset") return await result;
+  return await result.catch(() => undefined);
 }

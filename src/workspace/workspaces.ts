@@ -56,14 +56,23 @@ export class Workspaces implements AsyncDisposable {
         await rm(directory, { recursive: true, force: true });
         continue;
       }
-      const record = await loadRecord(pathsOf(directory));
-      if (record === undefined || record.workspaceId !== name) {
-        this.options.log.warn("workspace.not-read", { directory: name });
-        continue;
+      try {
+        await this.#load(name, directory);
+      } catch (error) {
+        // One that cannot be read must not keep the others from being found.
+        this.options.log.warn("workspace.not-read", {
+          directory: name,
+          error: PyroError.from(error).message,
+        });
       }
-      await sweepExport(directory);
-      this.#all.set(name, await Workspace.open(directory, record, this.options));
     }
+  }
+
+  async #load(name: string, directory: string): Promise<void> {
+    const record = await loadRecord(pathsOf(directory));
+    if (record?.workspaceId !== name) throw new Error("it has no record of this version");
+    await sweepExport(directory);
+    this.#all.set(name, await Workspace.open(directory, record, this.options));
   }
 
   /** Takes the machines of running workspaces over, in the background, and begins to reap. */

@@ -24,8 +24,9 @@ export function transferCalls(workspaces: Workspaces, seeding: Seeding): Calls {
   return {
     push: async ({ workspace: reference, sourcePath, dest, waitMs }, { signal }) => {
       const workspace = workspaces.find(reference);
-      const operation = workspace.work("sync_push", (report) =>
-        seeding.push(workspace, sourcePath, absolutePath(dest), report),
+      const request = { path: sourcePath, destination: absolutePath(dest) };
+      const operation = workspace.work("sync_push", (machine, report) =>
+        seeding.push(workspace, machine, request, report),
       );
       await workspace.settle(waitOf(waitMs), signal);
       if (operation.isRunning) return { workspace: toWorkspace(workspace) };
@@ -42,8 +43,8 @@ export function transferCalls(workspaces: Workspaces, seeding: Seeding): Calls {
     },
     export: async ({ workspace: reference, path, outputPath, overwrite, waitMs }, { signal }) => {
       const workspace = workspaces.find(reference);
-      const operation = workspace.work("export", () =>
-        exportPath(workspace, { path, outputPath, overwrite }),
+      const operation = workspace.work("export", (machine) =>
+        exportPath(workspace, machine, { path, outputPath, overwrite }),
       );
       await workspace.settle(waitOf(waitMs), signal);
       if (operation.isRunning) return { workspace: toWorkspace(workspace) };

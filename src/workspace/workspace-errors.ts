@@ -1,0 +1,49 @@
+import { PyroError } from "../protocol/index.js";
+import type { WorkspaceRecord } from "./record.js";
+
+/** What is wrong with a workspace as a whole. */
+export function workspaceFailed({ workspaceId, failure }: WorkspaceRecord): PyroError {
+  return new PyroError(
+    "WORKSPACE_FAILED",
+    `workspace ${workspaceId} could not be made: ${failure?.message ?? "unknown"}`,
+    {
+      hint: `${failure?.hint ?? ""}${failure?.hint ? "; then " : ""}delete it and create it again`,
+      details: { cause: failure },
+    },
+  );
+}
+
+export function stoppedByUser(id: string): PyroError {
+  return new PyroError("WORKSPACE_STOPPED", `workspace ${id} is stopped`, {
+    hint: `start it with \`pyro workspace start ${id}\``,
+  });
+}
+
+export function lostAtOnce(id: string): PyroError {
+  return new PyroError("VM_CRASHED", `the machine of workspace ${id} ended as soon as it had started`, {
+    hint: "call again",
+    retryable: true,
+  });
+}
+
+export function goneMeanwhile(): PyroError {
+  return new PyroError("VM_CRASHED", "the machine ended while no daemon ran", {
+    hint: "use the workspace: it starts again",
+  });
+}
+
+export function unfinished(): PyroError {
+  return new PyroError("DAEMON_STOPPING", "the daemon ended while the workspace was made", {
+    hint: "delete it and create it again",
+  });
+}
+
+export function stopping(): PyroError {
+  return new PyroError("DAEMON_STOPPING", "the daemon stops", { retryable: true, hint: "call again" });
+}
+
+export function deleted(id: string): PyroError {
+  return new PyroError("WORKSPACE_DELETED", `workspace ${id} was deleted`, {
+    hint: "`pyro workspace list` shows those that there are",
+  });
+}

@@ -1,0 +1,341 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { PyroError } from "../../src/protocol/index.js";
+import type {
+  CommandExit,
+  OutputChunk,
+  RunningCommand,
+  WorkspaceLayers,
+  WorkspaceMachine,
+  WorkspaceMachines,
+} from "../../src/workspace/index.js";
+import { guestError, hostFiles, type HostTrees } from "./host-files.js";
+
+type StartSpec = Parameters<WorkspaceMachine["start"]>[0];
+
+/** What the fake does, in order; a hook may refuse, wait, or lose the machine at each. */
+export type Step = string;
+
+/**
+ * A host with machines for workspaces, without VMs: /workspace is a directory, a layer is a file that names one,
+ * commands are children of this process. Machines outlive the Workspaces that made them and can be adopted by others.
+ */
+export class FakeWorkspaceMachines implements WorkspaceMachines {
+  readonly running = new Map<string, FakeMachine>();
+  readonly steps: Step[] = [];
+  readonly held = new Set<string>();
+  /** Called at each step, with the signal of the call where it has one. */
+  before: (step: Step, signal?: AbortSignal) => Promise<void> | void = () => undefined;
+  #count = 0;
+
+  constructor(private readonly root: string) {}
+
+  get machine(): FakeMachine {
+    const last = [...this.running.values()].at(-1);
+    if (last === undefined) throw new Error("no machine runs");
+    return last;
+  }
+
+  async make(...[, layers, { signal, onPhase }]: Parameters<WorkspaceMachines["make"]>) {
+    onPhase?.({ phase: "booting", message: "a fake boots", progress: 0.5 });
+    await this.step("make", signal);
+    const active = await this.#directory();
+    await writeFile(layers.baseline, active);
+    const machine = this.#boot({ active, baseline: undefined });
+    return {
+      machine: machine.connect(),
+      imageDigest: "sha256:fake",
+      seal: async () => {
+        await this.step("seal", signal);
+        const baseline = await this.#directory(active);
+        await writeFile(layers.baseline, baseline);
+        await writeFile(layers.active, active);
+        machine.trees = { active, baseline };
+      },
+    };
+  }
+
+  async open(...[, layers, { signal, onPhase }]: Parameters<WorkspaceMachines["open"]>) {
+    onPhase?.({ phase: "booting", message: "a fake boots again" });
+    await this.step("open", signal);
+    return this.#boot({
+      active: await readFile(layers.active, "utf8"),
+      baseline: await readFile(layers.baseline, "utf8"),
+    }).connect();
+  }
+
+  async adopt(machineId: string) {
+    await this.step("adopt");
+    return this.running.get(machineId)?.connect();
+  }
+
+  async renew(layers: WorkspaceLayers) {
+    await this.step("renew");
+    await writeFile(layers.active, await this.#directory(await readFile(layers.baseline, "utf8")));
+  }
+
+  holdImage(digest: string): Disposable {
+    const hold = `${digest} ${(this.#count += 1)}`;
+    this.held.add(hold);
+    return { [Symbol.dispose]: () => void this.held.delete(hold) };
+  }
+
+  /** The daemon was killed: what it was doing goes no further, its connections are gone, machines run on. */
+  killDaemon(): void {
+    for (const machine of this.running.values()) machine.cut();
+    this.before = () => undefined;
+    this.held.clear();
+  }
+
+  async step(step: Step, signal?: AbortSignal): Promise<void> {
+    this.steps.push(step);
+    await this.before(step, signal);
+    signal?.throwIfAborted();
+  }
+
+  async #directory(from?: string): Promise<string> {
+    const path = join(this.root, `tree-${(this.#count += 1)}`);
+    await mkdir(path, { recursive: true });
+    if (from !== undefined) await cp(from, path, { recursive: true, verbatimSymlinks: true });
+    return path;
+  }
+
+  #boot(trees: HostTrees): FakeMachine {
+    const machine = new FakeMachine(`vm-fake${(this.#count += 1)}`, trees, this);
+    this.running.set(machine.id, machine);
+    return machine;
+  }
+}
+
+/** Waits until the signal aborts, as a call that hangs does. */
+export function hang(signal?: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal?.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+  });
+}
+
+/** One machine: what its agent knows of commands, whoever is connected. */
+export class FakeMachine {
+  readonly processes = new Map<string, FakeProcess>();
+  #connection: Connection | undefined;
+
+  constructor(
+    readonly id: string,
+    public trees: HostTrees,
+    private readonly host: FakeWorkspaceMachines,
+  ) {}
+
+  connect(): WorkspaceMachine {
+    const connection = new Connection();
+    this.#connection = connection;
+    const release = (): Promise<void> => {
+      connection.end(guestError("GUEST_DISCONNECTED", "the connection was closed"));
+      return Promise.resolve();
+    };
+    const files = (): WorkspaceMachine["files"] => hostFiles(this.trees, (step) => this.host.step(step));
+    const host = this.host;
+    return {
+      id: this.id,
+      isolation: "software",
+      guestKernel: "6.1-fake",
+      lost: connection.lost,
+      get files() {
+        return files();
+      },
+      start: async (spec) => {
+        await host.step("start");
+        const child = await FakeProcess.start(spec, this.trees.active);
+        this.processes.set(spec.processId, child);
+        return child.follow({ stdout: 0, stderr: 0 }, connection);
+      },
+      follow: async (processId, from) => {
+        await host.step("follow");
+        return this.#process(processId).follow(from, connection);
+      },
+      forget: async (processId) => {
+        await host.step("forget");
+        if (!connection.isOpen) throw guestError("GUEST_DISCONNECTED", "the connection was closed");
+        this.#process(processId).kill();
+        this.processes.delete(processId);
+      },
+      kill: (processId) => {
+        this.#process(processId).kill();
+        return Promise.resolve();
+      },
+      shutDown: async () => {
+        await host.step("shutDown");
+        this.#end();
+      },
+      release,
+      [Symbol.asyncDispose]: () => {
+        this.#end();
+        return Promise.resolve();
+      },
+    };
+  }
+
+  /** It crashes. */
+  lose(error = new PyroError("VM_CRASHED", "the fake crashed", { hint: "it was told to" })): void {
+    const connection = this.#connection;
+    this.#end(error);
+    connection?.lose(error);
+  }
+
+  /** Whoever is connected hears nothing any more. */
+  cut(): void {
+    this.#connection?.cut();
+  }
+
+  #process(processId: string): FakeProcess {
+    const found = this.processes.get(processId);
+    if (found === undefined) throw guestError("PROCESS_NOT_FOUND", `there is no process ${processId}`);
+    return found;
+  }
+
+  #end(error = guestError("GUEST_DISCONNECTED", "the machine was ended")): void {
+    this.host.running.delete(this.id);
+    this.#connection?.end(error);
+    for (const child of this.processes.values()) child.kill();
+  }
+}
+
+/** A daemon's connection to a machine. */
+class Connection {
+  readonly #ended = new AbortController();
+  lose: (error: PyroError) => void = () => undefined;
+  readonly lost = new Promise<PyroError>((resolve) => (this.lose = resolve));
+  #cut = false;
+
+  get isOpen(): boolean {
+    return !this.#ended.signal.aborted && !this.#cut;
+  }
+
+  get isCut(): boolean {
+    return this.#cut;
+  }
+
+  get signal(): AbortSignal {
+    return this.#ended.signal;
+  }
+
+  end(error: PyroError): void {
+    if (!this.#cut) this.#ended.abort(error);
+  }
+
+  cut(): void {
+    this.#cut = true;
+  }
+}
+
+/** A command, and all it wrote. */
+class FakeProcess {
+  readonly chunks: (OutputChunk & { readonly offset: number })[] = [];
+  readonly #totals = { stdout: 0, stderr: 0 };
+  #exit: CommandExit | undefined;
+  #wake = new Set<() => void>();
+  #timedOut = false;
+
+  private constructor(private readonly child: ChildProcess) {
+    for (const stream of ["stdout", "stderr"] as const) {
+      child[stream]?.on("data", (data: Buffer) => {
+        this.chunks.push({ stream, data, offset: this.#totals[stream] });
+        this.#totals[stream] += data.length;
+        this.#notify();
+      });
+    }
+    child.on("close", (code, signal) => {
+      const how = signal === null ? { exitCode: code ?? 0 } : { signal };
+      const bytes = { stdoutBytes: this.#totals.stdout, stderrBytes: this.#totals.stderr };
+      this.#exit = { ...how, timedOut: this.#timedOut, outOfMemory: false, durationUs: 1500, ...bytes };
+      this.#notify();
+    });
+  }
+
+  static async start(spec: StartSpec, directory: string): Promise<FakeProcess> {
+    const [program = "", ...args] = spec.argv.map((word) => Buffer.from(word).toString());
+    const variables = spec.env.map((pair) => Buffer.from(pair).toString().split(/=(.*)/s).slice(0, 2));
+    const child = spawn(program, args, {
+      cwd: join(directory, spec.cwd.replace(/^\/workspace\/?/, "")),
+      env: { PATH: process.env["PATH"], ...(Object.fromEntries(variables) as Record<string, string>) },
+      stdio: [spec.openStdin ? "pipe" : "ignore", "pipe", "pipe"],
+      detached: true,
+    });
+    child.stdin?.on("error", () => undefined);
+    await new Promise<void>((resolve, reject) => {
+      child.once("spawn", resolve);
+      child.once("error", () => reject(guestError("COMMAND_NOT_FOUND", `there is no ${program}`)));
+    });
+    const started = new FakeProcess(child);
+    if (spec.timeoutMs !== undefined) {
+      const timer = setTimeout(() => {
+        started.#timedOut = true;
+        started.kill();
+      }, spec.timeoutMs);
+      child.once("close", () => clearTimeout(timer));
+    }
+    return started;
+  }
+
+  kill(name: NodeJS.Signals = "SIGKILL"): void {
+    if (this.#exit !== undefined || this.child.pid === undefined) return;
+    try {
+      process.kill(-this.child.pid, name);
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+
+  follow(from: { stdout: number; stderr: number }, connection: Connection): RunningCommand {
+    let finish: (exit: CommandExit) => void = () => undefined;
+    const exit = new Promise<CommandExit>((resolve) => (finish = resolve));
+    const { stdin } = this.child;
+    return {
+      output: this.#read(from, connection, (how) => finish(how)),
+      exit,
+      writeInput: (data) =>
+        new Promise((resolve) => {
+          if (stdin === null || stdin.destroyed) resolve(false);
+          else stdin.write(data, (error) => resolve(error === null || error === undefined));
+        }),
+      endInput: () => {
+        stdin?.end();
+        return Promise.resolve();
+      },
+      signal: (name) => {
+        this.kill(name as NodeJS.Signals);
+        return Promise.resolve();
+      },
+    };
+  }
+
+  async *#read(
+    from: { stdout: number; stderr: number },
+    connection: Connection,
+    finish: (exit: CommandExit) => void,
+  ): AsyncGenerator<OutputChunk> {
+    for (let at = 0; ;) {
+      if (connection.isCut) await hang();
+      connection.signal.throwIfAborted();
+      const chunk = this.chunks[at];
+      if (chunk !== undefined) {
+        at += 1;
+        const data = chunk.data.subarray(Math.max(0, from[chunk.stream] - chunk.offset));
+        if (data.length > 0) yield { stream: chunk.stream, data };
+      } else if (this.#exit !== undefined) {
+        finish(this.#exit);
+        return;
+      } else {
+        await new Promise<void>((resolve) => {
+          this.#wake.add(resolve);
+          connection.signal.addEventListener("abort", () => resolve(), { once: true });
+        });
+      }
+    }
+  }
+
+  #notify(): void {
+    for (const wake of this.#wake) wake();
+    this.#wake.clear();
+  }
+}
