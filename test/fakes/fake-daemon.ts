@@ -8,6 +8,7 @@ import { join } from "node:path";
 import type { ServiceImpl } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { errorEdge } from "../../src/daemon/wire-error.js";
 import { shortSocketPath } from "../../src/kit/index.js";
 import {
   DaemonService,
@@ -15,6 +16,7 @@ import {
   EnvironmentService,
   ErrorDetailSchema,
   RunService,
+  WorkspaceService,
   type RunSpec,
 } from "../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import type { PyroError } from "../../src/protocol/index.js";
@@ -26,6 +28,8 @@ export interface FakeScript {
   readonly run?: Partial<ServiceImpl<typeof RunService>>;
   readonly environment?: Partial<ServiceImpl<typeof EnvironmentService>>;
   readonly doctor?: Partial<ServiceImpl<typeof DoctorService>>;
+  /** Real workspaces, over fake machines. */
+  readonly workspaces?: ServiceImpl<typeof WorkspaceService>;
   readonly buildId?: string;
 }
 
@@ -55,6 +59,7 @@ export async function startFakeDaemon(stateDir: string, script: FakeScript = {})
       grpc: false,
       grpcWeb: false,
       interceptors: [
+        errorEdge(() => undefined),
         (next) => async (request) => {
           record.calls.push(request.method.name);
           const call = { done: false };
@@ -81,6 +86,7 @@ export async function startFakeDaemon(stateDir: string, script: FakeScript = {})
         router.service(RunService, { ...fakeGuest(record.specs, crash), ...script.run });
         router.service(EnvironmentService, { ...fakeEnvironments(), ...script.environment });
         router.service(DoctorService, { ...fakeDoctor(), ...script.doctor });
+        if (script.workspaces !== undefined) router.service(WorkspaceService, script.workspaces);
       },
     }),
   );

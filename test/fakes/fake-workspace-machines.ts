@@ -327,8 +327,12 @@ class FakeProcess {
         return;
       } else {
         await new Promise<void>((resolve) => {
-          this.#wake.add(resolve);
-          connection.signal.addEventListener("abort", () => resolve(), { once: true });
+          const go = (): void => {
+            connection.signal.removeEventListener("abort", go);
+            resolve();
+          };
+          this.#wake.add(go);
+          connection.signal.addEventListener("abort", go, { once: true });
         });
       }
     }

@@ -75,7 +75,11 @@ export function hostFiles(
       const child = spawn("tar", ["-c", "-f", "-", "-C", at(path), "."], {
         stdio: ["ignore", "pipe", "ignore"],
       });
-      return { data: child.stdout as AsyncIterable<Uint8Array>, leftOut: 0 };
+      // Node throws away what nobody has read when a child ends.
+      const parts: Buffer[] = [];
+      child.stdout.on("data", (part: Buffer) => void parts.push(part));
+      await once(child, "close");
+      return { data: pieces(Buffer.concat(parts)), leftOut: 0 };
     },
     commit: async (steps) => {
       await before("commit");

@@ -1,7 +1,9 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { silentLogger } from "../../src/kit/index.js";
+import { workspaceService } from "../../src/daemon/services/workspace.js";
 import {
+  Seeding,
   startCommand,
   Workspaces,
   type ExecRequest,
@@ -11,8 +13,20 @@ import {
   type Workspace,
   type WorkspaceCommand,
 } from "../../src/workspace/index.js";
+import { startFakeDaemon, type FakeDaemon } from "./fake-daemon.js";
 import { FakeWorkspaceMachines } from "./fake-workspace-machines.js";
 import { temporaryState } from "./state-directory.js";
+
+/** Serves a host's workspaces on a socket, as its daemon does. */
+export async function serveWorkspaces(
+  host: WorkspaceHost,
+): Promise<{ readonly stateDir: string; readonly daemon: FakeDaemon } & AsyncDisposable> {
+  const stateDir = host.path("daemon");
+  await mkdir(stateDir, { mode: 0o700 });
+  const workspaces = workspaceService(host.workspaces, new Seeding(host.scratch));
+  const daemon = await startFakeDaemon(stateDir, { workspaces });
+  return { stateDir, daemon, [Symbol.asyncDispose]: () => Promise.resolve(daemon[Symbol.asyncDispose]()) };
+}
 
 /** A host with fake machines, a clock that only tests move, and daemons that come and go. */
 export class WorkspaceHost implements AsyncDisposable {
