@@ -31,8 +31,6 @@ export async function serveWorkspaces(
 /** A host with fake machines, a clock that only tests move, and daemons that come and go. */
 export class WorkspaceHost implements AsyncDisposable {
   nowMs = 1_800_000_000_000;
-  /** Holds of the daemon, by workspaces that run. */
-  holds = 0;
   readonly machines: FakeWorkspaceMachines;
   readonly directory: string;
   workspaces: Workspaces;
@@ -94,16 +92,17 @@ export class WorkspaceHost implements AsyncDisposable {
     return (await readdir(this.directory)).sort();
   }
 
+  /** Workspaces that keep the daemon. */
+  get holds(): number {
+    return this.workspaces.runningCount;
+  }
+
   #daemon(): Workspaces {
     return new Workspaces({
       directory: this.directory,
       machines: this.machines,
       log: silentLogger,
       now: () => this.nowMs,
-      hold: () => {
-        this.holds += 1;
-        return { [Symbol.dispose]: () => void (this.holds -= 1) };
-      },
     });
   }
 

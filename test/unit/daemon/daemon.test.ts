@@ -79,7 +79,7 @@ describe("the daemon", () => {
     expect(record.calls).toEqual(["personalize pyro-", "mount /dev/vda", "clock"]);
     expect(vmm.started[0]).toMatchObject({
       memMib: 512,
-      disks: [{ format: "qcow2", backing: { path: image } }],
+      disks: [{ format: "qcow2", backing: { path: image } }, { format: "empty" }],
     });
   });
 
