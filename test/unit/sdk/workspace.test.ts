@@ -40,8 +40,9 @@ describe("workspaces through the SDK", () => {
     });
   const stalled = (step: string): { go: () => void } => {
     const gate = { go: (): void => undefined };
-    host.machines.before = (now) =>
-      now === step ? new Promise<void>((resolve) => (gate.go = resolve)) : undefined;
+    // Open before or after the step is reached: either way it goes on.
+    const opened = new Promise<void>((resolve) => (gate.go = resolve));
+    host.machines.before = (now) => (now === step ? opened : undefined);
     return gate;
   };
 

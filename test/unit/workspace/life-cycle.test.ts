@@ -98,7 +98,7 @@ describe("a workspace's life", () => {
     },
   );
 
-  it("whose machine is lost while it is seeded fails", async () => {
+  it("whose machine is lost while it is seeded fails, and says so", async () => {
     host.machines.before = (step) => {
       if (step === "write") {
         host.machines.machine.lose();
@@ -106,7 +106,7 @@ describe("a workspace's life", () => {
       }
     };
     const workspace = await host.create();
-    expect(workspace.record).toMatchObject({ state: "failed", failure: { code: "GUEST_DISCONNECTED" } });
+    expect(workspace.record).toMatchObject({ state: "failed", failure: { code: "VM_CRASHED" } });
   });
 
   it.each(["make", "write", "seal"])(
