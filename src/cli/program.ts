@@ -26,7 +26,7 @@ export async function runCli(host: CliHost): Promise<number> {
       await program.parseAsync([...host.argv], { from: "user" });
     } catch (error) {
       if (!(error instanceof CommanderError)) throw error;
-      invocation.status = usageStatus(error, word);
+      invocation.status = usageStatus(error, word, statuses);
     }
     for (const text of invocation.text) await stdout.write(text);
     return invocation.status;
@@ -102,7 +102,7 @@ function addGroup(
   const group = prepare(program.command(word), invocation).description(summary);
   group.addHelpText("after", examplesOf(declarations));
   for (const declaration of declarations)
-    addCommand(parentOf(group, invocation, declaration), invocation, declaration);
+    addCommand(parentOf(group, invocation, declaration, declarations), invocation, declaration);
   if (word === "daemon") addDaemonRun(group, invocation);
   const known = [...new Set(declarations.map(({ command }) => command[1] ?? ""))];
   group.usage("COMMAND [options]").argument("[words...]").enablePositionalOptions().passThroughOptions();
@@ -113,11 +113,19 @@ function addGroup(
 }
 
 /** Where a command of three words hangs: `workspace file read` below `workspace file`. */
-function parentOf(group: Command, invocation: Invocation, { command: words, summary }: Declaration): Command {
+function parentOf(
+  group: Command,
+  invocation: Invocation,
+  { command: words, summary }: Declaration,
+  declarations: readonly Declaration[],
+): Command {
   const [, middle, last] = words;
   if (middle === undefined || last === undefined) return group;
   const found = group.commands.find((command) => command.name() === middle);
-  return found ?? prepare(group.command(middle), invocation).summary(summary);
+  if (found !== undefined) return found;
+  const siblings = declarations.filter(({ command }) => command[1] === middle);
+  const names = siblings.map(({ command }) => command[2] ?? "").join(", ");
+  return prepare(group.command(middle), invocation).summary(siblings.length === 1 ? summary : names);
 }
 
 /** Names the commands that there are, and the one that was probably meant. */
@@ -187,15 +195,16 @@ async function act(
 }
 
 /** What commander has to say: help and version are no failures. */
-function usageStatus(error: CommanderError, word: string | undefined): number {
+function usageStatus(error: CommanderError, word: string | undefined, statuses: Statuses): number {
   if (error.exitCode === 0) return 0;
   if (error.message.includes("--allow-host-compat")) throw hostCompat();
   const message = error.message.replace(/^error: /, "").replace(/\n.*/s, "");
   const help = `run \`pyro ${word === undefined ? "" : `${word} `}--help\``;
   const suggestion = /Did you mean ([^?]+)\?/.exec(error.message)?.[1];
-  const separator = word === "run" && !error.message.includes("'environment'");
-  const hint = separator
-    ? "put the guest's command after --, for example `pyro run debian:12 -- git --version`"
-    : help;
+  // The first word, the environment or the workspace, stands before the separator.
+  const separator = statuses === "command" && !/'(environment|workspace_id)'/.test(error.message);
+  const example =
+    word === "run" ? "pyro run debian:12 -- git --version" : "pyro workspace exec ID -- git status";
+  const hint = separator ? `put the guest's command after --, for example \`${example}\`` : help;
   throw new UsageError(message, suggestion === undefined ? hint : `did you mean ${suggestion}? ${hint}`);
 }

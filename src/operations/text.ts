@@ -34,3 +34,8 @@ export function visible(text: string): string {
     return code < 0x20 ? `^${String.fromCharCode(code + 0x40)}` : `\\x${code.toString(16)}`;
   });
 }
+
+/** How many there are of something: "1 entry", "2 entries". */
+export function formatCount(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
+}

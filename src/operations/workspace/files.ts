@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { PyroError } from "../../protocol/index.js";
 import { defineOperation } from "../operation.js";
-import { formatBytes, formatTable, visible } from "../text.js";
+import { formatBytes, formatCount, formatTable, visible } from "../text.js";
 import { workspaceId } from "./record.js";
 
 const guestPath = (): z.ZodString =>
@@ -179,7 +179,7 @@ export const workspaceFileEdit = defineOperation({
     return { path: edited.path, replacements: edited.replacements, size_bytes: edited.sizeBytes };
   },
   render: ({ path, replacements }) =>
-    `${visible(path)}: ${replacements} ${replacements === 1 ? "place" : "places"} changed`,
+    `${visible(path)}: ${formatCount(replacements, "place", "places")} changed`,
 });
 
 /** `pyro workspace patch apply`, `workspace_patch_apply`, `applyWorkspacePatch`. */

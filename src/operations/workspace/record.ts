@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { PyroError } from "../../protocol/index.js";
 import type { WorkspaceCommandRecord, WorkspaceRecord } from "../../sdk/index.js";
 import { isolation, snakeKeys } from "../fields.js";
-import { formatTable } from "../text.js";
+import { formatCount, formatTable } from "../text.js";
 
 /** Ids, unique prefixes of ids and unique names are all good. */
 export const workspaceId = (): z.ZodString =>
@@ -138,7 +138,7 @@ export function renderWorkspace(view: WorkspaceView): string {
       "seed",
       seed.mode === "empty"
         ? "empty"
-        : `${seed.seed_path ?? seed.origin_ref ?? seed.mode}, ${seed.entry_count} entries`,
+        : `${seed.seed_path ?? seed.origin_ref ?? seed.mode}, ${formatCount(seed.entry_count, "entry", "entries")}`,
     ],
     ["commands", commandsText(view, last)],
     ...(reset.count === 0 ? [] : [["resets", `${reset.count}, last ${reset.at ?? ""}`]]),

@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { WorkspaceDiffEntry } from "../../sdk/index.js";
 import { snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
-import { formatBytes, formatTable, visible } from "../text.js";
+import { formatBytes, formatCount, formatTable, visible } from "../text.js";
 import {
   outcomeText,
   renderWorkspace,
@@ -82,7 +82,7 @@ export const workspaceSyncPush = defineOperation({
     [
       sync === null
         ? "the push goes on; `pyro workspace status` waits for it"
-        : `${sync.entry_count} entries, ${formatBytes(sync.bytes_written)}, to ${visible(sync.destination)}`,
+        : `${formatCount(sync.entry_count, "entry", "entries")}, ${formatBytes(sync.bytes_written)}, to ${visible(sync.destination)}`,
       ...warnings.map((warning) => `warning: ${visible(warning)}`),
     ].join("\n"),
 });
@@ -127,7 +127,7 @@ export const workspaceExport = defineOperation({
   },
   render: (view) =>
     [
-      `${visible(view.workspace_path)} is at ${visible(view.output_path)}: ${view.entry_count} entries, ${formatBytes(view.bytes_written)}`,
+      `${visible(view.workspace_path)} is at ${visible(view.output_path)}: ${formatCount(view.entry_count, "entry", "entries")}, ${formatBytes(view.bytes_written)}`,
       ...renderExecutables(view.host_executable_paths),
       ...view.warnings.map((warning) => `warning: ${visible(warning)}`),
     ].join("\n"),
