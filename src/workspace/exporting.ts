@@ -57,7 +57,8 @@ export async function exportPath(
   } catch (thrown) {
     throw onHost(thrown, outputPath);
   } finally {
-    await rm(temporary, { recursive: true, force: true });
+    // Where nothing could be made, nothing can be removed either, and the reason is what counts.
+    await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
     await rm(pending, { force: true });
   }
 }
