@@ -4,6 +4,7 @@ import {
   ProcessService,
   SystemService,
 } from "../../src/protocol/gen/pyro/guest/v1/guest_pb.js";
+import { PyroError } from "../../src/protocol/index.js";
 import type { GuestRouter } from "./fake-callee.js";
 import type { FakeGuestScript, FakeSession } from "./fake-guest.js";
 
@@ -11,6 +12,16 @@ import type { FakeGuestScript, FakeSession } from "./fake-guest.js";
 export class AgentRecord {
   readonly calls: string[] = [];
   readonly input: Buffer[] = [];
+  /** False: a guest whose writes went on while its baseline was sealed. */
+  holdsWrites = true;
+  /** Commands by their ids, whoever is connected. */
+  readonly commands = new Map<string, FakeAgentCommand>();
+}
+
+interface FakeAgentCommand {
+  readonly argv: string[];
+  readonly signal: (name: string) => void;
+  readonly signalled: Promise<string>;
 }
 
 /**
@@ -22,15 +33,16 @@ export function fakeAgent(record: AgentRecord, onCrash: () => void = () => undef
 }
 
 function routes(router: GuestRouter, session: FakeSession, record: AgentRecord, onCrash: () => void): void {
-  const commands = new Map<
-    string,
-    { argv: string[]; signal: (name: string) => void; signalled: Promise<string> }
-  >();
+  const { commands } = record;
   let inputEnded: () => void = () => undefined;
   const ended = new Promise<void>((resolve) => (inputEnded = resolve));
   router.service(SystemService, {
     hello: () => ({ agentVersion: "fake", epoch: session.epoch, kernelRelease: "6.1.0-fake" }),
     ping: () => ({}),
+    holdWrites: ({ hold }) => {
+      record.calls.push(hold ? "hold writes" : "let writes go");
+      return { wasHeld: !hold && record.holdsWrites };
+    },
     mountRoot: ({ device, identity }) => {
       if (identity !== undefined) record.calls.push(`personalize ${identity.hostname.slice(0, 5)}`);
       record.calls.push(`mount ${device}`);
@@ -55,6 +67,11 @@ function routes(router: GuestRouter, session: FakeSession, record: AgentRecord, 
       const signalled = new Promise<string>((resolve) => (signal = resolve));
       commands.set(processId, { argv: argv.map((word) => Buffer.from(word).toString()), signal, signalled });
       return { pid: 42 };
+    },
+    get: ({ processId }) => {
+      if (!commands.has(processId))
+        throw new PyroError("PROCESS_NOT_FOUND", `there is no process ${processId}`);
+      return { process: { processId, pid: 42 } };
     },
     signal: ({ processId, signal }) => {
       commands.get(processId)?.signal(signal);
