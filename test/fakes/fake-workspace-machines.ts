@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { freshId } from "../../src/kit/index.js";
 import { PyroError } from "../../src/protocol/index.js";
 import type {
   CommandExit,
@@ -95,7 +96,7 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
   }
 
   async #directory(from?: string): Promise<string> {
-    const path = join(this.root, `tree-${(this.#count += 1)}`);
+    const path = join(this.root, freshId("tree"));
     await mkdir(path, { recursive: true });
     if (from !== undefined) await cp(from, path, { recursive: true, verbatimSymlinks: true });
     return path;

@@ -1,0 +1,55 @@
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { build } from "esbuild";
+import { beforeAll, describe, expect, it } from "vitest";
+import { baseEnvironment, complete, silentLogger } from "../../../src/kit/index.js";
+import { Workspaces } from "../../../src/workspace/index.js";
+import { FAILPOINTS, prefixOf } from "../../failpoints.js";
+import { FakeWorkspaceMachines } from "../../fakes/fake-workspace-machines.js";
+import { temporaryState } from "../../fakes/state-directory.js";
+import { content, NEVER } from "../../fakes/workspace-host.js";
+
+let child: string;
+beforeAll(async () => {
+  const { outputFiles } = await build({
+    entryPoints: [join(import.meta.dirname, "workspace-child.ts")],
+    ...{ bundle: true, platform: "node", format: "esm", target: "node20", write: false },
+  });
+  child = outputFiles[0]?.text ?? "";
+});
+
+describe("a daemon that is killed", () => {
+  it.each([...FAILPOINTS.filter((name) => prefixOf(name) === "workspace"), "never"])(
+    "at %s leaves what the next can finish or remove",
+    async (failpoint) => {
+      await using state = await temporaryState();
+      await writeFile(join(state.path, "child.mjs"), child);
+      await writeFile(join(state.path, "output"), "mine");
+      await mkdir(join(state.path, "trees"));
+      const env = { ...baseEnvironment(), PYRO_FAILPOINT: failpoint };
+      const { signal } = await complete(process.execPath, [join(state.path, "child.mjs"), state.path], {
+        env,
+      });
+      expect(signal).toBe(failpoint === "never" ? null : "SIGKILL");
+      await using workspaces = new Workspaces({
+        directory: join(state.path, "workspaces"),
+        machines: new FakeWorkspaceMachines(join(state.path, "trees")),
+        ...{ log: silentLogger, now: () => Date.now() },
+        hold: () => ({ [Symbol.dispose]: () => undefined }),
+      });
+      await workspaces.load();
+      workspaces.adopt();
+      for (const workspace of workspaces.all) {
+        await workspace.settle(10_000, NEVER);
+        expect(["started", "stopped", "failed"]).toContain(workspace.record.state);
+        if (workspace.record.state !== "failed")
+          expect(await content(workspace, "seeded")).toBe("as seeded\n");
+        await workspaces.delete(workspace);
+      }
+      expect(await readdir(join(state.path, "workspaces"))).toEqual([]);
+      // Whole, the old or the new, and nothing beside it.
+      expect(["mine", "as seeded\n"]).toContain(await readFile(join(state.path, "output"), "utf8"));
+      expect((await readdir(state.path)).sort()).toEqual(["child.mjs", "output", "trees", "workspaces"]);
+    },
+  );
+});
