@@ -129,7 +129,7 @@ const FRESH: NewWorkspace = {
 };
 
 /** Fills a workspace with one file. */
-export const empty: Populate = async ({ files }) => {
+const empty: Populate = async ({ files }) => {
   await files.write(Buffer.from("/workspace/seeded"), one("as seeded\n"));
   return {
     seed: { mode: "empty", seedPath: null, originKind: "empty", originRef: null, entryCount: 0, bytes: 0 },
