@@ -22,7 +22,7 @@ export async function* diffWorkspace(
 }
 
 /** The paths that changed since the baseline. */
-export async function changesOf(
+async function changesOf(
   machine: WorkspaceMachine,
   path: string,
   signal: AbortSignal,
@@ -35,7 +35,7 @@ export async function changesOf(
 }
 
 /** Contents of both sides, from the running machine and its baseline. */
-export function contentsOf({ files }: WorkspaceMachine, signal: AbortSignal): DiffContents {
+function contentsOf({ files }: WorkspaceMachine, signal: AbortSignal): DiffContents {
   return {
     read: async (side, path, maxBytes) => {
       const tree = side === "before" ? "baseline" : "active";

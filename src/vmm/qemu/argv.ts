@@ -194,7 +194,7 @@ export function diskArguments(disk: Disk | DiskSlot, index: number): string[] {
 }
 
 /** The block node that a disk begins with. */
-export function diskNode(index: number): string {
+function diskNode(index: number): string {
   return `disk${index}`;
 }
 

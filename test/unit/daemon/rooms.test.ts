@@ -46,7 +46,9 @@ describe("builderVm", () => {
     expect(result).toEqual({ entryCount: 7, usedBytes: 8 });
     expect(record.calls).toEqual(["build /dev/vdb /dev/vdc onto /dev/vda", "shutdown"]);
     expect({ progress, output }).toEqual({ progress: ["unpack 1"], output: ["/bin/sh finish"] });
-    expect(driver.started[0]?.disks.map((disk) => [disk.format, "readOnly" in disk && disk.readOnly])).toEqual([
+    expect(
+      driver.started[0]?.disks.map((disk) => [disk.format, "readOnly" in disk && disk.readOnly]),
+    ).toEqual([
       ["raw", false],
       ["raw", true],
       ["raw", true],

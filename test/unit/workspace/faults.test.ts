@@ -35,7 +35,6 @@ describe("a daemon that is killed", () => {
         directory: join(state.path, "workspaces"),
         machines: new FakeWorkspaceMachines(join(state.path, "trees")),
         ...{ log: silentLogger, now: () => Date.now() },
-        hold: () => ({ [Symbol.dispose]: () => undefined }),
       });
       await workspaces.load();
       workspaces.adopt();

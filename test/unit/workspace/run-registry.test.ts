@@ -135,8 +135,22 @@ describe("RunRegistry", () => {
     for (const round of [0, 1]) {
       await using registry = await open(new FakeSandboxes(long));
       if (round === 0) ({ runId } = await registry.start(SPEC));
-      await registry.read(runId, { offset: 0, maxBytes: 0, waitMs: 5_000, signal: new AbortController().signal });
-      views.push((await registry.read(runId, { offset: 0, maxBytes: 3001, waitMs: 0, signal: new AbortController().signal })).output);
+      await registry.read(runId, {
+        offset: 0,
+        maxBytes: 0,
+        waitMs: 5_000,
+        signal: new AbortController().signal,
+      });
+      views.push(
+        (
+          await registry.read(runId, {
+            offset: 0,
+            maxBytes: 3001,
+            waitMs: 0,
+            signal: new AbortController().signal,
+          })
+        ).output,
+      );
     }
     expect(views[1]).toEqual(views[0]);
     expect(views[1]?.stdout).toMatchObject({ truncated: true, totalBytes: total });

@@ -10,7 +10,6 @@ const workspaces = new Workspaces({
   machines: new FakeWorkspaceMachines(join(directory, "trees")),
   log: silentLogger,
   now: () => Date.now(),
-  hold: () => ({ [Symbol.dispose]: () => undefined }),
 });
 await workspaces.load();
 const signal = new AbortController().signal;
