@@ -12,7 +12,7 @@ import { content, NEVER } from "../../fakes/workspace-host.js";
 let child: string;
 beforeAll(async () => {
   const { outputFiles } = await build({
-    entryPoints: [join(import.meta.dirname, "workspace-child.ts")],
+    entryPoints: [new URL("./workspace-child.ts", import.meta.url).pathname],
     ...{ bundle: true, platform: "node", format: "esm", target: "node20", write: false },
   });
   child = outputFiles[0]?.text ?? "";
