@@ -4,11 +4,15 @@
  */
 export {
   isOperation,
+  MODES,
   PROFILES,
   type Declaration,
   type Kind,
+  type Mode,
   type Operation,
+  type OperationContext,
   type Profile,
+  type ToolSet,
 } from "./operation.js";
 export { allDeclarations, GROUPS, toolsOf } from "./registry.js";
 export { field, snakeKeys } from "./fields.js";
@@ -18,4 +22,13 @@ export { formatBytes, formatDuration, formatTable, visible } from "./text.js";
 export { commandExitCode, toCommandRecord, vmRun } from "./vm/run.js";
 export { doctor, type DoctorRecord } from "./host/doctor.js";
 export { mcpServe } from "./mcp/serve.js";
-export { toExecRecord, workspaceExec } from "./workspace/exec.js";
+export { toExecRecord, workspaceExec, workspaceLogs } from "./workspace/exec.js";
+export { workspaceFileRead } from "./workspace/files.js";
+export {
+  outcomeText,
+  renderWorkspace,
+  toWorkspaceCommandView,
+  toWorkspaceView,
+  type WorkspaceView,
+} from "./workspace/record.js";
+export { workspaceDiff } from "./workspace/transfers.js";

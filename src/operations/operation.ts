@@ -1,9 +1,16 @@
 import type * as z from "zod";
-import type { Pyro } from "../sdk/index.js";
+import type { Pyro, WorkspaceSource } from "../sdk/index.js";
 
 /** Tool sets of the MCP server that exist in this version, in the order of the documentation. */
-export const PROFILES = ["vm-run"] as const;
+export const PROFILES = ["vm-run", "workspace-core"] as const;
 export type Profile = (typeof PROFILES)[number];
+
+/** Tool sets by what they are for; each is a part of a profile, or more than one. */
+export const MODES = ["repro-fix", "inspect"] as const;
+export type Mode = (typeof MODES)[number];
+
+/** What decides which operations are tools: one profile, or one mode. */
+export type ToolSet = Profile | Mode;
 
 /** What an operation does to the world; MCP's hints derive from it. */
 export type Kind = "read" | "write" | "destroy";
@@ -24,8 +31,8 @@ export interface Declaration<Input extends z.ZodObject = z.ZodObject> {
   readonly summary: string;
   /** What a person reads in --help, below the summary; may be empty. */
   readonly description: string;
-  /** The MCP profiles that have it as a tool. */
-  readonly profiles: readonly Profile[];
+  /** The MCP profiles and modes that have it as a tool. */
+  readonly profiles: readonly ToolSet[];
   readonly kind: Kind;
   /** Flat and bounded; unknown fields are refused. Each field carries its description. */
   readonly input: Input;
@@ -39,6 +46,8 @@ export interface Declaration<Input extends z.ZodObject = z.ZodObject> {
   readonly notOnCommandLine?: readonly (keyof z.output<Input> & string)[];
   /** Fields that the MCP tool does not have. */
   readonly notInTool?: readonly (keyof z.output<Input> & string)[];
+  /** Optional fields that the MCP tool cannot do without: the command line has another way to give them. */
+  readonly neededInTool?: readonly (keyof z.output<Input> & string)[];
   readonly examples: readonly Example[];
 }
 
@@ -49,7 +58,7 @@ interface OperationProgress {
   readonly fraction: number | null;
 }
 
-interface OperationContext {
+export interface OperationContext {
   readonly pyro: Pyro;
   readonly signal?: AbortSignal | undefined;
   /**
@@ -60,6 +69,10 @@ interface OperationContext {
   /** A small file of the host, whole; "-" is standard input where there is one. */
   readonly readHostFile: (path: string) => Promise<Uint8Array>;
   readonly onProgress?: ((progress: OperationProgress) => void) | undefined;
+  /** What a new workspace begins with where nothing is named; default: nothing. */
+  readonly defaultSource?: WorkspaceSource | undefined;
+  /** How long this face waits for what goes on, in milliseconds; default until it is done. */
+  readonly waitMs?: number | undefined;
 }
 
 /** An operation whose result is one record, the same on every face. */

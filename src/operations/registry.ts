@@ -1,4 +1,4 @@
-import type { Declaration, Profile } from "./operation.js";
+import type { Declaration, ToolSet } from "./operation.js";
 
 /** The commands that share a first word. A group is loaded when one of its commands is named: starting stays quick. */
 export interface Group {
@@ -73,7 +73,7 @@ export async function allDeclarations(): Promise<readonly Declaration[]> {
   return (await Promise.all(GROUPS.map((group) => group.load()))).flat();
 }
 
-/** The tools of a profile, in a fixed order. */
-export async function toolsOf(profile: Profile): Promise<readonly Declaration[]> {
-  return (await allDeclarations()).filter(({ profiles }) => profiles.includes(profile));
+/** The tools of a profile or mode, in a fixed order. */
+export async function toolsOf(set: ToolSet): Promise<readonly Declaration[]> {
+  return (await allDeclarations()).filter(({ profiles }) => profiles.includes(set));
 }

@@ -1,7 +1,9 @@
 import * as z from "zod";
 import { DEFAULT_ENVIRONMENT } from "../curated.js";
 import { field } from "../fields.js";
-import { declare, PROFILES } from "../operation.js";
+import { declare, MODES, PROFILES } from "../operation.js";
+
+const hostPath = (): z.ZodString => z.string().min(1).max(4096);
 
 /** `pyro mcp serve`: the MCP room serves. */
 export const mcpServe = declare({
@@ -10,17 +12,44 @@ export const mcpServe = declare({
   summary: "Serve the tools over MCP on standard input and output",
   description:
     "A chat host starts this by itself. Profiles:\n" +
-    "  vm-run   one tool, vm_run: one command in one fresh VM\n" +
+    "  vm-run          one tool, vm_run: one command in one fresh VM\n" +
+    "  workspace-core  the default: workspaces to explore, edit, test, diff, reset and export in\n" +
+    "Modes, instead of a profile:\n" +
+    "  repro-fix       reproduce, patch, rerun, diff, export, reset; also in parallel workspaces\n" +
+    "  inspect         look at untrusted code, offline: no edits, no patches, no pushes\n" +
+    "A workspace begins with the Git checkout around the working directory (its tracked and unignored files), unless\n" +
+    "another source is named here or in the call. The tools reach the host only below --host-root: by default the\n" +
+    "project, else the working directory; never / or the home directory itself.\n" +
     "Nothing is started before the first call; the VMs belong to the daemon, not to this process.",
   profiles: [],
   kind: "write",
   input: z.strictObject({
-    profile: z.enum(PROFILES).default("vm-run").describe("The set of tools"),
+    profile: z.enum(PROFILES).optional().describe("The set of tools (default: workspace-core)"),
+    mode: z.enum(MODES).optional().describe("The set of tools by what it is for; excludes --profile"),
     environment: field.environment().default(DEFAULT_ENVIRONMENT).describe("Taken when a call names none"),
+    project_path: hostPath().optional().describe("Git checkout that workspaces begin with"),
+    repo_url: z.string().min(1).max(4096).optional().describe("Git repository that workspaces begin with"),
+    repo_ref: z.string().min(1).max(255).optional().describe("Its branch, tag or commit"),
+    no_project_source: z.boolean().default(false).describe("Begin empty where a call names no seed"),
+    host_roots: z
+      .array(hostPath())
+      .max(64)
+      .default([])
+      .describe("Directory that the tools may read seeds from and export to; repeatable"),
+    seed_include: z
+      .array(hostPath())
+      .max(64)
+      .default([])
+      .describe("Ignored path of the project to take all the same, such as node_modules; repeatable"),
   }),
   positionals: [],
+  commandLineNames: { host_roots: "host_root" },
   examples: [
-    { command: "claude mcp add pyro -- pyro mcp serve --profile vm-run", says: "connects Claude Code" },
-    { command: "codex mcp add pyro -- pyro mcp serve --profile vm-run", says: "connects Codex" },
+    { command: "claude mcp add pyro -- pyro mcp serve", says: "connects Claude Code" },
+    { command: "codex mcp add pyro -- pyro mcp serve", says: "connects Codex" },
+    {
+      command: "pyro mcp serve --mode inspect --repo-url https://example.org/x.git",
+      says: "looks at a repository",
+    },
   ],
 });

@@ -1,8 +1,10 @@
 import * as z from "zod";
+import { PyroError } from "../../protocol/index.js";
 import { DEFAULT_ENVIRONMENT } from "../curated.js";
 import { field } from "../fields.js";
 import { defineOperation } from "../operation.js";
 import { following, toWorkspaceView, workspaceRecord, type WorkspaceView } from "./record.js";
+import { CORE_AND_INSPECT } from "./tool-sets.js";
 
 /** `pyro workspace create`, `workspace_create`, `createWorkspace`. */
 export const workspaceCreate = defineOperation({
@@ -12,7 +14,7 @@ export const workspaceCreate = defineOperation({
   description:
     "What it is seeded with becomes its baseline: diff compares with it, reset goes back to it. Without --seed-path it " +
     "is empty. The source on this host is only read.",
-  profiles: [],
+  profiles: CORE_AND_INSPECT,
   kind: "write",
   input: z.strictObject({
     environment: field
@@ -25,6 +27,7 @@ export const workspaceCreate = defineOperation({
       .max(4096)
       .optional()
       .describe("Directory or archive of this host whose content it begins with"),
+    empty: z.boolean().default(false).describe("Begin with nothing, not with the project"),
     name: z.string().min(1).max(64).optional().describe("A name to call it by"),
     labels: z.record(z.string(), z.string()).default({}).describe("A label; repeatable"),
     vcpu_count: field.vcpuCount(),
@@ -42,13 +45,20 @@ export const workspaceCreate = defineOperation({
   positionals: ["environment"],
   commandLineNames: { labels: "label" },
   notInTool: ["no_pull"],
+  notOnCommandLine: ["empty"],
   idOnly: "workspace_id",
   examples: [
     { command: "pyro workspace create debian:12 --seed-path ./repo --id-only", says: "prints the id alone" },
     { command: "pyro workspace create debian:12 --name fix-1 --label ticket=42", says: "to be found again" },
   ],
-  run: async (given, { pyro, signal, onProgress, hostPath }) => {
+  run: async (given, { pyro, signal, onProgress, hostPath, defaultSource, waitMs }) => {
     const { seed_path: seedPath } = given;
+    if (given.empty && seedPath !== undefined) {
+      throw new PyroError("INVALID_ARGUMENT", "empty and seed_path exclude each other", {
+        hint: "leave one of them out",
+      });
+    }
+    const source = given.empty ? undefined : defaultSource;
     const record = await pyro.createWorkspace(
       {
         environment: given.environment,
@@ -58,7 +68,8 @@ export const workspaceCreate = defineOperation({
         memMib: given.mem_mib,
         ttlSeconds: given.ttl_seconds,
         noPull: given.no_pull,
-        source: seedPath === undefined ? undefined : { kind: "path", path: await hostPath(seedPath) },
+        source: seedPath === undefined ? source : { kind: "path", path: await hostPath(seedPath) },
+        waitMs,
         ...following(onProgress),
       },
       { signal },

@@ -5,6 +5,7 @@ import { isolation } from "../fields.js";
 import { declare, defineOperation } from "../operation.js";
 import { outcomeText, toWorkspaceCommandView, workspaceCommandRecord, workspaceId } from "./record.js";
 import { formatTable } from "../text.js";
+import { CORE_AND_INSPECT } from "./tool-sets.js";
 
 /** A command's result, as section 6 of the contract names its fields. */
 export const execRecord = workspaceCommandRecord.extend({
@@ -35,7 +36,7 @@ export const workspaceExec = declare({
     "The words after -- are a program and its arguments, run without a shell. Output is streamed and kept " +
     "(`pyro workspace logs`), standard input is passed through, Ctrl-C reaches the guest's process group. Exit status: the " +
     "command's own; 124 after a timeout; 125 when pyro itself failed; 126 and 127 when the command cannot be run.",
-  profiles: [],
+  profiles: CORE_AND_INSPECT,
   kind: "write",
   input: z.strictObject({
     workspace_id: workspaceId(),
@@ -81,7 +82,7 @@ export const workspaceCancel = defineOperation({
   command: ["workspace", "cancel"],
   summary: "End a command that is still running, with all it started",
   description: "",
-  profiles: [],
+  profiles: CORE_AND_INSPECT,
   kind: "write",
   input: z.strictObject({
     workspace_id: workspaceId(),
@@ -102,7 +103,7 @@ export const workspaceLogs = defineOperation({
   summary: "Show the commands of a workspace, or the output of one",
   description:
     "Without --sequence: all commands since the last reset. With it: what that command wrote, from --offset on.",
-  profiles: [],
+  profiles: CORE_AND_INSPECT,
   kind: "read",
   input: z.strictObject({
     workspace_id: workspaceId(),

@@ -3,6 +3,7 @@ import { PyroError } from "../../protocol/index.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatCount, formatTable, visible } from "../text.js";
 import { workspaceId } from "./record.js";
+import { CORE, CORE_AND_INSPECT } from "./tool-sets.js";
 
 const guestPath = (): z.ZodString =>
   z.string().max(4096).describe("Path in the workspace; relative ones lie under /workspace");
@@ -15,7 +16,7 @@ export const workspaceFileList = defineOperation({
   command: ["workspace", "file", "list"],
   summary: "List files of a workspace",
   description: "",
-  profiles: [],
+  profiles: CORE_AND_INSPECT,
   kind: "read",
   input: z.strictObject({
     workspace_id: workspaceId(),
@@ -63,7 +64,7 @@ export const workspaceFileRead = defineOperation({
   command: ["workspace", "file", "read"],
   summary: "Read a text file of a workspace",
   description: "Bytes that are no UTF-8 are shown as U+FFFD; export brings a file as it is.",
-  profiles: [],
+  profiles: CORE_AND_INSPECT,
   kind: "read",
   input: z.strictObject({
     workspace_id: workspaceId(),
@@ -110,7 +111,7 @@ export const workspaceFileWrite = defineOperation({
   command: ["workspace", "file", "write"],
   summary: "Write a text file of a workspace, whole",
   description: "Parents are made; what was there is replaced in one step and keeps its mode.",
-  profiles: [],
+  profiles: CORE,
   kind: "write",
   input: z.strictObject({
     workspace_id: workspaceId(),
@@ -125,6 +126,7 @@ export const workspaceFileWrite = defineOperation({
   output: z.object({ path: z.string(), bytes_written: z.number() }),
   positionals: ["workspace_id", "path"],
   notInTool: ["text_file"],
+  neededInTool: ["text"],
   examples: [{ command: "pyro workspace file write fix-1 notes.md --text 'done'", says: "no shell quoting" }],
   run: async (given, { pyro, signal, readHostFile }) => {
     const { workspace_id: id, path } = given;
@@ -141,7 +143,7 @@ export const workspaceFileEdit = defineOperation({
   command: ["workspace", "file", "edit"],
   summary: "Replace text in a file of a workspace",
   description: "The old text must be there exactly once, unless --replace-all.",
-  profiles: [],
+  profiles: CORE,
   kind: "write",
   input: z.strictObject({
     workspace_id: workspaceId(),
@@ -188,7 +190,7 @@ export const workspacePatchApply = defineOperation({
   command: ["workspace", "patch", "apply"],
   summary: "Apply a unified diff to a workspace: all of it or nothing",
   description: "",
-  profiles: [],
+  profiles: CORE,
   kind: "write",
   input: z.strictObject({
     workspace_id: workspaceId(),
@@ -205,6 +207,7 @@ export const workspacePatchApply = defineOperation({
   }),
   positionals: ["workspace_id"],
   notInTool: ["patch_file"],
+  neededInTool: ["patch"],
   examples: [{ command: "pyro workspace patch apply fix-1 --patch-file fix.diff", says: "as git made it" }],
   run: async (given, { pyro, signal, readHostFile }) => {
     const patch = await eitherOf("patch", given.patch, given.patch_file, readHostFile);

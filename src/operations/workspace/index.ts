@@ -18,8 +18,8 @@ import { workspaceUpdate } from "./update.js";
 export const WORKSPACE_OPERATIONS: readonly Declaration[] = [
   workspaceCreate,
   workspaceList,
-  workspaceStatus,
   workspaceUpdate,
+  workspaceStatus,
   workspaceSyncPush,
   workspaceExec,
   workspaceCancel,

@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { defineOperation } from "../operation.js";
 import { following, renderWorkspace, toWorkspaceView, workspaceId, workspaceRecord } from "./record.js";
+import { CORE, CORE_AND_INSPECT } from "./tool-sets.js";
 
 const input = z.strictObject({ workspace_id: workspaceId() });
 
@@ -46,14 +47,14 @@ export const workspaceReset = defineOperation({
   description:
     "The whole sandbox is rebuilt, /tmp and installed packages included; id, name, labels and size stay. Commands are " +
     "ended and the history is cleared.",
-  profiles: [],
+  profiles: CORE,
   kind: "write",
   input,
   output: workspaceRecord,
   positionals: ["workspace_id"],
   examples: [{ command: "pyro workspace reset fix-1", says: "as it was created" }],
-  run: async ({ workspace_id: id }, { pyro, signal, onProgress }) =>
-    toWorkspaceView(await pyro.resetWorkspace(id, following(onProgress), { signal })),
+  run: async ({ workspace_id: id }, { pyro, signal, onProgress, waitMs }) =>
+    toWorkspaceView(await pyro.resetWorkspace(id, { waitMs, ...following(onProgress) }, { signal })),
   render: renderWorkspace,
 });
 
@@ -63,7 +64,7 @@ export const workspaceDelete = defineOperation({
   command: ["workspace", "delete"],
   summary: "Delete a workspace and all that is in it",
   description: "What was not exported is gone.",
-  profiles: [],
+  profiles: CORE_AND_INSPECT,
   kind: "write",
   input,
   output: z.object({ workspace_id: z.string(), deleted: z.literal(true) }),

@@ -2,6 +2,7 @@ import * as z from "zod";
 import { defineOperation } from "../operation.js";
 import { formatTable } from "../text.js";
 import { outcomeText, toWorkspaceView, workspaceRecord } from "./record.js";
+import { CORE_AND_INSPECT } from "./tool-sets.js";
 
 /** `pyro workspace list`, `workspace_list`, `listWorkspaces`. */
 export const workspaceList = defineOperation({
@@ -9,7 +10,7 @@ export const workspaceList = defineOperation({
   command: ["workspace", "list"],
   summary: "List the workspaces, the last active first",
   description: "",
-  profiles: [],
+  profiles: CORE_AND_INSPECT,
   kind: "read",
   input: z.strictObject({}),
   output: z.object({ count: z.number(), workspaces: z.array(workspaceRecord) }),

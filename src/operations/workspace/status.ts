@@ -2,6 +2,7 @@ import * as z from "zod";
 import { LIMITS } from "../../protocol/index.js";
 import { defineOperation } from "../operation.js";
 import { renderWorkspace, toWorkspaceView, workspaceId, workspaceRecord } from "./record.js";
+import { CORE_AND_INSPECT } from "./tool-sets.js";
 
 /** `pyro workspace status`, `workspace_status`, `statusWorkspace`. */
 export const workspaceStatus = defineOperation({
@@ -9,7 +10,7 @@ export const workspaceStatus = defineOperation({
   command: ["workspace", "status"],
   summary: "Show one workspace: state, seed, machine, last command",
   description: "",
-  profiles: [],
+  profiles: CORE_AND_INSPECT,
   kind: "read",
   input: z.strictObject({
     workspace_id: workspaceId(),
@@ -23,7 +24,7 @@ export const workspaceStatus = defineOperation({
   output: workspaceRecord,
   positionals: ["workspace_id"],
   examples: [{ command: "pyro workspace status fix-1", says: "by its name" }],
-  run: async ({ workspace_id: id, wait_seconds: seconds }, { pyro, signal }) =>
-    toWorkspaceView(await pyro.statusWorkspace(id, { waitMs: seconds * 1000 }, { signal })),
+  run: async ({ workspace_id: id, wait_seconds: seconds }, { pyro, signal, waitMs = Infinity }) =>
+    toWorkspaceView(await pyro.statusWorkspace(id, { waitMs: Math.min(seconds * 1000, waitMs) }, { signal })),
   render: renderWorkspace,
 });

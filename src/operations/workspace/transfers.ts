@@ -12,6 +12,7 @@ import {
   workspaceId,
   workspaceRecord,
 } from "./record.js";
+import { CORE, CORE_AND_INSPECT } from "./tool-sets.js";
 
 const hostPath = (what: string): z.ZodString => z.string().min(1).max(4096).describe(what);
 const artifactType = z.enum(["file", "directory", "symlink", "other"]);
@@ -46,7 +47,7 @@ export const workspaceSyncPush = defineOperation({
   summary: "Import a directory, file or archive of this host into a workspace",
   description:
     "A directory's content lands at --dest: it overwrites, and deletes nothing. It is not atomic; the baseline stays as it was.",
-  profiles: [],
+  profiles: CORE,
   kind: "write",
   input: z.strictObject({
     workspace_id: workspaceId(),
@@ -73,9 +74,12 @@ export const workspaceSyncPush = defineOperation({
   examples: [
     { command: "pyro workspace sync push fix-1 ./fixtures --dest tests/fixtures", says: "later files" },
   ],
-  run: async ({ workspace_id: id, source_path: source, dest }, { pyro, signal, hostPath: resolve }) => {
+  run: async (
+    { workspace_id: id, source_path: source, dest },
+    { pyro, signal, hostPath: resolve, waitMs },
+  ) => {
     const sourcePath = await resolve(source);
-    const pushed = await pyro.pushWorkspaceSync({ workspaceId: id, sourcePath, dest }, { signal });
+    const pushed = await pyro.pushWorkspaceSync({ workspaceId: id, sourcePath, dest, waitMs }, { signal });
     return snakeKeys(pushed) as never;
   },
   render: ({ workspace_sync: sync, warnings }) =>
@@ -95,7 +99,7 @@ export const workspaceExport = defineOperation({
   description:
     "It stands there whole or not at all, and replaces nothing without --overwrite. What this host would run by itself " +
     "(hooks, tasks, scripts) is named.",
-  profiles: [],
+  profiles: CORE_AND_INSPECT,
   kind: "write",
   input: z.strictObject({
     workspace_id: workspaceId(),
@@ -103,34 +107,39 @@ export const workspaceExport = defineOperation({
     output_path: hostPath("Where it is to stand on this host"),
     overwrite: z.boolean().default(false).describe("Replace what is there"),
   }),
-  output: z.object({
-    workspace_path: z.string(),
-    output_path: z.string(),
-    artifact_type: artifactType,
-    entry_count: z.number(),
-    bytes_written: z.number(),
-    host_executable_paths: hostExecutables,
-    warnings: z.array(z.string()),
-  }),
+  /** Null while it goes on: only for faces that do not wait for its end. */
+  output: z
+    .object({
+      workspace_path: z.string(),
+      output_path: z.string(),
+      artifact_type: artifactType,
+      entry_count: z.number(),
+      bytes_written: z.number(),
+      host_executable_paths: hostExecutables,
+      warnings: z.array(z.string()),
+    })
+    .nullable(),
   positionals: ["workspace_id", "path"],
   commandLineNames: { output_path: "output" },
   notInTool: ["overwrite"],
   examples: [{ command: "pyro workspace export fix-1 dist --output ./dist", says: "a directory" }],
-  run: async (given, { pyro, signal, hostPath: resolve }) => {
+  run: async (given, { pyro, signal, hostPath: resolve, waitMs }) => {
     const outputPath = await resolve(given.output_path);
     const { workspace_id: workspaceId_, path, overwrite } = given;
     const exported = await pyro.exportWorkspace(
-      { workspaceId: workspaceId_, path, outputPath, overwrite },
+      { workspaceId: workspaceId_, path, outputPath, overwrite, waitMs },
       { signal },
     );
     return snakeKeys(exported) as never;
   },
   render: (view) =>
-    [
-      `${visible(view.workspace_path)} is at ${visible(view.output_path)}: ${formatCount(view.entry_count, "entry", "entries")}, ${formatBytes(view.bytes_written)}`,
-      ...renderExecutables(view.host_executable_paths),
-      ...view.warnings.map((warning) => `warning: ${visible(warning)}`),
-    ].join("\n"),
+    view === null
+      ? "the export goes on; `pyro workspace status` waits for it"
+      : [
+          `${visible(view.workspace_path)} is at ${visible(view.output_path)}: ${formatCount(view.entry_count, "entry", "entries")}, ${formatBytes(view.bytes_written)}`,
+          ...renderExecutables(view.host_executable_paths),
+          ...view.warnings.map((warning) => `warning: ${visible(warning)}`),
+        ].join("\n"),
 });
 
 /** `pyro workspace diff`, `workspace_diff`, `diffWorkspace`. */
@@ -140,7 +149,7 @@ export const workspaceDiff = defineOperation({
   summary: "Show what changed in a workspace since it was created",
   description:
     "Against the baseline, also after pushes and resets. Text as a unified diff that `git apply` takes.",
-  profiles: [],
+  profiles: CORE,
   kind: "read",
   input: z.strictObject({
     workspace_id: workspaceId(),
@@ -212,7 +221,7 @@ export const workspaceSummary = defineOperation({
   command: ["workspace", "summary"],
   summary: "Review a workspace: commands, edits, changes, exports since its last reset",
   description: "",
-  profiles: [],
+  profiles: CORE_AND_INSPECT,
   kind: "read",
   input: z.strictObject({ workspace_id: workspaceId() }),
   output: z.object({

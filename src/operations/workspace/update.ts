@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { defineOperation } from "../operation.js";
 import { renderWorkspace, toWorkspaceView, workspaceId, workspaceRecord } from "./record.js";
+import { CORE } from "./tool-sets.js";
 
 /** `pyro workspace update`, `workspace_update`, `updateWorkspace`. */
 export const workspaceUpdate = defineOperation({
@@ -8,7 +9,7 @@ export const workspaceUpdate = defineOperation({
   command: ["workspace", "update"],
   summary: "Change a workspace's name and labels",
   description: "",
-  profiles: [],
+  profiles: CORE,
   kind: "write",
   input: z.strictObject({
     workspace_id: workspaceId(),
