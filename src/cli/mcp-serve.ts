@@ -1,6 +1,7 @@
 import { createServer } from "../mcp/index.js";
 import { mcpServe } from "../operations/index.js";
 import type { CommandContext } from "./context.js";
+import { UsageError } from "./failure.js";
 import { interrupts } from "./interrupts.js";
 
 /** `pyro mcp serve`: standard output carries JSON-RPC only; ends with standard input, or on a signal. */
@@ -8,9 +9,18 @@ export async function mcpServeCommand(
   input: Record<string, unknown>,
   context: CommandContext,
 ): Promise<number> {
-  const { profile, environment } = mcpServe.input.parse(input);
+  const given = mcpServe.input.parse(input);
+  if (given.profile !== undefined && given.mode !== undefined)
+    throw new UsageError("--profile and --mode exclude each other", "give one of them");
   using interrupt = interrupts(context.host);
-  await using server = createServer({ profile, environment, ...context.pyroOptions });
+  await using server = createServer({
+    ...context.pyroOptions,
+    ...{ profile: given.profile, mode: given.mode, environment: given.environment },
+    ...{ projectPath: given.project_path, repoUrl: given.repo_url, repoRef: given.repo_ref },
+    ...{ noProjectSource: given.no_project_source, hostRoots: given.host_roots },
+    seedInclude: given.seed_include,
+  });
+  if (given.profile !== "vm-run") await context.stderr.say(`pyro: ${server.projectLine}`);
   await server.serveStdio({ signal: interrupt.signal });
   return 0;
 }

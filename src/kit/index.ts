@@ -19,6 +19,7 @@ export { Slots } from "./slots.js";
 export { fileLogger, silentLogger, type Logger } from "./log.js";
 export { directoriesFor, type Directories } from "./directories.js";
 export { failpoint } from "./failpoint.js";
+export { findCheckout, type FoundCheckout } from "./checkout.js";
 export { encodeTarHeader, TAR_BLOCK, tarChecksum, tarEntry, tarPadding, type TarEntry } from "./tar.js";
 export {
   BINARY_LOOK_BYTES,

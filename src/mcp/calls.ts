@@ -1,16 +1,26 @@
 import type { CallToolResult, ServerContext } from "@modelcontextprotocol/server";
-import { Pyro, type PyroOptions } from "../sdk/index.js";
+import { isOperation, type Declaration } from "../operations/index.js";
+import { Pyro, type PyroOptions, type WorkspaceSource } from "../sdk/index.js";
+import { diffHandler, execHandler, fileReadHandler, logsHandler } from "./bulk-tools.js";
+import type { HostRoots } from "./host-path.js";
 import { callProgress } from "./progress.js";
+import { recordHandler } from "./record-tools.js";
 import { errorResult } from "./result.js";
+import { TimeLimits } from "./time-limits.js";
 import type { ToolHandler } from "./tool.js";
 import { vmRunHandler } from "./vm-run.js";
 
 export interface CallsOptions {
   readonly pyro: PyroOptions;
+  readonly tools: readonly Declaration[];
   /** Taken when a call names none. */
   readonly environment: string;
   /** No call takes longer, in milliseconds. */
   readonly blockMs: number;
+  readonly roots: HostRoots;
+  readonly defaultSource: WorkspaceSource | undefined;
+  /** Whether the client went away. */
+  readonly isLeft: () => boolean;
 }
 
 /** How long calls in flight may take to end what they started, when the server is closed. */
@@ -18,28 +28,32 @@ const CLOSING_MS = 2_000;
 
 /** The calls of one server's tools, with its client of the daemon. Loaded with the first call. */
 export class Calls implements AsyncDisposable {
+  readonly #options: CallsOptions;
   readonly #pyro: Pyro;
-  readonly #blockMs: number;
-  readonly #handlers: Readonly<Record<string, ToolHandler>>;
+  readonly #handlers: ReadonlyMap<string, ToolHandler>;
   readonly #inFlight = new Set<Promise<unknown>>();
 
-  constructor({ pyro, environment, blockMs }: CallsOptions) {
-    this.#pyro = new Pyro(pyro);
-    this.#blockMs = blockMs;
-    this.#handlers = { vm_run: vmRunHandler(environment) };
+  constructor(options: CallsOptions) {
+    this.#options = options;
+    this.#pyro = new Pyro(options.pyro);
+    const limits = new TimeLimits();
+    this.#handlers = new Map(
+      options.tools.map((tool) => [tool.name, handlerOf(tool, options.environment, limits)]),
+    );
   }
 
   /** Answers one call; a failure is an answer too. */
   async run(name: string, args: unknown, context: ServerContext): Promise<CallToolResult> {
-    const handler = this.#handlers[name];
+    const handler = this.#handlers.get(name);
     if (handler === undefined) throw new Error(`no handler for ${name}`);
+    const { blockMs, roots, defaultSource, isLeft } = this.#options;
     using progress = callProgress(context);
     const work = handler(args, {
-      pyro: this.#pyro,
+      ...{ pyro: this.#pyro, blockMs, defaultSource, isLeft },
       signal: context.mcpReq.signal,
       onProgress: (message) => progress.say(message),
-      blockMs: this.#blockMs,
-    }).catch(errorResult);
+      hostPath: (path) => roots.resolve(path),
+    }).catch((error: unknown) => errorResult(error, args));
     this.#inFlight.add(work);
     try {
       return await work;
@@ -57,4 +71,21 @@ export class Calls implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pyro[Symbol.asyncDispose]();
   }
+}
+
+/** Bulk text has handlers of its own; all else is a record. */
+function handlerOf(tool: Declaration, environment: string, limits: TimeLimits): ToolHandler {
+  switch (tool.name) {
+    case "vm_run":
+      return vmRunHandler(environment);
+    case "workspace_exec":
+      return execHandler(limits);
+    case "workspace_file_read":
+      return fileReadHandler;
+    case "workspace_diff":
+      return diffHandler;
+  }
+  if (!isOperation(tool)) throw new Error(`no handler for ${tool.name}`);
+  const handler = recordHandler(tool, environment);
+  return tool.name === "workspace_logs" ? logsHandler(limits, handler) : handler;
 }

@@ -1,20 +1,21 @@
 import type { CallToolResult } from "@modelcontextprotocol/server";
-import { snakeKeys } from "../operations/index.js";
 import { PyroError } from "../protocol/index.js";
-import type { RunRecord, StreamWindow } from "../sdk/index.js";
+import type { RunWindow, StreamWindow } from "../sdk/index.js";
 import { toGuestText } from "./guest-text.js";
-import type { RunText } from "./run-text.js";
+import { toolHint } from "./tool-hint.js";
 
 /** Where the machine fields of a bulk-text result stand; no model sees them, programs do. */
 const META_KEY = "pyro/result";
 
-/** A failure: text only, what failed, the next thing to do. */
-export function errorResult(thrown: unknown): CallToolResult {
-  const error = PyroError.from(thrown);
+/** A failure: text only, what failed, the next thing to do. `args` is what the call was given. */
+export function errorResult(thrown: unknown, args?: unknown): CallToolResult {
+  const from = PyroError.from(thrown);
+  const { code, message, details, retryable } = from;
+  const error = new PyroError(code, message, { hint: toolHint(from, args), details, retryable });
   const lines = [
-    `${error.code}: ${toGuestText(Buffer.from(error.message)).text}`,
+    `${code}: ${toGuestText(Buffer.from(message)).text}`,
     ...(error.hint === "" ? [] : [`hint: ${toGuestText(Buffer.from(error.hint)).text}`]),
-    ...(error.retryable ? ["the same call may succeed later"] : []),
+    ...(retryable ? ["the same call may succeed later"] : []),
   ];
   return {
     isError: true,
@@ -23,36 +24,38 @@ export function errorResult(thrown: unknown): CallToolResult {
   };
 }
 
-/** A run's state: our words, then the guest's bytes, then the fields for programs. */
-export function runResult(record: RunRecord, text: RunText): CallToolResult {
+/** Bulk text: our words, then the guest's bytes, then the fields for programs. */
+export function bulkResult(
+  { words, guest }: { readonly words: string; readonly guest: string },
+  fields: Readonly<Record<string, unknown>>,
+): CallToolResult {
   return {
     content: [
-      { type: "text", text: text.words },
-      ...(text.guest === "" ? [] : [{ type: "text" as const, text: text.guest }]),
+      { type: "text", text: words },
+      ...(guest === "" ? [] : [{ type: "text" as const, text: guest }]),
     ],
-    _meta: { [META_KEY]: fieldsOf(record, text) },
+    _meta: { [META_KEY]: fields },
   };
 }
 
-/** Section 6 of the contract, and where to read on. */
-function fieldsOf(record: RunRecord, text: RunText): Record<string, unknown> {
-  const { output } = record;
-  const result = record.state === "done" ? (snakeKeys(record.result) as Record<string, unknown>) : {};
+/** A record: its text and its structure are each complete, because hosts show one of them. */
+export function recordResult(text: string, record: Readonly<Record<string, unknown>>): CallToolResult {
+  return { content: [{ type: "text", text }], structuredContent: record };
+}
+
+/** The streams of a window, and where to read on, with the contract's field names. */
+export function windowFields(
+  window: RunWindow | null,
+  shown: { readonly nextOffset: number; readonly shownBytes: number },
+): Record<string, unknown> {
+  if (window === null) return {};
   return {
-    run_id: record.runId,
-    state: record.state,
-    execution_mode: "guest",
-    ...result,
-    ...(output === null
-      ? {}
-      : {
-          ...streamFields("stdout", output.stdout),
-          ...streamFields("stderr", output.stderr),
-          offset: output.offset,
-          next_offset: text.nextOffset,
-          total_bytes: output.totalBytes,
-          shown_bytes: text.shownBytes,
-        }),
+    ...streamFields("stdout", window.stdout),
+    ...streamFields("stderr", window.stderr),
+    offset: window.offset,
+    next_offset: shown.nextOffset,
+    total_bytes: window.totalBytes,
+    shown_bytes: shown.shownBytes,
   };
 }
 

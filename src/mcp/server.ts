@@ -3,20 +3,30 @@ import type { Readable, Writable } from "node:stream";
 import { thisBuild } from "../kit/index.js";
 import {
   DEFAULT_ENVIRONMENT,
-  ENVIRONMENTS_LINE,
+  MODES,
   PROFILES,
   toolsOf,
   type Declaration,
+  type Mode,
   type Profile,
+  type ToolSet,
 } from "../operations/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { PyroOptions } from "../sdk/index.js";
 import type { Calls } from "./calls.js";
+import { descriptionOf, fieldsOf, instructionsOf, metaOf } from "./descriptions.js";
+import { hostRoots } from "./host-roots.js";
+import { OUTPUT_SCHEMAS } from "./output-schemas.js";
+import { projectSource, type ProjectOptions } from "./project-source.js";
 import { hintsOf, listed, toolInput } from "./tool.js";
 
-export interface ServerOptions extends PyroOptions {
-  /** The set of tools; default "vm-run". */
+export interface ServerOptions extends PyroOptions, ProjectOptions {
+  /** The set of tools; default "workspace-core". */
   readonly profile?: Profile | undefined;
+  /** The set of tools by what it is for; excludes `profile`. */
+  readonly mode?: Mode | undefined;
+  /** Directories that tools may read seeds from and export to; default the project, else the working directory. */
+  readonly hostRoots?: readonly string[] | undefined;
   /** Taken when a call names none; default debian:12. */
   readonly environment?: string | undefined;
   /** No call takes longer, in milliseconds; default 45 s. */
@@ -27,6 +37,8 @@ type Transport = Parameters<McpServer["connect"]>[0];
 
 /** The MCP server of pyro: one set of tools for both protocol eras. The machines belong to the daemon, not to it. */
 export interface PyroMcpServer extends AsyncDisposable {
+  /** Where workspaces begin when a call names nothing, and its state: one line for people. */
+  readonly projectLine: string;
   /** Serves on standard input and output until the input ends or the signal fires; calls in flight are ended. */
   serveStdio(options?: {
     readonly signal?: AbortSignal | undefined;
@@ -37,50 +49,42 @@ export interface PyroMcpServer extends AsyncDisposable {
   serve(transport: Transport, options?: { readonly signal?: AbortSignal | undefined }): Promise<void>;
 }
 
-const INSTRUCTIONS =
-  "pyro runs commands in disposable virtual machines, never on the user's host. vm_run starts a fresh VM, runs one " +
-  "command as root in it and throws the VM away: use it for code that is untrusted, that needs packages, or that must not " +
-  "touch the user's files. Nothing of the host is visible inside, and there is no network. A call answers within " +
-  `${LIMITS.mcpBlockMs / 1000} s: a longer command goes on, and the answer names the call that waits for it or reads the ` +
-  `rest of its output. Environments: ${ENVIRONMENTS_LINE}.`;
-
-const DESCRIPTIONS: Readonly<Record<string, string>> = {
-  vm_run:
-    "Use this when a command should run isolated from the user's machine: in a fresh Linux VM that is thrown away " +
-    "afterwards. Give `command` (a shell line) or `argv`, in one of these environments: " +
-    `${ENVIRONMENTS_LINE}. The first line of the answer is \`exit N\`, \`killed SIGNAL\`, \`timed out after N s\` or ` +
-    "`still running`; the second text block is what the command wrote. With `run_id` it waits for a run that still goes " +
-    "on, or reads more of its output, until 10 minutes after its end.",
-};
-
 /**
  * The MCP server as an object. Nothing is started or asked before the first call of a tool.
- * @throws {PyroError} INVALID_ARGUMENT for a profile that this version does not have
+ * @throws {PyroError} INVALID_ARGUMENT for a profile or mode that this version does not have, and for options that
+ * exclude each other; PROJECT_NOT_FOUND
  */
 export function createServer(options: ServerOptions = {}): PyroMcpServer {
-  const { profile = "vm-run", environment = DEFAULT_ENVIRONMENT, blockMs = LIMITS.mcpBlockMs } = options;
-  if (!PROFILES.includes(profile)) {
-    throw new PyroError("INVALID_ARGUMENT", `there is no profile ${JSON.stringify(profile)}`, {
-      hint: `the profiles of this version: ${PROFILES.join(", ")}`,
-    });
-  }
+  const { environment = DEFAULT_ENVIRONMENT, blockMs = LIMITS.mcpBlockMs } = options;
+  const set = toolSetOf(options);
+  const project = projectSource(options, process.cwd());
+  const roots = hostRoots(options.hostRoots ?? [], project, process.cwd());
+  const facts = { set, source: project.says, environment };
+  let isLeft = false;
   let calls: Promise<Calls> | undefined;
   // Loaded with the first call: listing the tools must be quick.
   const loadCalls = (): Promise<Calls> =>
-    (calls ??= import("./calls.js").then(({ Calls }) => new Calls({ pyro: options, environment, blockMs })));
+    (calls ??= (async () => {
+      const { Calls } = await import("./calls.js");
+      const tools = await toolsOf(set);
+      const { source: defaultSource } = project;
+      const given = { pyro: options, tools, environment, blockMs, roots, defaultSource };
+      return new Calls({ ...given, isLeft: () => isLeft });
+    })());
   const register = (server: McpServer, tool: Declaration): void => {
+    const { name, summary, kind } = tool;
+    const outputSchema = OUTPUT_SCHEMAS[name];
     server.registerTool(
-      tool.name,
+      name,
       {
-        title: tool.summary,
-        description: DESCRIPTIONS[tool.name] ?? tool.summary,
-        inputSchema: listed(toolInput(tool, environment)),
-        annotations: hintsOf(tool.kind),
-        // Claude Code defers tools otherwise, which costs the model a turn.
-        _meta: { "anthropic/alwaysLoad": true },
+        title: summary,
+        description: descriptionOf(name, facts) ?? summary,
+        inputSchema: listed(toolInput(tool, environment), fieldsOf(name)),
+        ...(outputSchema === undefined ? {} : { outputSchema }),
+        annotations: hintsOf(kind),
+        _meta: metaOf(name, summary),
       },
-      async (args: unknown, context: ServerContext) =>
-        await (await loadCalls()).run(tool.name, args, context),
+      async (args: unknown, context: ServerContext) => await (await loadCalls()).run(name, args, context),
     );
   };
   const build = async (): Promise<McpServer> => {
@@ -88,9 +92,9 @@ export function createServer(options: ServerOptions = {}): PyroMcpServer {
     const { version } = thisBuild();
     const server = new McpServer(
       { name: "pyro", title: "pyro", version },
-      { instructions: INSTRUCTIONS, capabilities: { tools: { listChanged: false } } },
+      { instructions: instructionsOf(facts), capabilities: { tools: { listChanged: false } } },
     );
-    for (const tool of await toolsOf(profile)) register(server, tool);
+    for (const tool of await toolsOf(set)) register(server, tool);
     return server;
   };
   const serve: PyroMcpServer["serve"] = async (transport, { signal } = {}) => {
@@ -100,11 +104,15 @@ export function createServer(options: ServerOptions = {}): PyroMcpServer {
     const closed = new Promise<void>((resolve) => {
       const inner = transport.onclose;
       transport.onclose = () => {
+        isLeft = true;
         inner?.();
         resolve();
       };
     });
-    const close = (): void => void handle.close();
+    const close = (): void => {
+      isLeft = true;
+      void handle.close();
+    };
     signal?.addEventListener("abort", close, { once: true });
     if (signal?.aborted === true) close();
     await closed;
@@ -112,6 +120,7 @@ export function createServer(options: ServerOptions = {}): PyroMcpServer {
     await (await calls)?.settle();
   };
   return {
+    projectLine: project.line,
     serve,
     serveStdio: async ({ stdin, stdout, signal } = {}) => {
       const { StdioServerTransport } = await import("@modelcontextprotocol/server/stdio");
@@ -119,4 +128,19 @@ export function createServer(options: ServerOptions = {}): PyroMcpServer {
     },
     [Symbol.asyncDispose]: async () => await (await calls)?.[Symbol.asyncDispose](),
   };
+}
+
+function toolSetOf({ profile, mode }: ServerOptions): ToolSet {
+  if (profile !== undefined && mode !== undefined) {
+    throw new PyroError("INVALID_ARGUMENT", `profile ${profile} and mode ${mode} exclude each other`, {
+      hint: "leave one of them out: a mode is a set of tools too",
+    });
+  }
+  const known: readonly string[] = mode === undefined ? PROFILES : MODES;
+  const set = mode ?? profile ?? "workspace-core";
+  if (known.includes(set)) return set;
+  const what = mode === undefined ? "profile" : "mode";
+  throw new PyroError("INVALID_ARGUMENT", `there is no ${what} ${JSON.stringify(set)}`, {
+    hint: `the ${what}s of this version: ${known.join(", ")}`,
+  });
 }

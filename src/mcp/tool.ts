@@ -1,39 +1,85 @@
 import type { CallToolResult, StandardSchemaWithJSON, ToolAnnotations } from "@modelcontextprotocol/server";
-import type * as z from "zod";
+import * as z from "zod";
 import { field, type Declaration, type Kind } from "../operations/index.js";
-import type { Pyro } from "../sdk/index.js";
+import { LIMITS } from "../protocol/index.js";
+import type { Pyro, WorkspaceSource } from "../sdk/index.js";
 
 /** One call of a tool. */
 export interface ToolCall {
   readonly pyro: Pyro;
   /** Fires when the caller cancelled, or went away. */
   readonly signal: AbortSignal;
+  /** Whether the caller went away: what it started may be of use to the next one. */
+  readonly isLeft: () => boolean;
   /** What goes on, for callers that asked for progress. */
   readonly onProgress: (message: string) => void;
   /** No call takes longer than this, in milliseconds. */
   readonly blockMs: number;
+  /** @throws {PyroError} HOST_PATH_NOT_ALLOWED */
+  readonly hostPath: (path: string) => Promise<string>;
+  /** What a workspace begins with where the call names nothing. */
+  readonly defaultSource: WorkspaceSource | undefined;
 }
 
 /** How a tool answers. */
 export type ToolHandler = (args: unknown, call: ToolCall) => Promise<CallToolResult>;
 
-/** The input of a tool: the operation's without what only the command line has, and the server's own environment. */
+/** Kept of a call's time bound for the answer itself, in milliseconds. */
+export const ANSWER_MS = 1_000;
+
+/**
+ * The input of a tool: the operation's without what only the command line has, with the server's own environment and
+ * a bound of text that models can take.
+ */
 export function toolInput(declaration: Declaration, environment: string): z.ZodObject {
   const omitted = (declaration.notInTool ?? []).map((name) => [name, true] as const);
   const schema = declaration.input.omit(Object.fromEntries(omitted) as never) as unknown as z.ZodObject;
-  const { environment: named } = schema.shape as Record<string, z.ZodType | undefined>;
-  const described = named?.description;
-  if (described === undefined) return schema;
-  return schema.extend({ environment: field.environment().default(environment).describe(described) });
+  const shape = schema.shape as Record<string, z.ZodType | undefined>;
+  const changed: Record<string, z.ZodType> = {};
+  const describe = (name: string, type: z.ZodType): void => {
+    const description = shape[name]?.description;
+    changed[name] = description === undefined ? type : type.describe(description);
+  };
+  if (shape["environment"] !== undefined) describe("environment", field.environment().default(environment));
+  if (shape["max_bytes"] !== undefined)
+    describe("max_bytes", z.int().min(1).max(65_536).default(LIMITS.mcpTextBytes));
+  for (const name of declaration.neededInTool ?? []) {
+    const optional = shape[name];
+    if (optional instanceof z.ZodOptional) describe(name, optional.unwrap() as z.ZodType);
+  }
+  return schema.extend(changed);
 }
 
 /**
  * The schema as the SDK lists it, and with no say of the SDK in what is refused: the handler proves the input itself,
- * so that its errors have our codes and hints.
+ * so that its errors have our codes and hints. Every word of it costs each conversation: `says` replaces descriptions,
+ * and what says nothing to a model is left out.
  */
-export function listed(schema: z.ZodObject): StandardSchemaWithJSON {
+export function listed(schema: z.ZodObject, says?: Readonly<Record<string, string>>): StandardSchemaWithJSON {
   const { jsonSchema } = (schema as unknown as StandardSchemaWithJSON)["~standard"];
-  return { "~standard": { version: 1, vendor: "pyro", jsonSchema, validate: (value) => ({ value }) } };
+  const slim: typeof jsonSchema = {
+    input: (options) => slimmed(jsonSchema.input(options), says),
+    output: (options) => slimmed(jsonSchema.output(options), says),
+  };
+  return {
+    "~standard": { version: 1, vendor: "pyro", jsonSchema: slim, validate: (value) => ({ value }) },
+  };
+}
+
+type JsonObject = Record<string, unknown>;
+
+function slimmed(schema: JsonObject, says: Readonly<Record<string, string>> | undefined): JsonObject {
+  if (says === undefined) return schema;
+  const properties = Object.entries(schema["properties"] as Record<string, JsonObject>).map(
+    ([name, { description: _, propertyNames: __, ...property }]) => {
+      // An empty default is what leaving the field out says already.
+      const isEmpty = ["{}", "[]", '""'].includes(JSON.stringify(property["default"]));
+      const plain = { ...property, ...(isEmpty ? { default: undefined } : {}) };
+      return [name, { ...plain, ...(says[name] === undefined ? {} : { description: says[name] }) }] as const;
+    },
+  );
+  const { $schema: _, ...rest } = schema;
+  return JSON.parse(JSON.stringify({ ...rest, properties: Object.fromEntries(properties) })) as JsonObject;
 }
 
 /** All four hints, always. What happens inside a disposable VM without a network destroys nothing and reaches nobody. */

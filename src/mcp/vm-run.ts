@@ -1,9 +1,10 @@
 import type { CallToolResult } from "@modelcontextprotocol/server";
-import { parseInput, vmRun } from "../operations/index.js";
+import { parseInput, snakeKeys, vmRun } from "../operations/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { RunInVmOptions, RunRecord } from "../sdk/index.js";
-import { runResult } from "./result.js";
+import { bulkResult, windowFields } from "./result.js";
 import { runText } from "./run-text.js";
+import { TimeLimits } from "./time-limits.js";
 import { toolInput, type ToolCall, type ToolHandler } from "./tool.js";
 
 /** The longest single wait on the daemon: progress is told in between. */
@@ -15,8 +16,7 @@ const CANCEL_MS = 5_000;
 /** The handler of `vm_run`: starts a run or reads one, and never blocks longer than the bound. */
 export function vmRunHandler(environment: string): ToolHandler {
   const schema = toolInput(vmRun, environment);
-  /** Time limits of the runs that this server started, for the words of their results. */
-  const limits = new Map<string, number>();
+  const limits = new TimeLimits();
   return async (args, call) => {
     const given = parseInput(vmRun, schema, args) as Omit<
       (typeof vmRun)["input"]["_output"],
@@ -40,7 +40,7 @@ export function vmRunHandler(environment: string): ToolHandler {
       },
       call,
     );
-    remember(limits, started.runId, given.timeout_seconds);
+    limits.remember(started.runId, given.timeout_seconds);
     return answer(await followOwn(started.runId, end, call), limits);
   };
 }
@@ -103,14 +103,9 @@ async function follow(
   }
 }
 
-function answer(record: RunRecord, limits: ReadonlyMap<string, number>): CallToolResult {
-  return runResult(record, runText(record, LIMITS.mcpTextBytes, limits.get(record.runId)));
-}
-
-const REMEMBERED_MAX = 1000;
-
-function remember(limits: Map<string, number>, runId: string, seconds: number): void {
-  limits.set(runId, seconds);
-  const [oldest] = limits.keys();
-  if (limits.size > REMEMBERED_MAX && oldest !== undefined) limits.delete(oldest);
+function answer(record: RunRecord, limits: TimeLimits): CallToolResult {
+  const text = runText(record, LIMITS.mcpTextBytes, limits.of(record.runId));
+  const result = record.state === "done" ? (snakeKeys(record.result) as Record<string, unknown>) : {};
+  const state = { run_id: record.runId, state: record.state, execution_mode: "guest" };
+  return bulkResult(text, { ...state, ...result, ...windowFields(record.output, text) });
 }

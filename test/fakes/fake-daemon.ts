@@ -28,8 +28,8 @@ export interface FakeScript {
   readonly run?: Partial<ServiceImpl<typeof RunService>>;
   readonly environment?: Partial<ServiceImpl<typeof EnvironmentService>>;
   readonly doctor?: Partial<ServiceImpl<typeof DoctorService>>;
-  /** Real workspaces, over fake machines. */
-  readonly workspaces?: ServiceImpl<typeof WorkspaceService>;
+  /** None but by script; `workspaces` of workspace-host.ts are real ones over fake machines. */
+  readonly workspace?: Partial<ServiceImpl<typeof WorkspaceService>>;
   readonly buildId?: string;
 }
 
@@ -85,8 +85,8 @@ export async function startFakeDaemon(stateDir: string, script: FakeScript = {})
         });
         router.service(RunService, { ...fakeGuest(record.specs, crash), ...script.run });
         router.service(EnvironmentService, { ...fakeEnvironments(), ...script.environment });
+        router.service(WorkspaceService, { ...script.workspace });
         router.service(DoctorService, { ...fakeDoctor(), ...script.doctor });
-        if (script.workspaces !== undefined) router.service(WorkspaceService, script.workspaces);
       },
     }),
   );

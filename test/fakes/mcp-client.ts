@@ -10,34 +10,44 @@ interface ToolText {
   readonly isError: boolean;
   readonly texts: readonly string[];
   readonly fields: Record<string, unknown>;
+  readonly record: Record<string, unknown>;
 }
 
 export interface McpSession extends AsyncDisposable {
   readonly client: Client;
+  /** Calls vm_run. */
   readonly call: (args: Record<string, unknown>, options?: CallToolRequestOptions) => Promise<ToolText>;
+  readonly tool: (
+    name: string,
+    args: Record<string, unknown>,
+    options?: CallToolRequestOptions,
+  ) => Promise<ToolText>;
 }
 
-/** A real client of one era on a server of this process. */
+/** A real client of one era on a server of this process; the profile is vm-run unless another is given. */
 export async function mcpSession(
   options: ServerOptions,
   era: (typeof ERAS)[number] = "2026-07-28",
 ): Promise<McpSession> {
-  const server = createServer(options);
+  const server = createServer(options.mode === undefined ? { profile: "vm-run", ...options } : options);
   const [ours, theirs] = InMemoryTransport.createLinkedPair();
   const served = server.serve(theirs);
   const mode = era === "2026-07-28" ? { pin: era } : ("legacy" as const);
   const client = new Client({ name: "test", version: "1" }, { versionNegotiation: { mode } });
   await client.connect(ours);
+  const tool: McpSession["tool"] = async (name, args, callOptions) => {
+    const result = await client.callTool({ name, arguments: args }, callOptions);
+    return {
+      isError: result.isError === true,
+      texts: result.content.map((block) => (block.type === "text" ? block.text : block.type)),
+      fields: (result._meta?.["pyro/result"] ?? {}) as Record<string, unknown>,
+      record: (result.structuredContent ?? {}) as Record<string, unknown>,
+    };
+  };
   return {
     client,
-    call: async (args, callOptions) => {
-      const result = await client.callTool({ name: "vm_run", arguments: args }, callOptions);
-      return {
-        isError: result.isError === true,
-        texts: result.content.map((block) => (block.type === "text" ? block.text : block.type)),
-        fields: (result._meta?.["pyro/result"] ?? {}) as Record<string, unknown>,
-      };
-    },
+    tool,
+    call: (args, callOptions) => tool("vm_run", args, callOptions),
     [Symbol.asyncDispose]: async () => {
       await client.close();
       await served;

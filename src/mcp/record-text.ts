@@ -1,0 +1,41 @@
+import { renderWorkspace, type WorkspaceView } from "../operations/index.js";
+import type { JsonRecord } from "./bounded-record.js";
+import { WAIT_SECONDS } from "./window-text.js";
+
+/** The call that comes next, where one is the obvious one. */
+export function nextOf(tool: string, record: JsonRecord): string | undefined {
+  const id = `workspace_id="${String(record["workspace_id"])}"`;
+  if (isGoingOn(record)) return `workspace_status(${id}, wait_seconds=${WAIT_SECONDS})`;
+  if (tool === "workspace_create") return `workspace_exec(${id}, command="…")`;
+  if (tool === "workspace_file_list" && record["truncated"] === true)
+    return "workspace_file_list with a path further down";
+  if (tool === "workspace_list" && record["count"] === 0) return "workspace_create()";
+  return undefined;
+}
+
+/** A workspace: what goes on in it first. */
+export function operationText(tool: string, record: JsonRecord): string {
+  const view = record as unknown as WorkspaceView;
+  const { operation, workspace_id: id, state } = view;
+  return [firstLine(tool, view), ...failed(operation), renderWorkspace(view)].join("\n");
+
+  function firstLine(name: string, { workspace_id: workspace }: WorkspaceView): string {
+    if (operation?.state === "running") {
+      const percent = operation.progress === null ? "" : ` (${Math.floor(operation.progress * 100)} %)`;
+      return `still running: ${operation.kind} of ${id}: ${operation.message}${percent}`;
+    }
+    if (name === "workspace_create") return `workspace ${workspace} is ready`;
+    if (name === "workspace_reset") return `workspace ${workspace} is as it was created`;
+    return `workspace ${workspace} is ${state}`;
+  }
+}
+
+function failed(operation: WorkspaceView["operation"]): string[] {
+  if (operation?.state !== "failed" || operation.error === null) return [];
+  const { code, message, hint } = operation.error;
+  return [`${operation.kind} failed: ${code}: ${message}`, ...(hint === "" ? [] : [`hint: ${hint}`])];
+}
+
+function isGoingOn(record: JsonRecord): boolean {
+  return (record["operation"] as WorkspaceView["operation"] | undefined)?.state === "running";
+}
