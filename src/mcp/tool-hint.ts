@@ -7,15 +7,15 @@ const CALLS: readonly (readonly [RegExp, (...words: string[]) => string])[] = [
   [/`pyro workspace create [^`]*`/g, () => "workspace_create()"],
   [/`pyro workspace status`/g, () => "workspace_status"],
   [/`pyro workspace sync push`/g, () => "workspace_sync_push"],
-  [/`pyro workspace (reset|delete|diff|logs) (\S+)`/g, (verb, id) => `workspace_${verb ?? ""}(${named(id)})`],
+  [/`pyro workspace (reset|delete|diff|logs) (\S+)`/g, (verb = "", id) => `workspace_${verb}(${named(id)})`],
   [
     /`pyro workspace file list (\S+) ([^`]*)`/g,
     (id, path) => `workspace_file_list(${named(id)}, path=${JSON.stringify(path)})`,
   ],
   [
     /(?:start it with )?`pyro workspace start (\S+)`/g,
-    (id) =>
-      `its user stopped it: ask them to run \`pyro workspace start ${id ?? ""}\`, or work in another one: workspace_create()`,
+    (id = "ID") =>
+      `its user stopped it: ask them to run \`pyro workspace start ${id}\`, or work in another one: workspace_create()`,
   ],
   [/, or replace it with --overwrite/g, () => ": a tool replaces nothing on the host"],
   [/`--seed-path ([^`]*)`/g, (path) => `seed_path=${JSON.stringify(path)}`],

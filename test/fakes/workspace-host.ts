@@ -24,7 +24,7 @@ export async function serveWorkspaces(
   const stateDir = host.path("daemon");
   await mkdir(stateDir, { mode: 0o700 });
   const workspaces = workspaceService(host.workspaces, new Seeding(host.scratch));
-  const daemon = await startFakeDaemon(stateDir, { workspaces });
+  const daemon = await startFakeDaemon(stateDir, { workspace: workspaces });
   return { stateDir, daemon, [Symbol.asyncDispose]: () => Promise.resolve(daemon[Symbol.asyncDispose]()) };
 }
 

@@ -13,12 +13,12 @@ export const mcpServe = declare({
   description:
     "A chat host starts this by itself. Profiles:\n" +
     "  vm-run          one tool, vm_run: one command in one fresh VM\n" +
-    "  workspace-core  the default: workspaces to explore, edit, test, diff, reset and export in\n" +
+    "  workspace-core  workspaces: explore, edit, test, diff, reset, export\n" +
     "Modes, instead of a profile:\n" +
-    "  repro-fix       reproduce, patch, rerun, diff, export, reset; also in parallel workspaces\n" +
-    "  inspect         look at untrusted code, offline: no edits, no patches, no pushes\n" +
-    "A workspace begins with the Git checkout around the working directory (its tracked and unignored files), unless\n" +
-    "another source is named here or in the call. The tools reach the host only below --host-root: by default the\n" +
+    "  repro-fix       reproduce, patch, rerun, export; also in parallel\n" +
+    "  inspect         look at untrusted code, offline: no edits, no pushes\n" +
+    "A workspace begins with the Git checkout around the working directory (tracked and unignored files), unless " +
+    "another source is named here or in the call. The tools reach the host only below --host-root: by default the " +
     "project, else the working directory; never / or the home directory itself.\n" +
     "Nothing is started before the first call; the VMs belong to the daemon, not to this process.",
   profiles: [],

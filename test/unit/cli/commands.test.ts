@@ -323,7 +323,8 @@ describe("wrong usage", () => {
     [["--bogus"], "unknown option '--bogus'", "--help"],
     [["--state-dir", "", "env", "list"], "--state-dir is empty", "name a directory"],
     [["daemon", "logs", "--tail-lines", "0"], "--tail-lines: Too small", "--help"],
-    [["mcp", "serve", "--profile", "workspace-core"], '"vm-run"', "--help"],
+    [["mcp", "serve", "--profile", "nonsense"], '"vm-run"', "--help"],
+    [["mcp", "serve", "--profile", "vm-run", "--mode", "inspect"], "exclude each other", "give one"],
   ])("%j is refused with status 2", async (argv, message, hint) => {
     const { status, stdout, stderr } = await cli(argv);
     expect({ status, stdout }).toEqual({ status: 2, stdout: "" });

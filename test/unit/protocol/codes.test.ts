@@ -16,6 +16,7 @@ test("the list of error codes is pinned: codes may be added, never renamed, remo
       "COMMAND_NOT_EXECUTABLE",
       "WORKING_DIRECTORY_NOT_FOUND",
       "HOST_COMPAT_NOT_SUPPORTED",
+      "HOST_PATH_NOT_ALLOWED",
       "NETWORK_NOT_AVAILABLE",
       "CONFIG_INVALID",
       "PATCH_INVALID",
