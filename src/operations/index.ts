@@ -25,7 +25,6 @@ export { mcpServe } from "./mcp/serve.js";
 export { toExecRecord, workspaceExec, workspaceLogs } from "./workspace/exec.js";
 export { workspaceFileRead } from "./workspace/files.js";
 export {
-  outcomeText,
   renderWorkspace,
   toWorkspaceCommandView,
   toWorkspaceView,

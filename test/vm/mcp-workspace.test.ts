@@ -140,7 +140,7 @@ describe("the profile workspace-core over stdio, as a chat host uses it", () => 
   });
 
   it("a server killed in mid-exec leaves workspace, command and output to the next one", async () => {
-    let first = await session("--mode", "repro-fix");
+    const first = await session("--mode", "repro-fix");
     const created = await first.call("workspace_create", { empty: true });
     const workspace_id = String(created.record["workspace_id"]);
     const command = "for i in 1 2 3 4 5 6; do echo line $i; sleep 0.5; done";

@@ -59,3 +59,22 @@ test("a signal ends the server", async () => {
   child.kill("SIGTERM");
   expect((await child.ended).signal ?? "ended").toBe("ended");
 });
+
+test("the default profile names its project on standard error, in one line, and lists without a daemon", async () => {
+  await using state = await temporaryState();
+  const client = new Client({ name: "test", version: "1" });
+  const transport = new StdioClientTransport({
+    command: process.execPath,
+    args: [PYRO, "--state-dir", state.path, "mcp", "serve", "--no-project-source"],
+    stderr: "pipe",
+  });
+  let stderr = "";
+  transport.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  await client.connect(transport);
+  expect((await client.listTools()).tools).toHaveLength(18);
+  expect(stderr).toBe("pyro: project source: none, as asked for\n");
+  expect(existsSync(join(state.path, "daemon.lock"))).toBe(false);
+  const { pid } = transport;
+  await client.close();
+  await expect.poll(() => existsSync(`/proc/${pid ?? 0}`)).toBe(false);
+});
