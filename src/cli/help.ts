@@ -10,7 +10,7 @@ Start here:
   pyro env list                                 what a VM can be
   pyro env pull debian:12                       make it ready once
   pyro run debian:12 -- git --version           one command in one fresh VM
-  pyro mcp serve --profile vm-run               the same for a chat host
+  pyro mcp serve                                workspaces for a chat host
 
 Connect a chat host:
   claude mcp add pyro -- pyro mcp serve

@@ -1,15 +1,26 @@
-import * as z from "zod";
+import type { StandardSchemaWithJSON } from "@modelcontextprotocol/server";
 
-/** Shared by all tools whose result is about one workspace: what a program looks at first. */
-const ofWorkspace = z.looseObject({ workspace_id: z.string() });
-const list = z.looseObject({ count: z.number() });
-const loose = z.looseObject({});
+/** An open record with some fields that are always there. Results are made by us, and so not proven again. */
+function record(fields: Readonly<Record<string, "string" | "number">>): StandardSchemaWithJSON {
+  const properties = Object.entries(fields).map(([name, type]) => [name, { type }] as const);
+  const schema = {
+    type: "object",
+    properties: Object.fromEntries(properties),
+    required: Object.keys(fields),
+  };
+  const jsonSchema = { input: () => schema, output: () => schema };
+  return { "~standard": { version: 1, vendor: "pyro", jsonSchema, validate: (value) => ({ value }) } };
+}
+
+const ofWorkspace = record({ workspace_id: "string" });
+const list = record({ count: "number" });
+const open = record({});
 
 /**
  * Output schemas of the tools that answer with a record: lean on purpose, each conversation pays for them. Bulk-text
  * tools have none; neither has `workspace_logs`, which is both.
  */
-export const OUTPUT_SCHEMAS: Readonly<Record<string, z.ZodObject>> = {
+export const OUTPUT_SCHEMAS: Readonly<Record<string, StandardSchemaWithJSON>> = {
   workspace_create: ofWorkspace,
   workspace_list: list,
   workspace_update: ofWorkspace,
@@ -17,11 +28,11 @@ export const OUTPUT_SCHEMAS: Readonly<Record<string, z.ZodObject>> = {
   workspace_sync_push: ofWorkspace,
   workspace_cancel: ofWorkspace,
   workspace_summary: ofWorkspace,
-  workspace_file_list: loose,
-  workspace_file_write: loose,
-  workspace_file_edit: loose,
-  workspace_patch_apply: loose,
-  workspace_export: loose,
+  workspace_file_list: open,
+  workspace_file_write: open,
+  workspace_file_edit: open,
+  workspace_patch_apply: open,
+  workspace_export: open,
   workspace_reset: ofWorkspace,
   workspace_delete: ofWorkspace,
 };
