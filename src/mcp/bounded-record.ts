@@ -19,9 +19,8 @@ export function safeRecord<T>(value: T): T {
 
 function safe(value: Json): Json {
   if (typeof value === "string") {
-    const { text } = toGuestText(Buffer.from(value.slice(0, 4 * STRING_CHARS)));
-    const left = text.length - STRING_CHARS + (value.length > 4 * STRING_CHARS ? value.length : 0);
-    return left > 0 ? `${text.slice(0, STRING_CHARS)}… (cut)` : text;
+    const { text } = toGuestText(Buffer.from(value.slice(0, STRING_CHARS)));
+    return value.length > STRING_CHARS ? `${text}… (cut)` : text;
   }
   if (Array.isArray(value)) return value.map((item) => safe(item as Json));
   if (typeof value !== "object" || value === null) return value;

@@ -1,5 +1,6 @@
 import { renderWorkspace, type WorkspaceView } from "../operations/index.js";
 import type { JsonRecord } from "./bounded-record.js";
+import { toolHint } from "./tool-hint.js";
 import { WAIT_SECONDS } from "./window-text.js";
 
 /** The call that comes next, where one is the obvious one. */
@@ -16,24 +17,26 @@ export function nextOf(tool: string, record: JsonRecord): string | undefined {
 /** A workspace: what goes on in it first. */
 export function operationText(tool: string, record: JsonRecord): string {
   const view = record as unknown as WorkspaceView;
-  const { operation, workspace_id: id, state } = view;
-  return [firstLine(tool, view), ...failed(operation), renderWorkspace(view)].join("\n");
+  return [firstLine(tool, view), ...failed(view.operation), renderWorkspace(view)].join("\n");
+}
 
-  function firstLine(name: string, { workspace_id: workspace }: WorkspaceView): string {
-    if (operation?.state === "running") {
-      const percent = operation.progress === null ? "" : ` (${Math.floor(operation.progress * 100)} %)`;
-      return `still running: ${operation.kind} of ${id}: ${operation.message}${percent}`;
-    }
-    if (name === "workspace_create") return `workspace ${workspace} is ready`;
-    if (name === "workspace_reset") return `workspace ${workspace} is as it was created`;
-    return `workspace ${workspace} is ${state}`;
+function firstLine(tool: string, { operation, workspace_id: id, state }: WorkspaceView): string {
+  if (operation?.state === "running") {
+    const percent = operation.progress === null ? "" : ` (${Math.floor(operation.progress * 100)} %)`;
+    return `still running: ${operation.kind} of ${id}: ${operation.message}${percent}`;
   }
+  if (tool === "workspace_create") return `workspace ${id} is ready`;
+  if (tool === "workspace_reset") return `workspace ${id} is as it was created`;
+  return `workspace ${id} is ${state}`;
 }
 
 function failed(operation: WorkspaceView["operation"]): string[] {
   if (operation?.state !== "failed" || operation.error === null) return [];
   const { code, message, hint } = operation.error;
-  return [`${operation.kind} failed: ${code}: ${message}`, ...(hint === "" ? [] : [`hint: ${hint}`])];
+  return [
+    `${operation.kind} failed: ${code}: ${message}`,
+    ...(hint === "" ? [] : [`hint: ${toolHint({ hint })}`]),
+  ];
 }
 
 function isGoingOn(record: JsonRecord): boolean {

@@ -29,7 +29,7 @@ const CALLS: readonly (readonly [RegExp, (...words: string[]) => string])[] = [
  * The hint of an error in words that a model can act on: calls of tools instead of commands; what only the user can do
  * is said to be theirs.
  */
-export function toolHint({ hint }: PyroError, args?: unknown): string {
+export function toolHint({ hint }: Pick<PyroError, "hint">, args?: unknown): string {
   let text = hint;
   for (const [pattern, call] of CALLS)
     text = text.replace(pattern, (_, ...words: (string | number | undefined)[]) =>

@@ -469,3 +469,22 @@ test.each([
   expect(isError).toBe(true);
   expect(texts[0]).toMatch(new RegExp(`^${code}: .+\nhint: .+`));
 });
+
+test("an operation that failed is told with its error, in a status that is no error itself", async () => {
+  const error = {
+    ...{ code: "SEED_CHANGED", message: "a file changed", retryable: true, detailsJson: "{}" },
+    hint: "`pyro workspace reset ws-1` undoes all changes",
+  };
+  const operation = { kind: "sync_push", state: "failed", message: "", progress: -1, error };
+  const { service } = fakeWorkspaces("", {}, { status: () => fakeWorkspace({ operation }) });
+  const { isError, texts, record } = await withCore(service, ({ tool }) =>
+    tool("workspace_status", { workspace_id: "fix" }),
+  );
+  expect(isError).toBe(false);
+  expect(texts[0]?.split("\n").slice(0, 3)).toEqual([
+    "workspace ws-1 is started",
+    "sync_push failed: SEED_CHANGED: a file changed",
+    'hint: workspace_reset(workspace_id="ws-1") undoes all changes',
+  ]);
+  expect(record).toMatchObject({ operation: { state: "failed", error: { code: "SEED_CHANGED" } } });
+});
