@@ -1,4 +1,5 @@
 import { toGuestText } from "./guest-text.js";
+import { toolHint } from "./tool-hint.js";
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 export type JsonRecord = Readonly<Record<string, unknown>>;
@@ -24,7 +25,13 @@ function safe(value: Json): Json {
   }
   if (Array.isArray(value)) return value.map((item) => safe(item as Json));
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [safe(key) as string, safe(inner)]));
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => {
+      // The hint of an error inside of a record speaks of the command line, as each hint does.
+      const said = key === "hint" && typeof inner === "string" ? toolHint({ hint: inner }) : inner;
+      return [safe(key) as string, safe(said)];
+    }),
+  );
 }
 
 /** The same with every text on one line: a file's name cannot write lines of ours. */

@@ -1,6 +1,5 @@
 import { renderWorkspace, type WorkspaceView } from "../operations/index.js";
 import type { JsonRecord } from "./bounded-record.js";
-import { toolHint } from "./tool-hint.js";
 import { WAIT_SECONDS } from "./window-text.js";
 
 /** The call that comes next, where one is the obvious one. */
@@ -33,10 +32,7 @@ function firstLine(tool: string, { operation, workspace_id: id, state }: Workspa
 function failed(operation: WorkspaceView["operation"]): string[] {
   if (operation?.state !== "failed" || operation.error === null) return [];
   const { code, message, hint } = operation.error;
-  return [
-    `${operation.kind} failed: ${code}: ${message}`,
-    ...(hint === "" ? [] : [`hint: ${toolHint({ hint })}`]),
-  ];
+  return [`${operation.kind} failed: ${code}: ${message}`, ...(hint === "" ? [] : [`hint: ${hint}`])];
 }
 
 function isGoingOn(record: JsonRecord): boolean {

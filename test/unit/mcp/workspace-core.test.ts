@@ -486,5 +486,10 @@ test("an operation that failed is told with its error, in a status that is no er
     "sync_push failed: SEED_CHANGED: a file changed",
     'hint: workspace_reset(workspace_id="ws-1") undoes all changes',
   ]);
-  expect(record).toMatchObject({ operation: { state: "failed", error: { code: "SEED_CHANGED" } } });
+  expect(record).toMatchObject({
+    operation: {
+      state: "failed",
+      error: { code: "SEED_CHANGED", hint: expect.stringContaining("workspace_reset(") as string },
+    },
+  });
 });
