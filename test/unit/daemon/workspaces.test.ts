@@ -39,9 +39,13 @@ describe("workspaces of the daemon", () => {
     running.catch(() => undefined);
     await vi.waitFor(async () => expect(await readdir(state.path)).toContain("daemon.sock"), 5_000);
   };
-  const restart = async (): Promise<void> => {
-    await pyro.stopDaemon({ force: true });
+  /** A daemon that is told to leave by a signal lets go of workspaces: they run on. */
+  const leave = async (): Promise<void> => {
+    process.emit("SIGTERM", "SIGTERM");
     await running;
+  };
+  const restart = async (): Promise<void> => {
+    await leave();
     await serve();
   };
   const machineIds = (): Promise<string[]> => readdir(join(state.path, "vms"));
@@ -75,7 +79,7 @@ describe("workspaces of the daemon", () => {
   it("seals the baseline under held writes, and runs commands", async () => {
     const { workspaceId, state: now } = await create();
     expect(now).toBe("started");
-    expect(record.calls).toEqual(["personalize pyro-", "mount /dev/vda", "hold writes", "let writes go"]);
+    expect(record.calls).toEqual(["personalize pyro-", "mount /dev/vda", "clock", "hold writes", "let writes go"]);
     expect(vmm.sealed).toHaveLength(1);
     expect(await layers(workspaceId)).toEqual([true, true]);
     const echo = await pyro.execWorkspace({ workspaceId, argv: ["echo", "hello"] });
@@ -125,8 +129,7 @@ describe("workspaces of the daemon", () => {
   it("whose machine ended while no daemon ran is stopped, and what is left of the machine goes", async () => {
     const { workspaceId } = await create();
     const [id = ""] = await machineIds();
-    await pyro.stopDaemon({ force: true });
-    await running;
+    await leave();
     await vmm.sweep(id);
     await rm(join(state.path, "vms", id, "agent.sock"), { force: true });
     await serve();
