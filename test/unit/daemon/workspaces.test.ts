@@ -79,7 +79,13 @@ describe("workspaces of the daemon", () => {
   it("seals the baseline under held writes, and runs commands", async () => {
     const { workspaceId, state: now } = await create();
     expect(now).toBe("started");
-    expect(record.calls).toEqual(["personalize pyro-", "mount /dev/vda", "clock", "hold writes", "let writes go"]);
+    expect(record.calls).toEqual([
+      "personalize pyro-",
+      "mount /dev/vda",
+      "clock",
+      "hold writes",
+      "let writes go",
+    ]);
     expect(vmm.sealed).toHaveLength(1);
     expect(await layers(workspaceId)).toEqual([true, true]);
     const echo = await pyro.execWorkspace({ workspaceId, argv: ["echo", "hello"] });
