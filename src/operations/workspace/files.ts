@@ -2,13 +2,11 @@ import * as z from "zod";
 import { PyroError } from "../../protocol/index.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatCount, formatTable, visible } from "../text.js";
-import { workspaceId } from "./record.js";
+import { artifactType, workspaceId } from "./record.js";
 import { CORE, CORE_AND_INSPECT } from "./tool-sets.js";
 
 const guestPath = (): z.ZodString =>
   z.string().max(4096).describe("Path in the workspace; relative ones lie under /workspace");
-
-const artifactType = z.enum(["file", "directory", "symlink", "other"]);
 
 /** `pyro workspace file list`, `workspace_file_list`, `listWorkspaceFiles`. */
 export const workspaceFileList = defineOperation({

@@ -8,6 +8,8 @@ import { formatCount, formatTable } from "../text.js";
 export const workspaceId = (): z.ZodString =>
   z.string().min(1).max(128).describe("Id of the workspace, a unique prefix of one, or a unique name");
 
+export const artifactType = z.enum(["file", "directory", "symlink", "other"]);
+
 const failureRecord = z.object({ code: z.string(), message: z.string(), hint: z.string() });
 
 /** A command of a workspace, as section 6 of the contract names its fields; without its output. */

@@ -4,6 +4,7 @@ import { snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatCount, formatTable, visible } from "../text.js";
 import {
+  artifactType,
   outcomeText,
   renderWorkspace,
   toWorkspaceCommandView,
@@ -15,7 +16,6 @@ import {
 import { CORE, CORE_AND_INSPECT } from "./tool-sets.js";
 
 const hostPath = (what: string): z.ZodString => z.string().min(1).max(4096).describe(what);
-const artifactType = z.enum(["file", "directory", "symlink", "other"]);
 const hostExecutables = z.array(z.object({ path: z.string(), why: z.string() }));
 
 const diffEntry = z.object({
