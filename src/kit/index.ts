@@ -4,7 +4,7 @@
  */
 export { baseEnvironment, complete, launch, LaunchError } from "./launch.js";
 export type { Child, ChildExit, Completed, LaunchOptions } from "./launch.js";
-export { DeadlineError, sleep, within } from "./deadline.js";
+export { DeadlineError, sleep, untilAborted, within } from "./deadline.js";
 export {
   exists,
   makePrivateDirectory,
@@ -31,3 +31,4 @@ export {
 } from "./byte-string.js";
 export { connectUnix, shortSocketPath } from "./unix-socket.js";
 export { packagePath, thisBuild, type Build } from "./build.js";
+export { withoutCredentials } from "./url.js";

@@ -1,6 +1,6 @@
 import { homedir } from "node:os";
 import { resolve } from "node:path";
-import { findCheckout } from "../kit/index.js";
+import { findCheckout, withoutCredentials } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { WorkspaceSource } from "../sdk/index.js";
 import { real } from "./host-path.js";
@@ -38,7 +38,7 @@ export function projectSource(options: ProjectOptions, workingDirectory: string)
   const { projectPath, repoUrl, repoRef, noProjectSource = false, seedInclude = [] } = options;
   if (noProjectSource) return none("project source: none, as asked for");
   if (repoUrl !== undefined) {
-    const shown = `${withoutPassword(repoUrl)}${repoRef === undefined ? "" : ` at ${repoRef}`}`;
+    const shown = `${withoutCredentials(repoUrl)}${repoRef === undefined ? "" : ` at ${repoRef}`}`;
     return {
       source: { kind: "repository", url: repoUrl, ref: repoRef },
       says: `the repository ${shown}`,
@@ -95,9 +95,4 @@ function refuseContradictions(options: ProjectOptions): void {
   }
   if (seedInclude.length > 0 && (noProjectSource || repoUrl !== undefined))
     refuse("--seed-include names ignored paths of a checkout on this host, and there is none");
-}
-
-/** A URL for people and models: a password in it is the user's. */
-function withoutPassword(url: string): string {
-  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/@]*@/i, "$1");
 }

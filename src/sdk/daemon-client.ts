@@ -1,4 +1,4 @@
-import { directoriesFor, sleep, thisBuild } from "../kit/index.js";
+import { directoriesFor, sleep, thisBuild, untilAborted } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { StatusResponse } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { callScope, wireError, type CallOptions, type CallScope } from "./call.js";
@@ -209,21 +209,6 @@ function isAlive(pid: number): boolean {
     return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}
-
-/** `promise`, or the signal's reason as soon as it fires; the promise goes on for others. */
-async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  let onAbort: (() => void) | undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason as Error);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
   }
 }
 

@@ -1,3 +1,4 @@
+import { untilAborted } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { resolveCommand, WORKSPACE_PATH, type CommandRequest } from "./command-line.js";
 import { explainLoss } from "./loss.js";
@@ -70,21 +71,11 @@ async function raceLoss<T>(work: Promise<T>, lost: Promise<PyroError>, signal: A
   });
   // Whoever loses the race may reject later, when nobody listens any more.
   explained.catch(() => undefined);
-  signal.throwIfAborted();
-  let onAbort: (() => void) | undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason as Error);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
   const failed = lost.then((error) => {
     throw error;
   });
   failed.catch(() => undefined);
-  try {
-    return await Promise.race([explained, failed, aborted]);
-  } finally {
-    if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
-  }
+  return await untilAborted(Promise.race([explained, failed]), signal);
 }
 
 function shortest(...bounds: (number | undefined)[]): number | undefined {

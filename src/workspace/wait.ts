@@ -12,18 +12,3 @@ export async function settled(work: Promise<unknown>, waitMs: number, signal: Ab
     work.then(finish, finish);
   });
 }
-
-/** The work, as long as the caller waits: throws the signal's reason when it aborts. */
-export async function waitFor(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  let leave: () => void = () => undefined;
-  const left = new Promise<never>((_, reject) => {
-    leave = () => reject(signal.reason as Error);
-    signal.addEventListener("abort", leave, { once: true });
-  });
-  try {
-    await Promise.race([work, left]);
-  } finally {
-    signal.removeEventListener("abort", leave);
-  }
-}

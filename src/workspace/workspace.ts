@@ -1,12 +1,12 @@
 import { appendFile, rename, rm } from "node:fs/promises";
-import { failpoint, Slots, type Logger } from "../kit/index.js";
+import { failpoint, Slots, untilAborted, type Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { CommandLog } from "./command-log.js";
 import { explainLoss } from "./loss.js";
 import { Operation, type OperationKind, type OperationView } from "./operation.js";
 import { pathsOf, saveRecord, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
 import type { Phase, RunningCommand } from "./sandbox.js";
-import { settled, waitFor } from "./wait.js";
+import { settled } from "./wait.js";
 import type { WorkspaceCommand } from "./workspace-command.js";
 import {
   deleted,
@@ -112,9 +112,9 @@ export class Workspace {
       const { state, stoppedBy } = this.#record;
       if (state === "failed") throw workspaceFailed(this.#record);
       const operation = this.#operation;
-      if (operation?.isRunning === true) await waitFor(machineOf(operation), signal);
+      if (operation?.isRunning === true) await untilAborted(machineOf(operation), signal);
       else if (state === "stopped" && stoppedBy === "user") throw stoppedByUser(this.id);
-      else await waitFor(this.start().result, signal);
+      else await untilAborted(this.start().result, signal);
     }
   }
 
@@ -156,7 +156,7 @@ export class Workspace {
     await fresh.seal();
     failpoint("workspace.sealed");
     await this.#save({ ...filled, state: "started", ...this.#touched() });
-    void machine.lost.then((error) => this.#onLost(machine, error));
+    this.#watch(machine);
   }
 
   /** Starts a stopped one over what its disk holds. */
@@ -180,7 +180,7 @@ export class Workspace {
     const { id: machineId, isolation } = machine;
     const started = { state: "started", stoppedBy: null, stoppedAtMs: null, failure: null } as const;
     await this.#save({ machineId, isolation, ...started, ...this.#touched() });
-    void machine.lost.then((error) => this.#onLost(machine, error));
+    this.#watch(machine);
     failpoint("workspace.started");
   }
 
@@ -278,6 +278,7 @@ export class Workspace {
       return;
     }
     this.#attach(machine);
+    this.#watch(machine);
     for (const command of this.commands.running) {
       const running = await machine.follow(command.processId, command.output.position).catch(() => undefined);
       if (running === undefined) await command.interrupt("its machine does not know it any more");
@@ -376,11 +377,15 @@ export class Workspace {
   #attach(machine: WorkspaceMachine): void {
     this.#machine = machine;
     this.#lost = machine.lost;
+  }
+
+  /** From when its record says that it runs in the machine; before that, what makes it fails by itself. */
+  #watch(machine: WorkspaceMachine): void {
     void machine.lost.then((error) => this.#onLost(machine, error));
   }
 
   async #onLost(machine: WorkspaceMachine, error: PyroError): Promise<void> {
-    // One in the making fails by itself, and is asked again at its end.
+    // One that is being reset, stopped or deleted loses it on purpose.
     if (this.#machine !== machine || this.#record.state !== "started") return;
     this.#machine = undefined;
     await machine[Symbol.asyncDispose]();

@@ -7,6 +7,7 @@ import type {
   ExecResponseSchema,
   WorkspaceService,
 } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { untilAborted } from "../../kit/index.js";
 import { LIMITS, PyroError } from "../../protocol/index.js";
 import {
   cancelCommand,
@@ -79,7 +80,9 @@ async function* streamExec(
   const command = await startCommand(workspace, toRequest(spec, openStdin), {
     signal: left,
     listener: async (stream, data) => {
-      if (!left.aborted) await unless(left, events.put({ event: { case: stream, value: data } }));
+      // A caller that left takes nothing any more.
+      if (left.aborted) return;
+      await untilAborted(events.put({ event: { case: stream, value: data } }), left).catch(() => undefined);
     },
   });
   void events.put({ event: { case: "sequence", value: command.sequence } });
@@ -93,17 +96,6 @@ async function* streamExec(
     events.end({ event: { case: "result", value: toCommandRecord(workspace, command) } });
   });
   yield* events;
-}
-
-/** The work, or nothing once the signal aborts: a caller that left takes nothing any more. */
-async function unless(left: AbortSignal, work: Promise<void>): Promise<void> {
-  let leave: () => void = () => undefined;
-  const gone = new Promise<void>((resolve) => {
-    leave = resolve;
-    left.addEventListener("abort", leave, { once: true });
-  });
-  await Promise.race([work, gone]);
-  left.removeEventListener("abort", leave);
 }
 
 async function toRecord(

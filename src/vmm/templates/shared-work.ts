@@ -1,3 +1,5 @@
+import { untilAborted } from "../../kit/index.js";
+
 /** Work that several callers wait for and only one does, by key. Work that nobody waits for any more is aborted. */
 export class SharedWork<T> implements AsyncDisposable {
   readonly #running = new Map<string, { work: Promise<T>; stop: AbortController; waiting: number }>();
@@ -16,13 +18,8 @@ export class SharedWork<T> implements AsyncDisposable {
   async #wait(key: string, signal: AbortSignal, begin: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const entry = this.#running.get(key) ?? this.#begin(key, begin);
     entry.waiting += 1;
-    let onAbort: (() => void) | undefined;
-    const left = new Promise<never>((_, reject) => {
-      onAbort = () => reject(signal.reason as Error);
-      signal.addEventListener("abort", onAbort, { once: true });
-    });
     try {
-      return await Promise.race([entry.work, left]);
+      return await untilAborted(entry.work, signal);
     } catch (error) {
       // The last one to leave waits until nothing of the work is left.
       if (signal.aborted && entry.waiting === 1) {
@@ -32,7 +29,6 @@ export class SharedWork<T> implements AsyncDisposable {
       throw error;
     } finally {
       entry.waiting -= 1;
-      if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
     }
   }
 

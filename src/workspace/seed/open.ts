@@ -1,6 +1,6 @@
 import { readdir, rm, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { scratchDirectory } from "../../kit/index.js";
+import { scratchDirectory, withoutCredentials } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 import { Archive } from "./archive.js";
 import { errnoOf, sourceError } from "./errors.js";
@@ -8,7 +8,7 @@ import { walk } from "./found.js";
 import { HostTree } from "./host-tree.js";
 import { shown, textOf } from "./path.js";
 import { openProject, streamProject } from "./project.js";
-import { fetchedInto, fetchRepository, withoutCredentials } from "./repository.js";
+import { fetchedInto, fetchRepository } from "./repository.js";
 import type { Seed, SeedOptions, SeedOrigin, SeedSource } from "./source.js";
 import { SeedTally } from "./tally.js";
 import { packEntries, TAR_END } from "./tree-stream.js";

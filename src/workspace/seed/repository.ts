@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { withoutCredentials } from "../../kit/index.js";
 import { LIMITS, PyroError } from "../../protocol/index.js";
 import { git, saidOf, type GitOptions } from "./git.js";
 import type { ProgramResult } from "./host-program.js";
@@ -14,11 +15,6 @@ const PASSED_ON = [
   "ALL_PROXY",
   "SSH_AUTH_SOCK",
 ];
-
-/** A URL without the credentials in it, and without its query, where tokens travel too. */
-export function withoutCredentials(url: string): string {
-  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/]*@/i, "$1").replace(/\?.*$/s, "");
-}
 
 export interface FetchRequest {
   readonly url: string;

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { PyroError } from "../../../../src/protocol/index.js";
 import { sourceError } from "../../../../src/workspace/seed/errors.js";
 import { shown } from "../../../../src/workspace/seed/path.js";
-import { withoutCredentials } from "../../../../src/workspace/seed/repository.js";
+import { withoutCredentials } from "../../../../src/kit/index.js";
 
 const systemError = (code: string): Error => Object.assign(new Error(code), { code });
 
