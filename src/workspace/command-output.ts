@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, type FileHandle } from "node:fs/promises";
+import { mkdir, open, readFile, writeFile, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { LIMITS } from "../protocol/index.js";
 import { fileStore, Spool, type SpoolWindow } from "./spool.js";
@@ -25,21 +25,36 @@ type Name = "all" | "stdout" | "stderr";
 const NAMES = ["all", "stdout", "stderr"] as const;
 const TOTALS_BYTES = NAMES.length * 8;
 
+type Totals = Readonly<Record<Name, number>>;
+const NOTHING: Totals = { all: 0, stdout: 0, stderr: 0 };
+const LIMIT_BYTES: Totals = { all: LIMITS.runOutputBytes, stdout: STREAM_BYTES, stderr: STREAM_BYTES };
+
 /**
  * Output in files, so that it survives whoever writes it: one per spool, and one with how much each has taken in. That
  * one is written last. What a process that was killed wrote beyond it comes again from the guest, to the same places.
+ * The files are open from the first write until it is disposed of, and otherwise only while they are read: hundreds of
+ * commands are kept, and few run.
  */
 export class CommandOutput implements AsyncDisposable {
+  #totals: Totals;
+  #writing: Promise<OutputFiles> | undefined;
+  #isClosed = false;
+  /** Reads in the files that are written; they are not closed under them. */
+  readonly #reads = new Set<Promise<unknown>>();
+
   private constructor(
-    private readonly spools: Readonly<Record<Name, Spool>>,
-    private readonly totals: FileHandle,
-  ) {}
+    private readonly directory: string,
+    totals: Totals,
+  ) {
+    this.#totals = totals;
+  }
 
   /** In a directory of its own, which is made; the caller removes it. */
   static async create(directory: string): Promise<CommandOutput> {
     await mkdir(directory, { mode: 0o700 });
-    const totals = await open(join(directory, "totals"), "wx+", 0o600);
-    return new CommandOutput(await openSpools(directory, undefined), totals);
+    for (const name of [...NAMES, "totals"])
+      await writeFile(join(directory, name), "", { flag: "wx", mode: 0o600 });
+    return new CommandOutput(directory, NOTHING);
   }
 
   /** Goes on where another process left off, or only reads. */
@@ -48,59 +63,87 @@ export class CommandOutput implements AsyncDisposable {
     // Killed before its first write: nothing was taken in.
     const written = bytes.length === TOTALS_BYTES ? bytes : Buffer.alloc(TOTALS_BYTES);
     const taken = (index: number): number => Number(written.readBigUInt64LE(8 * index));
-    const spools = await openSpools(directory, { all: taken(0), stdout: taken(1), stderr: taken(2) });
-    return new CommandOutput(spools, await open(join(directory, "totals"), "r+"));
+    return new CommandOutput(directory, { all: taken(0), stdout: taken(1), stderr: taken(2) });
   }
 
   /** How much of each stream was taken in. */
   get position(): { readonly stdout: number; readonly stderr: number } {
-    return { stdout: this.spools.stdout.totalBytes, stderr: this.spools.stderr.totalBytes };
+    const { stdout, stderr } = this.#totals;
+    return { stdout, stderr };
   }
 
   /** What it takes on the disk. */
   get keptBytes(): number {
-    return NAMES.reduce(
-      (sum, name) => sum + Math.min(this.spools[name].totalBytes, this.spools[name].limitBytes),
-      0,
-    );
+    return NAMES.reduce((sum, name) => sum + Math.min(this.#totals[name], LIMIT_BYTES[name]), 0);
   }
 
   /** Resolves when the bytes are stored. One append at a time. */
   async append(stream: "stdout" | "stderr", data: Uint8Array): Promise<void> {
-    await this.spools.all.append(data);
-    await this.spools[stream].append(data);
+    if (this.#isClosed) throw new Error(`the output in ${this.directory} is closed`);
+    this.#writing ??= openFiles(this.directory, this.#totals);
+    const { spools, totals: file } = await this.#writing;
+    await spools.all.append(data);
+    await spools[stream].append(data);
+    this.#totals = {
+      all: spools.all.totalBytes,
+      stdout: spools.stdout.totalBytes,
+      stderr: spools.stderr.totalBytes,
+    };
     const totals = Buffer.alloc(TOTALS_BYTES);
-    NAMES.forEach((name, index) => totals.writeBigUInt64LE(BigInt(this.spools[name].totalBytes), 8 * index));
-    await this.totals.write(totals, 0, TOTALS_BYTES, 0);
+    NAMES.forEach((name, index) => totals.writeBigUInt64LE(BigInt(this.#totals[name]), 8 * index));
+    await file.write(totals, 0, TOTALS_BYTES, 0);
   }
 
   async view(offset: number, maxBytes: number): Promise<CommandOutputView> {
-    const { all, stdout, stderr } = this.spools;
-    return {
-      window: await all.window(offset, maxBytes),
-      totalBytes: all.totalBytes,
-      droppedBytes: all.droppedBytes,
-      stdout: await viewOf(stdout, maxBytes),
-      stderr: await viewOf(stderr, maxBytes),
-    };
+    if (this.#writing === undefined) {
+      await using files = await openFiles(this.directory, this.#totals);
+      return await viewOfAll(files, offset, maxBytes);
+    }
+    const read = this.#writing.then((files) => viewOfAll(files, offset, maxBytes));
+    this.#reads.add(read);
+    return await read.finally(() => this.#reads.delete(read));
   }
 
+  /** No more is written, by this object: another process may go on. It can still be read. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(NAMES.map((name) => this.spools[name][Symbol.asyncDispose]()));
-    await this.totals.close().catch(() => undefined);
+    this.#isClosed = true;
+    const writing = this.#writing;
+    this.#writing = undefined;
+    await Promise.allSettled(this.#reads);
+    await (await writing)?.[Symbol.asyncDispose]();
   }
 }
 
-async function openSpools(
-  directory: string,
-  totals: Readonly<Record<Name, number>> | undefined,
-): Promise<Record<Name, Spool>> {
-  const spool = async (name: Name, limitBytes: number): Promise<Spool> =>
-    new Spool(await fileStore(join(directory, name), totals !== undefined), limitBytes, totals?.[name] ?? 0);
+interface OutputFiles extends AsyncDisposable {
+  readonly spools: Readonly<Record<Name, Spool>>;
+  readonly totals: FileHandle;
+}
+
+async function openFiles(directory: string, taken: Totals): Promise<OutputFiles> {
+  const spool = async (name: Name): Promise<Spool> =>
+    new Spool(await fileStore(join(directory, name), true), LIMIT_BYTES[name], taken[name]);
+  const totals = await open(join(directory, "totals"), "r+");
+  const spools = { all: await spool("all"), stdout: await spool("stdout"), stderr: await spool("stderr") };
   return {
-    all: await spool("all", LIMITS.runOutputBytes),
-    stdout: await spool("stdout", STREAM_BYTES),
-    stderr: await spool("stderr", STREAM_BYTES),
+    ...{ spools, totals },
+    [Symbol.asyncDispose]: async () => {
+      await Promise.all(NAMES.map((name) => spools[name][Symbol.asyncDispose]()));
+      await totals.close();
+    },
+  };
+}
+
+async function viewOfAll(
+  { spools: { all, stdout, stderr } }: OutputFiles,
+  offset: number,
+  maxBytes: number,
+): Promise<CommandOutputView> {
+  return {
+    window: await all.window(offset, maxBytes),
+    totalBytes: all.totalBytes,
+    droppedBytes: all.droppedBytes,
+    stdout: await viewOf(stdout, maxBytes),
+    stderr: await viewOf(stderr, maxBytes),
   };
 }
 

@@ -132,6 +132,8 @@ export class RunRegistry implements AsyncDisposable {
     } catch (error) {
       run.state = { state: "failed", error: PyroError.from(error) };
     }
+    // From now on it is only read.
+    await run.output[Symbol.asyncDispose]();
     await this.#record(run).catch((error: unknown) => {
       this.log.error("run.record", { run: run.id, error: String(error) });
     });

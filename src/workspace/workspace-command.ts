@@ -110,6 +110,8 @@ export class WorkspaceCommand {
     this.#facts = { ...this.#facts, ...how };
     this.#running = undefined;
     try {
+      // From now on it is only read.
+      await this.output[Symbol.asyncDispose]();
       await this.#save(this.#facts);
     } finally {
       this.#onDone();

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readlink, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { LIMITS } from "../../../src/protocol/index.js";
@@ -38,6 +38,29 @@ describe("commands of a workspace", () => {
     await run(workspace, "echo x");
     await vi.waitFor(() => expect([...host.machines.machine.processes.keys()]).toEqual([]));
     expect(await written(workspace.commands.find(1))).toBe("x\n");
+  });
+
+  it("hold no file open once they are over, and are read all the same", async () => {
+    const openOutputs = async (): Promise<string[]> => {
+      const links = (await readdir("/proc/self/fd")).map((fd) =>
+        readlink(`/proc/self/fd/${fd}`).catch(() => ""),
+      );
+      return (await Promise.all(links)).filter((path) => path.startsWith(workspace.paths.commands));
+    };
+    const running = await start(workspace, "echo begun; exec sleep 100");
+    await vi.waitFor(async () => expect((await openOutputs()).length).toBe(4));
+    await run(workspace, "echo over");
+    expect((await openOutputs()).length).toBe(4);
+    await cancelCommand(workspace, running.sequence);
+    expect(await openOutputs()).toEqual([]);
+    expect([await written(running), await written(workspace.commands.find(2))]).toEqual([
+      "begun\n",
+      "over\n",
+    ]);
+    expect(await openOutputs()).toEqual([]);
+    await host.crash();
+    await host.restart();
+    expect(await openOutputs()).toEqual([]);
   });
 
   it("run where they are told to, with their variables", async () => {
