@@ -71,6 +71,25 @@ describe("slots", () => {
     expect(slots.queued).toBe(0);
   });
 
+  test("who finishes what was begun goes ahead of those who have not begun", async () => {
+    const slots = new Slots(1);
+    const order: string[] = [];
+    const held = await slots.take();
+    const enter = async (name: string, slot: Promise<Disposable>): Promise<void> => {
+      using _slot = await slot;
+      order.push(name);
+    };
+    const all = [
+      enter("new", slots.take()),
+      enter("first to finish", slots.takeAhead()),
+      enter("second to finish", slots.takeAhead()),
+    ];
+    expect(slots.queued).toBe(3);
+    held[Symbol.dispose]();
+    await Promise.all(all);
+    expect(order).toEqual(["first to finish", "second to finish", "new"]);
+  });
+
   test("a waiter that gives up takes no slot", async () => {
     const slots = new Slots(1);
     const held = await slots.take();
