@@ -59,7 +59,10 @@ export async function openRig({ bundle, isolation, image, directory }: Subject):
   });
   return {
     ...{ machines, templates, scratch, shape: shapeOf(isolation) },
-    disks: async (directory) => [await overlays.make(image, join(directory, "root.qcow2")), EMPTY_SLOT],
+    disks: async (directory) => [
+      await overlays.make({ path: image, format: "qcow2" }, join(directory, "root.qcow2")),
+      EMPTY_SLOT,
+    ],
     [Symbol.asyncDispose]: async () => {
       await templates[Symbol.asyncDispose]();
       await machines[Symbol.asyncDispose]();

@@ -35,6 +35,7 @@ import { MACHINE_DISK_BYTES } from "./disks.js";
 import { ImagesInUse } from "./images-in-use.js";
 import { Machines } from "./machines.js";
 import { requiredIsolation } from "./required-isolation.js";
+import { Overlays } from "./overlay.js";
 import { poolSize } from "./pool-size.js";
 import { poolOfMachines, ReadyMachines } from "./ready-machine.js";
 import { prepareHost } from "./prepare.js";
@@ -122,7 +123,8 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   });
   const templateReadiness = () =>
     templates.readiness({ ...DEFAULT_MACHINE, diskBytes: MACHINE_DISK_BYTES }, accelerators.known);
-  const ready = new ReadyMachines({ templates, inUse });
+  const overlays = new Overlays();
+  const ready = new ReadyMachines({ templates, inUse, overlays });
   const pool = poolOfMachines(ready, options.poolSize ?? poolSize(configuration.settings.pool), log);
   const opening = { ready, pool, isolation, store, pulls, log };
   const factory = sandboxes(opening);
@@ -130,7 +132,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
 
   const workspaces = new Workspaces({
     directory: join(directories.state, "workspaces"),
-    machines: workspaceMachines({ ...opening, machines, inUse, layout: store.layout }),
+    machines: workspaceMachines({ ...opening, machines, inUse, overlays, layout: store.layout }),
     ...{ log, now: () => Date.now() },
   });
   activity.keepWhile(() => pool.size > 0 || workspaces.isBusy);

@@ -12,7 +12,7 @@ import type { ImagesInUse } from "./images-in-use.js";
 import type { BootedMachine, BootRequest } from "./machines.js";
 import type { Templates } from "./templates.js";
 import { availableMemory } from "./memory.js";
-import { Overlays } from "./overlay.js";
+import type { Overlays } from "./overlay.js";
 import { WarmPool, type Pooled } from "./warm-pool.js";
 
 /** What ready machines have to have in common to stand for each other. */
@@ -37,6 +37,7 @@ export interface ReadyMachine extends Pooled {
 export interface ReadyMachinesOptions {
   readonly templates: Templates;
   readonly inUse: ImagesInUse;
+  readonly overlays: Overlays;
 }
 
 /** A machine at rest answers within 10 ms of being woken; one that does not in this time is of no use. */
@@ -46,13 +47,17 @@ const WAKE_TIMEOUT_MS = 3_000;
 export class ReadyMachines {
   /** From the start to the mounted root: machines that do this in turns are ready sooner than all at once. */
   readonly #turns = new Slots(availableParallelism());
-  readonly #overlays = new Overlays();
 
   constructor(private readonly options: ReadyMachinesOptions) {}
 
   /** Callers that wait for their turn. */
   get queued(): number {
     return this.#turns.queued;
+  }
+
+  /** A turn for what else a machine needs before it can be used, ahead of those that have not started yet. */
+  async turnToFinish(): Promise<Disposable> {
+    return await this.#turns.takeAhead();
   }
 
   /**
@@ -62,7 +67,7 @@ export class ReadyMachines {
   async make(shape: ReadyShape, signal: AbortSignal, onBooting?: () => void): Promise<ReadyMachine> {
     const { path } = shape.image;
     const disks = async (directory: string): Promise<readonly (Disk | DiskSlot)[]> => [
-      await this.#overlays.make(path, join(directory, ROOT_LAYER)),
+      await this.options.overlays.make({ path, format: "qcow2" }, join(directory, ROOT_LAYER)),
       EMPTY_SLOT,
     ];
     return await this.#start({ ...shape, disks }, signal, onBooting);

@@ -12,13 +12,14 @@ import type { ImagesInUse } from "./images-in-use.js";
 import { watchMachine } from "./machine-watch.js";
 import type { BootedMachine, Machines } from "./machines.js";
 import { ROOT_LAYER, type ReadyMachine, type ReadyMachines } from "./ready-machine.js";
-import { makeOverlay } from "./overlay.js";
+import type { Overlays } from "./overlay.js";
 import { openReady, type SandboxesOptions } from "./sandboxes.js";
 
 export interface WorkspaceMachinesOptions extends SandboxesOptions {
   readonly ready: ReadyMachines;
   readonly machines: Machines;
   readonly inUse: ImagesInUse;
+  readonly overlays: Overlays;
   readonly layout: ImageLayout;
   readonly isolation: (signal: AbortSignal) => Promise<Isolation>;
   readonly log: Logger;
@@ -32,7 +33,7 @@ const ACTIVE_LAYER = "active.qcow2";
  * other names of them, which go with it.
  */
 export function workspaceMachines(options: WorkspaceMachinesOptions): WorkspaceMachines {
-  const { ready, machines, inUse, layout, log } = options;
+  const { ready, machines, inUse, overlays, layout, log } = options;
   return {
     make: async (shape, layers, open) => {
       const { machine, image } = await openReady(options, shape, open);
@@ -45,7 +46,10 @@ export function workspaceMachines(options: WorkspaceMachinesOptions): WorkspaceM
       return {
         machine: toWorkspaceMachine(machine, machine.booted, log),
         imageDigest: image.digest,
-        seal: () => seal(machine.booted, image.path, layers),
+        seal: async () => {
+          using _turn = await ready.turnToFinish();
+          await seal(machine.booted, overlays, image.path, layers);
+        },
       };
     },
     open: async (shape, layers, { signal, onPhase }) => {
@@ -70,7 +74,7 @@ export function workspaceMachines(options: WorkspaceMachinesOptions): WorkspaceM
     },
     renew: async (layers) => {
       const fresh = `${layers.active}.${freshId("new")}`;
-      await makeOverlay(baselineLayer(layers, imagePath(layout, layers.imageDigest)), fresh);
+      await overlays.make(baselineLayer(layers, imagePath(layout, layers.imageDigest)), fresh);
       await rename(fresh, layers.active);
     },
     holdImage: (digest) => inUse.hold(digest),
@@ -99,11 +103,12 @@ function activeLayer(layers: { baseline: string; active: string }, imagePath: st
  */
 async function seal(
   { guest, machine, directory }: BootedMachine,
+  overlays: Overlays,
   imagePath: string,
   layers: { readonly baseline: string; readonly active: string },
 ): Promise<void> {
   const overlay = join(directory, ACTIVE_LAYER);
-  await makeOverlay(baselineLayer(layers, imagePath), overlay);
+  await overlays.make(baselineLayer(layers, imagePath), overlay);
   await link(overlay, layers.active);
   const call = { timeoutMs: LIMITS.agentCallTimeoutMs };
   await guest.system.holdWrites({ hold: true, maxMs: LIMITS.holdWritesMs }, call);
