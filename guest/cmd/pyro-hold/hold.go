@@ -18,6 +18,8 @@ const (
 
 var zeroPage [pageBytes]byte
 
+var errNoMemory = errors.New("the host has no memory for it")
+
 // hold copies a file into a sealed memfd. The digest is over its size and over each page that is not zero, with its
 // place: what is a hole and what is written zeros makes no difference, and a sparse file costs what is in it.
 func hold(name, path string) (held, error) {
@@ -32,10 +34,10 @@ func hold(name, path string) (held, error) {
 	}
 	fd, err := unix.MemfdCreate(name, unix.MFD_ALLOW_SEALING|unix.MFD_CLOEXEC)
 	if err != nil {
-		return held{}, fmt.Errorf("make a memfd: %w", err)
+		return held{}, fmt.Errorf("make a memfd: %w: %w", errNoMemory, err)
 	}
 	if err := unix.Ftruncate(fd, info.Size()); err != nil {
-		return held{}, err
+		return held{}, fmt.Errorf("size a memfd: %w: %w", errNoMemory, err)
 	}
 	digest, used, err := copyPages(fd, source, info.Size())
 	if err != nil {
@@ -81,7 +83,7 @@ func copyPages(target int, source *os.File, size int64) (digest string, used int
 			note(offset + int64(at))
 			_, _ = sum.Write(page)
 			if _, err := unix.Pwrite(target, page, offset+int64(at)); err != nil {
-				return "", 0, err
+				return "", 0, fmt.Errorf("%w: %w", errNoMemory, err)
 			}
 			used += int64(len(page))
 		}

@@ -3,7 +3,8 @@
 //
 //	pyro-hold MEMORY STATE
 //
-// It prints one line of JSON and stays until its standard input ends. The daemon opens the copies as
+// It prints one line of JSON and stays until its standard input ends. It ends with 3 when the host has no memory for the
+// copies, with 1 when a file cannot be read. The daemon opens the copies as
 // /proc/PID/fd/N; machines map them privately. A file would not do: QEMU (7.2) opens the backing of private memory for
 // writing, so a file would have to be open to the user of each machine, and one that broke out could write into
 // the template of all others. A sealed memfd refuses that whoever asks.
@@ -11,6 +12,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -43,7 +45,13 @@ func main() {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
+// noMemory is the exit status when it is the host that lacks something; the files may be as good as ever.
+const noMemory = 3
+
 func fail(err error) {
 	_, _ = fmt.Fprintln(os.Stderr, "pyro-hold:", err)
+	if errors.Is(err, errNoMemory) {
+		os.Exit(noMemory)
+	}
 	os.Exit(1)
 }

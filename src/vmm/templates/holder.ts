@@ -37,12 +37,15 @@ const fileSchema = z
   }));
 const answerSchema = z.object({ memory: fileSchema, state: fileSchema });
 
+/** Its exit status when the host has no memory for the copies (guest/cmd/pyro-hold). */
+const NO_MEMORY = 3;
 /** It answers with one line of some 400 bytes. */
 const ANSWER_BYTES = 4096;
 
 /**
  * Copies a template's files into sealed memory, and tells their digests. The holder ends with this process.
- * @throws {PyroError} TEMPLATE_DAMAGED when a file cannot be read, or the holder answers nonsense; the signal's reason
+ * @throws {PyroError} TEMPLATE_DAMAGED when a file cannot be read, or the holder answers nonsense; MEMORY_FULL when the
+ *   host has no memory for it, and the files may be as good as ever; the signal's reason
  */
 export async function holdTemplate(
   program: string,
@@ -60,15 +63,24 @@ export async function holdTemplate(
     const line = await within(firstLine(child), LIMITS.holdTimeoutMs, "pyro-hold", signal);
     return toHolder(child, answerSchema.parse(JSON.parse(line)));
   } catch (error) {
-    const { stderrTail } = await child.close();
+    const { code, stderrTail } = await child.close();
     signal?.throwIfAborted();
     const said = lastLines(stderrTail, 2);
+    if (code === NO_MEMORY) throw memoryFull(said, error);
     throw new PyroError(
       "TEMPLATE_DAMAGED",
       `a memory template cannot be taken into memory: ${said === "" ? String(error) : said}`,
       { hint: "it is made anew by itself; free some memory or disk space if this stays", cause: error },
     );
   }
+}
+
+function memoryFull(said: string, cause: unknown): PyroError {
+  return new PyroError("MEMORY_FULL", `this host has no memory for a memory template: ${said}`, {
+    hint: "free some memory; machines boot without the template meanwhile, which takes longer",
+    retryable: true,
+    cause,
+  });
 }
 
 function toHolder(child: Child, { memory, state }: z.infer<typeof answerSchema>): Holder {

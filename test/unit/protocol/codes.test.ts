@@ -49,6 +49,7 @@ test("the list of error codes is pinned: codes may be added, never renamed, remo
       "RUNTIME_BUNDLE_MISSING",
       "RUNTIME_BUNDLE_DAMAGED",
       "DISK_FULL",
+      "MEMORY_FULL",
       "STATE_NOT_WRITABLE",
       "STATE_NOT_PRIVATE",
       "TOO_MANY_FILES",

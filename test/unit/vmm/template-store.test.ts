@@ -213,6 +213,22 @@ describe("The template store", () => {
     });
   });
 
+  it("does not blame a template for a host without memory: it stays, and serves as soon as there is some", async () => {
+    await open().require(shape, never);
+    const full = join(state.path, "full");
+    writeFileSync(full, "#!/bin/sh\necho 'pyro-hold: no memory' >&2\nexit 3\n");
+    chmodSync(full, 0o755);
+    await expect(
+      open({ holderPath: () => Promise.resolve(full) }).require(shape, never),
+    ).rejects.toMatchObject({
+      code: "MEMORY_FULL",
+      retryable: true,
+      message: "this host has no memory for a memory template: pyro-hold: no memory",
+    });
+    await open().require(shape, never);
+    expect(built).toBe(1);
+  });
+
   it("counts as one failure what several met who had the same template", async () => {
     const store = open();
     const error = new PyroError("VM_RESTORE_FAILED", "no", { hint: "none" });
