@@ -7,7 +7,7 @@ import { callProgress } from "./progress.js";
 import { recordHandler } from "./record-tools.js";
 import { errorResult } from "./result.js";
 import { TimeLimits } from "./time-limits.js";
-import type { ToolHandler } from "./tool.js";
+import type { ToolCall, ToolHandler } from "./tool.js";
 import { vmRunHandler } from "./vm-run.js";
 
 export interface CallsOptions {
@@ -42,13 +42,22 @@ export class Calls implements AsyncDisposable {
     );
   }
 
-  /** Answers one call; a failure is an answer too. */
+  /** Answers one call of an operation. */
   async run(name: string, args: unknown, context: ServerContext): Promise<CallToolResult> {
     const handler = this.#handlers.get(name);
     if (handler === undefined) throw new Error(`no handler for ${name}`);
+    return await this.answer((call) => handler(args, call), args, context);
+  }
+
+  /** Answers one call by what the work gives; a failure is an answer too. */
+  async answer<Result>(
+    body: (call: ToolCall) => Promise<Result>,
+    args: unknown,
+    context: ServerContext,
+  ): Promise<Result | CallToolResult> {
     const { blockMs, roots, defaultSource, isLeft } = this.#options;
     using progress = callProgress(context);
-    const work = handler(args, {
+    const work = body({
       ...{ pyro: this.#pyro, blockMs, defaultSource, isLeft },
       signal: context.mcpReq.signal,
       onProgress: (message) => progress.say(message),

@@ -3,4 +3,5 @@
  * machine; no call blocks longer than 45 s; our words and the guest's bytes never share a text block; standard output
  * carries JSON-RPC only.
  */
-export { createServer, type PyroMcpServer, type ServerOptions } from "./server.js";
+export { createServer, type PyroMcpServer } from "./server.js";
+export type { ServerOptions } from "./builder.js";
