@@ -151,14 +151,21 @@ export abstract class WorkspaceCalls {
     );
   }
 
-  /** Rebuilds the whole sandbox from the baseline, and clears the history. */
+  /**
+   * Rebuilds the whole sandbox, and clears the history.
+   * @throws {PyroError} INVALID_ARGUMENT for a snapshot that it does not have
+   */
   async resetWorkspace(
     workspaceId: string,
-    options: WaitOptions = {},
+    options: WaitOptions & {
+      /** Default "baseline": as it was created. There is no other yet. */
+      readonly snapshot?: string | undefined;
+    } = {},
     call: CallOptions = {},
   ): Promise<WorkspaceRecord> {
+    const { snapshot = "" } = options;
     return await this.#begin("resetting the workspace", options, call, ({ workspace }, waitMs, signal) =>
-      workspace.reset({ workspace: workspaceId, waitMs }, { signal }),
+      workspace.reset({ workspace: workspaceId, waitMs, snapshot }, { signal }),
     );
   }
 

@@ -87,8 +87,9 @@ function lifeCycleCalls(workspaces: Workspaces, seeding: Seeding): LifeCycle {
       const workspace = workspaces.find(reference);
       return await finish(workspace, workspace.stop("user"), waitMs, signal);
     },
-    reset: async ({ workspace: reference, waitMs }, { signal }) => {
+    reset: async ({ workspace: reference, waitMs, snapshot }, { signal }) => {
       const workspace = workspaces.find(reference);
+      requireSnapshot(workspace, snapshot);
       return await finish(workspace, workspace.reset(), waitMs, signal);
     },
   };
@@ -144,6 +145,15 @@ function toChange(
     labels: requireLabels({ ...Object.fromEntries(kept), ...labels }),
     ...(clearName ? { name: null } : name === undefined ? {} : { name: requireName("name", name) }),
   };
+}
+
+/** @throws {PyroError} INVALID_ARGUMENT: a workspace has its baseline, and no other snapshot yet */
+function requireSnapshot({ id }: Workspace, snapshot: string): void {
+  if (snapshot === "" || snapshot === "baseline") return;
+  const shown = JSON.stringify(snapshot.slice(0, 80));
+  throw new PyroError("INVALID_ARGUMENT", `workspace ${id} has no snapshot ${shown}`, {
+    hint: 'the snapshots that it has: "baseline"',
+  });
 }
 
 function requireLabels(labels: Readonly<Record<string, string>>): Record<string, string> {

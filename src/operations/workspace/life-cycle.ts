@@ -49,12 +49,21 @@ export const workspaceReset = defineOperation({
     "ended and the history is cleared.",
   profiles: CORE,
   kind: "write",
-  input,
+  input: z.strictObject({
+    workspace_id: workspaceId(),
+    snapshot: z
+      .string()
+      .max(64)
+      .default("baseline")
+      .describe("What it is rebuilt from; there is only the baseline yet"),
+  }),
   output: workspaceRecord,
   positionals: ["workspace_id"],
   examples: [{ command: "pyro workspace reset fix-1", says: "as it was created" }],
-  run: async ({ workspace_id: id }, { pyro, signal, onProgress, waitMs }) =>
-    toWorkspaceView(await pyro.resetWorkspace(id, { waitMs, ...following(onProgress) }, { signal })),
+  run: async ({ workspace_id: id, snapshot }, { pyro, signal, onProgress, waitMs }) =>
+    toWorkspaceView(
+      await pyro.resetWorkspace(id, { snapshot, waitMs, ...following(onProgress) }, { signal }),
+    ),
   render: renderWorkspace,
 });
 

@@ -216,6 +216,10 @@ describe("pyro workspace", () => {
       snapshots: [],
     });
     expect((await pyro(["reset", "fix-1"])).stdout).toMatch(/resets +1, last /);
+    expect((await pyro(["reset", "fix-1", "--snapshot", "before"])).stderr).toContain(
+      'the snapshots that it has: "baseline"',
+    );
+    expect((await pyro(["reset", "fix-1", "--snapshot", "baseline"])).stdout).toMatch(/resets +2, last /);
     expect((await pyro(["diff", "fix-1", "--stat"])).stdout).toBe("nothing changed\n");
     expect((await pyro(["delete", "fix-1"])).stdout).toBe(`workspace ${id} is deleted\n`);
     expect((await pyro(["status", "fix-1"])).stderr).toContain("WORKSPACE_NOT_FOUND");

@@ -209,6 +209,14 @@ describe("workspaces through the SDK", () => {
       reset: { count: 1, snapshot: "baseline" },
     });
     expect(text((await pyro.readWorkspaceFile({ workspaceId, path: "README" })).data)).toBe("read me\n");
+    expect(await pyro.resetWorkspace(workspaceId, { snapshot: "baseline" })).toMatchObject({
+      reset: { count: 2 },
+    });
+    await expect(pyro.resetWorkspace(workspaceId, { snapshot: "before" })).rejects.toMatchObject({
+      ...{ code: "INVALID_ARGUMENT", message: `workspace ${workspaceId} has no snapshot "before"` },
+      hint: expect.stringContaining('"baseline"') as string,
+    });
+    expect(await pyro.statusWorkspace(workspaceId)).toMatchObject({ state: "started", reset: { count: 2 } });
     expect(await pyro.deleteWorkspace("fix")).toEqual({ workspaceId });
     await expect(pyro.deleteWorkspace(workspaceId)).rejects.toMatchObject({ code: "WORKSPACE_NOT_FOUND" });
   });
