@@ -1,3 +1,4 @@
+import { Code } from "@connectrpc/connect";
 import { statSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -136,5 +137,15 @@ describe("toConnectError", () => {
     expect(error.rawMessage).toBe("full");
     expect(toConnectError(error)).toBe(error);
     expect(toConnectError(new Error("odd")).details).toHaveLength(1);
+  });
+
+  it.each([
+    ["SEQUENCE_NOT_FOUND", Code.NotFound],
+    ["GUEST_FILE_NOT_FOUND", Code.NotFound],
+    ["EXPORT_EXISTS", Code.AlreadyExists],
+    ["WORKSPACE_BUSY", Code.ResourceExhausted],
+    ["WORKSPACE_STOPPED", Code.FailedPrecondition],
+  ] as const)("tells callers that know nothing of ours what %s is like", (code, connectCode) => {
+    expect(toConnectError(new PyroError(code, "so")).code).toBe(connectCode);
   });
 });
