@@ -47,7 +47,7 @@ export const LIMITS = {
   commandOutputTotalBytes: 512 * 1024 * 1024,
   /** Longest wait of one call for what goes on in a workspace: a day. */
   longestWaitMs: 24 * 3600 * 1000,
-  /** A stopped workspace is deleted after this long (contract section 4, TTL). */
+  /** A workspace that is stopped, or could not be made, is deleted after this long (contract section 4, TTL). */
   workspaceRetentionMs: 7 * 24 * 3600 * 1000,
   /** How long the guest may hold its writes back while its disk is sealed; 20 ms are needed. */
   holdWritesMs: 10_000,

@@ -41,6 +41,7 @@ const recordSchema = z.object({
   state: z.enum(["creating", "started", "stopped", "resetting", "failed"]),
   /** Why a stopped one stopped: it starts again by itself when it is used, unless the user stopped it. */
   stoppedBy: z.enum(["user", "ttl", "daemon", "crash", "reset"]).nullable(),
+  /** Also when a failed one failed: its retention begins there. */
   stoppedAtMs: z.number().nullable(),
   /** Why it is failed, or how its machine was lost. */
   failure: failureSchema.nullable(),

@@ -411,7 +411,8 @@ export class Workspace {
 
   async #fail({ code, message, hint }: PyroError): Promise<void> {
     await this.#removeLayers();
-    await this.#save({ state: "failed", failure: { code, message, hint }, machineId: null });
+    const stoppedAtMs = this.context.now();
+    await this.#save({ state: "failed", failure: { code, message, hint }, stoppedAtMs, machineId: null });
   }
 
   async #removeLayers(): Promise<void> {

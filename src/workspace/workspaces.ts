@@ -109,16 +109,20 @@ export class Workspaces implements AsyncDisposable {
     await workspace.delete();
   }
 
-  /** Stops those that are past their TTL, deletes those that were stopped for too long. */
+  /**
+   * Stops those that are past their TTL, and deletes those that were stopped, or could not be made, longer ago than the
+   * retention: of what a failed one can still tell, that is why it failed.
+   */
   reap(): void {
     const now = this.options.now();
     for (const workspace of this.#all.values()) {
-      const { state, stoppedAtMs } = workspace.record;
+      const { state, stoppedAtMs, lastActivityAtMs } = workspace.record;
+      const isOver = state === "stopped" || state === "failed";
       const expired = state === "started" && workspace.isIdle && now > workspace.expiresAtMs;
-      const retired = stoppedAtMs !== null && now > stoppedAtMs + LIMITS.workspaceRetentionMs;
+      const retired = now > (stoppedAtMs ?? lastActivityAtMs) + LIMITS.workspaceRetentionMs;
       if (expired)
         void workspace.stop("ttl").result.catch((error: unknown) => this.#failed(workspace, error));
-      else if (state === "stopped" && workspace.isIdle && retired)
+      else if (isOver && workspace.isIdle && retired)
         void this.delete(workspace).catch((error: unknown) => this.#failed(workspace, error));
     }
   }

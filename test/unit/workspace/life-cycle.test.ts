@@ -245,6 +245,22 @@ describe("a workspace's life", () => {
     expect(host.workspaces.all).toEqual([]);
   });
 
+  it("that could not be made says why for as long as the retention, and is deleted then", async () => {
+    failAt("make");
+    const workspace = await host.begin();
+    await workspace.settle(10_000, NEVER);
+    // Another daemon knows since when, too.
+    await host.restart();
+    expect(host.workspaces.all[0]?.record).toMatchObject({ state: "failed", failure: { code: "DISK_FULL" } });
+    host.nowMs += LIMITS.workspaceRetentionMs;
+    host.workspaces.reap();
+    expect(host.workspaces.all).toHaveLength(1);
+    host.nowMs += 1;
+    host.workspaces.reap();
+    await vi.waitFor(async () => expect(await host.left()).toEqual([]));
+    expect(host.workspaces.all).toEqual([]);
+  });
+
   it("whose stop or removal fails is tried again", async () => {
     const workspace = await host.create({ ttlSeconds: 1 });
     failAt("shutDown");
