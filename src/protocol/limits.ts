@@ -47,6 +47,8 @@ export const LIMITS = {
   commandOutputTotalBytes: 512 * 1024 * 1024,
   /** Longest wait of one call for what goes on in a workspace: a day. */
   longestWaitMs: 24 * 3600 * 1000,
+  /** Operations of one workspace that wait for their turn behind the one that goes on. */
+  workspaceOperationsWaiting: 8,
   /** A workspace that is stopped, or could not be made, is deleted after this long (contract section 4, TTL). */
   workspaceRetentionMs: 7 * 24 * 3600 * 1000,
   /** How long the guest may hold its writes back while its disk is sealed; 20 ms are needed. */

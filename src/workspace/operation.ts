@@ -1,5 +1,6 @@
 import { PyroError } from "../protocol/index.js";
 import type { Phase } from "./sandbox.js";
+import { settled } from "./wait.js";
 
 /** What takes long enough to be waited for. */
 export type OperationKind = "create" | "start" | "stop" | "reset" | "sync_push" | "export";
@@ -42,6 +43,11 @@ export class Operation<T> {
 
   get isRunning(): boolean {
     return this.#state === "running";
+  }
+
+  /** Waits for its end, at most so long, and not beyond the caller; never rejects. */
+  async settle(waitMs: number, signal: AbortSignal): Promise<void> {
+    if (this.isRunning) await settled(this.result, waitMs, signal);
   }
 
   async #run(work: (report: (phase: Pick<Phase, "message" | "progress">) => void) => Promise<T>): Promise<T> {

@@ -19,6 +19,17 @@ export function stoppedByUser(id: string): PyroError {
   });
 }
 
+export function busy(id: string, waiting: number): PyroError {
+  return new PyroError(
+    "WORKSPACE_BUSY",
+    `${waiting} operations of workspace ${id} wait for their turn already`,
+    {
+      hint: "see how far they are with `pyro workspace status`, then call again",
+      retryable: true,
+    },
+  );
+}
+
 export function lostAtOnce(id: string): PyroError {
   return new PyroError("VM_CRASHED", `the machine of workspace ${id} ended as soon as it had started`, {
     hint: "call again",

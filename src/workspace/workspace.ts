@@ -1,14 +1,14 @@
 import { appendFile, rename, rm } from "node:fs/promises";
 import { failpoint, Slots, untilAborted, type Logger } from "../kit/index.js";
-import { PyroError } from "../protocol/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
 import { CommandLog } from "./command-log.js";
 import { explainLoss } from "./loss.js";
 import { Operation, type OperationKind, type OperationView } from "./operation.js";
 import { pathsOf, saveRecord, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
 import type { Phase, RunningCommand } from "./sandbox.js";
-import { settled } from "./wait.js";
 import type { WorkspaceCommand } from "./workspace-command.js";
 import {
+  busy,
   deleted,
   goneMeanwhile,
   lostAtOnce,
@@ -317,7 +317,7 @@ export class Workspace {
 
   /** Waits for what goes on to end, at most so long; never rejects. */
   async settle(waitMs: number, signal: AbortSignal): Promise<void> {
-    if (this.#operation?.isRunning === true) await settled(this.#operation.result, waitMs, signal);
+    await this.#operation?.settle(waitMs, signal);
   }
 
   /** Moves its last activity to now. */
@@ -360,7 +360,11 @@ export class Workspace {
 
   // ------------------------------------------------------------------ inside
 
+  /** At most so many wait: beyond, an operation fails at once, and what goes on stays what is looked at. */
   #operate<T>(kind: OperationKind, body: (report: Report) => Promise<T>): Operation<T> {
+    const waiting = this.#turn.queued;
+    if (waiting >= LIMITS.workspaceOperationsWaiting)
+      return new Operation<T>(kind, () => Promise.reject(busy(this.id, waiting)));
     const operation = new Operation<T>(kind, async (report) => {
       using _turn = await this.#turn.take(this.#over.signal);
       this.#over.signal.throwIfAborted();

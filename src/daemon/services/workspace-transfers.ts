@@ -28,7 +28,7 @@ export function transferCalls(workspaces: Workspaces, seeding: Seeding): Calls {
       const operation = workspace.work("sync_push", (machine, report) =>
         seeding.push(workspace, machine, request, report),
       );
-      await workspace.settle(waitOf(waitMs), signal);
+      await operation.settle(waitOf(waitMs), signal);
       if (operation.isRunning) return { workspace: toWorkspace(workspace) };
       const { entryCount, bytesWritten, ...rest } = await operation.result;
       return {
@@ -46,7 +46,7 @@ export function transferCalls(workspaces: Workspaces, seeding: Seeding): Calls {
       const operation = workspace.work("export", (machine) =>
         exportPath(workspace, machine, { path, outputPath, overwrite }),
       );
-      await workspace.settle(waitOf(waitMs), signal);
+      await operation.settle(waitOf(waitMs), signal);
       if (operation.isRunning) return { workspace: toWorkspace(workspace) };
       const { entryCount, bytesWritten, ...rest } = await operation.result;
       return {

@@ -52,7 +52,7 @@ function lifeCycleCalls(workspaces: Workspaces, seeding: Seeding): LifeCycle {
     waitMs: number,
     signal: AbortSignal,
   ): Promise<MessageInitShape<typeof WorkspaceSchema>> => {
-    await workspace.settle(waitOf(waitMs), signal);
+    await operation.settle(waitOf(waitMs), signal);
     if (!operation.isRunning) await operation.result;
     return toWorkspace(workspace);
   };

@@ -261,6 +261,30 @@ describe("a workspace's life", () => {
     expect(host.workspaces.all).toEqual([]);
   });
 
+  it("takes a bounded number of operations: one too many is refused, and changes nothing", async () => {
+    const workspace = await host.create();
+    let go: () => void = () => undefined;
+    const first = workspace.work("export", async () => {
+      await new Promise<void>((resolve) => (go = resolve));
+      return "first";
+    });
+    const waiting = Array.from({ length: LIMITS.workspaceOperationsWaiting }, (_, number) =>
+      workspace.work("export", () => Promise.resolve(number)),
+    );
+    await vi.waitFor(() => expect(workspace.operation).toMatchObject({ kind: "export", state: "running" }));
+    await expect(workspace.reset().result).rejects.toMatchObject({
+      ...{ code: "WORKSPACE_BUSY", retryable: true },
+      message: `${LIMITS.workspaceOperationsWaiting} operations of workspace ${workspace.id} wait for their turn already`,
+    });
+    expect([workspace.isIdle, workspace.operation?.kind]).toEqual([false, "export"]);
+    go();
+    expect(await first.result).toBe("first");
+    expect(await Promise.all(waiting.map(({ result }) => result))).toEqual(
+      waiting.map((_, number) => number),
+    );
+    await workspace.reset().result;
+  });
+
   it("whose stop or removal fails is tried again", async () => {
     const workspace = await host.create({ ttlSeconds: 1 });
     failAt("shutDown");
