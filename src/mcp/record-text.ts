@@ -16,7 +16,7 @@ export function nextOf(tool: string, record: JsonRecord): string | undefined {
 /** A workspace: what goes on in it first. */
 export function operationText(tool: string, record: JsonRecord): string {
   const view = record as unknown as WorkspaceView;
-  return [firstLine(tool, view), ...failed(view.operation), renderWorkspace(view)].join("\n");
+  return [firstLine(tool, view), renderWorkspace(view)].join("\n");
 }
 
 function firstLine(tool: string, { operation, workspace_id: id, state }: WorkspaceView): string {
@@ -27,12 +27,6 @@ function firstLine(tool: string, { operation, workspace_id: id, state }: Workspa
   if (tool === "workspace_create") return `workspace ${id} is ready`;
   if (tool === "workspace_reset") return `workspace ${id} is as it was created`;
   return `workspace ${id} is ${state}`;
-}
-
-function failed(operation: WorkspaceView["operation"]): string[] {
-  if (operation?.state !== "failed" || operation.error === null) return [];
-  const { code, message, hint } = operation.error;
-  return [`${operation.kind} failed: ${code}: ${message}`, ...(hint === "" ? [] : [`hint: ${hint}`])];
 }
 
 function isGoingOn(record: JsonRecord): boolean {

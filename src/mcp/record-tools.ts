@@ -15,6 +15,16 @@ interface RecordFace {
 
 const WARNINGS: LongList = { path: ["warnings"], keep: "first" };
 
+/** Lists of a workspace, which may stand in another record. */
+function listsOfWorkspace(...at: readonly string[]): readonly LongList[] {
+  const paths = [
+    ["warnings"],
+    ["operation", "result", "host_executable_paths"],
+    ["operation", "result", "warnings"],
+  ];
+  return paths.map((path) => ({ path: [...at, ...path], keep: "first" }));
+}
+
 const FACES: Readonly<Record<string, RecordFace>> = {
   workspace_list: {
     lists: [{ path: ["workspaces"], keep: "first" }],
@@ -31,6 +41,7 @@ const FACES: Readonly<Record<string, RecordFace>> = {
       { path: ["changes", "entries"], keep: "first" },
       { path: ["artifacts"], keep: "last" },
       { path: ["host_executable_paths"], keep: "first" },
+      ...listsOfWorkspace("workspace"),
     ],
     lean: (record) => ({ ...record, commands: (record["commands"] as JsonRecord[]).map(leanCommand) }),
   },
@@ -38,8 +49,8 @@ const FACES: Readonly<Record<string, RecordFace>> = {
   workspace_patch_apply: { lists: [{ path: ["entries"], keep: "first" }] },
   workspace_export: { lists: [{ path: ["host_executable_paths"], keep: "first" }, WARNINGS] },
   workspace_sync_push: { lists: [WARNINGS] },
-  workspace_create: { lists: [WARNINGS] },
-  workspace_status: { lists: [WARNINGS] },
+  workspace_create: { lists: listsOfWorkspace() },
+  workspace_status: { lists: listsOfWorkspace() },
 };
 
 /** JSON of a record; its text is shorter, and our words come on top. */

@@ -77,6 +77,8 @@ export const LIMITS = {
   diffFileBytes: 1024 * 1024,
   /** Inserted and deleted lines that a diff looks for the shortest script of; beyond, the changed middle is replaced as a whole. */
   diffEdits: 1_000,
+  /** Of an export's paths that the host would run: kept for later looks at the workspace. */
+  keptExecutablePaths: 100,
   /** Of an exported file, looked into for what would run on the host. */
   hostExecutableLookBytes: 64 * 1024,
   /** The daemon leaves after this long without a VM or a call. */

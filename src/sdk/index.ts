@@ -34,13 +34,11 @@ export type {
 } from "./workspace-record.js";
 export type { WorkspaceSource } from "./workspace-source.js";
 export type { WorkspaceFileContent, WorkspaceFileEntry, WorkspaceFileList } from "./workspace-file-calls.js";
+export type { ArtifactType, HostExecutable, WorkspaceExport, WorkspaceSync } from "./transfer-result.js";
 export type {
-  ArtifactType,
-  HostExecutable,
   WorkspaceDiff,
   WorkspaceDiffEntry,
   WorkspaceDiffSummary,
-  WorkspaceExport,
   WorkspacePush,
   WorkspaceSummaryRecord,
 } from "./workspace-transfer.js";

@@ -1,17 +1,15 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { CallOptions } from "./call.js";
+import { toExport, type ArtifactType, type WorkspaceExport } from "./transfer-result.js";
 import { requireAbsolute } from "./workspace-source.js";
 import { WorkspaceCalls, type WaitOptions } from "./workspace-calls.js";
 import {
   toDiffEntry,
   toDiffSummary,
-  toExport,
   toPush,
   toSummary,
-  type ArtifactType,
   type WorkspaceDiff,
   type WorkspaceDiffEntry,
-  type WorkspaceExport,
   type WorkspacePush,
   type WorkspaceSummaryRecord,
 } from "./workspace-transfer.js";

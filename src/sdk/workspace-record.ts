@@ -2,9 +2,11 @@ import type { PyroError } from "../protocol/index.js";
 import type {
   CommandRecord as WireCommand,
   Workspace as WireWorkspace,
+  WorkspaceOperation as WireOperation,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { fromDetail } from "./call.js";
 import { toWindow, type RunWindow } from "./run-record.js";
+import { toExport, toSync, type WorkspaceExport, type WorkspaceSync } from "./transfer-result.js";
 import { toIsolation, toOutcome, type CommandOutcome, type Isolation } from "./run-result.js";
 
 export type WorkspaceState = "creating" | "started" | "stopped" | "resetting" | "failed";
@@ -27,6 +29,8 @@ export interface WorkspaceOperation {
   /** 0 to 1, or null where it is not known. */
   readonly progress: number | null;
   readonly error: PyroError | null;
+  /** What a push or an export brought, also for those who did not wait for it; null for all else. */
+  readonly result: WorkspaceSync | WorkspaceExport | null;
 }
 
 /** A workspace as it is now; times are ISO 8601. */
@@ -110,21 +114,33 @@ export function toWorkspaceRecord(wire: WireWorkspace): WorkspaceRecord {
       at: wire.resetAtMs === 0n ? null : toTime(wire.resetAtMs),
       snapshot: orNull(wire.resetSnapshot),
     },
-    operation:
-      operation === undefined
-        ? null
-        : {
-            kind: operation.kind,
-            state: operation.state as WorkspaceOperation["state"],
-            message: operation.message,
-            progress: operation.progress >= 0 && operation.progress <= 1 ? operation.progress : null,
-            error: operation.error === undefined ? null : fromDetail(operation.error),
-          },
+    operation: operation === undefined ? null : toOperation(operation),
     failure:
       failure === undefined ? null : { code: failure.code, message: failure.message, hint: failure.hint },
     stoppedBy: orNull(wire.stoppedBy),
     warnings: [...wire.warnings],
   };
+}
+
+function toOperation({ kind, state, message, progress, error, result }: WireOperation): WorkspaceOperation {
+  return {
+    ...{ kind, message },
+    state: state as WorkspaceOperation["state"],
+    progress: progress >= 0 && progress <= 1 ? progress : null,
+    error: error === undefined ? null : fromDetail(error),
+    result: toResult(result),
+  };
+}
+
+function toResult(result: WireOperation["result"]): WorkspaceOperation["result"] {
+  switch (result.case) {
+    case "pushed":
+      return toSync(result.value);
+    case "exported":
+      return toExport(result.value);
+    case undefined:
+      return null;
+  }
 }
 
 /** A command as the daemon sent it. */

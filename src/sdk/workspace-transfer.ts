@@ -1,10 +1,10 @@
 import type {
   DiffEntry as WireDiffEntry,
   DiffSummary as WireDiffSummary,
-  ExportResult as WireExport,
   PushResult as WirePush,
   WorkspaceSummary as WireSummary,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { toSync, type ArtifactType, type HostExecutable, type WorkspaceSync } from "./transfer-result.js";
 import {
   toWorkspaceCommand,
   toWorkspaceRecord,
@@ -15,33 +15,9 @@ import {
 /** What a push brought; `workspaceSync` is null while it goes on. */
 export interface WorkspacePush {
   readonly workspaceId: string;
-  readonly workspaceSync: {
-    readonly mode: string;
-    readonly destination: string;
-    readonly entryCount: number;
-    readonly bytesWritten: number;
-  } | null;
+  readonly workspaceSync: Omit<WorkspaceSync, "warnings"> | null;
   readonly warnings: readonly string[];
 }
-
-/** A path that the host would run by itself, or obey, and why. */
-export interface HostExecutable {
-  readonly path: string;
-  readonly why: string;
-}
-
-/** What an export brought to the host. */
-export interface WorkspaceExport {
-  readonly workspacePath: string;
-  readonly outputPath: string;
-  readonly artifactType: ArtifactType;
-  readonly entryCount: number;
-  readonly bytesWritten: number;
-  readonly hostExecutablePaths: readonly HostExecutable[];
-  readonly warnings: readonly string[];
-}
-
-export type ArtifactType = "file" | "directory" | "symlink" | "other";
 
 /** One path that differs from the baseline. */
 export interface WorkspaceDiffEntry {
@@ -100,28 +76,8 @@ export interface WorkspaceSummaryRecord {
 
 export function toPush(workspaceId: string, result: WirePush | undefined): WorkspacePush {
   if (result === undefined) return { workspaceId, workspaceSync: null, warnings: [] };
-  const { mode, destination, entryCount, bytesWritten, warnings } = result;
-  return {
-    workspaceId,
-    workspaceSync: {
-      ...{ mode, destination },
-      entryCount: Number(entryCount),
-      bytesWritten: Number(bytesWritten),
-    },
-    warnings: [...warnings],
-  };
-}
-
-export function toExport(result: WireExport): WorkspaceExport {
-  return {
-    workspacePath: result.workspacePath,
-    outputPath: result.outputPath,
-    artifactType: result.artifactType as ArtifactType,
-    entryCount: Number(result.entryCount),
-    bytesWritten: Number(result.bytesWritten),
-    hostExecutablePaths: result.hostExecutablePaths.map(({ path, why }) => ({ path, why })),
-    warnings: [...result.warnings],
-  };
+  const { warnings, ...workspaceSync } = toSync(result);
+  return { workspaceId, workspaceSync, warnings };
 }
 
 export function toDiffEntry(entry: WireDiffEntry): WorkspaceDiffEntry {

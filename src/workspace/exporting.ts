@@ -7,20 +7,10 @@ import { WORKSPACE_PATH } from "./command-line.js";
 import { absolutePath } from "./exec.js";
 import { exportedTree } from "./exported-tree.js";
 import { unpackOnHost } from "./host-unpack.js";
+import type { Exported } from "./transfer.js";
 import type { FileEntry } from "./workspace-files.js";
 import type { Workspace } from "./workspace.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
-
-/** What an export brought to the host. */
-export interface Exported {
-  readonly workspacePath: string;
-  readonly outputPath: string;
-  readonly artifactType: FileEntry["type"];
-  readonly entryCount: number;
-  readonly bytesWritten: number;
-  readonly hostExecutablePaths: readonly HostExecutablePath[];
-  readonly warnings: readonly string[];
-}
 
 /** What is on its way is named in the workspace's directory, so that a later daemon removes it. */
 const PENDING = "export-pending";

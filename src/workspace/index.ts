@@ -23,9 +23,9 @@ export type {
   SandboxSpec,
 } from "./sandbox.js";
 export { Workspaces, type NewWorkspace } from "./workspaces.js";
-export { Workspace, type Populate, type Report } from "./workspace.js";
+export { Workspace, type Populate } from "./workspace.js";
 export { WorkspaceCommand, type CommandFacts, type OutputListener } from "./workspace-command.js";
-export { Operation, type OperationKind, type OperationView } from "./operation.js";
+export { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
 export { NAME_PATTERN, type WorkspaceRecord, type WorkspaceSeed } from "./record.js";
 export { Seeding } from "./seeding.js";
 export { absolutePath, cancelCommand, startCommand, waitForCommand, type ExecRequest } from "./exec.js";
@@ -40,9 +40,9 @@ export type {
 export type { FileContent, FileEntry, WorkspaceFiles } from "./workspace-files.js";
 export { editFile, patchFiles, writeFile } from "./editing.js";
 export { diffWorkspace } from "./comparing.js";
-export { exportPath, type Exported } from "./exporting.js";
+export { exportPath } from "./exporting.js";
 export { summarizeWorkspace, type WorkspaceSummary } from "./summary.js";
 export { summarize, type DiffEntry, type DiffSummary, type HostExecutablePath } from "./diff/index.js";
 export type { PatchEntry } from "./patch/index.js";
 export type { SeedSource } from "./seed/index.js";
-export type { Pushed } from "./seeding.js";
+export type { Exported, Pushed, Transferred } from "./transfer.js";

@@ -1,6 +1,10 @@
 import { PyroError } from "../protocol/index.js";
 import type { Phase } from "./sandbox.js";
+import type { Transferred } from "./transfer.js";
 import { settled } from "./wait.js";
+
+/** How far an operation is. */
+export type Report = (phase: Pick<Phase, "message" | "progress">) => void;
 
 /** What takes long enough to be waited for. */
 export type OperationKind = "create" | "start" | "stop" | "reset" | "sync_push" | "export";
@@ -13,6 +17,8 @@ export interface OperationView {
   /** 0 to 1 where it is known. */
   readonly progress: number | undefined;
   readonly error: PyroError | undefined;
+  /** What came of it, where that is more than the workspace itself. */
+  readonly transferred: Transferred | undefined;
 }
 
 /**
@@ -23,13 +29,15 @@ export class Operation<T> {
   #progress: number | undefined;
   #state: OperationView["state"] = "running";
   #error: PyroError | undefined;
+  #transferred: Transferred | undefined;
   readonly result: Promise<T>;
 
   constructor(
     readonly kind: OperationKind,
-    work: (report: (phase: Pick<Phase, "message" | "progress">) => void) => Promise<T>,
+    work: (report: Report) => Promise<T>,
+    keep?: (result: T) => Transferred,
   ) {
-    this.result = this.#run(work);
+    this.result = this.#run(work, keep);
     // Whoever waits meets the error; nobody may wait.
     this.result.catch(() => undefined);
   }
@@ -37,7 +45,7 @@ export class Operation<T> {
   get view(): OperationView {
     return {
       ...{ kind: this.kind, state: this.#state, message: this.#message },
-      ...{ progress: this.#progress, error: this.#error },
+      ...{ progress: this.#progress, error: this.#error, transferred: this.#transferred },
     };
   }
 
@@ -50,12 +58,16 @@ export class Operation<T> {
     if (this.isRunning) await settled(this.result, waitMs, signal);
   }
 
-  async #run(work: (report: (phase: Pick<Phase, "message" | "progress">) => void) => Promise<T>): Promise<T> {
+  async #run(
+    work: (report: Report) => Promise<T>,
+    keep: ((result: T) => Transferred) | undefined,
+  ): Promise<T> {
     try {
       const result = await work(({ message, progress }) => {
         this.#message = message;
         this.#progress = progress;
       });
+      this.#transferred = keep?.(result);
       this.#state = "done";
       this.#message = "done";
       return result;

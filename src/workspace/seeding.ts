@@ -1,17 +1,10 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { WORKSPACE_PATH } from "./command-line.js";
+import type { Report } from "./operation.js";
 import { openSeed, sweepSeeds, type SeedSource } from "./seed/index.js";
-import type { Populate, Report, Workspace } from "./workspace.js";
+import type { Pushed } from "./transfer.js";
+import type { Populate, Workspace } from "./workspace.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
-
-/** What a push brought. */
-export interface Pushed {
-  readonly mode: string;
-  readonly destination: string;
-  readonly entryCount: number;
-  readonly bytesWritten: number;
-  readonly warnings: readonly string[];
-}
 
 /** Brings files of the host into workspaces. */
 export class Seeding {

@@ -3,9 +3,10 @@ import { failpoint, Slots, untilAborted, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { CommandLog } from "./command-log.js";
 import { explainLoss } from "./loss.js";
-import { Operation, type OperationKind, type OperationView } from "./operation.js";
+import { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
 import { pathsOf, saveRecord, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
-import type { Phase, RunningCommand } from "./sandbox.js";
+import type { RunningCommand } from "./sandbox.js";
+import { keptOf, type Transferred, type TransferResult } from "./transfer.js";
 import type { WorkspaceCommand } from "./workspace-command.js";
 import {
   busy,
@@ -18,9 +19,6 @@ import {
   workspaceFailed,
 } from "./workspace-errors.js";
 import type { WorkspaceLayers, WorkspaceMachine, WorkspaceMachines } from "./workspace-machine.js";
-
-/** How far an operation is. */
-export type Report = (phase: Pick<Phase, "message" | "progress">) => void;
 
 export interface WorkspaceContext {
   readonly machines: WorkspaceMachines;
@@ -224,12 +222,15 @@ export class Workspace {
     await this.#save({ ...stopped, machineId: null, failure: null, reset, ...this.#touched() });
   }
 
-  /** Work beside commands that is waited for: a push, an export. One that stopped by itself starts again for it. */
-  work<T>(
-    kind: "sync_push" | "export",
-    body: (machine: WorkspaceMachine, report: Report) => Promise<T>,
-  ): Operation<T> {
-    return this.#operate(kind, async (report) => {
+  /**
+   * Work beside commands that is waited for: a push, an export. One that stopped by itself starts again for it. What came
+   * of it is seen until the next operation, also by those who did not wait.
+   */
+  work<Kind extends Transferred["kind"]>(
+    kind: Kind,
+    body: (machine: WorkspaceMachine, report: Report) => Promise<TransferResult<Kind>>,
+  ): Operation<TransferResult<Kind>> {
+    const work = async (report: Report): Promise<TransferResult<Kind>> => {
       const { state, stoppedBy } = this.#record;
       if (state === "failed") throw workspaceFailed(this.#record);
       if (this.#machine === undefined) {
@@ -238,7 +239,8 @@ export class Workspace {
       }
       if (this.#machine === undefined) throw lostAtOnce(this.id);
       return await body(this.#machine, report);
-    });
+    };
+    return this.#operate(kind, work, (result) => keptOf({ kind, result } as Transferred));
   }
 
   // ------------------------------------------------------------------ after a daemon's death
@@ -361,11 +363,15 @@ export class Workspace {
   // ------------------------------------------------------------------ inside
 
   /** At most so many wait: beyond, an operation fails at once, and what goes on stays what is looked at. */
-  #operate<T>(kind: OperationKind, body: (report: Report) => Promise<T>): Operation<T> {
+  #operate<T>(
+    kind: OperationKind,
+    body: (report: Report) => Promise<T>,
+    keep?: (result: T) => Transferred,
+  ): Operation<T> {
     const waiting = this.#turn.queued;
     if (waiting >= LIMITS.workspaceOperationsWaiting)
       return new Operation<T>(kind, () => Promise.reject(busy(this.id, waiting)));
-    const operation = new Operation<T>(kind, async (report) => {
+    const work = async (report: Report): Promise<T> => {
       using _turn = await this.#turn.take(this.#over.signal);
       this.#over.signal.throwIfAborted();
       try {
@@ -373,7 +379,8 @@ export class Workspace {
       } catch (error) {
         throw await explainLoss(error, this.#lost);
       }
-    });
+    };
+    const operation = new Operation(kind, work, keep);
     this.#operation = operation;
     return operation;
   }

@@ -7,6 +7,7 @@ import {
   startCommand,
   Workspaces,
   type ExecRequest,
+  type Exported,
   type NewWorkspace,
   type OutputListener,
   type Populate,
@@ -115,6 +116,12 @@ export class WorkspaceHost implements AsyncDisposable {
     if (running > 0) throw new Error(`${running} machines were left running`);
   }
 }
+
+/** What an export brought that never was one. */
+export const EXPORTED: Exported = {
+  ...{ workspacePath: "/workspace/a", outputPath: "/nowhere/a", artifactType: "file", entryCount: 1 },
+  ...{ bytesWritten: 2, hostExecutablePaths: [], warnings: [] },
+};
 
 export const NEVER = new AbortController().signal;
 

@@ -15,7 +15,7 @@ import {
   type Seeding,
   type Workspaces,
 } from "../../workspace/index.js";
-import { toCommandRecord, toWorkspace, waitOf } from "./workspace-view.js";
+import { toCommandRecord, toExportResult, toPushResult, toWorkspace, waitOf } from "./workspace-view.js";
 
 type Calls = Pick<ServiceImpl<typeof WorkspaceService>, "push" | "export" | "diff" | "summarize">;
 
@@ -30,16 +30,8 @@ export function transferCalls(workspaces: Workspaces, seeding: Seeding): Calls {
       );
       await operation.settle(waitOf(waitMs), signal);
       if (operation.isRunning) return { workspace: toWorkspace(workspace) };
-      const { entryCount, bytesWritten, ...rest } = await operation.result;
-      return {
-        workspace: toWorkspace(workspace),
-        result: {
-          ...rest,
-          entryCount: BigInt(entryCount),
-          bytesWritten: BigInt(bytesWritten),
-          warnings: [...rest.warnings],
-        },
-      };
+      const pushed = await operation.result;
+      return { workspace: toWorkspace(workspace), result: toPushResult(pushed) };
     },
     export: async ({ workspace: reference, path, outputPath, overwrite, waitMs }, { signal }) => {
       const workspace = workspaces.find(reference);
@@ -48,17 +40,8 @@ export function transferCalls(workspaces: Workspaces, seeding: Seeding): Calls {
       );
       await operation.settle(waitOf(waitMs), signal);
       if (operation.isRunning) return { workspace: toWorkspace(workspace) };
-      const { entryCount, bytesWritten, ...rest } = await operation.result;
-      return {
-        workspace: toWorkspace(workspace),
-        result: {
-          ...rest,
-          entryCount: BigInt(entryCount),
-          bytesWritten: BigInt(bytesWritten),
-          hostExecutablePaths: [...rest.hostExecutablePaths],
-          warnings: [...rest.warnings],
-        },
-      };
+      const exported = await operation.result;
+      return { workspace: toWorkspace(workspace), result: toExportResult(exported) };
     },
     diff: async function* (
       { workspace: reference, path },

@@ -2,11 +2,21 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type {
   CommandRecordSchema,
   CommandResultSchema,
+  ExportResultSchema,
+  PushResultSchema,
   RunOutputSchema,
+  WorkspaceOperationSchema,
   WorkspaceSchema,
 } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { LIMITS } from "../../protocol/index.js";
-import type { CommandOutputView, Workspace, WorkspaceCommand } from "../../workspace/index.js";
+import type {
+  CommandOutputView,
+  Exported,
+  Pushed,
+  Transferred,
+  Workspace,
+  WorkspaceCommand,
+} from "../../workspace/index.js";
 import { errorDetail } from "../wire-error.js";
 
 /** A workspace as the wire carries it. */
@@ -46,11 +56,52 @@ export function toWorkspace(workspace: Workspace): MessageInitShape<typeof Works
             ...{ kind: operation.kind, state: operation.state, message: operation.message },
             progress: operation.progress ?? -1,
             ...(operation.error === undefined ? {} : { error: errorDetail(operation.error) }),
+            ...toOutcome(operation.transferred),
           },
         }),
     ...(failure === null ? {} : { failure }),
     warnings: record.warnings,
     stoppedBy: stoppedBy ?? "",
+  };
+}
+
+function toOutcome(
+  transferred: Transferred | undefined,
+): Pick<MessageInitShape<typeof WorkspaceOperationSchema>, "result"> {
+  switch (transferred?.kind) {
+    case "sync_push":
+      return { result: { case: "pushed", value: toPushResult(transferred.result) } };
+    case "export":
+      return { result: { case: "exported", value: toExportResult(transferred.result) } };
+    case undefined:
+      return {};
+  }
+}
+
+/** What a push brought. */
+export function toPushResult({
+  entryCount,
+  bytesWritten,
+  warnings,
+  ...rest
+}: Pushed): MessageInitShape<typeof PushResultSchema> {
+  return {
+    ...{ ...rest, warnings: [...warnings] },
+    ...{ entryCount: BigInt(entryCount), bytesWritten: BigInt(bytesWritten) },
+  };
+}
+
+/** What an export brought to the host. */
+export function toExportResult({
+  entryCount,
+  bytesWritten,
+  hostExecutablePaths,
+  warnings,
+  ...rest
+}: Exported): MessageInitShape<typeof ExportResultSchema> {
+  return {
+    ...{ ...rest, warnings: [...warnings], hostExecutablePaths: [...hostExecutablePaths] },
+    ...{ entryCount: BigInt(entryCount), bytesWritten: BigInt(bytesWritten) },
   };
 }
 

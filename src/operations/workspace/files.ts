@@ -2,7 +2,8 @@ import * as z from "zod";
 import { PyroError } from "../../protocol/index.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatCount, formatTable, visible } from "../text.js";
-import { artifactType, workspaceId } from "./record.js";
+import { workspaceId } from "./record.js";
+import { artifactType } from "./transfer-record.js";
 import { CORE, CORE_AND_INSPECT } from "./tool-sets.js";
 
 const guestPath = (): z.ZodString =>

@@ -1,14 +1,13 @@
 import * as z from "zod";
 import type { PyroError } from "../../protocol/index.js";
-import type { WorkspaceCommandRecord, WorkspaceRecord } from "../../sdk/index.js";
+import type { WorkspaceCommandRecord, WorkspaceOperation, WorkspaceRecord } from "../../sdk/index.js";
 import { isolation, snakeKeys } from "../fields.js";
-import { formatCount, formatTable } from "../text.js";
+import { formatCount, formatTable, visible } from "../text.js";
+import { renderTransfer, transferRecord } from "./transfer-record.js";
 
 /** Ids, unique prefixes of ids and unique names are all good. */
 export const workspaceId = (): z.ZodString =>
   z.string().min(1).max(128).describe("Id of the workspace, a unique prefix of one, or a unique name");
-
-export const artifactType = z.enum(["file", "directory", "symlink", "other"]);
 
 const failureRecord = z.object({ code: z.string(), message: z.string(), hint: z.string() });
 
@@ -65,6 +64,7 @@ export const workspaceRecord = z.object({
       message: z.string(),
       progress: z.number().nullable(),
       error: failureRecord.nullable(),
+      result: transferRecord.nullable(),
     })
     .nullable(),
   failure: failureRecord.nullable(),
@@ -83,11 +83,12 @@ export function toWorkspaceView(record: WorkspaceRecord): WorkspaceView {
     // A label's name is the user's, not ours.
     labels: record.labels,
     last_command: lastCommand === null ? null : toWorkspaceCommandView(lastCommand),
-    operation:
-      operation === null
-        ? null
-        : { ...operation, error: operation.error === null ? null : failureOf(operation.error) },
+    operation: operation === null ? null : toOperationView(operation),
   });
+}
+
+function toOperationView({ error, result, ...rest }: WorkspaceOperation): object {
+  return { ...rest, error: error === null ? null : failureOf(error), result: snakeKeys(result) };
 }
 
 /** The SDK's record of a command with the contract's field names. */
@@ -127,7 +128,7 @@ export function following(
 export function renderWorkspace(view: WorkspaceView): string {
   const { workspace_seed: seed, last_command: last, operation, failure, reset } = view;
   const labels = Object.entries(view.labels).map(([label, value]) => `${label}=${value}`);
-  return formatTable([
+  const table = formatTable([
     ["workspace", view.workspace_id],
     ...(view.name === null ? [] : [["name", view.name]]),
     ...(labels.length === 0 ? [] : [["labels", labels.join(", ")]]),
@@ -148,6 +149,17 @@ export function renderWorkspace(view: WorkspaceView): string {
     ["expires", view.expires_at],
     ...view.warnings.map((warning) => ["warning", warning]),
   ]);
+  return [...renderOutcome(operation), table].join("\n");
+}
+
+/** How the last operation ended, where there is more to say than that it did. */
+function renderOutcome(operation: WorkspaceView["operation"]): string[] {
+  const { kind, error = null, result = null } = operation ?? {};
+  if (result !== null) return [`${kind} is done: ${renderTransfer(result).join("\n")}`];
+  if (error === null) return [];
+  const { code, message, hint } = error;
+  const advice = hint === "" ? [] : [`hint: ${visible(hint)}`];
+  return [`${kind} failed: ${code}: ${visible(message)}`, ...advice];
 }
 
 function isolationText(value: WorkspaceView["isolation"]): string {

@@ -2,9 +2,8 @@ import * as z from "zod";
 import type { WorkspaceDiffEntry } from "../../sdk/index.js";
 import { snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
-import { formatBytes, formatCount, formatTable, visible } from "../text.js";
+import { formatTable, visible } from "../text.js";
 import {
-  artifactType,
   outcomeText,
   renderWorkspace,
   toWorkspaceCommandView,
@@ -13,10 +12,18 @@ import {
   workspaceId,
   workspaceRecord,
 } from "./record.js";
+import {
+  artifactType,
+  exportRecord,
+  hostExecutables,
+  renderExecutables,
+  renderExport,
+  renderSync,
+  syncRecord,
+} from "./transfer-record.js";
 import { CORE, CORE_AND_INSPECT } from "./tool-sets.js";
 
 const hostPath = (what: string): z.ZodString => z.string().min(1).max(4096).describe(what);
-const hostExecutables = z.array(z.object({ path: z.string(), why: z.string() }));
 
 const diffEntry = z.object({
   path: z.string(),
@@ -60,14 +67,7 @@ export const workspaceSyncPush = defineOperation({
   }),
   output: z.object({
     workspace_id: z.string(),
-    workspace_sync: z
-      .object({
-        mode: z.string(),
-        destination: z.string(),
-        entry_count: z.number(),
-        bytes_written: z.number(),
-      })
-      .nullable(),
+    workspace_sync: syncRecord.nullable(),
     warnings: z.array(z.string()),
   }),
   positionals: ["workspace_id", "source_path"],
@@ -84,9 +84,7 @@ export const workspaceSyncPush = defineOperation({
   },
   render: ({ workspace_sync: sync, warnings }) =>
     [
-      sync === null
-        ? "the push goes on; `pyro workspace status` waits for it"
-        : `${formatCount(sync.entry_count, "entry", "entries")}, ${formatBytes(sync.bytes_written)}, to ${visible(sync.destination)}`,
+      sync === null ? "the push goes on; `pyro workspace status` waits for it" : renderSync(sync),
       ...warnings.map((warning) => `warning: ${visible(warning)}`),
     ].join("\n"),
 });
@@ -108,17 +106,7 @@ export const workspaceExport = defineOperation({
     overwrite: z.boolean().default(false).describe("Replace what is there"),
   }),
   /** Null while it goes on: only for faces that do not wait for its end. */
-  output: z
-    .object({
-      workspace_path: z.string(),
-      output_path: z.string(),
-      artifact_type: artifactType,
-      entry_count: z.number(),
-      bytes_written: z.number(),
-      host_executable_paths: hostExecutables,
-      warnings: z.array(z.string()),
-    })
-    .nullable(),
+  output: exportRecord.nullable(),
   positionals: ["workspace_id", "path"],
   commandLineNames: { output_path: "output" },
   notInTool: ["overwrite"],
@@ -135,11 +123,7 @@ export const workspaceExport = defineOperation({
   render: (view) =>
     view === null
       ? "the export goes on; `pyro workspace status` waits for it"
-      : [
-          `${visible(view.workspace_path)} is at ${visible(view.output_path)}: ${formatCount(view.entry_count, "entry", "entries")}, ${formatBytes(view.bytes_written)}`,
-          ...renderExecutables(view.host_executable_paths),
-          ...view.warnings.map((warning) => `warning: ${visible(warning)}`),
-        ].join("\n"),
+      : renderExport(view).join("\n"),
 });
 
 /** `pyro workspace diff`, `workspace_diff`, `diffWorkspace`. */
@@ -208,11 +192,6 @@ function renderStat(
   const { added, modified, deleted, renamed, insertions, deletions } = summary;
   const counts = `${added} added, ${modified} modified, ${deleted} deleted, ${renamed} renamed; +${insertions} -${deletions}`;
   return rows.length === 0 ? "nothing changed" : `${formatTable(rows)}\n${counts}`;
-}
-
-function renderExecutables(paths: z.output<typeof hostExecutables>): string[] {
-  if (paths.length === 0) return [];
-  return ["this host would run or obey:", ...paths.map(({ path, why }) => `  ${visible(path)}: ${why}`)];
 }
 
 /** `pyro workspace summary`, `workspace_summary`, `summarizeWorkspace`. */

@@ -470,6 +470,45 @@ test.each([
   expect(texts[0]).toMatch(new RegExp(`^${code}: .+\nhint: .+`));
 });
 
+test("a status tells what an export brought that outlived its call", async () => {
+  const exported = {
+    ...{
+      workspacePath: "/workspace/dist",
+      outputPath: "/home/u/dist",
+      artifactType: "directory",
+      entryCount: 3n,
+    },
+    ...{
+      bytesWritten: 9n,
+      hostExecutablePaths: [{ path: "dist/Makefile", why: "make runs it" }],
+      warnings: [],
+    },
+  };
+  const operation = {
+    ...{ kind: "export", state: "done", message: "done", progress: -1 },
+    result: { case: "exported" as const, value: exported },
+  };
+  const { service } = fakeWorkspaces("", {}, { status: () => fakeWorkspace({ operation }) });
+  const { texts, record } = await withCore(service, ({ tool }) =>
+    tool("workspace_status", { workspace_id: "fix" }),
+  );
+  expect(texts[0]?.split("\n").slice(0, 4)).toEqual([
+    "workspace ws-1 is started",
+    "export is done: /workspace/dist is at /home/u/dist: 3 entries, 9 B",
+    "this host would run or obey:",
+    "  dist/Makefile: make runs it",
+  ]);
+  expect(record).toMatchObject({
+    operation: {
+      ...{ kind: "export", state: "done", error: null },
+      result: {
+        ...{ workspace_path: "/workspace/dist", output_path: "/home/u/dist", artifact_type: "directory" },
+        ...{ entry_count: 3, bytes_written: 9, host_executable_paths: [{ path: "dist/Makefile" }] },
+      },
+    },
+  });
+});
+
 test("an operation that failed is told with its error, in a status that is no error itself", async () => {
   const error = {
     ...{ code: "SEED_CHANGED", message: "a file changed", retryable: true, detailsJson: "{}" },

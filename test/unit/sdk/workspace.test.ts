@@ -463,19 +463,32 @@ describe("workspaces through the SDK", () => {
       (await pyro.pushWorkspaceSync({ workspaceId, sourcePath: host.path("more"), waitMs: 1 })).workspaceSync,
     ).toBeNull();
     gate.go();
-    await pyro.statusWorkspace(workspaceId, { waitMs: 10_000 });
+    const { operation } = await pyro.statusWorkspace(workspaceId, { waitMs: 10_000 });
+    expect(operation).toMatchObject({
+      ...{ kind: "sync_push", state: "done", error: null },
+      result: { mode: "directory", destination: "/workspace", bytesWritten: 7, warnings: [] },
+    });
   });
 
-  it("exports; what goes on when the caller does not wait is null", async () => {
+  it("exports; what goes on when the caller does not wait is null, and status tells what came of it", async () => {
     const { workspaceId } = await seeded();
     const gate = stalled("list");
     const outputPath = host.path("out");
     expect(await pyro.exportWorkspace({ workspaceId, path: "src", outputPath, waitMs: 1 })).toBeNull();
     gate.go();
-    await pyro.statusWorkspace(workspaceId, { waitMs: 10_000 });
+    const done = await pyro.statusWorkspace(workspaceId, { waitMs: 10_000 });
+    expect(done.operation).toMatchObject({
+      ...{ kind: "export", state: "done", error: null },
+      result: { workspacePath: "/workspace/src", outputPath, artifactType: "directory", bytesWritten: 12 },
+    });
     host.machines.before = () => undefined;
     await expect(pyro.exportWorkspace({ workspaceId, path: "src", outputPath })).rejects.toMatchObject({
       code: "EXPORT_EXISTS",
+    });
+    const { workspace } = await pyro.summarizeWorkspace(workspaceId);
+    expect(workspace.operation).toMatchObject({
+      ...{ kind: "export", state: "failed", result: null },
+      error: { code: "EXPORT_EXISTS" },
     });
     expect(
       await pyro.exportWorkspace({ workspaceId, path: "src", outputPath, overwrite: true }),

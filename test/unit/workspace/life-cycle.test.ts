@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { LIMITS, PyroError } from "../../../src/protocol/index.js";
 import { exists } from "../../../src/kit/index.js";
 import { hang } from "../../fakes/fake-workspace-machines.js";
-import { content, NEVER, run, start, WorkspaceHost } from "../../fakes/workspace-host.js";
+import { content, EXPORTED, NEVER, run, start, WorkspaceHost } from "../../fakes/workspace-host.js";
 
 describe("a workspace's life", () => {
   let host: WorkspaceHost;
@@ -92,7 +92,9 @@ describe("a workspace's life", () => {
       await expect(workspace.machine(NEVER)).rejects.toMatchObject(failed);
       for (const operation of [workspace.start(), workspace.stop("user"), workspace.reset()])
         await expect(operation.result).rejects.toMatchObject(failed);
-      await expect(workspace.work("export", () => Promise.resolve()).result).rejects.toMatchObject(failed);
+      await expect(workspace.work("export", () => Promise.resolve(EXPORTED)).result).rejects.toMatchObject(
+        failed,
+      );
       await host.workspaces.delete(workspace);
       expect(await host.left()).toEqual([]);
     },
@@ -145,7 +147,9 @@ describe("a workspace's life", () => {
       hint: `start it with \`pyro workspace start ${workspace.id}\``,
     };
     await expect(start(workspace, "true")).rejects.toMatchObject(refused);
-    await expect(workspace.work("export", () => Promise.resolve()).result).rejects.toMatchObject(refused);
+    await expect(workspace.work("export", () => Promise.resolve(EXPORTED)).result).rejects.toMatchObject(
+      refused,
+    );
     expect(workspace.commands.all).toHaveLength(1);
     await workspace.start().result;
     expect(workspace.record).toMatchObject({ state: "started", stoppedBy: null, stoppedAtMs: null });
@@ -200,8 +204,35 @@ describe("a workspace's life", () => {
   it("is started by work in it, which does not wait for itself", async () => {
     const workspace = await host.create();
     await workspace.stop("ttl").result;
-    const operation = workspace.work("export", (machine) => Promise.resolve(machine.id));
-    expect(await operation.result).toBe(host.machines.machine.id);
+    const operation = workspace.work("export", ({ id }) => Promise.resolve({ ...EXPORTED, outputPath: id }));
+    expect((await operation.result).outputPath).toBe(host.machines.machine.id);
+  });
+
+  it("tells what came of work until the next operation, of long lists the beginning", async () => {
+    const workspace = await host.create();
+    const paths = Array.from({ length: 150 }, (_, number) => ({
+      path: `Makefile.${number}`,
+      why: "make runs it",
+    }));
+    await workspace.work("export", () => Promise.resolve({ ...EXPORTED, hostExecutablePaths: paths })).result;
+    expect(workspace.operation?.transferred).toEqual({
+      kind: "export",
+      result: {
+        ...{ ...EXPORTED, hostExecutablePaths: paths.slice(0, LIMITS.keptExecutablePaths) },
+        warnings: ["50 more paths that the host would run or obey are not listed here"],
+      },
+    });
+    const pushed = {
+      mode: "directory",
+      destination: "/workspace",
+      entryCount: 3,
+      bytesWritten: 9,
+      warnings: [],
+    };
+    await workspace.work("sync_push", () => Promise.resolve(pushed)).result;
+    expect(workspace.operation?.transferred).toEqual({ kind: "sync_push", result: pushed });
+    await workspace.stop("ttl").result;
+    expect(workspace.operation?.transferred).toBeUndefined();
   });
 
   it("keeps the failure of work from whoever waits for its machine", async () => {
@@ -266,10 +297,10 @@ describe("a workspace's life", () => {
     let go: () => void = () => undefined;
     const first = workspace.work("export", async () => {
       await new Promise<void>((resolve) => (go = resolve));
-      return "first";
+      return { ...EXPORTED, entryCount: 0 };
     });
     const waiting = Array.from({ length: LIMITS.workspaceOperationsWaiting }, (_, number) =>
-      workspace.work("export", () => Promise.resolve(number)),
+      workspace.work("export", () => Promise.resolve({ ...EXPORTED, entryCount: number })),
     );
     await vi.waitFor(() => expect(workspace.operation).toMatchObject({ kind: "export", state: "running" }));
     await expect(workspace.reset().result).rejects.toMatchObject({
@@ -278,10 +309,9 @@ describe("a workspace's life", () => {
     });
     expect([workspace.isIdle, workspace.operation?.kind]).toEqual([false, "export"]);
     go();
-    expect(await first.result).toBe("first");
-    expect(await Promise.all(waiting.map(({ result }) => result))).toEqual(
-      waiting.map((_, number) => number),
-    );
+    expect(await first.result).toMatchObject({ entryCount: 0 });
+    const results = await Promise.all(waiting.map(({ result }) => result));
+    expect(results.map(({ entryCount }) => entryCount)).toEqual(waiting.map((_, number) => number));
     await workspace.reset().result;
   });
 
@@ -385,7 +415,10 @@ describe("a workspace's life", () => {
     host.nowMs += 1000;
     const before = second.record.lastActivityAtMs;
     await content(second, "seeded");
-    await second.work("export", () => second.note({ kind: "export", path: "x" })).result;
+    await second.work("export", async () => {
+      await second.note({ kind: "export", path: "x" });
+      return EXPORTED;
+    }).result;
     expect(second.record.lastActivityAtMs).toBe(before);
   });
 
