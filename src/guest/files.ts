@@ -69,7 +69,8 @@ export interface EditOptions extends FileOptions {
 }
 
 /**
- * Replaces text in a regular file of at most LIMITS.editedFileBytes, atomically; its mode and owner stay.
+ * Replaces text in a regular file of at most LIMITS.editedFileBytes, atomically; its mode and owner stay. In a file whose
+ * every line ends in CRLF, texts without a CR stand for the same with CRLF line ends; `crlf` says that they did.
  * @throws {PyroError} INVALID_ARGUMENT, ARGUMENT_TOO_LARGE, GUEST_FILE_NOT_FOUND, GUEST_FILE_REFUSED,
  *   GUEST_EDIT_NO_MATCH, GUEST_EDIT_AMBIGUOUS, GUEST_DISK_FULL, GUEST_PROTOCOL_ERROR
  */
@@ -77,7 +78,7 @@ export async function editFile(
   connection: GuestConnection,
   path: GuestBytes,
   options: EditOptions,
-): Promise<{ readonly replacements: number; readonly sizeBytes: number }> {
+): Promise<{ readonly replacements: number; readonly sizeBytes: number; readonly crlf: boolean }> {
   const request = {
     path: checkPath(path, "the path"),
     within: withinOf(options),
@@ -90,12 +91,12 @@ export async function editFile(
       hint: "say which text is replaced, or write the whole file",
     });
   }
-  const { replacements, sizeBytes } = await connection.file.edit(request, signalOf(options));
+  const { replacements, sizeBytes, crlf } = await connection.file.edit(request, signalOf(options));
   if (replacements < 1 || (replacements > 1 && !request.replaceAll)) {
     throw protocolError(`${replacements} replacements in an edit`);
   }
   if (sizeBytes > BigInt(LIMITS.editedFileBytes)) throw protocolError(`an edited file of ${sizeBytes} bytes`);
-  return { replacements, sizeBytes: Number(sizeBytes) };
+  return { replacements, sizeBytes: Number(sizeBytes), crlf };
 }
 
 function checkText(text: GuestBytes, what: string): Uint8Array {

@@ -94,14 +94,38 @@ export const fileReadHandler: ToolHandler = async (args, { pyro, signal }) => {
       `workspace_file_read(${quoted("workspace_id", id)}, ${quoted("path", path)}, offset=${at})`,
   });
   const content = Buffer.from(parts.head).toString();
+  const lineEnds = lineEndsOf([parts.head, parts.tail]);
   return bulkResult(
-    { words: text.lines.join("\n"), guest: text.guest },
+    { words: [...text.lines, ...LINE_ENDS[lineEnds]].join("\n"), guest: text.guest },
     {
-      ...{ path, content, size_bytes: size, truncated: text.shownBytes < size - offset, offset },
+      ...{
+        path,
+        content,
+        line_ends: lineEnds,
+        size_bytes: size,
+        truncated: text.shownBytes < size - offset,
+        offset,
+      },
       ...{ next_offset: text.nextOffset, shown_bytes: text.shownBytes },
     },
   );
 };
+
+/** What text for a model does not show, and whoever edits the file should know. */
+const LINE_ENDS = {
+  crlf: ["line ends: CRLF, not shown; workspace_file_edit takes LF for them, and keeps them"],
+  mixed: ["line ends: CRLF and LF, not told apart below; edit within single lines"],
+  lf: [],
+} as const;
+
+function lineEndsOf(parts: readonly Uint8Array[]): keyof typeof LINE_ENDS {
+  // Of an LF that a part begins with, the CR may have been left out.
+  const texts = parts.map((part) => Buffer.from(part).toString("latin1").replace(/^\n/, ""));
+  const count = (end: RegExp): number => texts.join(" ").match(end)?.length ?? 0;
+  const withCr = count(/\r\n/g);
+  if (withCr === 0) return "lf";
+  return withCr === count(/\n/g) ? "crlf" : "mixed";
+}
 
 /** `workspace_diff`: counts in our words, the patch as the guest's. */
 export const diffHandler: ToolHandler = async (args, { pyro, signal }) => {

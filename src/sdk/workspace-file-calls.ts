@@ -108,7 +108,8 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
   }
 
   /**
-   * Replaces text in a file, in one step.
+   * Replaces text in a file, in one step. A file whose every line ends in CRLF stays so: texts without a CR are taken with
+   * CRLF line ends there, and `crlf` says that they were.
    * @throws {PyroError} GUEST_EDIT_NO_MATCH, GUEST_EDIT_AMBIGUOUS unless `replaceAll`
    */
   async editWorkspaceFile(
@@ -120,12 +121,17 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
       readonly replaceAll?: boolean | undefined;
     },
     call: CallOptions = {},
-  ): Promise<{ readonly path: string; readonly replacements: number; readonly sizeBytes: number }> {
+  ): Promise<{
+    readonly path: string;
+    readonly replacements: number;
+    readonly sizeBytes: number;
+    readonly crlf: boolean;
+  }> {
     const { workspaceId, path, oldText, newText, replaceAll = false } = options;
     const request = { workspace: workspaceId, path, oldText, newText, replaceAll };
     return await this.client.call("editing the file", call, async ({ workspace }, { signal }) => {
-      const edited = await workspace.editFile(request, { signal });
-      return { path: edited.path, replacements: edited.replacements, sizeBytes: Number(edited.sizeBytes) };
+      const { path: edited, replacements, sizeBytes, crlf } = await workspace.editFile(request, { signal });
+      return { path: edited, replacements, sizeBytes: Number(sizeBytes), crlf };
     });
   }
 

@@ -3,15 +3,16 @@ import { absolutePath } from "./exec.js";
 import { applyPatch, type PatchPlan, type WorkspaceTree } from "./patch/index.js";
 import { WORKSPACE_PATH } from "./command-line.js";
 import type { Workspace } from "./workspace.js";
+import type { Edited } from "./workspace-files.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
 
-/** Replaces text in a file. */
+/** Replaces text in a file; a file whose lines all end in CRLF keeps that (guest.proto, EditRequest). */
 export async function editFile(
   workspace: Workspace,
   path: string,
   change: { readonly oldText: string; readonly newText: string; readonly replaceAll: boolean },
   signal: AbortSignal,
-): Promise<{ readonly path: string; readonly replacements: number; readonly sizeBytes: number }> {
+): Promise<Edited & { readonly path: string }> {
   const machine = await workspace.machine(signal);
   const absolute = absolutePath(path);
   const edited = await machine.files.edit(Buffer.from(absolute), change, { signal });

@@ -19,6 +19,14 @@ export interface FileContent {
   readonly data: AsyncIterable<Uint8Array>;
 }
 
+/** What an edit did. */
+export interface Edited {
+  readonly replacements: number;
+  readonly sizeBytes: number;
+  /** The texts were taken with CRLF line ends, as every line of the file has them. */
+  readonly crlf: boolean;
+}
+
 interface FileCall {
   readonly signal?: AbortSignal | undefined;
 }
@@ -47,7 +55,7 @@ export interface WorkspaceFiles {
     path: Uint8Array,
     change: { readonly oldText: string; readonly newText: string; readonly replaceAll: boolean },
     options?: FileCall,
-  ): Promise<{ readonly replacements: number; readonly sizeBytes: number }>;
+  ): Promise<Edited>;
   /** Unpacks a tar stream under a directory, which is made where it is missing. */
   extract(
     directory: Uint8Array,

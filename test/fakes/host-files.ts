@@ -52,7 +52,7 @@ export function hostFiles(
         throw guestError("GUEST_EDIT_AMBIGUOUS", "the old text is there often");
       const edited = text.replaceAll(oldText, newText);
       await writeFile(at(path), edited);
-      return { replacements, sizeBytes: Buffer.byteLength(edited) };
+      return { replacements, sizeBytes: Buffer.byteLength(edited), crlf: false };
     },
     extract: async (directory, tar) => {
       await before("extract");

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -42,6 +43,7 @@ func (s *Service) Edit(ctx context.Context, request *guestv1.EditRequest) (*gues
 	if err != nil {
 		return nil, err
 	}
+	crlf := fitLineEnds(content, request)
 	edited, count, err := replaceText(name, content, request)
 	if err != nil {
 		return nil, err
@@ -52,7 +54,7 @@ func (s *Service) Edit(ctx context.Context, request *guestv1.EditRequest) (*gues
 	if err := place.put(edited); err != nil {
 		return nil, accessFailure(name, err)
 	}
-	return &guestv1.EditResponse{Replacements: uint32(count), SizeBytes: uint64(len(edited))}, nil
+	return &guestv1.EditResponse{Replacements: uint32(count), SizeBytes: uint64(len(edited)), Crlf: crlf}, nil
 }
 
 // read reads the file that is there, whole, and notes what it is: its owner and mode are the new one's.
@@ -101,6 +103,24 @@ func (p *place) put(content []byte) error {
 		return err
 	}
 	return fresh.replace(p.directory, p.base)
+}
+
+// fitLineEnds gives the texts of a request CRLF line ends where they have none and every line of the file has them:
+// texts are shown without CRs, and a file of both kinds of lines is nobody's wish. It tells whether it changed a text.
+func fitLineEnds(content []byte, request *guestv1.EditRequest) bool {
+	lf, crlf := []byte("\n"), []byte("\r\n")
+	ends := bytes.Count(content, lf)
+	if ends == 0 || bytes.Count(content, crlf) != ends {
+		return false
+	}
+	texts := [][]byte{request.OldText, request.NewText}
+	if slices.ContainsFunc(texts, func(text []byte) bool { return bytes.ContainsRune(text, '\r') }) ||
+		!slices.ContainsFunc(texts, func(text []byte) bool { return bytes.Contains(text, lf) }) {
+		return false
+	}
+	request.OldText = bytes.ReplaceAll(request.OldText, lf, crlf)
+	request.NewText = bytes.ReplaceAll(request.NewText, lf, crlf)
+	return true
 }
 
 func replaceText(name string, content []byte, request *guestv1.EditRequest) (edited []byte, count int, err error) {

@@ -42,6 +42,41 @@ func TestTextIsReplacedExactly(t *testing.T) {
 	g.noTemporaries()
 }
 
+func TestTextsWithoutCRsFitAFileOfCRLFs(t *testing.T) {
+	const mixed = "a\r\nb\nc\r\n"
+	for _, test := range []struct {
+		content, old, now, then string
+		crlf                    bool
+	}{
+		{"a\r\nb\r\nc\r\n", "a\nb\n", "x\ny\nz\n", "x\r\ny\r\nz\r\nc\r\n", true},
+		// The last line has no end.
+		{"a\r\nb", "a\nb", "b\na", "b\r\na", true},
+		{"a\r\nb\r\n", "b", "b\nc", "a\r\nb\r\nc\r\n", true},
+		{"a\r\nb\r\n", "a\nb", "c", "c\r\n", true},
+		// Nothing to fit.
+		{"a\r\nb\r\n", "b", "c", "a\r\nc\r\n", false},
+		// Whoever says CR means it.
+		{"a\r\nb\r\n", "a\r\nb", "c\nd", "c\nd\r\n", false},
+		{"a\r\nb\r\n", "b", "c\r\nd\n", "a\r\nc\r\nd\n\r\n", false},
+		// Files of LFs, of both, and of neither.
+		{"a\nb\n", "a\nb", "c\nd", "c\nd\n", false},
+		{mixed, "b\n", "x\n", "a\r\nx\nc\r\n", false},
+		{"a\rb", "a", "x\ny", "x\ny\rb", false},
+	} {
+		g := newGuest(t)
+		g.put("workspace/f", test.content, 0o644)
+		response, err := g.edit("/workspace/f", test.old, test.now, false)
+		if err != nil || g.get("workspace/f") != test.then || response.Crlf != test.crlf || response.SizeBytes != uint64(len(test.then)) {
+			t.Errorf("%q, %q for %q: %q, %v, %v", test.content, test.now, test.old, g.get("workspace/f"), response, err)
+		}
+	}
+	g := newGuest(t)
+	g.put("workspace/f", mixed, 0o644)
+	if _, err := g.edit("/workspace/f", "a\nb\n", "x\n", false); agenttest.CodeOf(err) != "GUEST_EDIT_NO_MATCH" {
+		t.Error(err)
+	}
+}
+
 func TestAnEditThatDoesNotFitSaysWhatIsThere(t *testing.T) {
 	g := newGuest(t)
 	content := "one\n\tif x == 1 {\n\t\treturn\n\t}\ntwo\none\n" + strings.Repeat("x\n", 20)

@@ -141,7 +141,9 @@ export const workspaceFileEdit = defineOperation({
   name: "workspace_file_edit",
   command: ["workspace", "file", "edit"],
   summary: "Replace text in a file of a workspace",
-  description: "The old text must be there exactly once, unless --replace-all.",
+  description:
+    "The old text must be there exactly once, unless --replace-all. A file whose lines all end in CRLF stays so, also " +
+    "where the texts are given without CRs.",
   profiles: CORE,
   kind: "write",
   input: z.strictObject({
@@ -158,7 +160,13 @@ export const workspaceFileEdit = defineOperation({
       .describe("Text that replaces it"),
     replace_all: z.boolean().default(false).describe("Replace each occurrence"),
   }),
-  output: z.object({ path: z.string(), replacements: z.number(), size_bytes: z.number() }),
+  output: z.object({
+    path: z.string(),
+    replacements: z.number(),
+    size_bytes: z.number(),
+    /** The texts were taken with the CRLF line ends of the file. */
+    crlf: z.boolean(),
+  }),
   positionals: ["workspace_id", "path"],
   examples: [
     {
@@ -177,10 +185,11 @@ export const workspaceFileEdit = defineOperation({
       },
       { signal },
     );
-    return { path: edited.path, replacements: edited.replacements, size_bytes: edited.sizeBytes };
+    const { path, replacements, sizeBytes, crlf } = edited;
+    return { path, replacements, size_bytes: sizeBytes, crlf };
   },
-  render: ({ path, replacements }) =>
-    `${visible(path)}: ${formatCount(replacements, "place", "places")} changed`,
+  render: ({ path, replacements, crlf }) =>
+    `${visible(path)}: ${formatCount(replacements, "place", "places")} changed${crlf ? ", with the CRLF line ends of the file" : ""}`,
 });
 
 /** `pyro workspace patch apply`, `workspace_patch_apply`, `applyWorkspacePatch`. */

@@ -134,9 +134,9 @@ describe("an edit of a guest's file", () => {
 
   it("says what it replaced", async () => {
     const seen: object[] = [];
-    await withGuest(answered({ replacements: 2, sizeBytes: 9n }, seen), async (connection) => {
+    await withGuest(answered({ replacements: 2, sizeBytes: 9n, crlf: true }, seen), async (connection) => {
       const options = { oldText: "a", newText: bytes("\xff"), replaceAll: true, within: "/w" };
-      expect(await editFile(connection, "/w/f", options)).toEqual({ replacements: 2, sizeBytes: 9 });
+      expect(await editFile(connection, "/w/f", options)).toEqual({ replacements: 2, sizeBytes: 9, crlf: true });
       expect(seen[0]).toMatchObject({ replaceAll: true, oldText: bytes("a"), within: bytes("/w") });
     });
   });

@@ -409,6 +409,47 @@ test.each([
   expect(answer.texts[0]).toMatch(text);
 });
 
+test.each([
+  [
+    "a\r\nb\r\n",
+    "a\nb\n",
+    "crlf",
+    /^file: 6 bytes, all below\nline ends: CRLF, not shown; workspace_file_edit takes LF/,
+  ],
+  ["a\r\nb\n", "a\nb\n", "mixed", /\nline ends: CRLF and LF, not told apart/],
+  ["a\nb\n", "a\nb\n", "lf", /all below$/],
+])("the line ends of a file that is read are told: %j", async (content, shown, ends, words) => {
+  const { service } = fakeWorkspaces(
+    "",
+    {},
+    {
+      readFile: async function* () {
+        yield await Promise.resolve({ sizeBytes: BigInt(content.length) });
+        yield { data: Buffer.from(content) };
+      },
+    },
+  );
+  const { texts, fields } = await withCore(service, ({ tool }) =>
+    tool("workspace_file_read", { workspace_id: "fix", path: "a" }),
+  );
+  expect(texts[0]).toMatch(words);
+  expect(texts[1]).toBe(shown);
+  expect(fields).toMatchObject({ content, line_ends: ends });
+});
+
+test("an edit says that it took the texts with CRLF", async () => {
+  const { service } = fakeWorkspaces(
+    "",
+    {},
+    { editFile: ({ path }) => ({ path, replacements: 1, sizeBytes: 9n, crlf: true }) },
+  );
+  const { texts, record } = await withCore(service, ({ tool }) =>
+    tool("workspace_file_edit", { workspace_id: "fix", path: "a", old_text: "a\nb", new_text: "c" }),
+  );
+  expect(texts[0]).toBe("a: 1 place changed, with the CRLF line ends of the file");
+  expect(record).toMatchObject({ replacements: 1, crlf: true });
+});
+
 test("an export cannot overwrite, and stays under a root", async () => {
   const asked: unknown[] = [];
   const output = await realpath(await mkdtemp(join(tmpdir(), "pyro-export-")));

@@ -347,6 +347,7 @@ describe("workspaces through the SDK", () => {
     expect(await pyro.editWorkspaceFile(edit)).toEqual({
       path: "/workspace/src/app.py",
       replacements: 1,
+      crlf: false,
       sizeBytes: 13,
     });
     await expect(pyro.editWorkspaceFile(edit)).resolves.toMatchObject({ replacements: 1 });

@@ -2800,6 +2800,8 @@ func (x *ListFilesResponse) GetTruncated() bool {
 	return false
 }
 
+// In a file whose every line ends in CRLF, texts without a CR stand for the same with CRLF line ends: whoever read the file
+// without its CRs can edit it, and it stays as it is.
 type EditRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Path   []byte                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -2878,9 +2880,11 @@ func (x *EditRequest) GetReplaceAll() bool {
 }
 
 type EditResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Replacements  uint32                 `protobuf:"varint,1,opt,name=replacements,proto3" json:"replacements,omitempty"`
-	SizeBytes     uint64                 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Replacements uint32                 `protobuf:"varint,1,opt,name=replacements,proto3" json:"replacements,omitempty"`
+	SizeBytes    uint64                 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// The texts were taken with CRLF line ends.
+	Crlf          bool `protobuf:"varint,3,opt,name=crlf,proto3" json:"crlf,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2927,6 +2931,13 @@ func (x *EditResponse) GetSizeBytes() uint64 {
 		return x.SizeBytes
 	}
 	return 0
+}
+
+func (x *EditResponse) GetCrlf() bool {
+	if x != nil {
+		return x.Crlf
+	}
+	return false
 }
 
 type PackTarRequest struct {
@@ -4852,11 +4863,12 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\bold_text\x18\x03 \x01(\fR\aoldText\x12\x19\n" +
 	"\bnew_text\x18\x04 \x01(\fR\anewText\x12\x1f\n" +
 	"\vreplace_all\x18\x05 \x01(\bR\n" +
-	"replaceAll\"Q\n" +
+	"replaceAll\"e\n" +
 	"\fEditResponse\x12\"\n" +
 	"\freplacements\x18\x01 \x01(\rR\freplacements\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x02 \x01(\x04R\tsizeBytes\"<\n" +
+	"size_bytes\x18\x02 \x01(\x04R\tsizeBytes\x12\x12\n" +
+	"\x04crlf\x18\x03 \x01(\bR\x04crlf\"<\n" +
 	"\x0ePackTarRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x16\n" +
 	"\x06within\x18\x02 \x01(\fR\x06within\"@\n" +
