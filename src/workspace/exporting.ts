@@ -1,4 +1,4 @@
-import { chmod, lstat, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join, posix } from "node:path";
 import { complete, failpoint, freshId } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
@@ -6,6 +6,7 @@ import { hostExecutablePaths, type HostExecutablePath } from "./diff/index.js";
 import { WORKSPACE_PATH } from "./command-line.js";
 import { absolutePath } from "./exec.js";
 import { exportedTree } from "./exported-tree.js";
+import { diskFull, writeHostFile } from "./host-file.js";
 import { unpackOnHost } from "./host-unpack.js";
 import type { Exported } from "./transfer.js";
 import type { FileEntry } from "./workspace-files.js";
@@ -97,9 +98,8 @@ async function bring(
 ): Promise<number> {
   switch (entry.type) {
     case "file": {
-      const { data } = await files.read(entry.path, { signal });
-      await writeFile(to, data, { flag: "wx", mode: 0o600, flush: true });
-      await chmod(to, entry.mode & 0o777);
+      const { data, sizeBytes } = await files.read(entry.path, { signal });
+      await writeHostFile(to, data, { sizeBytes, mode: entry.mode & 0o777 });
       return 0;
     }
     case "symlink":
@@ -184,12 +184,19 @@ function executablesOf(
 
 /** The host's own errors name the place; the guest's stay as they are. */
 function onHost(thrown: unknown, outputPath: string): PyroError {
+  if (thrown instanceof PyroError) {
+    const why = thrown.details["why"];
+    return thrown.code === "DISK_FULL" && typeof why === "string"
+      ? diskFull(outputPath, why, thrown)
+      : thrown;
+  }
   const { code, syscall } = thrown as NodeJS.ErrnoException;
-  if (thrown instanceof PyroError || syscall === undefined || code === undefined)
-    return PyroError.from(thrown);
-  if (code === "ENOSPC" || code === "EDQUOT") return PyroError.from(thrown);
-  return new PyroError("EXPORT_FAILED", `${outputPath} cannot be written (${code})`, {
-    hint: "name a path in a directory of yours that exists",
-    cause: thrown,
-  });
+  if (syscall === undefined || code === undefined) return PyroError.from(thrown);
+  if (code === "ENOSPC" || code === "EDQUOT") return diskFull(outputPath, "no space is left", thrown);
+  const parent = JSON.stringify(dirname(outputPath));
+  const hint =
+    code === "ENOENT"
+      ? `make its directory first: \`mkdir -p ${parent}\``
+      : `name a path in a directory that you can write, not in ${parent}`;
+  return new PyroError("EXPORT_FAILED", `${outputPath} cannot be written (${code})`, { hint, cause: thrown });
 }

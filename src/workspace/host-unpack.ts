@@ -1,12 +1,13 @@
 import { once } from "node:events";
 import { launch, baseEnvironment } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
+import { diskFull } from "./host-file.js";
 import { checkedTar } from "./seed/index.js";
 
 /**
  * Unpacks a guest's tar into an empty directory of the host that is ours alone. Each entry is checked before the
  * host's tar sees it, which makes links last, so that nothing is written through one. Owners stay behind.
- * @throws {PyroError} EXPORT_FAILED, and what the check throws
+ * @throws {PyroError} EXPORT_FAILED, DISK_FULL, and what the check throws
  */
 export async function unpackOnHost(
   data: AsyncIterable<Uint8Array>,
@@ -39,14 +40,9 @@ export async function unpackOnHost(
   stdin.end();
   const { code, stderrTail } = await tar.exited;
   if (code === 0) return;
-  const full = stderrTail.includes("No space left");
-  throw new PyroError(
-    full ? "DISK_FULL" : "EXPORT_FAILED",
-    `unpacking on the host failed: ${stderrTail.trim().split("\n").at(0) ?? ""}`,
-    {
-      hint: full
-        ? "free some space, or name a path on another disk"
-        : "export a smaller part, or as a file: `tar` it in the guest first",
-    },
-  );
+  if (stderrTail.includes("No space left")) throw diskFull(directory, "no space is left");
+  const said = stderrTail.trim().split("\n").at(0) ?? "";
+  throw new PyroError("EXPORT_FAILED", `unpacking on the host failed: ${said}`, {
+    hint: "export a smaller part, or as a file: `tar` it in the guest first",
+  });
 }

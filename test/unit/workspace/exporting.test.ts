@@ -1,7 +1,8 @@
-import { chmod, lstat, mkdir, readdir, readFile, readlink, symlink, writeFile } from "node:fs/promises";
+import { chmod, lstat, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { encodeTarHeader, exists, TAR_BLOCK, tarEntry, tarPadding } from "../../../src/kit/index.js";
 import { exportPath } from "../../../src/workspace/index.js";
+import { writeHostFile } from "../../../src/workspace/host-file.js";
 import { unpackOnHost } from "../../../src/workspace/host-unpack.js";
 import { NEVER, run, WorkspaceHost } from "../../fakes/workspace-host.js";
 
@@ -116,6 +117,30 @@ describe("an export", () => {
     await chmod(host.path("out"), 0o500);
     await expect(bring("seeded")).rejects.toMatchObject({ code: "EXPORT_FAILED" });
     await chmod(host.path("out"), 0o700);
+  });
+
+  it("keeps holes as holes, and refuses what the whole disk cannot hold before any of it is there", async () => {
+    async function* content(...parts: Buffer[]): AsyncGenerator<Uint8Array> {
+      for (const part of parts) yield await Promise.resolve(part);
+    }
+    const zeros = Buffer.alloc(60 * 1024);
+    const pieces = [zeros, Buffer.from("\0\0x"), ...Array<Buffer>(100).fill(zeros)];
+    const sizeBytes = Buffer.concat(pieces).length;
+    await writeHostFile(output, content(...pieces), { sizeBytes, mode: 0o640 });
+    const written = await stat(output);
+    expect([written.size, written.mode & 0o777, written.blocks * 512 < 64 * 1024]).toEqual([
+      sizeBytes,
+      0o640,
+      true,
+    ]);
+    expect((await readFile(output)).equals(Buffer.concat(pieces))).toBe(true);
+    const beyond = writeHostFile(host.path("out/huge"), content(), { sizeBytes: 2 ** 52, mode: 0o600 });
+    await expect(beyond).rejects.toMatchObject({
+      code: "DISK_FULL",
+      message: expect.stringContaining(`it has ${2 ** 52} bytes, and the whole disk has`) as string,
+      hint: expect.stringContaining("another disk") as string,
+    });
+    expect(await beside()).toEqual(["it"]);
   });
 
   it("that fails on its way leaves what was there before", async () => {
