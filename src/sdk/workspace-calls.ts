@@ -1,4 +1,4 @@
-import { LIMITS } from "../protocol/index.js";
+import { LIMITS, type PyroError } from "../protocol/index.js";
 import type { Workspace as WireWorkspace } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import type { CallOptions } from "./call.js";
 import type { Connection } from "./connection.js";
@@ -54,6 +54,8 @@ export interface LogsOptions {
 const LOOK_MS = 500;
 const NO_BOUND = Number.POSITIVE_INFINITY;
 
+type Begin = (connection: Connection, waitMs: number, signal: AbortSignal) => Promise<WireWorkspace>;
+
 /** The calls about workspaces. Wherever a workspace is named, an id, a unique prefix of one or a unique name does. */
 export abstract class WorkspaceCalls {
   protected readonly client: DaemonClient;
@@ -62,7 +64,10 @@ export abstract class WorkspaceCalls {
     this.client = new DaemonClient(options);
   }
 
-  /** Makes and starts a workspace. */
+  /**
+   * Makes and starts a workspace. Of one that could not be made nothing stays: its error is thrown here. Where the
+   * caller does not wait that long, it stays as `failed`, and says why.
+   */
   async createWorkspace(
     options: CreateWorkspaceOptions & WaitOptions,
     call: CallOptions = {},
@@ -78,9 +83,17 @@ export abstract class WorkspaceCalls {
     } = options;
     const seed = source === undefined ? {} : { seed: toSeedSource(source) };
     const request = { environment, name, labels, vcpuCount, memMib, ttlSeconds, ...seed };
-    return await this.#begin("creating the workspace", options, call, ({ workspace }, waitMs, signal) =>
-      workspace.create({ ...request, noPull: options.noPull ?? false, waitMs }, { signal }),
+    const created = await this.#follow(
+      "creating the workspace",
+      options,
+      call,
+      ({ workspace }, waitMs, signal) =>
+        workspace.create({ ...request, noPull: options.noPull ?? false, waitMs }, { signal }),
     );
+    const failure = failureOf(created);
+    if (failure === undefined) return created;
+    await this.deleteWorkspace(created.workspaceId, call).catch(() => undefined);
+    throw failure;
   }
 
   /** All workspaces, the last active first. */
@@ -242,12 +255,24 @@ export abstract class WorkspaceCalls {
     );
   }
 
-  /** Begins an operation, and follows it as long as the caller waits. */
+  /** Begins an operation, and follows it as long as the caller waits; its failure is thrown. */
   async #begin(
+    what: string,
+    options: WaitOptions,
+    call: CallOptions,
+    begin: Begin,
+  ): Promise<WorkspaceRecord> {
+    const record = await this.#follow(what, options, call, begin);
+    const failure = failureOf(record);
+    if (failure !== undefined) throw failure;
+    return record;
+  }
+
+  async #follow(
     what: string,
     { waitMs = NO_BOUND, onProgress }: WaitOptions,
     call: CallOptions,
-    begin: (connection: Connection, waitMs: number, signal: AbortSignal) => Promise<WireWorkspace>,
+    begin: Begin,
   ): Promise<WorkspaceRecord> {
     const deadline = performance.now() + waitMs;
     const next = (): number => Math.round(Math.max(0, Math.min(LOOK_MS, deadline - performance.now())));
@@ -258,7 +283,11 @@ export abstract class WorkspaceCalls {
       onProgress?.(record);
       record = await this.statusWorkspace(record.workspaceId, { waitMs: next() }, call);
     }
-    if (record.operation?.state === "failed" && record.operation.error !== null) throw record.operation.error;
     return record;
   }
+}
+
+/** Why what was waited for failed, if it did. */
+function failureOf({ operation }: WorkspaceRecord): PyroError | undefined {
+  return operation?.state === "failed" ? (operation.error ?? undefined) : undefined;
 }

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { PyroError } from "../../../src/protocol/index.js";
@@ -96,7 +96,7 @@ describe("workspaces through the SDK", () => {
     }
   });
 
-  it("names what is wrong with a new one, and leaves a failed one that says what was wrong with its seed", async () => {
+  it("names what is wrong with a new one, and leaves nothing of it for a caller who waits", async () => {
     const create = (options: object) => pyro.createWorkspace({ environment, ...options });
     const wrong: [object, RegExp][] = [
       [{ environment: "" }, /no environment/],
@@ -122,13 +122,27 @@ describe("workspaces through the SDK", () => {
     });
     await expect(create({ source: { kind: "project", path } })).rejects.toBeInstanceOf(PyroError);
     await expect(create({ source: { kind: "repository", url: "" } })).rejects.toBeInstanceOf(PyroError);
-    expect(await pyro.listWorkspaces()).toContainEqual(
-      expect.objectContaining({
-        state: "failed",
-        failure: expect.objectContaining({ code: "SEED_NOT_FOUND" }) as object,
-        operation: expect.objectContaining({ state: "failed" }) as object,
-      }),
-    );
+    expect(await pyro.listWorkspaces()).toEqual([]);
+    expect(await readdir(host.path("workspaces"))).toEqual([]);
+  });
+
+  it("leaves a failed one that says what was wrong for a caller who did not wait that long", async () => {
+    const gate = stalled("make");
+    const source = { kind: "path", path: host.path("none") } as const;
+    const { workspaceId } = await pyro.createWorkspace({ environment, source, waitMs: 0 });
+    gate.go();
+    const failed = await pyro.statusWorkspace(workspaceId, { waitMs: 30_000 });
+    expect(failed).toMatchObject({
+      state: "failed",
+      failure: { code: "SEED_NOT_FOUND" },
+      operation: { state: "failed" },
+    });
+    await expect(pyro.execWorkspace({ workspaceId, argv: ["true"] })).rejects.toMatchObject({
+      code: "WORKSPACE_FAILED",
+      message: expect.stringContaining("there is no") as string,
+      hint: expect.stringContaining("--seed-path") as string,
+    });
+    await pyro.deleteWorkspace(workspaceId);
   });
 
   it("answers with what goes on where the caller does not wait, and status waits for the rest", async () => {
