@@ -42,7 +42,7 @@ func (u *unpacker) attributes(fd int, header *tar.Header, changed bool) error {
 
 func (u *unpacker) file(ctx context.Context, header *tar.Header, parent *directory, name, base string) error {
 	if header.Size > u.bytesLeft {
-		return ErrTooLarge
+		return fmt.Errorf("%w: it has %d bytes, and of the disk's there are %d left", ErrTooLarge, header.Size, u.bytesLeft)
 	}
 	u.bytesLeft -= header.Size
 	setgid := parent.setgid

@@ -26,7 +26,7 @@ var (
 	ErrUnknownType = errors.New("its type is unknown")
 	ErrWhiteout    = errors.New("it is a whiteout of no file")
 	ErrNotEmpty    = errors.New("a directory that is not empty is in its place")
-	ErrTooLarge    = errors.New("with it the archive is larger than the disk")
+	ErrTooLarge    = errors.New("with it all is larger than the disk")
 	ErrTooMany     = errors.New("the archive has too many entries")
 )
 

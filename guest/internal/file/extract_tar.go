@@ -57,6 +57,8 @@ func extractFailure(ctx context.Context, streamErr, err error) error {
 		return streamErr
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return failure.New(failure.GuestDiskFull, "free some space in the guest, or use a larger disk", "unpack the archive: %v", err)
+	case errors.Is(err, archive.ErrTooLarge):
+		return failure.New(failure.GuestDiskFull, "leave it out, or bring a part of it", "unpack the files: %v", err)
 	case errors.Is(err, tar.ErrHeader), errors.Is(err, io.ErrUnexpectedEOF):
 		return failure.New(failure.InvalidArgument, "send a whole, uncompressed tar archive", "unpack the archive: %v", err)
 	}
