@@ -54,10 +54,13 @@ async function* withProgress(
   tally: SeedTally,
   { signal, onProgress }: SeedOptions,
 ): AsyncGenerator<Buffer, void, void> {
+  let sentBytes = 0;
   for await (const chunk of stream) {
     signal.throwIfAborted();
     yield chunk;
-    onProgress?.({ entryCount: tally.entryCount, bytes: tally.bytes });
+    sentBytes += chunk.length;
+    // A large file is counted whole before it goes out.
+    onProgress?.({ entryCount: tally.entryCount, bytes: Math.min(tally.bytes, sentBytes) });
   }
 }
 
