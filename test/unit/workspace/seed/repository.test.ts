@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -94,6 +96,30 @@ describe("a seed of a repository", () => {
     const refused = await errorOf(openSeed({ kind: "repository", url: secret }, bench.options()));
     expect(refused.code).toBe("REPOSITORY_UNREACHABLE");
     expect(JSON.stringify(refused)).not.toMatch(/hunter2|s3cret|someone/);
+  });
+
+  it("says that it needs a password, without waiting for anybody to type one", async () => {
+    const asked: (string | undefined)[] = [];
+    const server = createHttpServer((request, response) => {
+      asked.push(request.headers.authorization);
+      response.writeHead(401, { "WWW-Authenticate": 'Basic realm="private"' }).end();
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as { port: number };
+    const plain = `http://127.0.0.1:${port}/private.git`;
+    for (const address of [plain, `http://someone:hunter2@127.0.0.1:${port}/private.git`]) {
+      const error = await errorOf(openSeed({ kind: "repository", url: address }, bench.options()));
+      expect(error).toMatchObject({
+        code: "REPOSITORY_UNREACHABLE",
+        message: expect.stringMatching(/cannot fetch ".*\/private\.git": .*[Aa]uthentication failed/) as string,
+        hint: expect.stringMatching(/git clone http:\/\/127.* DIR.*--project-path DIR/) as string,
+      });
+      expect(JSON.stringify(error)).not.toMatch(/hunter2|someone/);
+    }
+    expect(asked).toContain(undefined);
+    expect(asked).toContain(`Basic ${Buffer.from("someone:hunter2").toString("base64")}`);
+    await new Promise((resolve) => server.close(resolve));
+    expect(await readdir(bench.at("scratch"))).toEqual([]);
   });
 
   it("leaves nothing when it is aborted", async () => {
