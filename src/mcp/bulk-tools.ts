@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import type { CallToolResult } from "@modelcontextprotocol/server";
 import type * as z from "zod";
 import {
@@ -10,7 +11,7 @@ import {
   workspaceLogs,
 } from "../operations/index.js";
 import { LIMITS } from "../protocol/index.js";
-import type { Pyro, WorkspaceCommandRecord } from "../sdk/index.js";
+import { completeUtf8Prefix, type Pyro, type WorkspaceCommandRecord } from "../sdk/index.js";
 import { commandText, commandKey } from "./command-text.js";
 import { bulkResult, windowFields } from "./result.js";
 import type { TimeLimits } from "./time-limits.js";
@@ -24,6 +25,8 @@ const CANCEL_MS = 5_000;
 const LEFT_MS = 100;
 /** Entries of a diff in the fields for programs. */
 const ENTRIES_MAX = 1_000;
+const REPLACEMENT = "\u{fffd}";
+const NOT_UTF8 = `some bytes are no UTF-8 and are shown as ${REPLACEMENT}: workspace_export brings the file as it is`;
 
 type Given<Declaration extends { input: z.ZodObject }> = z.output<Declaration["input"]>;
 
@@ -94,19 +97,14 @@ export const fileReadHandler: ToolHandler = async (args, { pyro, signal }) => {
       `workspace_file_read(${quoted("workspace_id", id)}, ${quoted("path", path)}, offset=${at})`,
   });
   const content = Buffer.from(parts.head).toString();
+  const replaced = text.guest.includes(REPLACEMENT) && !isUtf8(completeUtf8Prefix(first.data));
   const lineEnds = lineEndsOf([parts.head, parts.tail]);
+  const words = [...text.lines, ...LINE_ENDS[lineEnds], ...(replaced ? [NOT_UTF8] : [])];
   return bulkResult(
-    { words: [...text.lines, ...LINE_ENDS[lineEnds]].join("\n"), guest: text.guest },
+    { words: words.join("\n"), guest: text.guest },
     {
-      ...{
-        path,
-        content,
-        line_ends: lineEnds,
-        size_bytes: size,
-        truncated: text.shownBytes < size - offset,
-        offset,
-      },
-      ...{ next_offset: text.nextOffset, shown_bytes: text.shownBytes },
+      ...{ path, content, size_bytes: size, truncated: text.shownBytes < size - offset, offset, replaced },
+      ...{ next_offset: text.nextOffset, shown_bytes: text.shownBytes, line_ends: lineEnds },
     },
   );
 };

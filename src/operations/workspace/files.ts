@@ -1,5 +1,7 @@
+import { isUtf8 } from "node:buffer";
 import * as z from "zod";
 import { PyroError } from "../../protocol/index.js";
+import { completeUtf8Prefix } from "../../sdk/index.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatCount, formatTable, visible } from "../text.js";
 import { workspaceId } from "./record.js";
@@ -77,7 +79,11 @@ export const workspaceFileRead = defineOperation({
     content: z.string(),
     size_bytes: z.number(),
     offset: z.number(),
+    shown_bytes: z.number(),
+    next_offset: z.number(),
     truncated: z.boolean(),
+    /** Bytes that are no UTF-8 are shown as U+FFFD. */
+    replaced: z.boolean(),
     content_only: z.boolean(),
   }),
   positionals: ["workspace_id", "path"],
@@ -86,21 +92,25 @@ export const workspaceFileRead = defineOperation({
   run: async (given, { pyro, signal }) => {
     const { workspace_id: id, path, offset, max_bytes: maxBytes } = given;
     const read = await pyro.readWorkspaceFile({ workspaceId: id, path, offset, maxBytes }, { signal });
+    const shown = read.truncated ? wholeCharacters(read.data) : read.data;
     return {
       path,
-      content: Buffer.from(read.data).toString(),
+      content: Buffer.from(shown).toString(),
       size_bytes: read.sizeBytes,
       offset,
+      shown_bytes: shown.length,
+      next_offset: offset + shown.length,
       truncated: read.truncated,
+      replaced: !isUtf8(shown),
       content_only: given.content_only,
     };
   },
   render: (view) => {
     const body = view.content.replace(/\n$/, "");
     if (view.content_only) return body;
-    const shown = Buffer.byteLength(view.content);
-    const next = view.truncated ? `; --offset ${view.offset + shown} reads on` : "";
-    return `${visible(body)}\n[${shown} of ${view.size_bytes} bytes${next}]`;
+    const next = view.truncated ? `; --offset ${view.next_offset} reads on` : "";
+    const replaced = view.replaced ? "; not all of it is UTF-8, export brings it as it is" : "";
+    return `${visible(body)}\n[${view.shown_bytes} of ${view.size_bytes} bytes${next}${replaced}]`;
   },
 });
 
@@ -231,6 +241,12 @@ export const workspacePatchApply = defineOperation({
           )
           .join("\n"),
 });
+
+/** A character that a window cuts in two comes with the next one, unless the window has no room for any. */
+function wholeCharacters(data: Uint8Array): Uint8Array {
+  const whole = completeUtf8Prefix(data);
+  return whole.length === 0 ? data : whole;
+}
 
 /** Exactly one of a value and a file of the host that holds it. */
 async function eitherOf(

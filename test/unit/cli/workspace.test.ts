@@ -225,6 +225,19 @@ describe("pyro workspace", () => {
     expect((await pyro(["status", "fix-1"])).stderr).toContain("WORKSPACE_NOT_FOUND");
   });
 
+  it("file read counts bytes, cuts between characters, and says what is no UTF-8", async () => {
+    await mkdir(host.path("repo"));
+    await writeFile(host.path("repo/latin"), Buffer.from([0x61, 0xff, 0xc3, 0xa4, 0xc3, 0xa4]));
+    await create("--name", "fix-1", "--seed-path", host.path("repo"));
+    const latin = ["file", "read", "fix-1", "latin", "--max-bytes", "5"];
+    expect((await pyro(latin)).stdout).toBe(
+      "a\ufffdä\n[4 of 6 bytes; --offset 4 reads on; not all of it is UTF-8, export brings it as it is]\n",
+    );
+    expect(JSON.parse((await pyro([...latin, "--offset", "4", "--json"])).stdout)).toMatchObject({
+      ...{ content: "ä", shown_bytes: 2, next_offset: 6, truncated: false, replaced: false },
+    });
+  });
+
   it("sync push says what came", async () => {
     await withProject();
     await mkdir(host.path("more"));

@@ -304,6 +304,29 @@ test("output, files and diffs are cut to 10,000 bytes, and paged by the call tha
   });
 });
 
+test("a file that is not all UTF-8 says so, and one that is says nothing of it", async () => {
+  for (const [bytes, guest, replaced] of [
+    [[0x61, 0xff], "a\ufffd", true],
+    [[0xef, 0xbf, 0xbd, 0xc3, 0xa4], "\ufffdä", false],
+  ] as const) {
+    const { service } = fakeWorkspaces(
+      "",
+      {},
+      {
+        async *readFile() {
+          yield await Promise.resolve({ sizeBytes: BigInt(bytes.length), data: Uint8Array.from(bytes) });
+        },
+      },
+    );
+    await withCore(service, async ({ tool }) => {
+      const { texts, fields } = await tool("workspace_file_read", { workspace_id: "fix", path: "a" });
+      expect(texts[1]).toBe(guest);
+      expect((texts[0] ?? "").includes("no UTF-8")).toBe(replaced);
+      expect(fields).toMatchObject({ replaced, shown_bytes: bytes.length });
+    });
+  }
+});
+
 test("what goes on is answered by the workspace and the call that waits for it", async () => {
   const operation = { kind: "sync_push", state: "running", message: "packing files", progress: 0.5 };
   const going = fakeWorkspace({ operation });
