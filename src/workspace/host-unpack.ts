@@ -40,7 +40,9 @@ export async function unpackOnHost(
   stdin.end();
   const { code, stderrTail } = await tar.exited;
   if (code === 0) return;
-  if (stderrTail.includes("No space left")) throw diskFull(directory, "no space is left");
+  // The write that meets the end of the space is short; only the next one says why.
+  if (/No space left|Disk quota exceeded|Wrote only \d+ of \d+ bytes/.test(stderrTail))
+    throw diskFull(directory, "no space is left");
   const said = stderrTail.trim().split("\n").at(0) ?? "";
   throw new PyroError("EXPORT_FAILED", `unpacking on the host failed: ${said}`, {
     hint: "export a smaller part, or as a file: `tar` it in the guest first",
