@@ -1,6 +1,6 @@
 import { open } from "node:fs/promises";
 import { resolve } from "node:path";
-import type { Operation } from "../operations/index.js";
+import { visible, type Operation } from "../operations/index.js";
 import { PyroError } from "../protocol/index.js";
 import { Pyro } from "../sdk/index.js";
 import type { CommandContext } from "./context.js";
@@ -66,8 +66,12 @@ export async function operationCommand(
   }
 }
 
-function shown(operation: Operation, record: unknown, { json, idOnly }: CommandContext): string {
+function shown(operation: Operation, record: unknown, { json, idOnly, host }: CommandContext): string {
   if (json) return JSON.stringify(record, null, 2);
-  if (!idOnly || operation.idOnly === undefined) return operation.render(record);
+  if (!idOnly || operation.idOnly === undefined) {
+    const text = operation.render(record);
+    // What a guest wrote drives no terminal; a program that reads it gets it as it is.
+    return host.stdout.isTTY === true ? visible(text) : text;
+  }
   return String((record as Record<string, unknown>)[operation.idOnly]);
 }

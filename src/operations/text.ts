@@ -35,6 +35,11 @@ export function visible(text: string): string {
   });
 }
 
+/** The same for a name, which has no lines of its own: none that looks like one of ours. */
+export function visibleName(name: string): string {
+  return visible(name).replaceAll("\n", "^J").replaceAll("\t", "^I");
+}
+
 /** How many there are of something: "1 entry", "2 entries". */
 export function formatCount(count: number, one: string, many: string): string {
   return `${count} ${count === 1 ? one : many}`;

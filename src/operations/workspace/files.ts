@@ -3,7 +3,7 @@ import * as z from "zod";
 import { PyroError } from "../../protocol/index.js";
 import { completeUtf8Prefix } from "../../sdk/index.js";
 import { defineOperation } from "../operation.js";
-import { formatBytes, formatCount, formatTable, visible } from "../text.js";
+import { formatBytes, formatCount, formatTable, visible, visibleName } from "../text.js";
 import { workspaceId } from "./record.js";
 import { artifactType } from "./transfer-record.js";
 import { CORE, CORE_AND_INSPECT } from "./tool-sets.js";
@@ -52,7 +52,7 @@ export const workspaceFileList = defineOperation({
           formatTable(
             entries.map((entry) => [
               entry.artifact_type === "file" ? formatBytes(entry.size_bytes) : entry.artifact_type,
-              visible(entry.link_target === null ? entry.path : `${entry.path} -> ${entry.link_target}`),
+              visibleName(entry.link_target === null ? entry.path : `${entry.path} -> ${entry.link_target}`),
             ]),
           ),
           ...(truncated ? ["… and more: list a directory further down"] : []),
@@ -143,7 +143,7 @@ export const workspaceFileWrite = defineOperation({
     const written = await pyro.writeWorkspaceFile({ workspaceId: id, path, content }, { signal });
     return { path: written.path, bytes_written: written.bytesWritten };
   },
-  render: ({ path, bytes_written: bytes }) => `${visible(path)}: ${formatBytes(bytes)} written`,
+  render: ({ path, bytes_written: bytes }) => `${visibleName(path)}: ${formatBytes(bytes)} written`,
 });
 
 /** `pyro workspace file edit`, `workspace_file_edit`, `editWorkspaceFile`. */
@@ -199,7 +199,7 @@ export const workspaceFileEdit = defineOperation({
     return { path, replacements, size_bytes: sizeBytes, crlf };
   },
   render: ({ path, replacements, crlf }) =>
-    `${visible(path)}: ${formatCount(replacements, "place", "places")} changed${crlf ? ", with the CRLF line ends of the file" : ""}`,
+    `${visibleName(path)}: ${formatCount(replacements, "place", "places")} changed${crlf ? ", with the CRLF line ends of the file" : ""}`,
 });
 
 /** `pyro workspace patch apply`, `workspace_patch_apply`, `applyWorkspacePatch`. */
@@ -237,7 +237,7 @@ export const workspacePatchApply = defineOperation({
       ? "the patch changes nothing"
       : entries
           .map(({ path, change, from }) =>
-            visible(from === null ? `${change} ${path}` : `${change} ${from} -> ${path}`),
+            visibleName(from === null ? `${change} ${path}` : `${change} ${from} -> ${path}`),
           )
           .join("\n"),
 });

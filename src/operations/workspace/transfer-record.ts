@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { formatBytes, formatCount, visible } from "../text.js";
+import { formatBytes, formatCount, visibleName } from "../text.js";
 
 export const artifactType = z.enum(["file", "directory", "symlink", "other"]);
 
@@ -31,27 +31,27 @@ export const transferRecord = z.union([exportRecord, syncRecord.extend({ warning
 /** A push for people, in one line. */
 export function renderSync(sync: z.output<typeof syncRecord>): string {
   const { entry_count: count, bytes_written: bytes, destination } = sync;
-  return `${formatCount(count, "entry", "entries")}, ${formatBytes(bytes)}, to ${visible(destination)}`;
+  return `${formatCount(count, "entry", "entries")}, ${formatBytes(bytes)}, to ${visibleName(destination)}`;
 }
 
 /** An export for people, and what this host would run of it. */
 export function renderExport(view: z.output<typeof exportRecord>): string[] {
   const { entry_count: count, bytes_written: bytes } = view;
   return [
-    `${visible(view.workspace_path)} is at ${visible(view.output_path)}: ${formatCount(count, "entry", "entries")}, ${formatBytes(bytes)}`,
+    `${visibleName(view.workspace_path)} is at ${visibleName(view.output_path)}: ${formatCount(count, "entry", "entries")}, ${formatBytes(bytes)}`,
     ...renderExecutables(view.host_executable_paths),
-    ...view.warnings.map((warning) => `warning: ${visible(warning)}`),
+    ...view.warnings.map((warning) => `warning: ${visibleName(warning)}`),
   ];
 }
 
 export function renderExecutables(paths: z.output<typeof hostExecutables>): string[] {
   if (paths.length === 0) return [];
-  return ["this host would run or obey:", ...paths.map(({ path, why }) => `  ${visible(path)}: ${why}`)];
+  return ["this host would run or obey:", ...paths.map(({ path, why }) => `  ${visibleName(path)}: ${why}`)];
 }
 
 /** The lines about a push or an export that has ended. */
 export function renderTransfer(result: z.output<typeof transferRecord>): string[] {
   if ("output_path" in result) return renderExport(result);
-  const warnings = result.warnings.map((warning) => `warning: ${visible(warning)}`);
+  const warnings = result.warnings.map((warning) => `warning: ${visibleName(warning)}`);
   return [`pushed: ${renderSync(result)}`, ...warnings];
 }

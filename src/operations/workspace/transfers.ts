@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { WorkspaceDiffEntry } from "../../sdk/index.js";
 import { snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
-import { formatTable, visible } from "../text.js";
+import { formatTable, visibleName } from "../text.js";
 import {
   outcomeText,
   renderWorkspace,
@@ -85,7 +85,7 @@ export const workspaceSyncPush = defineOperation({
   render: ({ workspace_sync: sync, warnings }) =>
     [
       sync === null ? "the push goes on; `pyro workspace status` waits for it" : renderSync(sync),
-      ...warnings.map((warning) => `warning: ${visible(warning)}`),
+      ...warnings.map((warning) => `warning: ${visibleName(warning)}`),
     ].join("\n"),
 });
 
@@ -187,7 +187,7 @@ function renderStat(
   const rows = entries.map((entry) => [
     entry.change,
     entry.binary ? "binary" : `+${entry.insertions} -${entry.deletions}`,
-    visible(entry.from === null ? entry.path : `${entry.from} -> ${entry.path}`),
+    visibleName(entry.from === null ? entry.path : `${entry.from} -> ${entry.path}`),
   ]);
   const { added, modified, deleted, renamed, insertions, deletions } = summary;
   const counts = `${added} added, ${modified} modified, ${deleted} deleted, ${renamed} renamed; +${insertions} -${deletions}`;
@@ -258,19 +258,19 @@ export const workspaceSummary = defineOperation({
       `commands: ${view.outcome.total_commands}, ${view.outcome.failed_commands} failed`,
       ...view.commands.map(
         (command) =>
-          `  ${command.sequence}  ${outcomeText(command)}  ${visible(command.command.split("\n")[0]?.slice(0, 100) ?? "")}`,
+          `  ${command.sequence}  ${outcomeText(command)}  ${visibleName(command.command.split("\n")[0]?.slice(0, 100) ?? "")}`,
       ),
       ...(view.edits.length === 0 ? [] : ["edits:"]),
       ...view.edits.map(
         ({ kind, path, detail }) =>
-          `  ${kind}  ${visible(path)}${detail === "" ? "" : `  (${visible(detail)})`}`,
+          `  ${kind}  ${visibleName(path)}${detail === "" ? "" : `  (${visibleName(detail)})`}`,
       ),
       "changes since the baseline:",
       ...renderStat(view.changes.entries, view.changes.summary)
         .split("\n")
         .map((line) => `  ${line}`),
       ...view.artifacts.map(
-        ({ path, output_path: output }) => `exported: ${visible(path)} -> ${visible(output)}`,
+        ({ path, output_path: output }) => `exported: ${visibleName(path)} -> ${visibleName(output)}`,
       ),
       ...renderExecutables(view.host_executable_paths),
     ].join("\n"),

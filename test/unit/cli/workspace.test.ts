@@ -238,6 +238,17 @@ describe("pyro workspace", () => {
     });
   });
 
+  it("shows names in one line, and on a terminal nothing that drives it; a program gets diffs as they are", async () => {
+    await mkdir(host.path("repo"));
+    await create("--name", "fix-1");
+    await pyro(["file", "write", "fix-1", "n\n9 B  x", "--text", "\u001b[2Jcleared\n"]);
+    const list = ["file", "list", "fix-1"];
+    expect((await pyro(list)).stdout).toMatch(/^12 B +\/workspace\/n\^J9 B {2}x\n$/);
+    expect((await pyro(["diff", "fix-1", "--stat"])).stdout).toContain("n^J9 B  x");
+    expect((await pyro(["diff", "fix-1"])).stdout).toContain("+\u001b[2Jcleared\n");
+    expect((await pyro(["diff", "fix-1"], { tty: true })).stdout).toContain("+^[[2Jcleared\n");
+  });
+
   it("sync push says what came", async () => {
     await withProject();
     await mkdir(host.path("more"));
