@@ -1,28 +1,13 @@
-import { Client } from "@modelcontextprotocol/client";
-import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { PYRO, testState, type TestState } from "./support.js";
+import { mcpSession, type Session } from "./mcp-session.js";
+import { testState, type TestState } from "./support.js";
 
 const execute = promisify(execFile);
-
-interface Answer {
-  readonly isError: boolean;
-  readonly words: string;
-  readonly guest: string;
-  readonly record: Record<string, unknown>;
-}
-
-interface Session extends AsyncDisposable {
-  readonly client: Client;
-  readonly pid: number;
-  readonly stderr: () => string;
-  readonly call: (tool: string, args?: Record<string, unknown>) => Promise<Answer>;
-}
 
 describe("the profile workspace-core over stdio, as a chat host uses it", () => {
   let state: TestState;
@@ -50,33 +35,8 @@ describe("the profile workspace-core over stdio, as a chat host uses it", () => 
   });
 
   /** A server in the project's directory, and a client of it. */
-  async function session(...flags: string[]): Promise<Session> {
-    const client = new Client({ name: "test", version: "1" }, { versionNegotiation: { mode: "auto" } });
-    const transport = new StdioClientTransport({
-      command: process.execPath,
-      args: [PYRO, "--state-dir", state.path, "mcp", "serve", ...flags],
-      cwd: project,
-      stderr: "pipe",
-      env: { ...(process.env as Record<string, string>), PYRO_POOL: "0" },
-    });
-    let stderr = "";
-    transport.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-    await client.connect(transport);
-    return {
-      client,
-      pid: transport.pid ?? 0,
-      stderr: () => stderr,
-      call: async (tool, args = {}) => {
-        const result = await client.callTool({ name: tool, arguments: args });
-        const [words = "", guest = ""] = result.content.map((block) =>
-          block.type === "text" ? block.text : block.type,
-        );
-        const record = (result.structuredContent ?? {}) as Record<string, unknown>;
-        return { isError: result.isError === true, words, guest, record };
-      },
-      [Symbol.asyncDispose]: () => client.close(),
-    };
-  }
+  const session = (...flags: string[]): Promise<Session> =>
+    mcpSession({ stateDir: state.path, cwd: project, flags });
 
   it("reproduces, patches, proves, exports, resets and deletes, without the checkout being touched", async () => {
     await using host = await session();
