@@ -1,6 +1,7 @@
 import { commandExitCode, toExecRecord, workspaceExec } from "../operations/index.js";
 import {
   Pyro,
+  type ExecEvent,
   type ExecStream,
   type ExecWorkspaceOptions,
   type WorkspaceCommandRecord,
@@ -33,6 +34,8 @@ export async function workspaceExecCommand(
     for await (const event of events) {
       if (event.type === "started") stream = events;
       else if (event.type === "result") result = event.result;
+      else if (event.type === "reconnecting" || event.type === "skipped")
+        await stderr.say(`pyro: ${wordsOf(event, stdin !== undefined)}`);
       else if (!json) await (event.type === "stdout" ? stdout : stderr).write(event.data);
     }
     if (result === undefined) throw new Error("the command ended without a result");
@@ -45,6 +48,13 @@ export async function workspaceExecCommand(
     const status = await reportFailure(error, { stdout, stderr }, { json, statuses: "command" });
     return interrupted ?? status;
   }
+}
+
+/** What happened on the way that is not the command's. */
+function wordsOf(event: Extract<ExecEvent, { type: "reconnecting" | "skipped" }>, hasInput: boolean): string {
+  if (event.type === "skipped") return `${event.bytes} bytes of its ${event.stream} were not kept meanwhile`;
+  const input = hasInput ? "; it gets no more standard input" : "";
+  return `${event.error.message}; the command goes on, and so does its output${input}`;
 }
 
 function toOptions(input: Record<string, unknown>, rawArgv: readonly Uint8Array[]): ExecWorkspaceOptions {

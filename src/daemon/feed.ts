@@ -2,8 +2,8 @@ import type { RunRequest } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import type { RunningCommand } from "../workspace/index.js";
 import { InputQueue } from "./input-queue.js";
 
-/** What a caller sends behind the start of a command; the start itself is passed over. */
-type CommandInput = Exclude<RunRequest["request"], { case: "start" }> | { readonly case: "start" };
+/** What a caller sends behind the start of a command; what begins a stream is passed over. */
+type CommandInput = Exclude<RunRequest["request"], { case: "start" }> | { readonly case: "start" | "attach" };
 
 /** Input and signals, as they come, until the caller ends them or the command takes no more. */
 export async function feed(

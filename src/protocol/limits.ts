@@ -45,6 +45,13 @@ export const LIMITS = {
   /** Commands of a workspace whose records and outputs are kept, and all their outputs together. */
   commandsKept: 500,
   commandOutputTotalBytes: 512 * 1024 * 1024,
+  /**
+   * Of each stream of a command by itself, its head and its tail, half each. The tail holds more than can be on its way
+   * to a client that follows (an HTTP/2 window and what sockets take), so that a client finds what it missed.
+   */
+  commandStreamBytes: 8 * 1024 * 1024,
+  /** A command that a daemon takes over waits this long for a client that followed it before. */
+  attachGraceMs: 300,
   /** Longest wait of one call for what goes on in a workspace: a day. */
   longestWaitMs: 24 * 3600 * 1000,
   /** Operations of one workspace that wait for their turn behind the one that goes on. */

@@ -48,9 +48,15 @@ export class CommandStream<Start, Response, Event> {
   readonly #outbox = new Outbox<{ request: Start | CommandInput }>();
   #sentBytes = 0;
   #acceptedBytes = 0;
+  #lostInput = false;
   #onAccepted: () => void = () => undefined;
 
   constructor(private readonly protocol: CommandProtocol<Start, Response, Event>) {}
+
+  /** Whether it ended with input of which nobody knows how much the command has. */
+  get lostInput(): boolean {
+    return this.#lostInput;
+  }
 
   /** Sends a signal, for example "SIGINT", to the command's process group. */
   signal(name: string): Promise<void> {
@@ -81,6 +87,7 @@ export class CommandStream<Start, Response, Event> {
       throw error;
     } finally {
       this.#outbox.end();
+      this.#lostInput = this.#sentBytes > this.#acceptedBytes;
       this.#accept(Number.MAX_SAFE_INTEGER);
       // The consumer left early: the daemon sees the stream go.
       if (!settled)

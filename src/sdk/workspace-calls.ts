@@ -3,8 +3,8 @@ import type { Workspace as WireWorkspace } from "../protocol/gen/pyro/daemon/v1/
 import type { CallOptions } from "./call.js";
 import type { Connection } from "./connection.js";
 import { DaemonClient, type DaemonClientOptions } from "./daemon-client.js";
-import { CommandStream } from "./run-stream.js";
-import { execProtocol, toCommandSpec, type ExecStream, type ExecWorkspaceOptions } from "./workspace-exec.js";
+import { toCommandSpec, type ExecStream, type ExecWorkspaceOptions } from "./workspace-exec.js";
+import { execStream } from "./workspace-exec-stream.js";
 import { toSeedSource, type WorkspaceSource } from "./workspace-source.js";
 import {
   toWorkspaceCommand,
@@ -184,19 +184,12 @@ export abstract class WorkspaceCalls {
 
   // ------------------------------------------------------------------ commands
 
-  /** Starts a command with its output as it comes. */
+  /**
+   * Starts a command with its output as it comes. It goes on when the daemon dies; the stream then reads on through the
+   * next one.
+   */
   streamWorkspaceExec(options: ExecWorkspaceOptions, call: CallOptions = {}): ExecStream {
-    const spec = toCommandSpec(options);
-    let signal: ((name: string) => Promise<void>) | undefined;
-    return {
-      signal: async (name) => await signal?.(name),
-      [Symbol.asyncIterator]: () =>
-        this.client.stream("the command", call, (connection, scope) => {
-          const stream = new CommandStream(execProtocol(connection, spec, options.stdin !== undefined));
-          signal = (name) => stream.signal(name);
-          return stream.events(options.stdin, scope);
-        }),
-    };
+    return execStream(this.client, options, call);
   }
 
   /** Starts a command and waits for its end; with `waitMs` at most so long: it goes on, and `logsWorkspace` follows it. */

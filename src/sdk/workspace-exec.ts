@@ -31,6 +31,10 @@ export type ExecEvent =
   | { readonly type: "started"; readonly sequence: number }
   | { readonly type: "stdout"; readonly data: Uint8Array }
   | { readonly type: "stderr"; readonly data: Uint8Array }
+  /** The daemon was lost; the next one is asked for what comes. The command gets no more input. */
+  | { readonly type: "reconnecting"; readonly error: PyroError }
+  /** Bytes of a stream, right before its next ones, that were not kept meanwhile. */
+  | { readonly type: "skipped"; readonly stream: "stdout" | "stderr"; readonly bytes: number }
   | { readonly type: "result"; readonly result: WorkspaceCommandRecord };
 
 /** A command whose output is read as it comes. Leaving the iteration leaves the command running. */
@@ -76,6 +80,27 @@ export function execProtocol(connection: Connection, spec: CommandSpec, openStdi
   } satisfies CommandProtocol<ExecStart, ExecResponse, ExecEvent>;
 }
 
+type ExecAttach = {
+  readonly case: "attach";
+  readonly value: {
+    readonly workspace: string;
+    readonly sequence: number;
+    readonly stdoutOffset: bigint;
+    readonly stderrOffset: bigint;
+  };
+};
+
+/** A command that was started before, from there on. */
+export function attachProtocol(connection: Connection, value: ExecAttach["value"]) {
+  return {
+    start: { case: "attach", value },
+    open: (requests, signal) => connection.workspace.exec(requests, { signal }),
+    toEvent,
+    accepted: () => undefined,
+    isResult: ({ type }) => type === "result",
+  } satisfies CommandProtocol<ExecAttach, ExecResponse, ExecEvent>;
+}
+
 function toEvent({ event }: ExecResponse): ExecEvent | undefined {
   switch (event.case) {
     case "sequence":
@@ -85,6 +110,10 @@ function toEvent({ event }: ExecResponse): ExecEvent | undefined {
       return { type: event.case, data: event.value };
     case "result":
       return { type: "result", result: toWorkspaceCommand(event.value) };
+    case "skipped": {
+      const { stream, bytes } = event.value;
+      return { type: "skipped", stream: stream === "stderr" ? "stderr" : "stdout", bytes: Number(bytes) };
+    }
     case "stdinAccepted":
     case undefined:
       return undefined;

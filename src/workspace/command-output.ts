@@ -1,10 +1,7 @@
 import { mkdir, open, readFile, writeFile, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { LIMITS } from "../protocol/index.js";
-import { fileStore, Spool, type SpoolWindow } from "./spool.js";
-
-/** What is kept of each stream by itself: the most that a caller may ask for (contract section 2). */
-const STREAM_BYTES = 64 * 1024;
+import { fileStore, Spool, type SpoolPart, type SpoolWindow } from "./spool.js";
 
 /** The output of a command: everything in order of arrival, and the streams apart, shorter. */
 export interface CommandOutputView {
@@ -27,7 +24,11 @@ const TOTALS_BYTES = NAMES.length * 8;
 
 type Totals = Readonly<Record<Name, number>>;
 const NOTHING: Totals = { all: 0, stdout: 0, stderr: 0 };
-const LIMIT_BYTES: Totals = { all: LIMITS.runOutputBytes, stdout: STREAM_BYTES, stderr: STREAM_BYTES };
+const LIMIT_BYTES: Totals = {
+  all: LIMITS.runOutputBytes,
+  stdout: LIMITS.commandStreamBytes,
+  stderr: LIMITS.commandStreamBytes,
+};
 
 /**
  * Output in files, so that it survives whoever writes it: one per spool, and one with how much each has taken in. That
@@ -95,11 +96,20 @@ export class CommandOutput implements AsyncDisposable {
   }
 
   async view(offset: number, maxBytes: number): Promise<CommandOutputView> {
+    return await this.#read((files) => viewOfAll(files, offset, maxBytes));
+  }
+
+  /** What is kept of one stream from an offset on, at most so much, and how much right before it is not. */
+  async readOn(stream: "stdout" | "stderr", offset: number, maxBytes: number): Promise<SpoolPart> {
+    return await this.#read(({ spools }) => spools[stream].readOn(offset, maxBytes));
+  }
+
+  async #read<T>(body: (files: OutputFiles) => Promise<T>): Promise<T> {
     if (this.#writing === undefined) {
       await using files = await openFiles(this.directory, this.#totals);
-      return await viewOfAll(files, offset, maxBytes);
+      return await body(files);
     }
-    const read = this.#writing.then((files) => viewOfAll(files, offset, maxBytes));
+    const read = this.#writing.then(body);
     this.#reads.add(read);
     return await read.finally(() => this.#reads.delete(read));
   }

@@ -11,6 +11,7 @@ export {
   type OneShotSpec,
 } from "./one-shot.js";
 export type { CommandOutputView } from "./command-output.js";
+export { tailCommand, type TailSink } from "./command-tail.js";
 export { RunRegistry, type RunState, type RunView } from "./run-registry.js";
 export type {
   CommandExit,

@@ -17,6 +17,14 @@ export interface SpoolWindow {
   readonly nextOffset: number;
 }
 
+/** Bytes of a spool that follow each other. */
+export interface SpoolPart {
+  /** Bytes between the offset that was asked for and `data` which are not kept. */
+  readonly skippedBytes: number;
+  /** Empty: there is no more yet. */
+  readonly data: Uint8Array;
+}
+
 /**
  * A bounded record of a byte stream of any length: its first half-limit and its last half-limit are kept, what lay
  * between is dropped and counted exactly. The second half of the area is a ring.
@@ -93,6 +101,17 @@ export class Spool implements AsyncDisposable {
     const cutBytes = total - from - headLength - tailLength;
     const next = whole ? total : afterSkip(early, late, headLength);
     return { offset: from, head, cutBytes, tail, nextOffset: next };
+  }
+
+  /** The first bytes at or after `offset` that are kept, at most `maxBytes`. */
+  async readOn(offset: number, maxBytes: number): Promise<SpoolPart> {
+    const total = this.#total;
+    const headEnd = Math.min(this.#headBytes, total);
+    const ringStart = Math.max(headEnd, total - this.#ringBytes);
+    const from = offset < headEnd ? offset : Math.max(offset, ringStart);
+    const length = Math.min(maxBytes, (from < headEnd ? headEnd : total) - from);
+    if (length <= 0) return { skippedBytes: 0, data: new Uint8Array() };
+    return { skippedBytes: from - offset, data: Buffer.concat(await this.#readRange(from, length)) };
   }
 
   /** `length` bytes at `skip` of the two kept ranges laid end to end. */

@@ -32,6 +32,7 @@ export class WorkspaceCommand {
   #running: RunningCommand | undefined;
   #listener: OutputListener | undefined;
   #onDone: () => void = () => undefined;
+  #onHeard: () => void = () => undefined;
   #isLetGo = false;
   /** Resolves, never rejects, when it is over and recorded. */
   readonly done: Promise<void>;
@@ -72,6 +73,7 @@ export class WorkspaceCommand {
   /** Hands output to a listener from now on; disposing of the result lets it go on without. One at a time. */
   listen(listener: OutputListener): Disposable {
     this.#listener = listener;
+    this.#onHeard();
     return {
       [Symbol.dispose]: () => {
         if (this.#listener === listener) this.#listener = undefined;
@@ -79,10 +81,14 @@ export class WorkspaceCommand {
     };
   }
 
-  /** Keeps what it writes, until it ends; settles, never rejects. */
-  async follow(running: RunningCommand): Promise<void> {
+  /**
+   * Keeps what it writes, until it ends; settles, never rejects. With a grace it takes the first output when somebody
+   * listens, or after so many milliseconds.
+   */
+  async follow(running: RunningCommand, graceMs = 0): Promise<void> {
     this.#running = running;
     try {
+      await this.#heard(graceMs);
       for await (const { stream, data } of running.output) {
         await this.output.append(stream, data);
         await this.#listener?.(stream, data);
@@ -92,6 +98,17 @@ export class WorkspaceCommand {
     } catch (thrown) {
       await this.interrupt(PyroError.from(thrown).message);
     }
+  }
+
+  async #heard(graceMs: number): Promise<void> {
+    if (graceMs === 0 || this.#listener !== undefined) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, graceMs);
+      this.#onHeard = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   /** Leaves it to the next daemon, for which it runs on: whatever happens now is not recorded. */

@@ -284,13 +284,13 @@ export class Workspace {
     for (const command of this.commands.running) {
       const running = await machine.follow(command.processId, command.output.position).catch(() => undefined);
       if (running === undefined) await command.interrupt("its machine does not know it any more");
-      else this.keep(command, running, machine);
+      else this.keep(command, running, machine, LIMITS.attachGraceMs);
     }
   }
 
   /** Keeps what a command writes, in the background, and how it ends; then the machine may forget it. */
-  keep(command: WorkspaceCommand, running: RunningCommand, machine: WorkspaceMachine): void {
-    void command.follow(running).then(async () => {
+  keep(command: WorkspaceCommand, running: RunningCommand, machine: WorkspaceMachine, graceMs = 0): void {
+    void command.follow(running, graceMs).then(async () => {
       // What the next daemon is to follow must stay known there.
       if (command.isRunning) return;
       await machine.forget(command.processId).catch(() => undefined);

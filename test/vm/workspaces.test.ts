@@ -119,13 +119,48 @@ describe("A workspace", () => {
     );
     const [machine] = await machinesOf(state.path);
     process.kill(await daemonPid(), "SIGKILL");
-    expect((await client.done).code).toBe(125);
+    const lines = Array.from({ length: 60 }, (_, index) => `line ${index + 1}\n`).join("");
+    const ended = await client.done;
+    expect([ended.code, text(ended)]).toEqual([5, lines]);
+    expect(ended.stderr).toMatch(
+      /^pyro: the connection to the pyro daemon was lost: .*; the command goes on/,
+    );
     const done = json(await call("logs", "survivor", "--sequence", "1", "--wait-seconds", "30", "--json"));
     const [entry] = done["entries"] as { exit_code: number; stdout: string }[];
     expect(entry?.exit_code).toBe(5);
-    expect(entry?.stdout).toBe(Array.from({ length: 60 }, (_, index) => `line ${index + 1}\n`).join(""));
+    expect(entry?.stdout).toBe(lines);
     expect(text(await call("exec", "survivor", "--", "echo", "alive"))).toBe("alive\n");
     expect(await machinesOf(state.path)).toEqual([machine]);
+  });
+
+  it("streams each byte of a command once, and its end, through the deaths of two daemons", async () => {
+    await create("stream");
+    const script = "for i in $(seq 1 80); do seq 1 9999; echo round $i >&2; sleep 0.05; done; exit 9";
+    const client = start(["workspace", "exec", "stream", "--", "sh", "-c", script], { stateDir: state.path });
+    let seen = 0;
+    client.stdout?.on("data", (chunk: Buffer) => (seen += chunk.length));
+    for (const least of [300_000, 1_500_000]) {
+      await eventually("output", () => Promise.resolve(seen > least));
+      process.kill(await daemonPid(), "SIGKILL");
+    }
+    const ended = await client.done;
+    const round = Array.from({ length: 9999 }, (_, index) => `${index + 1}\n`).join("");
+    expect(text(ended) === round.repeat(80)).toBe(true);
+    const ours = ended.stderr.split("\n").filter((line) => line.startsWith("pyro: "));
+    const theirs = ended.stderr.split("\n").filter((line) => !line.startsWith("pyro: "));
+    expect([ended.code, ours.length]).toEqual([9, 2]);
+    expect(theirs).toEqual([...Array.from({ length: 80 }, (_, index) => `round ${index + 1}`), ""]);
+  });
+
+  it("edits a file of CRLFs by texts without CRs, and keeps its line ends", async () => {
+    await create("crlf");
+    await call("file", "write", "crlf", "a.txt", "--text", "one\r\ntwo\r\nthree\r\n");
+    const texts = ["--old-text", "one\ntwo\n", "--new-text", "1\n2\n2b\n"];
+    expect(text(await call("file", "edit", "crlf", "a.txt", ...texts))).toContain("CRLF");
+    const output = join(state.path, "a.txt");
+    expect((await call("export", "crlf", "a.txt", "--output", output)).code).toBe(0);
+    expect(await readFile(output, "utf8")).toBe("1\r\n2\r\n2b\r\nthree\r\n");
+    await rm(output);
   });
 
   it("stops, keeps its disk, and starts again; one that is lost starts when it is used", async () => {

@@ -1,7 +1,10 @@
+import { Code, ConnectError } from "@connectrpc/connect";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { cli, type CliRun, type CliSetup } from "../../fakes/cli-host.js";
+import { startFakeDaemon } from "../../fakes/fake-daemon.js";
+import { temporaryState } from "../../fakes/state-directory.js";
 import { serveWorkspaces, WorkspaceHost } from "../../fakes/workspace-host.js";
 
 describe("pyro workspace", () => {
@@ -76,6 +79,38 @@ describe("pyro workspace", () => {
     ).toContain('"name": null');
     host.machines.before = () => undefined;
     expect((await pyro(["start", id])).stdout).toContain("started");
+  });
+
+  it("exec goes on through the loss of a daemon, and says so, and what was not kept meanwhile", async () => {
+    await using state = await temporaryState();
+    const attached: unknown[] = [];
+    const bytes = (word: string) => ({ event: { case: "stdout" as const, value: Buffer.from(word) } });
+    await using _daemon = await startFakeDaemon(state.path, {
+      workspace: {
+        exec: async function* (requests) {
+          for await (const { request } of requests) {
+            if (request.case === "start") {
+              yield { event: { case: "sequence" as const, value: 3 } };
+              yield bytes("begun\n");
+              throw new ConnectError("killed", Code.Unavailable);
+            }
+            if (request.case === "attach") attached.push(request.value);
+            const result = { workspaceId: "ws-1", sequence: 3, result: { exitCode: 4, isolation: "kvm" } };
+            yield { event: { case: "skipped" as const, value: { stream: "stdout", bytes: 10n } } };
+            yield bytes("ended\n");
+            yield { event: { case: "result" as const, value: result } };
+            return;
+          }
+        },
+      },
+    });
+    const run = await cli(["--state-dir", state.path, "workspace", "exec", "fix", "--", "make"]);
+    expect([run.status, run.stdout]).toEqual([4, "begun\nended\n"]);
+    expect(run.stderr.trim().split("\n")).toEqual([
+      "pyro: the connection to the pyro daemon was lost: killed; the command goes on, and so does its output",
+      "pyro: 10 bytes of its stdout were not kept meanwhile",
+    ]);
+    expect(attached).toMatchObject([{ workspace: "fix", sequence: 3, stdoutOffset: 6n, stderrOffset: 0n }]);
   });
 
   it("exec streams, passes input and ends with the command's own status", async () => {

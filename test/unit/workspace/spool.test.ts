@@ -101,6 +101,20 @@ describe("Spool", () => {
     }
   });
 
+  it("is read on from any offset in order: the first kept bytes, and how many before them are not", async () => {
+    await using spool = new Spool(memoryStore(), 100);
+    await spool.append(bytes(70));
+    expect(await spool.readOn(0, 30)).toEqual({ skippedBytes: 0, data: Buffer.from(bytes(30)) });
+    expect(await spool.readOn(30, 1000)).toEqual({ skippedBytes: 0, data: Buffer.from(bytes(20, 30)) });
+    expect(await spool.readOn(50, 1000)).toEqual({ skippedBytes: 0, data: Buffer.from(bytes(20, 50)) });
+    for (const beyond of [70, 1000])
+      expect(await spool.readOn(beyond, 10)).toEqual({ skippedBytes: 0, data: new Uint8Array() });
+    await spool.append(bytes(90, 70));
+    // The ring holds the last 50 of 160.
+    expect(await spool.readOn(50, 1000)).toEqual({ skippedBytes: 60, data: Buffer.from(bytes(50, 110)) });
+    expect(await spool.readOn(120, 5)).toEqual({ skippedBytes: 0, data: Buffer.from(bytes(5, 120)) });
+  });
+
   it("can be opened again and read as it was", async () => {
     const path = join(directory, "s");
     {
