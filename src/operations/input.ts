@@ -36,7 +36,11 @@ export function hostCompat(): PyroError {
 }
 
 function describe(issue: z.core.$ZodIssue, value: unknown, show: (field: string) => string): string {
-  if (issue.code === "unrecognized_keys") return `unknown: ${issue.keys.map(quote).join(", ")}`;
+  if (issue.code === "unrecognized_keys") {
+    const more = issue.keys.length - MESSAGES_MAX;
+    const shown = issue.keys.slice(0, MESSAGES_MAX).map(quote).join(", ");
+    return `unknown: ${shown}${more > 0 ? ` and ${more} more` : ""}`;
+  }
   const [first, ...rest] = issue.path.map(String);
   const name = [show(first ?? "input"), ...rest].join(".");
   const seen = at(value, issue.path);

@@ -179,6 +179,33 @@ describe("a guest's tar on the host", () => {
         { name: "./a/evil", type: "0", content: "x" },
       ],
     ],
+    // CVE-2026-26960 and CVE-2026-23745 of node-tar, made anew.
+    [
+      "a file through chained links",
+      [
+        { name: "./a", type: "5", mode: 0o755 },
+        { name: "./a/b", type: "5", mode: 0o755 },
+        { name: "./a/b/up", type: "2", linkName: "../../.." },
+        { name: "./a/escape", type: "2", linkName: "b/up/../outside" },
+        { name: "./a/escape/evil", type: "0", content: "x" },
+      ],
+    ],
+    [
+      "a hard link through a link",
+      [
+        { name: "./up", type: "2", linkName: "../../outside" },
+        { name: "./hard", type: "1", linkName: "./up/secret" },
+      ],
+    ],
+    [
+      "a file over a hard link to a link",
+      [
+        { name: "./up", type: "2", linkName: "../../outside/evil" },
+        { name: "./hard", type: "1", linkName: "./up" },
+        { name: "./hard", type: "0", content: "x" },
+      ],
+    ],
+    ["a device", [{ name: "./hard", type: "3", mode: 0o666 }]],
   ] as [string, Entry[]][])("with %s reaches nothing outside", async (_, entries) => {
     const host = await WorkspaceHost.start();
     const target = host.path("target/inner");

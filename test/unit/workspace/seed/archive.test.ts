@@ -229,6 +229,12 @@ describe("a seed of an archive", () => {
     ]);
     await writeFile(bench.at("noise"), noise);
     const zstd = Buffer.from(await run("sh", ["-c", "zstd -qc noise | base64 -w0"], bench.path), "base64");
+    await writeFile(bench.at("whole"), tar);
+    // It asks whoever unpacks it for 2 GiB of memory.
+    const greedy = Buffer.from(
+      await run("sh", ["-c", "cat whole | zstd -qc --ultra --long=31 | base64 -w0"], bench.path),
+      "base64",
+    );
     const gzip = gzipSync(tar);
     const flipped = Buffer.from(gzip);
     flipped[gzip.length - 6] = (flipped[gzip.length - 6] ?? 0) ^ 0xff;
@@ -243,6 +249,7 @@ describe("a seed of an archive", () => {
       gzipCut: gzip.subarray(0, gzip.length - 20),
       gzipFlipped: flipped,
       gzipOfOther: gzipSync(Buffer.alloc(5000, "no tar")),
+      zstdOf2GiB: greedy,
       zstdCut: zstd.subarray(0, zstd.length / 2),
       empty: Buffer.alloc(0),
       text: Buffer.from("hello"),
