@@ -43,6 +43,7 @@ function wrongValues({ type, maximum, maxLength }: Property): unknown[] {
       return [null, {}, "a b", 5, [5], [null], [{}], [["a"]]];
     case "object":
       return [null, [], "a=b", 5, { a: 5 }, { a: { b: "c" } }];
+    case undefined:
     default:
       return others;
   }
