@@ -155,6 +155,7 @@ export const workspaceDiff = defineOperation({
     patch: z.string(),
     patch_bytes: z.number(),
     offset: z.number(),
+    next_offset: z.number(),
     truncated: z.boolean(),
     stat: z.boolean(),
   }),
@@ -168,14 +169,18 @@ export const workspaceDiff = defineOperation({
     const { workspace_id: id, path, offset, max_bytes: maxBytes, stat } = given;
     const diff = await pyro.diffWorkspace({ workspaceId: id, path, offset, maxBytes }, { signal });
     const { patch, ...rest } = diff;
-    return { ...(snakeKeys(rest) as object), patch: Buffer.from(patch).toString(), stat } as never;
+    // Bytes, where the text has U+FFFD for what is no UTF-8.
+    const next_offset = offset + patch.length;
+    return {
+      ...(snakeKeys(rest) as object),
+      patch: Buffer.from(patch).toString(),
+      next_offset,
+      stat,
+    } as never;
   },
-  render: ({ changed, stat, entries, summary, patch, truncated, offset }) => {
+  render: ({ changed, stat, entries, summary, patch, truncated, next_offset: next }) => {
     if (!changed) return "nothing changed";
-    if (!stat)
-      return truncated
-        ? `${patch}\n[cut; --offset ${offset + Buffer.byteLength(patch)} reads on]`
-        : patch.replace(/\n$/, "");
+    if (!stat) return truncated ? `${patch}\n[cut; --offset ${next} reads on]` : patch.replace(/\n$/, "");
     return renderStat(entries, summary);
   },
 });

@@ -273,6 +273,16 @@ describe("pyro workspace", () => {
     });
   });
 
+  it("a diff is paged by its bytes, also where they are no UTF-8", async () => {
+    await create("--name", "fix-1");
+    await pyro(["exec", "fix-1", "--", "sh", "-c", "printf '\\377\\377\\n' > latin"]);
+    const whole = JSON.parse((await pyro(["diff", "fix-1", "--json"])).stdout) as Record<string, number>;
+    const bytes = whole["patch_bytes"] ?? 0;
+    expect(whole["next_offset"]).toBe(bytes);
+    const part = await pyro(["diff", "fix-1", "--max-bytes", String(bytes - 1)]);
+    expect(part.stdout).toMatch(new RegExp(`\\[cut; --offset ${bytes - 1} reads on\\]\n$`));
+  });
+
   it("shows names in one line, and on a terminal nothing that drives it; a program gets diffs as they are", async () => {
     await mkdir(host.path("repo"));
     await create("--name", "fix-1");

@@ -111,7 +111,9 @@ describe("a seed of a repository", () => {
       const error = await errorOf(openSeed({ kind: "repository", url: address }, bench.options()));
       expect(error).toMatchObject({
         code: "REPOSITORY_UNREACHABLE",
-        message: expect.stringMatching(/cannot fetch ".*\/private\.git": .*[Aa]uthentication failed/) as string,
+        message: expect.stringMatching(
+          /cannot fetch ".*\/private\.git": .*[Aa]uthentication failed/,
+        ) as string,
         hint: expect.stringMatching(/git clone http:\/\/127.* DIR.*--project-path DIR/) as string,
       });
       expect(JSON.stringify(error)).not.toMatch(/hunter2|someone/);
