@@ -95,10 +95,13 @@ describe("workspaces of the daemon", () => {
 
   it("makes none of a guest that went on writing", async () => {
     record.holdsWrites = false;
-    await expect(create()).rejects.toMatchObject({ code: "VM_UNRESPONSIVE" });
-    const [failed] = await pyro.listWorkspaces();
+    const { workspaceId } = await pyro.createWorkspace({ environment: "debian:12", waitMs: 0 });
+    const failed = await pyro.statusWorkspace(workspaceId, { waitMs: 30_000 });
     expect(failed).toMatchObject({ state: "failed", failure: { code: "VM_UNRESPONSIVE" } });
-    expect(await layers(failed?.workspaceId ?? "")).toEqual([false, false]);
+    expect(await layers(workspaceId)).toEqual([false, false]);
+    await pyro.deleteWorkspace(workspaceId);
+    await expect(create()).rejects.toMatchObject({ code: "VM_UNRESPONSIVE" });
+    expect(await pyro.listWorkspaces()).toEqual([]);
   });
 
   it("is stopped by a shutdown, and starts over its own layers", async () => {
