@@ -110,11 +110,15 @@ export function fieldsOf(tool: string): Readonly<Record<string, string>> | undef
   return FIELDS;
 }
 
-/** Claude Code defers the others behind a search, which costs the model a turn. */
+/**
+ * Claude Code defers the others behind a search, which costs the model a turn; and a deferred tool that an answer names
+ * as the next call fails when it is called as the answer says: `workspace_logs` waits and reads on.
+ */
 const ALWAYS_LOADED = new Set([
   "vm_run",
   "workspace_create",
   "workspace_exec",
+  "workspace_logs",
   "workspace_file_read",
   "workspace_patch_apply",
   "workspace_diff",

@@ -74,6 +74,25 @@ describe.each(ERAS)("in protocol era %s", (era) => {
     expect(existsSync(join(state.path, "daemon.lock"))).toBe(false);
   });
 
+  test("what the loop needs, and what answers name to wait and read on, no host may defer", async () => {
+    await using state = await temporaryState();
+    await using session = await mcpSession({ stateDir: state.path, profile: "workspace-core" }, era);
+    const { tools } = await session.client.listTools();
+    const loaded = tools.filter(({ _meta }) => _meta?.["anthropic/alwaysLoad"] === true);
+    expect(loaded.map(({ name }) => name)).toEqual([
+      "workspace_create",
+      "workspace_exec",
+      "workspace_logs",
+      "workspace_file_read",
+      "workspace_patch_apply",
+      "workspace_diff",
+    ]);
+    for (const { name, _meta } of tools)
+      expect(Object.keys(_meta ?? {}), name).toEqual([
+        loaded.some((tool) => tool.name === name) ? "anthropic/alwaysLoad" : "anthropic/searchHint",
+      ]);
+  });
+
   test("a record's text and structure are each complete", async () => {
     await using state = await temporaryState();
     await using _daemon = await startFakeDaemon(state.path, { workspace: fakeWorkspaces().service });
