@@ -1,5 +1,6 @@
 import { ENVIRONMENTS_LINE, type ToolSet } from "../operations/index.js";
 import { LIMITS } from "../protocol/index.js";
+import { MAX_BYTES_MAX } from "./tool.js";
 
 /** What a server knows of itself when it starts; its texts never change after that. */
 export interface ServerFacts {
@@ -124,7 +125,16 @@ const ALWAYS_LOADED = new Set([
   "workspace_diff",
 ]);
 
+/** Tools whose `max_bytes` lets the model ask for more than Claude Code shows of a result unless it is told so. */
+const PAGED = new Set(["workspace_logs", "workspace_file_read", "workspace_diff"]);
+
+/** Claude Code counts the characters of the result's JSON, where a line's end takes two. */
+const PAGED_CHARS = 2 * MAX_BYTES_MAX + 4_096;
+
 /** What hosts may want to know of a tool besides. */
 export function metaOf(tool: string, summary: string): Record<string, unknown> {
-  return ALWAYS_LOADED.has(tool) ? { "anthropic/alwaysLoad": true } : { "anthropic/searchHint": summary };
+  return {
+    ...(ALWAYS_LOADED.has(tool) ? { "anthropic/alwaysLoad": true } : { "anthropic/searchHint": summary }),
+    ...(PAGED.has(tool) ? { "anthropic/maxResultSizeChars": PAGED_CHARS } : {}),
+  };
 }

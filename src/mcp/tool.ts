@@ -24,6 +24,9 @@ export interface ToolCall {
 /** How a tool answers. */
 export type ToolHandler = (args: unknown, call: ToolCall) => Promise<CallToolResult>;
 
+/** Most bytes of the guest's that one result shows when the call asks for it. */
+export const MAX_BYTES_MAX = 65_536;
+
 /** Kept of a call's time bound for the answer itself, in milliseconds. */
 export const ANSWER_MS = 1_000;
 
@@ -42,7 +45,7 @@ export function toolInput(declaration: Declaration, environment: string): z.ZodO
   };
   if (shape["environment"] !== undefined) describe("environment", field.environment().default(environment));
   if (shape["max_bytes"] !== undefined)
-    describe("max_bytes", z.int().min(1).max(65_536).default(LIMITS.mcpTextBytes));
+    describe("max_bytes", z.int().min(1).max(MAX_BYTES_MAX).default(LIMITS.mcpTextBytes));
   for (const name of declaration.neededInTool ?? []) {
     const optional = shape[name];
     if (optional instanceof z.ZodOptional) describe(name, optional.unwrap() as z.ZodType);

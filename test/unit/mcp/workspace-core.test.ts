@@ -87,10 +87,21 @@ describe.each(ERAS)("in protocol era %s", (era) => {
       "workspace_patch_apply",
       "workspace_diff",
     ]);
-    for (const { name, _meta } of tools)
-      expect(Object.keys(_meta ?? {}), name).toEqual([
-        loaded.some((tool) => tool.name === name) ? "anthropic/alwaysLoad" : "anthropic/searchHint",
-      ]);
+    const searched = tools.filter((tool) => !loaded.includes(tool));
+    for (const { name, _meta } of searched) expect(_meta?.["anthropic/searchHint"], name).toMatch(/^[A-Z]/);
+  });
+
+  test("what a call may ask for is announced to hosts that show less of a result", async () => {
+    await using state = await temporaryState();
+    await using session = await mcpSession({ stateDir: state.path, profile: "workspace-core" }, era);
+    const { tools } = await session.client.listTools();
+    for (const { name, inputSchema, _meta } of tools) {
+      const { max_bytes: bound } = inputSchema.properties as { max_bytes?: { maximum: number } };
+      const announced = _meta?.["anthropic/maxResultSizeChars"];
+      if (bound === undefined) expect(announced, name).toBeUndefined();
+      // As JSON, where each line's end may be two characters.
+      else expect(announced, name).toBeGreaterThan(2 * bound.maximum);
+    }
   });
 
   test("a record's text and structure are each complete", async () => {
