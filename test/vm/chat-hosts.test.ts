@@ -32,8 +32,8 @@ let missing: string | undefined;
 let state: TestState;
 let home: string;
 beforeAll(async () => {
-  missing = await installHosts();
   state = await testState();
+  missing = await installHosts();
 });
 beforeEach(async ({ skip }) => {
   if (missing !== undefined) skip(missing);

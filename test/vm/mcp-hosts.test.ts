@@ -13,8 +13,8 @@ describe("real MCP clients", () => {
   let home: string;
   let missing: string | undefined;
   beforeAll(async () => {
-    missing = await installHosts();
     state = await testState();
+    missing = await installHosts();
     await mkdir(HOMES, { recursive: true });
     home = await mkdtemp(join(HOMES, "h-"));
   });
