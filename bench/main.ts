@@ -7,12 +7,14 @@ import { bootRows } from "./boot-rows.js";
 import { cycleRows } from "./cycle-rows.js";
 import { daemonRows } from "./daemon-rows.js";
 import { guestRows } from "./guest-rows.js";
+import { linkFloors } from "./link-floors.js";
 import { poolRows } from "./pool-rows.js";
 import { rawMachine } from "./raw-machine.js";
 import { report, type Row } from "./report.js";
 import { restoreRows } from "./restore-rows.js";
 import { openRig, type Subject } from "./rig.js";
 import { startRows } from "./start-rows.js";
+import { workspaceRows } from "./workspace-rows.js";
 
 // The public benchmark: every figure stands beside a floor of the same run. `--short` takes fewer rounds.
 const { values: options } = parseArgs({
@@ -26,6 +28,8 @@ const { values: options } = parseArgs({
     cache: { type: "string" },
     /** Only these groups, for example `--only restore,cycles`; start, pool and daemon bring restore with them, their floor. */
     only: { type: "string" },
+    /** Rounds of the workspace group; default 3, with --short 1. */
+    rounds: { type: "string" },
     json: { type: "string", default: packagePath("bench/results/latest.json") },
   },
 });
@@ -67,6 +71,12 @@ if (["restore", "start", "daemon", "pool"].some(wanted)) {
   if (wanted("daemon")) rows.push(...(await group("daemon", () => daemonRows(state, floors, short ? 1 : 5))));
 }
 if (wanted("guest")) rows.push(...(await group("guest", () => inOneMachine(subject, short ? 50 : 200))));
+if (wanted("workspace")) {
+  const floors = await group("link", () => linkFloors(subject, short ? 50 : 200));
+  const rounds = Number(options.rounds ?? (short ? 1 : 3));
+  const load = { rounds, fileCount: short ? 2_000 : 10_000, largeMib: short ? 64 : 256 };
+  rows.push(...(await group("workspace", () => workspaceRows(state, floors, load))));
+}
 if (wanted("cycles")) rows.push(...(await group("cycles", () => cycleRows(state, cycles, options.pooled))));
 
 report(

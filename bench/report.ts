@@ -7,7 +7,7 @@ export interface Row {
   readonly name: string;
   readonly value: number;
   /** Empty for a count. */
-  readonly unit: "ms" | "MB/s" | "MiB" | "";
+  readonly unit: "ms" | "MB/s" | "files/s" | "MiB" | "";
   /** What could not be beaten: the same thing with nothing of ours in between. */
   readonly floor?: { readonly name: string; readonly value: number };
   /** What the project aims at, in words; printed, never enforced. */
