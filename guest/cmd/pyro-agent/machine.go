@@ -71,7 +71,7 @@ func runMachine(begin time.Duration, log guard.Log) error {
 		return err
 	}
 	baseline := &boot.Baseline{Device: baselineDevice}
-	files := file.New(file.Options{Root: root, Baseline: baseline.Root})
+	files := file.New(file.Options{Root: root, Baseline: baseline.Root, Inodes: baseline.Inodes})
 	images := builder.New(builder.Options{Workload: commands, RootMounted: state.RootMounted, Log: log})
 	epochs.Methods = call.Join(state.Methods(), processes.Methods(), files.Methods(), images.Methods(),
 		diagnostics.New(collector, root, l).Methods())

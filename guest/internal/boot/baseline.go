@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pyro/guest/internal/inodes"
 	"pyro/guest/internal/rootdir"
 )
 
@@ -20,6 +21,9 @@ type Baseline struct {
 	mu      sync.Mutex
 	mounted bool
 	top     int
+	// Of the device, while its inodes can be read there; nothing where they cannot.
+	device int
+	inodes bool
 }
 
 // Root mounts the disk, or gives the tree that was mounted before.
@@ -32,8 +36,36 @@ func (b *Baseline) Root() (rootdir.Root, error) {
 			return rootdir.Root{}, err
 		}
 		b.top, b.mounted = top, true
+		b.openInodes()
 	}
 	return rootdir.OfDescriptor(b.top), nil
+}
+
+// openInodes leaves it at nothing where the disk is of another kind: then inodes are looked at by name.
+func (b *Baseline) openInodes() {
+	fd, err := unix.Open(b.Device, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return
+	}
+	if _, err := inodes.Open(fd); err != nil {
+		_ = unix.Close(fd)
+		return
+	}
+	b.device, b.inodes = fd, true
+}
+
+// Inodes gives a reader of the disk's inodes, for one comparison; nil before Root, and where they cannot be read.
+func (b *Baseline) Inodes() *inodes.Table {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.inodes {
+		return nil
+	}
+	table, err := inodes.Open(b.device)
+	if err != nil {
+		return nil
+	}
+	return table
 }
 
 func mountDetached(device string) (int, error) {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/quick"
 	"pyro/guest/internal/walk"
 )
 
@@ -30,6 +31,8 @@ type Options struct {
 	// Tells by two looks that nobody touched a thing in between; untouched where it is nil. Tests that compare two plain
 	// directories bring another.
 	Untouched func(before, after *unix.Statx_t) bool
+	// Fills in what Untouched compares of an inode of the first tree, false where it cannot; nil: each is looked at by name.
+	Inode func(number uint64, into *unix.Statx_t) bool
 }
 
 // Comparison compares trees.
@@ -41,7 +44,9 @@ type Comparison struct {
 	// Used again for each entry.
 	before, after unix.Statx_t
 	sides         [2]side
-	buffers       [2][]byte
+	// The directories that are compared are both quick.Local.
+	local   bool
+	buffers [2][]byte
 	// Entries that were looked at.
 	Examined uint64
 }
@@ -95,10 +100,11 @@ func (c *Comparison) named(err error) error {
 }
 
 func (c *Comparison) directories(before, after, depth int) error {
-	olds, news, err := c.names(before, after)
+	olds, news, isSame, err := c.names(before, after)
 	if err != nil {
 		return err
 	}
+	local := (before == Absent || quick.Local(before)) && (after == Absent || quick.Local(after))
 	for len(olds) > 0 || len(news) > 0 {
 		if err := c.ctx.Err(); err != nil {
 			return err
@@ -126,6 +132,8 @@ func (c *Comparison) directories(before, after, depth int) error {
 		}
 		if entry.Below {
 			err = c.below(beforeIn, afterIn, entry.Name, depth+1)
+		} else if c.local = local; isSame && c.inodeIsUntouched(after, entry) {
+			c.Examined++
 		} else {
 			kept := c.enter(entry.Name)
 			if err = c.entry(beforeIn, afterIn, entry); err == nil {
@@ -139,24 +147,30 @@ func (c *Comparison) directories(before, after, depth int) error {
 	return nil
 }
 
-// names lists both directories, or one of them where nobody has touched the other.
-func (c *Comparison) names(before, after int) (olds, news []walk.Entry, err error) {
+// inodeIsUntouched tells so of an entry of a directory that nobody touched: the name is the same inode in both trees.
+func (c *Comparison) inodeIsUntouched(after int, entry walk.Entry) bool {
+	return c.options.Inode != nil && entry.Type != unix.DT_DIR && entry.Look(after, c.local, &c.after) == nil &&
+		c.options.Inode(c.after.Ino, &c.before) && c.options.Untouched(&c.before, &c.after)
+}
+
+// names lists both directories, or one of them where nobody has touched it: then they are the same.
+func (c *Comparison) names(before, after int) (olds, news []walk.Entry, isSame bool, err error) {
 	if after != Absent {
 		if news, err = c.reader.Read(after); err != nil {
-			return nil, nil, err
+			return nil, nil, false, err
 		}
 		news = walk.Sort(news)
 	}
 	if before == Absent {
-		return nil, news, nil
+		return nil, news, false, nil
 	}
 	if after != Absent && c.isUntouched(before, after) {
-		return news, news, nil
+		return news, news, true, nil
 	}
 	if olds, err = c.reader.Read(before); err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
-	return walk.Sort(olds), news, nil
+	return walk.Sort(olds), news, false, nil
 }
 
 func (c *Comparison) isUntouched(before, after int) bool {

@@ -26,10 +26,10 @@ func (c *Comparison) entry(before, after int, entry walk.Entry) error {
 		return walk.ErrTooDeep
 	}
 	old, now := &c.sides[0], &c.sides[1]
-	if err := look(old, before, entry, &c.before); err != nil {
+	if err := c.look(old, before, entry, &c.before); err != nil {
 		return err
 	}
-	if err := look(now, after, entry, &c.after); err != nil {
+	if err := c.look(now, after, entry, &c.after); err != nil {
 		return err
 	}
 	switch {
@@ -72,12 +72,12 @@ func (c *Comparison) entry(before, after int, entry walk.Entry) error {
 }
 
 // look fills in a side that is used again for each entry.
-func look(into *side, directory int, entry walk.Entry, stat *unix.Statx_t) error {
+func (c *Comparison) look(into *side, directory int, entry walk.Entry, stat *unix.Statx_t) error {
 	*into = side{directory: Absent}
 	if directory == Absent {
 		return nil
 	}
-	err := walk.Stat(directory, entry.Name, stat)
+	err := entry.Look(directory, c.local, stat)
 	if err == nil {
 		into.directory, into.stat = directory, stat
 	} else if !walk.Vanished(err) {

@@ -13,6 +13,7 @@ import (
 	"pyro/guest/internal/call"
 	"pyro/guest/internal/changes"
 	"pyro/guest/internal/failure"
+	"pyro/guest/internal/inodes"
 	"pyro/guest/internal/rootdir"
 	"pyro/guest/internal/walk"
 )
@@ -38,7 +39,11 @@ func (s *Service) Changes(ctx context.Context, request *guestv1.ChangesRequest, 
 	defer closeDirectory(before)
 	defer closeDirectory(after)
 	out := &changeBatch{stream: stream}
-	comparison := changes.New(ctx, changes.Options{Emit: out.add})
+	options := changes.Options{Emit: out.add}
+	if table := s.inodes(); table != nil {
+		options.Inode = table.Stat
+	}
+	comparison := changes.New(ctx, options)
 	if below == "." {
 		err = comparison.Directories(before, after)
 	} else {
@@ -53,6 +58,13 @@ func (s *Service) Changes(ctx context.Context, request *guestv1.ChangesRequest, 
 	}
 	out.batch.Examined = comparison.Examined
 	return out.send()
+}
+
+func (s *Service) inodes() *inodes.Table {
+	if s.options.Inodes == nil {
+		return nil
+	}
+	return s.options.Inodes()
 }
 
 func changesFailure(ctx context.Context, err error) error {

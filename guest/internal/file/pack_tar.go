@@ -1,25 +1,19 @@
 package file
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
+	"pyro/guest/internal/quick"
 	"pyro/guest/internal/rootdir"
 	"pyro/guest/internal/walk"
 )
-
-const tarBlockBytes = 512
 
 // PackTar streams a thing and what lies below it as one tar.
 func (s *Service) PackTar(ctx context.Context, request *guestv1.PackTarRequest, stream call.Sends[*guestv1.PackTarResponse]) error {
@@ -46,6 +40,9 @@ func (s *Service) PackTar(ctx context.Context, request *guestv1.PackTarRequest, 
 	return nil
 }
 
+// quickBytes is the most of a file that is read while nothing else of the agent runs.
+const quickBytes = 64 << 10
+
 // packer makes a tar in the room of chunks: content is read where it is sent from.
 type packer struct {
 	ctx    context.Context
@@ -54,7 +51,10 @@ type packer struct {
 	chunk  *call.Chunk
 	room   []byte
 	used   int
-	header bytes.Buffer
+	heads  tarHeads
+	// Used again for each entry.
+	head tarHead
+	stat unix.Stat_t
 	// Devices, FIFOs and sockets.
 	leftOut uint64
 }
@@ -72,7 +72,7 @@ func (p *packer) all(view rootdir.View, handle int) error {
 	open := func() (int, error) {
 		return unix.Open(fmt.Sprintf("/proc/self/fd/%d", handle), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	}
-	if err := p.entry(".", &stat, handle, "", open); err != nil {
+	if err := p.entry(".", &stat, handle, "", opened{open: open}); err != nil {
 		return err
 	}
 	if stat.Mode&unix.S_IFMT == unix.S_IFDIR {
@@ -97,10 +97,14 @@ func (p *packer) below(handle int) error {
 	}
 	defer unix.Close(fd)
 	return walk.Down(fd, true, func(at walk.Visited) error {
-		err := p.entry(string(at.Path), at.Stat, at.Parent, string(at.Name), func() (int, error) {
+		open := func() (int, error) {
+			if at.Local {
+				return quick.Open(at.Parent, at.Name)
+			}
 			const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
 			return unix.Openat(at.Parent, string(at.Name), flags, 0)
-		})
+		}
+		err := p.entry(string(at.Path), at.Stat, at.Parent, string(at.Name), opened{open, at.Local})
 		if walk.Vanished(err) {
 			return nil
 		}
@@ -110,50 +114,57 @@ func (p *packer) below(handle int) error {
 	})
 }
 
+// opened is a file to pack: how it is opened, and whether quick.Local allows to read it so.
+type opened struct {
+	open  func() (int, error)
+	local bool
+}
+
 // entry packs one thing. An error that says that it vanished comes before anything of it is in the archive.
-func (p *packer) entry(name string, stat *unix.Statx_t, directory int, base string, open func() (int, error)) error {
-	header := &tar.Header{
-		Name: name, Mode: int64(stat.Mode & 0o7777), Uid: int(stat.Uid), Gid: int(stat.Gid), Format: tar.FormatPAX,
-		ModTime: time.Unix(stat.Mtime.Sec, int64(stat.Mtime.Nsec)),
+func (p *packer) entry(name string, stat *unix.Statx_t, directory int, base string, from opened) error {
+	head := &p.head
+	*head = tarHead{
+		name: name, mode: uint32(stat.Mode & 0o7777), uid: stat.Uid, gid: stat.Gid,
+		seconds: stat.Mtime.Sec, nanoseconds: int64(stat.Mtime.Nsec),
 	}
 	switch stat.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return p.file(header, open)
+		return p.file(head, from)
 	case unix.S_IFDIR:
-		header.Typeflag = tar.TypeDir
+		head.kind = '5'
 	case unix.S_IFLNK:
-		header.Typeflag = tar.TypeSymlink
+		head.kind = '2'
 		target, err := readLink(directory, base)
 		if err != nil {
 			return err
 		}
-		header.Linkname = target
+		head.link = target
 	default:
 		p.leftOut++
 		return nil
 	}
-	return p.head(header)
+	return p.bytes(p.heads.of(head))
 }
 
-func (p *packer) file(header *tar.Header, open func() (int, error)) error {
-	fd, err := open()
+func (p *packer) file(head *tarHead, from opened) error {
+	fd, err := from.open()
 	if err != nil {
-		return fmt.Errorf("open %q: %w", header.Name, err)
+		return fmt.Errorf("open %q: %w", head.name, err)
 	}
-	defer unix.Close(fd)
+	defer quick.Close(fd)
 	// Of what is open: between the look and the opening it may have become something else.
-	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil {
-		return fmt.Errorf("look at %q: %w", header.Name, err)
+	stat := &p.stat
+	if err := quick.Fstat(fd, stat); err != nil {
+		return fmt.Errorf("look at %q: %w", head.name, err)
 	}
 	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
 		return unix.ENOENT
 	}
-	header.Typeflag, header.Size = tar.TypeReg, stat.Size
-	if err := p.head(header); err != nil {
+	head.kind, head.size = '0', stat.Size
+	if err := p.bytes(p.heads.of(head)); err != nil {
 		return err
 	}
-	for left := stat.Size; left > 0; {
+	for left := head.size; left > 0; {
 		if err := p.ctx.Err(); err != nil {
 			return err
 		}
@@ -161,20 +172,26 @@ func (p *packer) file(header *tar.Header, open func() (int, error)) error {
 		if err != nil {
 			return err
 		}
-		n, err := unix.Read(fd, room[:min(left, int64(len(room)))])
+		room = room[:min(left, int64(len(room)))]
+		var n int
+		if from.local && len(room) <= quickBytes {
+			n, err = quick.Read(fd, room)
+		} else {
+			n, err = unix.Read(fd, room)
+		}
 		if err == unix.EINTR {
 			continue
 		}
 		if err == nil && n == 0 {
-			return failure.New(failure.GuestFileChanged, "let what writes to it end, and try again", "%s shrank while it was read", p.said(header.Name))
+			return failure.New(failure.GuestFileChanged, "let what writes to it end, and try again", "%s shrank while it was read", p.said(head.name))
 		}
 		if err != nil {
-			return failure.From(fmt.Errorf("read %s: %v", p.said(header.Name), err))
+			return failure.From(fmt.Errorf("read %s: %v", p.said(head.name), err))
 		}
 		p.used += n
 		left -= int64(n)
 	}
-	return p.zeros(int(-stat.Size & (tarBlockBytes - 1)))
+	return p.zeros(int(-head.size & (tarBlockBytes - 1)))
 }
 
 func (p *packer) said(name string) string {
@@ -184,22 +201,15 @@ func (p *packer) said(name string) string {
 	return fmt.Sprintf("%q", strings.TrimSuffix(p.asked, "/")+"/"+name)
 }
 
-// head writes what comes before an entry's content. Each has a tar writer of its own, which never sees the content.
-func (p *packer) head(header *tar.Header) error {
-	p.header.Reset()
-	if err := tar.NewWriter(&p.header).WriteHeader(header); err != nil {
-		return failure.New(failure.GuestFileRefused, "rename it, or pack another part", "%s cannot be packed: %v", p.said(header.Name), err)
-	}
-	for p.header.Len() > 0 {
+func (p *packer) bytes(data []byte) error {
+	for len(data) > 0 {
 		room, err := p.space()
 		if err != nil {
 			return err
 		}
-		n, err := p.header.Read(room)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
+		n := copy(room, data)
 		p.used += n
+		data = data[n:]
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
+	"pyro/guest/internal/inodes"
 	"pyro/guest/internal/rootdir"
 )
 
@@ -31,6 +32,8 @@ type Options struct {
 	Root rootdir.Root
 	// Opens the baseline's tree, or gives it again; nil where the machine can have none.
 	Baseline func() (rootdir.Root, error)
+	// The baseline's inodes, where they can be read without a look by name; nil where they never can.
+	Inodes func() *inodes.Table
 }
 
 // Service is the FileService.

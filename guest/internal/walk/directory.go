@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"pyro/guest/internal/quick"
 )
 
 const (
@@ -122,6 +124,14 @@ func Stat(directory int, name []byte, stat *unix.Statx_t) error {
 		}
 		return nil
 	}
+}
+
+// Look is Stat, quick where the directory is local and the entry is none itself.
+func (e Entry) Look(directory int, local bool, stat *unix.Statx_t) error {
+	if local && e.Type != unix.DT_DIR {
+		return quick.Stat(directory, e.Name, stat)
+	}
+	return Stat(directory, e.Name, stat)
 }
 
 // Sort puts the names in byte order of the paths: each directory twice, itself and, in its place, what lies below it.

@@ -2,16 +2,21 @@ package walk
 
 import (
 	"golang.org/x/sys/unix"
+
+	"pyro/guest/internal/quick"
 )
 
 // Visited is one entry on the way down; good until visit returns.
 type Visited struct {
 	// Directory that the entry is in, and its name there.
 	Parent int
-	Name   []byte
+	// A NUL lies behind its last byte.
+	Name []byte
 	// From the top, without a slash in front.
 	Path []byte
 	Stat *unix.Statx_t
+	// quick.Local of the directory.
+	Local bool
 }
 
 // Down visits all that lies below an open directory. An error of visit ends it. What is too much or too deep is given
@@ -38,6 +43,7 @@ func (d *descent) directory(fd, depth int) error {
 	if err != nil {
 		return err
 	}
+	local := quick.Local(fd)
 	base := len(d.path)
 	defer func() { d.path = d.path[:base] }()
 	for _, entry := range Sort(entries) {
@@ -51,8 +57,8 @@ func (d *descent) directory(fd, depth int) error {
 		d.path = append(d.path, entry.Name...)
 		if entry.Below {
 			err = d.below(fd, entry.Name, depth+1)
-		} else if err = Stat(fd, entry.Name, &d.stat); err == nil {
-			err = d.visit(Visited{fd, entry.Name, d.path, &d.stat})
+		} else if err = entry.Look(fd, local, &d.stat); err == nil {
+			err = d.visit(Visited{fd, entry.Name, d.path, &d.stat, local})
 		} else if Vanished(err) {
 			err = nil
 		}
