@@ -68,10 +68,14 @@ func (u *unpacker) file(ctx context.Context, header *tar.Header, parent *directo
 	if err := u.attributes(fd, header, setgid); err != nil {
 		return err
 	}
-	return setTime(at, base, timeOf(header))
+	return setTimeOf(fd, timeOf(header))
 }
 
 func (u *unpacker) copy(ctx context.Context, fd int) error {
+	if content := u.tar.small(); content != nil {
+		u.result.Bytes += uint64(len(content))
+		return writeAll(fd, content)
+	}
 	for {
 		n, err := u.tar.Read(u.buffer)
 		if n > 0 {

@@ -71,6 +71,13 @@ func setTime(directory int, name string, at unix.Timespec) error {
 	return rawErr(errno)
 }
 
+// setTimeOf is setTime of what is open: without a look by name.
+func setTimeOf(fd int, at unix.Timespec) error {
+	times := [2]unix.Timespec{at, at}
+	_, _, errno := unix.RawSyscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0)
+	return rawErr(errno)
+}
+
 func writeSome(fd int, data []byte) (int, error) {
 	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&data[0])), uintptr(len(data)))
 	runtime.KeepAlive(data)

@@ -58,7 +58,7 @@ func Unpack(ctx context.Context, top int, from io.Reader, options Options) (Resu
 		return Result{}, fmt.Errorf("find the size of the disk: %w", err)
 	}
 	u := &unpacker{
-		options: options, tree: tree, tar: tar.NewReader(from),
+		options: options, tree: tree, tar: newStream(from),
 		bytesLeft: options.MaxBytes,
 		uid:       unix.Geteuid(), gid: unix.Getegid(),
 		times:  make(map[string]unix.Timespec),
@@ -77,7 +77,7 @@ func Unpack(ctx context.Context, top int, from io.Reader, options Options) (Resu
 type unpacker struct {
 	options Options
 	tree    *tree
-	tar     *tar.Reader
+	tar     *stream
 	// Nil where there are no lower layers.
 	layer *layerState
 	// Of Options.MaxBytes.
@@ -92,7 +92,7 @@ type unpacker struct {
 
 func (u *unpacker) run(ctx context.Context) error {
 	for {
-		header, err := u.tar.Next()
+		header, err := u.tar.next()
 		if err == io.EOF {
 			return u.setDirectoryTimes()
 		}
