@@ -277,3 +277,53 @@ func BenchmarkTenThousandFilesWithTwentyChanges(b *testing.B) {
 		tr.compare(changes.Options{Untouched: untouchedCopy})
 	}
 }
+
+func TestInodesThatAreReadWithoutANameGiveTheSameChanges(t *testing.T) {
+	tr := newTrees(t)
+	for index := range 30 {
+		tr.both(fmt.Sprintf("d%d/file-%d", index%3, index), "same")
+	}
+	tr.put(tr.after, "d0/file-3", "changed", 0o644)
+	tr.put(tr.after, "d1/new", "new", 0o644)
+	if err := os.Remove(filepath.Join(tr.after, "d2/file-5")); err != nil {
+		t.Fatal(err)
+	}
+	// Directories that nobody touched; the other two hold other names by now.
+	for _, top := range []string{tr.before, tr.after} {
+		for _, directory := range []string{".", "d0"} {
+			if err := os.Chtimes(filepath.Join(top, directory), seeded, seeded); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, directory := range []string{"d1", "d2"} {
+		if err := os.Chtimes(filepath.Join(tr.after, directory), seeded, seeded.Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	alike := func(before, after *unix.Statx_t) bool {
+		return before.Mtime == after.Mtime && before.Mode == after.Mode &&
+			(before.Mode&unix.S_IFMT == unix.S_IFDIR || before.Size == after.Size)
+	}
+	asked := 0
+	// The first tree's inode of what has this number in the second.
+	inode := func(number uint64, into *unix.Statx_t) bool {
+		asked++
+		for index := range 30 {
+			name := fmt.Sprintf("d%d/file-%d", index%3, index)
+			var stat unix.Statx_t
+			if unix.Statx(unix.AT_FDCWD, filepath.Join(tr.after, name), 0, unix.STATX_BASIC_STATS, &stat) == nil && stat.Ino == number {
+				return index != 6 && unix.Statx(unix.AT_FDCWD, filepath.Join(tr.before, name), 0, unix.STATX_BASIC_STATS, into) == nil
+			}
+		}
+		return false
+	}
+	want, examined := tr.compare(changes.Options{Untouched: alike})
+	got, also := tr.compare(changes.Options{Untouched: alike, Inode: inode})
+	if described(want) != described(got) || examined != also || len(want) != 3 {
+		t.Errorf("%d:\n%s\ninstead of %d:\n%s", also, described(got), examined, described(want))
+	}
+	if asked != 10 {
+		t.Errorf("%d inodes were asked for: only those of a directory that nobody touched may be", asked)
+	}
+}

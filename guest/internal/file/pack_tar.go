@@ -120,6 +120,21 @@ type opened struct {
 	local bool
 }
 
+func (o opened) fstat(fd int, stat *unix.Stat_t) error {
+	if o.local {
+		return quick.Fstat(fd, stat)
+	}
+	return unix.Fstat(fd, stat)
+}
+
+func (o opened) close(fd int) {
+	if o.local {
+		quick.Close(fd)
+		return
+	}
+	_ = unix.Close(fd)
+}
+
 // entry packs one thing. An error that says that it vanished comes before anything of it is in the archive.
 func (p *packer) entry(name string, stat *unix.Statx_t, directory int, base string, from opened) error {
 	head := &p.head
@@ -151,10 +166,10 @@ func (p *packer) file(head *tarHead, from opened) error {
 	if err != nil {
 		return fmt.Errorf("open %q: %w", head.name, err)
 	}
-	defer quick.Close(fd)
+	defer from.close(fd)
 	// Of what is open: between the look and the opening it may have become something else.
 	stat := &p.stat
-	if err := quick.Fstat(fd, stat); err != nil {
+	if err := from.fstat(fd, stat); err != nil {
 		return fmt.Errorf("look at %q: %w", head.name, err)
 	}
 	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
