@@ -184,16 +184,25 @@ export interface Completed extends ChildExit {
 }
 
 /**
- * Runs a short program to its end and gives its output, at most `maxBytes` of it.
+ * Runs a short program to its end and gives its output, at most `maxBytes` of it; `input` is its standard input.
  * @throws {LaunchError} when it cannot be started; a non-zero exit is a result, not an error
  */
 export async function complete(
   program: string,
   args: readonly string[],
-  options: LaunchOptions & { readonly signal?: AbortSignal; readonly maxBytes?: number } = {},
+  options: LaunchOptions & {
+    readonly signal?: AbortSignal;
+    readonly maxBytes?: number;
+    readonly input?: string;
+  } = {},
 ): Promise<Completed> {
   options.signal?.throwIfAborted();
-  await using child = await launch(program, args, { ...options, stdout: "pipe" });
+  const { input } = options;
+  const stdin = input === undefined ? {} : ({ stdin: "pipe" } as const);
+  await using child = await launch(program, args, { ...options, ...stdin, stdout: "pipe" });
+  // A program may end without reading it.
+  child.stdin?.on("error", () => undefined);
+  if (input !== undefined) child.stdin?.end(input);
   const abort = (): void => void child.close();
   options.signal?.addEventListener("abort", abort, { once: true });
   const chunks: Buffer[] = [];
