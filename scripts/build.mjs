@@ -57,6 +57,8 @@ function bundleOptions() {
     target: "node20",
     write: false,
     legalComments: "none",
+    // Its main file asks for its parts by a `require` that is an argument: nobody can bundle that.
+    alias: { "jsonc-parser": "jsonc-parser/lib/esm/main.js" },
     // Bundled CommonJS (commander) asks for Node's own modules by require.
     banner: {
       js: 'import { createRequire as pyroCreateRequire } from "node:module";const require = pyroCreateRequire(import.meta.url);',

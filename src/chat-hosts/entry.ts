@@ -1,0 +1,54 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import type { ChatHost, Entry, EntryStart, HostWorld, StartCommand } from "./chat-host.js";
+import { failed } from "./host-command.js";
+
+/** The user's home as the host sees it. */
+export function homeOf({ env }: HostWorld): string {
+  const home = env["HOME"];
+  return home === undefined || home === "" ? homedir() : home;
+}
+
+/** A directory that a variable names, else the one below the home. */
+export function directoryOf(world: HostWorld, variable: string, ...below: readonly string[]): string {
+  const named = world.env[variable];
+  return named === undefined || named === "" ? join(homeOf(world), ...below) : named;
+}
+
+/** What an entry starts, from its program and its words; what is no list of texts is malformed. */
+export function startOf(program: unknown, words: unknown): EntryStart {
+  const rest = words ?? [];
+  if (typeof program !== "string" || program === "")
+    return {
+      kind: "malformed",
+      says: program === undefined ? "it has no command" : `its command is ${JSON.stringify(program)}`,
+    };
+  if (!Array.isArray(rest) || !rest.every((word) => typeof word === "string"))
+    return { kind: "malformed", says: `its arguments are ${JSON.stringify(words)}` };
+  return { kind: "program", command: [program, ...rest] };
+}
+
+/** The texts among the values of a table. */
+export function variablesOf(value: unknown): Record<string, string> {
+  if (typeof value !== "object" || value === null) return {};
+  return Object.fromEntries(
+    Object.entries(value).filter((pair): pair is [string, string] => typeof pair[1] === "string"),
+  );
+}
+
+/**
+ * The entry as it is after it was written, read anew.
+ * @throws {PyroError} HOST_COMMAND_FAILED when it is not what was to be written
+ */
+export async function requireWritten(
+  host: ChatHost,
+  world: HostWorld,
+  command: StartCommand,
+  by: readonly string[],
+): Promise<Entry> {
+  const entry = await host.read(world);
+  if (entry?.start.kind === "program" && isDeepStrictEqual(entry.start.command, command)) return entry;
+  const [program = "", ...args] = by;
+  throw failed({ program, args }, `left no such entry in ${await host.configPath(world)}`);
+}
