@@ -12,7 +12,9 @@ Start here:
   pyro run debian:12 -- git --version           one command in one fresh VM
   pyro mcp serve                                workspaces for a chat host
 
-Connect a chat host:
+Connect a chat host (claude-code, codex, opencode):
+  pyro host connect claude-code                 writes its entry; \`pyro host doctor\` checks it
+  or by hand:
   claude mcp add pyro -- pyro mcp serve
   codex mcp add pyro -- pyro mcp serve
   OpenCode: {"mcp":{"pyro":{"type":"local","enabled":true,"command":["pyro","mcp","serve"]}}}

@@ -33,7 +33,8 @@ export function addInput(command: Command, declaration: Declaration): void {
     const rest = declaration.positionals.slice(index);
     const optional = rest.every((word) => properties[word]?.default !== undefined);
     const word = optional ? `[${name}]` : `<${name}>`;
-    const argument = new Argument(type === "array" ? "<command...>" : word, description);
+    const many = optional ? `[${name}...]` : "<command...>";
+    const argument = new Argument(type === "array" ? many : word, description);
     command.addArgument(type === "integer" || type === "number" ? argument.argParser(toNumber) : argument);
   }
 }

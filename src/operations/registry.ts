@@ -47,6 +47,17 @@ export const GROUPS: readonly Group[] = [
     load: async () => [(await import("./mcp/serve.js")).mcpServe],
   },
   {
+    word: "host",
+    summary: "Connect chat hosts: Claude Code, Codex, OpenCode",
+    load: async () => {
+      const { hostConnect } = await import("./host/connect.js");
+      const { hostPrintConfig } = await import("./host/print-config.js");
+      const { hostDoctor } = await import("./host/host-doctor.js");
+      const { hostRepair } = await import("./host/repair.js");
+      return [hostConnect, hostPrintConfig, hostDoctor, hostRepair];
+    },
+  },
+  {
     word: "demo",
     summary: "Show a real command in a real VM, with real figures",
     load: async () => [(await import("./host/demo.js")).demo],

@@ -45,7 +45,10 @@ export const mcpServe = declare({
   positionals: [],
   commandLineNames: { host_roots: "host_root" },
   examples: [
-    { command: "claude mcp add pyro -- pyro mcp serve", says: "connects Claude Code" },
+    {
+      command: "claude mcp add pyro -- pyro mcp serve",
+      says: "connects Claude Code; `pyro host connect claude-code` does it too",
+    },
     { command: "codex mcp add pyro -- pyro mcp serve", says: "connects Codex" },
     {
       command: "pyro mcp serve --mode inspect --repo-url https://example.org/x.git",

@@ -20,6 +20,11 @@ test.each([
   [["daemon", "logs", "--help"]],
   [["mcp", "--help"]],
   [["mcp", "serve", "--help"]],
+  [["host", "--help"]],
+  [["host", "connect", "--help"]],
+  [["host", "print-config", "--help"]],
+  [["host", "doctor", "--help"]],
+  [["host", "repair", "--help"]],
 ])("pyro %s", async (argv) => {
   const { status, stdout, stderr } = await cli(argv);
   expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
@@ -37,6 +42,7 @@ test("the help teaches in the order of the contract", async () => {
   ];
   const places = [
     ...steps,
+    "pyro host connect claude-code",
     "claude mcp add pyro -- pyro mcp serve",
     "codex mcp add pyro -- pyro mcp serve",
     "OpenCode",

@@ -1,0 +1,162 @@
+import { isDeepStrictEqual } from "node:util";
+import * as z from "zod";
+import {
+  CHAT_HOSTS,
+  chatHost,
+  findProgram,
+  shellLine,
+  shownLine,
+  shownWords,
+  type ChatHost,
+  type Entry,
+  type HostWorld,
+  type StartCommand,
+} from "../../chat-hosts/index.js";
+import { PyroError } from "../../protocol/index.js";
+import { defineOperation } from "../operation.js";
+import {
+  entryCommand,
+  entryOptions,
+  optionWords,
+  refuseContradictions,
+  surroundings,
+  toServeOptions,
+} from "./entry-options.js";
+import { judgeEntry } from "./judge-entry.js";
+import { serveWords, type ServeOptions } from "./serve-words.js";
+
+export const hostName = (): z.ZodEnum<{ [Name in (typeof CHAT_HOSTS)[number]]: Name }> => z.enum(CHAT_HOSTS);
+
+/** What connect and repair give. */
+export const entryRecord = z.object({
+  host: hostName(),
+  /** False where the entry was like this already. */
+  changed: z.boolean(),
+  config_path: z.string(),
+  scope: z.string(),
+  /** What the entry starts. */
+  command: z.array(z.string()),
+  /** What it started before; null where there was none. */
+  before: z.array(z.string()).nullable(),
+  /** What was wrong with it. */
+  mended: z.array(z.string()),
+});
+
+/** `pyro host connect`. */
+export const hostConnect = defineOperation({
+  name: "host_connect",
+  command: ["host", "connect"],
+  summary: "Write the entry of pyro into a chat host's configuration",
+  description:
+    `The host is one of ${CHAT_HOSTS.join(", ")}. Claude Code is connected by its own command, for all projects of ` +
+    "the user; the files of Codex and OpenCode are edited in place: comments and other entries stay as they are. An " +
+    "entry that is there already and says something else is not touched: `pyro host repair` changes it. The entry " +
+    "starts `pyro` where PATH finds this pyro, else the launcher by its place.\n" +
+    "The options are those of `pyro mcp serve`; it needs none: it serves workspaces of the project that the host is " +
+    "opened in.",
+  profiles: [],
+  kind: "write",
+  input: z
+    .strictObject({
+      host: hostName().describe(`The chat host: ${CHAT_HOSTS.join(", ")}`),
+      ...entryOptions,
+      output: z
+        .string()
+        .min(1)
+        .max(4096)
+        .optional()
+        .describe("OpenCode: edit this file instead of the user's own, for example ./opencode.json"),
+    })
+    .check(refuseContradictions)
+    .check(({ value, issues }) => {
+      if (value.output === undefined || value.host === "opencode") return;
+      const message = `${value.host} has one configuration; \`pyro host print-config ${value.host} --output FILE\` writes a snippet`;
+      issues.push({ code: "custom", message, path: ["output"], input: value });
+    }),
+  output: entryRecord,
+  positionals: ["host"],
+  examples: [
+    { command: "pyro host connect claude-code", says: "once; then in every project" },
+    { command: "pyro host connect codex --mode repro-fix", says: "with the tools of one mode" },
+    { command: "pyro host connect opencode --output ./opencode.json", says: "for one project" },
+  ],
+  run: async (given, context) => {
+    const { host: name, output, ...options } = given;
+    const file = output === undefined ? undefined : await context.hostPath(output);
+    const [host, world] = [chatHost(name, file), surroundings(context.signal)];
+    if (file === undefined) await requireInstalled(host, world);
+    const wanted = await toServeOptions(options, context);
+    const command = await entryCommand(world, given.npx, wanted, context);
+    const there = await host.read(world);
+    if (there !== undefined && !(await isSame(world, there, command)))
+      throw differs(host, there, wanted, given.npx);
+    const entry = there ?? (await host.add(world, command));
+    return toRecord(host, entry, { changed: there === undefined, before: undefined, mended: [] });
+  },
+  render: (record) => {
+    const { title } = chatHost(record.host);
+    const did = record.changed
+      ? `${title} is connected`
+      : `${title} was connected already, nothing was changed`;
+    return [
+      `${did}: ${record.config_path} (${record.scope})`,
+      `  entry  ${shellLine(record.command)}`,
+      `  next   start a new session of ${title}; \`pyro host doctor ${record.host}\` tries the whole way`,
+    ].join("\n");
+  },
+});
+
+/** @throws {PyroError} HOST_NOT_INSTALLED */
+export async function requireInstalled(host: ChatHost, world: HostWorld): Promise<void> {
+  if ((await findProgram(host.program, world.env)) !== undefined) return;
+  throw new PyroError(
+    "HOST_NOT_INSTALLED",
+    `${host.title} is not installed: there is no \`${host.program}\` on PATH`,
+    {
+      hint: `install it with \`${host.installation}\`; for another machine, \`pyro host print-config ${host.name}\` shows the entry`,
+    },
+  );
+}
+
+export function toRecord(
+  host: ChatHost,
+  entry: Entry,
+  how: { changed: boolean; before: Entry | undefined; mended: readonly string[] },
+): z.output<typeof entryRecord> {
+  const { path, scope } = entry;
+  return {
+    ...{ host: host.name, changed: how.changed, config_path: path, scope },
+    ...{ command: commandOf(entry) ?? [], before: commandOf(how.before), mended: [...how.mended] },
+  };
+}
+
+function commandOf(entry: Entry | undefined): string[] | null {
+  return entry?.start.kind === "program" ? shownWords(entry.start.command) : null;
+}
+
+/** Whether an entry already says what would be written, in whatever order and manner. */
+async function isSame(world: HostWorld, entry: Entry, command: StartCommand): Promise<boolean> {
+  const { start, options, problems, serve } = await judgeEntry(world, entry);
+  if (serve === undefined || start === undefined || problems.length > 0) return false;
+  return isDeepStrictEqual([...start, ...serveWords(options, serve.stateDir)], [...command]);
+}
+
+function differs(host: ChatHost, entry: Entry, wanted: ServeOptions, npx: boolean): PyroError {
+  const { start } = entry;
+  const says =
+    start.kind === "program"
+      ? `\`${shownLine(start.command)}\``
+      : start.kind === "remote"
+        ? shownLine([start.url])
+        : `something malformed (${start.says})`;
+  const flags = [...optionWords(wanted), ...(npx ? ["--npx"] : [])];
+  const repair = shownLine(["pyro", "host", "repair", host.name, ...flags]);
+  return new PyroError(
+    "HOST_ENTRY_DIFFERS",
+    `${host.title} has an entry pyro already, in ${entry.path} (${entry.scope}), and it starts ${entry.enabled ? "" : "(switched off) "}${says}`,
+    {
+      hint: `\`${repair}\` changes it, and keeps its other options; to begin anew, ${host.removal(entry)}`,
+      details: { path: entry.path, scope: entry.scope, command: commandOf(entry) },
+    },
+  );
+}
