@@ -6,6 +6,8 @@ export interface Group {
   /** One line, for the overview. */
   readonly summary: string;
   readonly load: () => Promise<readonly Declaration[]>;
+  /** None of its operations is a tool, and a server that lists tools does not wait for it. */
+  readonly toolless?: true;
 }
 
 /** All groups, in the order in which the help teaches them. */
@@ -56,6 +58,7 @@ export const GROUPS: readonly Group[] = [
       const { hostRepair } = await import("./host/repair.js");
       return [hostConnect, hostPrintConfig, hostDoctor, hostRepair];
     },
+    toolless: true,
   },
   {
     word: "demo",
@@ -81,10 +84,15 @@ export const GROUPS: readonly Group[] = [
 
 /** Every declaration, in the order of the groups. */
 export async function allDeclarations(): Promise<readonly Declaration[]> {
-  return (await Promise.all(GROUPS.map((group) => group.load()))).flat();
+  return await declarationsOf(GROUPS);
+}
+
+async function declarationsOf(groups: readonly Group[]): Promise<readonly Declaration[]> {
+  return (await Promise.all(groups.map((group) => group.load()))).flat();
 }
 
 /** The tools of a profile or mode, in a fixed order. */
 export async function toolsOf(set: ToolSet): Promise<readonly Declaration[]> {
-  return (await allDeclarations()).filter(({ profiles }) => profiles.includes(set));
+  const declarations = await declarationsOf(GROUPS.filter(({ toolless }) => toolless !== true));
+  return declarations.filter(({ profiles }) => profiles.includes(set));
 }

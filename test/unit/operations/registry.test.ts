@@ -29,6 +29,12 @@ test("a group with one command repeats its summary", async () => {
   }
 });
 
+test("a group that a server does not load has no tools", async () => {
+  const groups = GROUPS.filter(({ toolless }) => toolless === true);
+  const declarations = (await Promise.all(groups.map((group) => group.load()))).flat();
+  expect(declarations.flatMap(({ profiles }) => profiles)).toEqual([]);
+});
+
 test("every field of every input is described and bounded, and unknown ones are refused", async () => {
   for (const declaration of await allDeclarations()) {
     const schema = z.toJSONSchema(declaration.input, { io: "input" });
