@@ -31,7 +31,10 @@ export type EntryStart =
 export interface Entry {
   /** The file that holds it, absolute. */
   readonly path: string;
-  /** Which of the host's places that is: "user" for all projects, "project" or "local" for one. */
+  /**
+   * Which of the host's places that is: "user" for all projects, "local" for one, both in the user's own files;
+   * "project" in a file of the project itself, which anybody may have written.
+   */
   readonly scope: string;
   readonly start: EntryStart;
   /** Variables that the entry gives to the server. */

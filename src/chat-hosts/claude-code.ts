@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { findCheckout } from "../kit/index.js";
 import { ENTRY_NAME, type ChatHost, type Entry, type HostWorld, type StartCommand } from "./chat-host.js";
 import { configInvalid, readConfigFile } from "./config-file.js";
-import { directoryOf, homeOf, requireWritten, startOf, variablesOf } from "./entry.js";
+import { atHome, directoryOf, homeOf, requireWritten, startOf, variablesOf } from "./entry.js";
 import { plain, requireHostCommand, runHostCommand, saidOf } from "./host-command.js";
 import { isJsonObject, parseConfig, type JsonObject } from "./json-config.js";
 import { shellLine } from "./shell-line.js";
@@ -26,13 +26,15 @@ export const claudeCode: ChatHost = {
   add: async (world, command) => {
     await found(world);
     const args = ["mcp", "add", "--scope", SCOPE, ENTRY_NAME, "--", ...command];
-    await requireHostCommand(world, { program: PROGRAM, args });
+    await requireHostCommand(atHome(world), { program: PROGRAM, args });
     return await requireWritten(claudeCode, world, command, [PROGRAM, ...args]);
   },
   mend,
-  check: async (world) => {
+  check: async (world, { scope }) => {
     const args = ["mcp", "get", ENTRY_NAME];
-    const result = await runHostCommand(world, { program: PROGRAM, args });
+    // In a project it starts what the user approved there.
+    const there = scope === SCOPE ? atHome(world) : world;
+    const result = await runHostCommand(there, { program: PROGRAM, args });
     const said = plain(result.stdout);
     const status = /^\s*Status:\s*(.+)$/m.exec(said)?.[1];
     const issue = /^\s*Issue:\s*(.+)$/m.exec(said)?.[1];

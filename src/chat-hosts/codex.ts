@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { PyroError } from "../protocol/index.js";
 import { ENTRY_NAME, type ChatHost, type Entry, type HostWorld, type StartCommand } from "./chat-host.js";
 import { configInvalid, readConfigFile, writeConfigFile } from "./config-file.js";
-import { directoryOf, requireWritten, startOf, variablesOf } from "./entry.js";
+import { atHome, directoryOf, requireWritten, startOf, variablesOf } from "./entry.js";
 import { requireHostCommand, runHostCommand, saidOf } from "./host-command.js";
 import { shellLine, shownLine } from "./shell-line.js";
 import { appendTable, isTomlTable, parseToml, setTableKeys, toToml, type TomlKeys } from "./toml-edit.js";
@@ -30,7 +30,7 @@ export const codex: ChatHost = {
     await read(world);
     if ((await readConfigFile(path)) === undefined) {
       const args = ["mcp", "add", ENTRY_NAME, "--", ...command];
-      await requireHostCommand(world, { program: PROGRAM, args });
+      await requireHostCommand(atHome(world), { program: PROGRAM, args });
       await requireWritten(codex, world, command, [PROGRAM, ...args]);
       return await edit(world, command, (text) => setTableKeys(path, text, TABLE, settingsFor(command)));
     }
@@ -125,7 +125,7 @@ interface Asked {
  */
 async function asked(world: HostWorld): Promise<Asked> {
   const args = ["mcp", "get", ENTRY_NAME, "--json"];
-  const result = await runHostCommand(world, { program: PROGRAM, args });
+  const result = await runHostCommand(atHome(world), { program: PROGRAM, args });
   const by = shellLine([PROGRAM, ...args]);
   if (result.code === 0) return { by, shown: shownIn(result.stdout) };
   const said = saidOf(result);

@@ -10,6 +10,14 @@ export function homeOf({ env }: HostWorld): string {
   return home === undefined || home === "" ? homedir() : home;
 }
 
+/**
+ * The same user at home: hosts load settings, plugins and servers of the project that they are started in, and pyro is
+ * asked about projects that nobody trusts yet.
+ */
+export function atHome(world: HostWorld): HostWorld {
+  return { ...world, cwd: homeOf(world) };
+}
+
 /** A directory that a variable names, else the one below the home. */
 export function directoryOf(world: HostWorld, variable: string, ...below: readonly string[]): string {
   const named = world.env[variable];

@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { access, stat } from "node:fs/promises";
-import { delimiter, join } from "node:path";
+import { delimiter, isAbsolute, join } from "node:path";
 import { complete, LaunchError, type Completed } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { HostWorld } from "./chat-host.js";
@@ -20,7 +20,8 @@ export async function findProgram(
   skips: (directory: string) => boolean = () => false,
 ): Promise<string | undefined> {
   for (const directory of (env["PATH"] ?? "").split(delimiter)) {
-    if (directory === "" || skips(directory)) continue;
+    // A directory that depends on where one stands may be anybody's.
+    if (!isAbsolute(directory) || skips(directory)) continue;
     const path = join(directory, name);
     if (await isExecutable(path)) return path;
   }

@@ -2,7 +2,7 @@ import { dirname, join, resolve } from "node:path";
 import { exists, findCheckout } from "../kit/index.js";
 import { ENTRY_NAME, type ChatHost, type Entry, type HostWorld } from "./chat-host.js";
 import { configInvalid, readConfigFile, writeConfigFile } from "./config-file.js";
-import { directoryOf, requireWritten, startOf, variablesOf } from "./entry.js";
+import { atHome, directoryOf, requireWritten, startOf, variablesOf } from "./entry.js";
 import { plain, runHostCommand, saidOf } from "./host-command.js";
 import { isJsonObject, parseConfig } from "./json-config.js";
 import { setValues, type Setting } from "./json-edit.js";
@@ -57,14 +57,19 @@ const NAMES = ["opencode.json", "opencode.jsonc"];
 /** Every file that OpenCode reads in this directory, the one that wins last (measured with 1.18.33). */
 function filesOf(world: HostWorld): string[] {
   const user = userDirectory(world);
-  const named = world.env["OPENCODE_CONFIG"];
+  const named = namedFile(world);
   const around = directoriesAround(world.cwd);
   return [
     ...["config.json", ...NAMES].map((name) => join(user, name)),
-    ...(named === undefined || named === "" ? [] : [resolve(world.cwd, named)]),
+    ...(named === undefined ? [] : [named]),
     ...[...around].reverse().flatMap((directory) => NAMES.map((name) => join(directory, name))),
     ...around.flatMap((directory) => NAMES.map((name) => join(directory, ".opencode", name))),
   ];
+}
+
+function namedFile({ env, cwd }: HostWorld): string | undefined {
+  const named = env["OPENCODE_CONFIG"];
+  return named === undefined || named === "" ? undefined : resolve(cwd, named);
 }
 
 /** The working directory and those above it, up to the checkout's root. */
@@ -93,7 +98,8 @@ async function entryIn(path: string, world: HostWorld): Promise<Entry | undefine
     throw configInvalid(path, { says: '"mcp" is no object', fix: `write {} for it in ${path}` });
   const raw = mcp?.[ENTRY_NAME];
   if (raw === undefined) return undefined;
-  const scope = dirname(path) === userDirectory(world) ? "user" : "project";
+  const isUsers = dirname(path) === userDirectory(world) || path === namedFile(world);
+  const scope = isUsers ? "user" : "project";
   if (!isJsonObject(raw)) {
     const start = { kind: "malformed", says: "it is no object" } as const;
     return { path, scope, start, env: {}, enabled: true };
@@ -115,11 +121,13 @@ async function edit(path: string, settings: readonly Setting[]): Promise<void> {
   await writeConfigFile(path, before, setValues(path, before?.text ?? "", settings));
 }
 
-/** `opencode mcp list` starts every server that OpenCode knows; one alone cannot be asked for. */
-async function check(world: HostWorld): ReturnType<ChatHost["check"]> {
+/** `opencode mcp list` starts every server that OpenCode knows there; one alone cannot be asked for. */
+async function check(world: HostWorld, { scope }: Entry): ReturnType<ChatHost["check"]> {
   const args = ["mcp", "list"];
   const by = shellLine([PROGRAM, ...args]);
-  const result = await runHostCommand(world, { program: PROGRAM, args });
+  if (scope === "project")
+    return { by, ok: true, says: "not asked: it starts all that the project's files name" };
+  const result = await runHostCommand(atHome(world), { program: PROGRAM, args });
   const lines = plain(result.stdout).split("\n");
   const at = lines.findIndex((line) => new RegExp(`\\s${ENTRY_NAME}\\s+[a-z]`).test(line));
   const status = new RegExp(`\\s${ENTRY_NAME}\\s+(.+?)\\s*$`).exec(lines[at] ?? "")?.[1];

@@ -73,7 +73,7 @@ if (verb === "add") {
 `;
 
 /** Codex's commands on its file. */
-export const FAKE_CODEX = `
+const FAKE_CODEX = `
 const { parse } = require(${JSON.stringify(createRequire(import.meta.url).resolve("smol-toml"))});
 const path = (process.env.CODEX_HOME ?? home + "/.codex") + "/config.toml";
 const [, verb, name] = args;
@@ -90,7 +90,7 @@ if (verb === "add") {
 `;
 
 /** OpenCode's list; every server is connected. */
-export const FAKE_OPENCODE = `
+const FAKE_OPENCODE = `
 console.log("\\u250c  MCP Servers\\n\\u2502\\n\\u25cf  \\u2713 pyro \\u001b[90mconnected\\n\\u2502      \\u001b[90mpyro mcp serve\\n\\u2514  1 server(s)");
 `;
 

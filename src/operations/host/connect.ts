@@ -14,6 +14,7 @@ import {
 } from "../../chat-hosts/index.js";
 import { PyroError } from "../../protocol/index.js";
 import { defineOperation } from "../operation.js";
+import { visibleName } from "../text.js";
 import {
   entryCommand,
   entryOptions,
@@ -100,7 +101,7 @@ export const hostConnect = defineOperation({
       : `${title} was connected already, nothing was changed`;
     return [
       `${did}: ${record.config_path} (${record.scope})`,
-      `  entry  ${shellLine(record.command)}`,
+      `  entry  ${visibleName(shellLine(record.command))}`,
       `  next   start a new session of ${title}; \`pyro host doctor ${record.host}\` tries the whole way`,
     ].join("\n");
   },

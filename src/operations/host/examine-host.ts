@@ -13,6 +13,7 @@ import {
 } from "../../chat-hosts/index.js";
 import { thisBuild } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
+import { visibleName } from "../text.js";
 import { judgeEntry } from "./judge-entry.js";
 
 /**
@@ -88,7 +89,8 @@ async function examineEntry(host: ChatHost, world: HostWorld, entry: Entry): Pro
   if (start.kind === "remote") return { ...report, state: "drifted", hint: host.removal(entry) };
   if (problems.length > 0 || command === null) return { ...report, state: "drifted", hint: repair };
   const [probe, hostCheck] = await Promise.all([
-    probeServer(world, command, entry.env),
+    // Variables that a project's file sets could have Node load anything.
+    probeServer(world, command, entry.scope === "project" ? {} : entry.env),
     host.check(world, entry),
   ]);
   const seen = { ...report, hostCheck, ...(probe.ok ? serverOf(probe) : {}) };
@@ -155,7 +157,10 @@ export function renderHostReport(report: HostReport): string {
     ...problems.map((problem) => ["problem", problem] as const),
     ...(hint === "" ? [] : [["hint", hint] as const]),
   ];
-  return [`${host}: ${state}`, ...rows.map(([name, says]) => `  ${name.padEnd(7)}  ${says}`)].join("\n");
+  return [
+    `${host}: ${state}`,
+    ...rows.map(([name, says]) => `  ${name.padEnd(7)}  ${visibleName(says)}`),
+  ].join("\n");
 }
 
 function otherVersion({ name, version }: { name: string; version: string }): string {

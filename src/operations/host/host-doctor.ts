@@ -28,7 +28,8 @@ export const hostDoctor = defineOperation({
   command: ["host", "doctor"],
   summary: "Check the entry of pyro in each chat host, up to the running server",
   description:
-    "Reads each host's configuration, starts the server as the entry says, and asks the host itself. States:\n" +
+    "Reads each host's configuration, starts the server as the entry says, and asks the host itself. Of what a " +
+    "project's own file names, nothing is started but this pyro. States:\n" +
     "  not-installed   the host's command is not on PATH\n" +
     "  not-connected   it has no entry pyro: `pyro host connect`\n" +
     "  connected       the entry serves, and the host says so where it checks\n" +

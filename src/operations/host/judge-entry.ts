@@ -1,8 +1,11 @@
 import { isAbsolute } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import {
   findProgram,
   findPyro,
   isExecutable,
+  launcherOf,
+  NPX_START,
   shownLine,
   type Entry,
   type HostWorld,
@@ -25,7 +28,8 @@ export interface Judgement {
 }
 
 /** Judges an entry without starting anything. */
-export async function judgeEntry(world: HostWorld, { start: entry, enabled }: Entry): Promise<Judgement> {
+export async function judgeEntry(world: HostWorld, found: Entry): Promise<Judgement> {
+  const { start: entry, enabled, scope } = found;
   const off = enabled ? [] : ["it is switched off"];
   if (entry.kind === "malformed")
     return { serve: undefined, start: undefined, options: {}, problems: [`it is malformed: ${entry.says}`] };
@@ -36,8 +40,10 @@ export async function judgeEntry(world: HostWorld, { start: entry, enabled }: En
       options: {},
       problems: [`it names a server elsewhere: ${shownLine([entry.url])}`],
     };
-  const missing = await missingProgram(world, entry.command);
   const serve = readServeCommand(entry.command);
+  const missing =
+    (await missingProgram(world, entry.command)) ??
+    (scope === "project" ? await strangeProgram(world, serve) : undefined);
   if (serve === undefined)
     return { serve, start: undefined, options: {}, problems: [...(missing ?? []), ...off] };
   const { options, problems } = fitting(serve.options);
@@ -47,6 +53,16 @@ export async function judgeEntry(world: HostWorld, { start: entry, enabled }: En
     options,
     problems: [...(missing ?? []), ...serve.problems, ...problems, ...off],
   };
+}
+
+/** A project's own file may name any program, and nothing of it is started but this pyro. */
+async function strangeProgram(
+  world: HostWorld,
+  serve: ServeCommand | undefined,
+): Promise<string[] | undefined> {
+  const known = [["pyro"], NPX_START, await launcherOf(world)];
+  if (serve !== undefined && known.some((start) => isDeepStrictEqual(start, serve.start))) return undefined;
+  return ["it is in a file of the project and does not start the pyro that you run, so it was not tried"];
 }
 
 /** What of a command is not there. */

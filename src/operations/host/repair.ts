@@ -16,6 +16,7 @@ import {
 import { directoriesFor } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 import { defineOperation } from "../operation.js";
+import { visibleName } from "../text.js";
 import { entryRecord, hostName, requireInstalled, toRecord } from "./connect.js";
 import { entryOptions, refuseContradictions, surroundings, toServeOptions } from "./entry-options.js";
 import { judgeEntry, type Judgement } from "./judge-entry.js";
@@ -68,7 +69,7 @@ export const hostRepair = defineOperation({
       const mended = await host.mend(world, entry, [...start, ...words]);
       return toRecord(host, mended, { changed: true, before: entry, mended: judged.problems });
     }
-    const probe = await probeServer(world, [...start, ...words], entry.env);
+    const probe = await probeServer(world, [...start, ...words], entry.scope === "project" ? {} : entry.env);
     if (probe.ok) return toRecord(host, entry, unchanged);
     const mended = await host.mend(world, entry, [
       ...(await otherStart(world, start, probe.reason)),
@@ -80,12 +81,12 @@ export const hostRepair = defineOperation({
     const { title } = chatHost(record.host);
     const where = `${record.config_path} (${record.scope})`;
     if (!record.changed)
-      return `the entry of ${title} is in order, nothing was changed: ${where}\n  entry  ${shellLine(record.command)}`;
+      return `the entry of ${title} is in order, nothing was changed: ${where}\n  entry  ${visibleName(shellLine(record.command))}`;
     return [
       `the entry of ${title} is mended: ${where}`,
       ...record.mended.map((problem) => `  was    ${problem}`),
-      ...(record.before === null ? [] : [`  before ${shellLine(record.before)}`]),
-      `  entry  ${shellLine(record.command)}`,
+      ...(record.before === null ? [] : [`  before ${visibleName(shellLine(record.before))}`]),
+      `  entry  ${visibleName(shellLine(record.command))}`,
       `  next   start a new session of ${title}; \`pyro host doctor ${record.host}\` tries the whole way`,
     ].join("\n");
   },
@@ -121,6 +122,7 @@ async function isOwnWay(host: ChatHost, world: HostWorld, entry: Entry): Promise
   if (entry.start.kind === "malformed") return false;
   if (entry.start.kind === "remote")
     throw foreign(host, entry, `names a server elsewhere: ${shownLine([entry.start.url])}`);
+  if (entry.scope === "project") return false;
   const probe = await probeServer(world, entry.start.command, entry.env);
   if (!probe.ok) return false;
   if (probe.server === "pyro" && entry.enabled) return true;

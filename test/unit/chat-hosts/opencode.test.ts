@@ -33,7 +33,7 @@ test("its files win in the order in which OpenCode merges them", async () => {
     const read = await host.read(world);
     expect(read).toMatchObject({
       path: home.at(file),
-      scope: file.startsWith(".config") ? "user" : "project",
+      scope: /^(\.config|named)/.test(file) ? "user" : "project",
     });
   }
 });
