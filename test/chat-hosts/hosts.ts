@@ -19,8 +19,6 @@ export interface HostSetup {
 /** How a chat host is run once, without its user: what it must be told, and its command line. */
 export interface ChatHost {
   readonly name: string;
-  /** In test/hosts/package.json. */
-  readonly package: string;
   readonly api: ModelApi;
   /** Which of a record's two forms the model is shown. */
   readonly showsRecordsAs: "structure" | "text";
@@ -56,7 +54,6 @@ export interface HostCommand {
 
 const claudeCode: ChatHost = {
   name: "Claude Code",
-  package: "@anthropic-ai/claude-code",
   api: anthropicMessages,
   showsRecordsAs: "structure",
   defersTools: true,
@@ -87,7 +84,6 @@ const claudeCode: ChatHost = {
 
 const codex: ChatHost = {
   name: "Codex",
-  package: "@openai/codex",
   api: openaiResponses,
   showsRecordsAs: "structure",
   defersTools: false,
@@ -138,7 +134,6 @@ const codex: ChatHost = {
 
 const openCode: ChatHost = {
   name: "OpenCode",
-  package: "opencode-ai",
   api: openaiChat,
   showsRecordsAs: "text",
   defersTools: false,

@@ -17,8 +17,6 @@ export type Script = (model: Conversation) => Promise<string>;
 export interface Conversation {
   /** What the host showed before the first call. */
   readonly opening: ModelRequest;
-  /** What it showed last. */
-  readonly latest: () => ModelRequest;
   /** Calls a tool by its name in the MCP server, or a tool of the host's own, and gives what the model is shown of it. */
   call(tool: string, args?: Readonly<Record<string, unknown>>): Promise<ShownResult>;
 }
@@ -80,12 +78,8 @@ class Play implements Conversation {
     return known(this.#opening);
   }
 
-  latest(): ModelRequest {
-    return known(this.#latest);
-  }
-
   async call(tool: string, args: Readonly<Record<string, unknown>> = {}): Promise<ShownResult> {
-    const named = toolNamed(tool, this.latest());
+    const named = toolNamed(tool, known(this.#latest));
     const step = this.#step++;
     at(this.#replies, step).resolve({ tool: named, args });
     const { results } = await at(this.#shown, step + 1).promise;
