@@ -1,6 +1,6 @@
 // Package quick makes system calls about files without telling Go's scheduler. With one processor and under emulation
 // most of them take longer than the 20 µs after which the scheduler takes the processor from a call and wakes another
-// thread: that, and not the calls, was half of what going through 10,000 files took.
+// thread: the timer for that alone had 12 to 19 of 100 samples while 10,000 files were gone through.
 //
 // Invariant: until such a call is over nothing else of the agent runs. So they are made only where a disk's cache, or at
 // worst one read of the disk, answers (see Local), and never where a file system of a program of the guest may be asked.
