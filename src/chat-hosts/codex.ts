@@ -83,10 +83,13 @@ function startKeys([program, ...args]: StartCommand): TomlKeys {
   return { command: toToml(program), args: toToml(args) };
 }
 
-/** Codex gives a server that is not required about a second: a later one has no tools in the first turn. */
+/**
+ * Codex gives a server that is not required about a second: a later one has no tools in the first turn. An installed
+ * pyro needs a quarter of that, and Codex refuses each session while one that is required does not start: so it is npx
+ * alone that is waited for.
+ */
 function settingsFor([program]: StartCommand): TomlKeys {
-  const waits = program === "npx" ? { startup_timeout_sec: toToml(NPX_STARTUP_S) } : {};
-  return { required: toToml(true), ...waits };
+  return program === "npx" ? { required: toToml(true), startup_timeout_sec: toToml(NPX_STARTUP_S) } : {};
 }
 
 /** Edits the file, and puts it back as it was where Codex does not read what was meant. */

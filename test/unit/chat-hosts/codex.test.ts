@@ -24,12 +24,10 @@ test("is asked after an edit, and the file put back where it does not take it", 
   expect(await home.read(FILE)).toBe(TOML);
 });
 
-test("waits for the server, and longer for npx", async () => {
+test("is waited for where npx starts it, and nowhere else in the way of a session", async () => {
   await using home = await homeWithHosts();
   await host.add(home.world, COMMAND);
-  expect(await home.read(FILE)).toBe(
-    '[mcp_servers.pyro]\ncommand = "pyro"\nargs = ["mcp", "serve"]\nrequired = true\n',
-  );
+  expect(await home.read(FILE)).toBe('[mcp_servers.pyro]\ncommand = "pyro"\nargs = ["mcp", "serve"]\n');
   const { config } = await host.snippet(home.world, ["npx", "-y", "-p", "pyro-mcp", "pyro", "mcp", "serve"]);
   expect(config).toContain("required = true\nstartup_timeout_sec = 60");
 });
