@@ -1,10 +1,10 @@
-import { createServer } from "../mcp/index.js";
+import { createServer, listenAddress } from "../mcp/index.js";
 import { mcpServe } from "../operations/index.js";
 import type { CommandContext } from "./context.js";
 import { UsageError } from "./failure.js";
 import { interrupts } from "./interrupts.js";
 
-/** `pyro mcp serve`: standard output carries JSON-RPC only; ends with standard input, or on a signal. */
+/** `pyro mcp serve`: standard output carries JSON-RPC only; ends with standard input, or on a signal. With --http on a signal. */
 export async function mcpServeCommand(
   input: Record<string, unknown>,
   context: CommandContext,
@@ -12,6 +12,7 @@ export async function mcpServeCommand(
   const given = mcpServe.input.parse(input);
   if (given.profile !== undefined && given.mode !== undefined)
     throw new UsageError("--profile and --mode exclude each other", "give one of them");
+  const address = given.http === undefined ? undefined : listenAddress(given.http);
   using interrupt = interrupts(context.host);
   await using server = createServer({
     ...context.pyroOptions,
@@ -21,6 +22,18 @@ export async function mcpServeCommand(
     seedInclude: given.seed_include,
   });
   if (given.profile !== "vm-run") await context.stderr.say(`pyro: ${server.projectLine}`);
-  await server.serveStdio({ signal: interrupt.signal });
+  if (address === undefined) {
+    await server.serveStdio({ signal: interrupt.signal });
+    return 0;
+  }
+  await server.serveHttp(address, {
+    signal: interrupt.signal,
+    onListening: async ({ url, tokenPath }) => {
+      await context.stderr.say(`pyro: MCP is served at ${url}`);
+      await context.stderr.say(
+        `pyro: clients send "Authorization: Bearer TOKEN"; the token is in ${tokenPath}`,
+      );
+    },
+  });
   return 0;
 }

@@ -1,7 +1,8 @@
 /**
- * The MCP face: the tools of a profile over stdio, for both protocol eras. Listing tools touches neither daemon nor
+ * The MCP face: the tools of a profile over stdio, or over HTTP on this machine (http/), for both protocol eras. Listing tools touches neither daemon nor
  * machine; no call blocks longer than 45 s; our words and the guest's bytes never share a text block; standard output
  * carries JSON-RPC only.
  */
-export { createServer, type PyroMcpServer } from "./server.js";
+export { listenAddress, type ListenAddress } from "./http/listen-address.js";
+export { createServer, type HttpPlace, type PyroMcpServer, type ServeHttpOptions } from "./server.js";
 export type { ServerOptions } from "./builder.js";

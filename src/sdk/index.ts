@@ -16,6 +16,7 @@ export type {
   PullResult,
   Readiness,
 } from "./environments.js";
+export { prepareStateDirectory } from "./state-directory.js";
 export type { PrepareOptions, PrepareResult, PrepareStep } from "./prepare.js";
 export type { RunInVmOptions } from "./run-options.js";
 export type { RunRecord, RunWindow, StreamWindow } from "./run-record.js";

@@ -20,6 +20,7 @@ export const mcpServe = declare({
     "A workspace begins with the Git checkout around the working directory (tracked and unignored files), unless " +
     "another source is named here or in the call. The tools reach the host only below --host-root: by default the " +
     "project, else the working directory; never / or the home directory itself.\n" +
+    "With --http it serves clients of this machine that send the token whose file it names, until it is ended.\n" +
     "Nothing is started before the first call; the VMs belong to the daemon, not to this process.",
   profiles: [],
   kind: "write",
@@ -36,6 +37,11 @@ export const mcpServe = declare({
       .max(64)
       .default([])
       .describe("Directory that the tools may read seeds from and export to; repeatable"),
+    http: z
+      .string()
+      .max(64)
+      .optional()
+      .describe("[HOST:]PORT to serve Streamable HTTP on instead, on the loopback; 0 takes a free port"),
     seed_include: z
       .array(hostPath())
       .max(64)
@@ -50,6 +56,7 @@ export const mcpServe = declare({
       says: "connects Claude Code; `pyro host connect claude-code` does it too",
     },
     { command: "codex mcp add pyro -- pyro mcp serve", says: "connects Codex" },
+    { command: "pyro mcp serve --http 8765", says: "serves at http://127.0.0.1:8765/mcp" },
     {
       command: "pyro mcp serve --mode inspect --repo-url https://example.org/x.git",
       says: "looks at a repository",
