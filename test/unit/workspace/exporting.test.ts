@@ -215,7 +215,9 @@ describe("a guest's tar on the host", () => {
     expect(await readdir(host.path("outside"))).toEqual([]);
     expect(await readdir(host.path("target"))).toEqual(["inner"]);
     expect(await exists("/tmp/pyro-evil")).toBe(false);
-    expect(await exists(`${target}/hard`)).toBe(false);
+    // A link that nobody followed, or a file of its own, depending on which of the two tar made last; never the host's.
+    const hard = await lstat(`${target}/hard`).catch(() => undefined);
+    expect(hard?.isSymbolicLink() !== false || (hard.isFile() && hard.nlink === 1)).toBe(true);
     await host[Symbol.asyncDispose]();
   });
 
