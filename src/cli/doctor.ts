@@ -1,5 +1,6 @@
 import { launch } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
+import { projectSourceIn } from "../mcp/index.js";
 import { doctor, type DoctorRecord } from "../operations/index.js";
 import { Pyro } from "../sdk/index.js";
 import type { CommandContext } from "./context.js";
@@ -30,7 +31,7 @@ export async function doctorCommand(
       ...hooks,
     });
     progress.clear();
-    return report;
+    return { ...report, project_source: projectSourceIn(process.cwd()) };
   };
   try {
     let report = await diagnose();

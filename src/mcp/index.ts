@@ -4,5 +4,6 @@
  * carries JSON-RPC only.
  */
 export { listenAddress, type ListenAddress } from "./http/listen-address.js";
+export { projectSourceIn } from "./project-source.js";
 export { createServer, type HttpPlace, type PyroMcpServer, type ServeHttpOptions } from "./server.js";
 export type { ServerOptions } from "./builder.js";

@@ -70,6 +70,11 @@ export function projectSource(options: ProjectOptions, workingDirectory: string)
   };
 }
 
+/** The source of a server that is started in a directory without options, and its state. */
+export function projectSourceIn(workingDirectory: string): string {
+  return projectSource({}, workingDirectory).line.replace(/^project source: /, "");
+}
+
 /** `/` and the home directory hold much that no tool should take or touch by default. */
 export function isTooWide(path: string): boolean {
   return ["/", real(homedir())].includes(real(path));

@@ -29,8 +29,8 @@ const output = z.object({
   disk: z.object({ free_bytes: z.number() }),
   memory: z.object({ available_bytes: z.number() }),
   environment: z.object({ name: z.string(), readiness }),
-  /** The source that seeds workspaces; null while this version has none. */
-  project_source: z.null(),
+  /** What workspaces begin with that a server started here makes, and its state; the command line fills it in. */
+  project_source: z.string().nullable(),
   checks: z.array(check),
 });
 
@@ -73,6 +73,7 @@ export const doctor = defineOperation({
   render: (report) =>
     [
       ...report.checks.map(renderCheck),
+      ...(report.project_source === null ? [] : [`      project source: ${report.project_source}`]),
       report.ok
         ? "everything is in order"
         : "something needs mending; `pyro doctor --fix` runs the fixes that are commands",

@@ -155,6 +155,7 @@ describe("doctor", () => {
       "FAIL  disk: 1 GB is free",
       "      hint: free some",
     ]);
+    expect(stdout).toMatch(/^ {6}project source: \S/m);
   });
 
   test("--json carries the contract's fields", async () => {
@@ -172,7 +173,8 @@ describe("doctor", () => {
       disk: { free_bytes: 1_000_000_000 },
       memory: { available_bytes: 2_000_000_000 },
       environment: { name: "debian:12-build", readiness: "cold" },
-      project_source: null,
+      // Of the working directory, which is this checkout, or a copy of it without Git.
+      project_source: expect.stringMatching(/^(\/.+ \(Git checkout, |none, )/) as string,
       checks: [
         { name: "qemu", ok: true, message: "QEMU 7.2", hint: "", fix: [] },
         { name: "disk", ok: false, message: "1 GB is free", hint: "free some", fix: ["true", "mend-it"] },
