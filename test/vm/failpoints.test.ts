@@ -118,7 +118,8 @@ async function expectNothingLeft(): Promise<void> {
 async function killDaemonAt(failpoint: string, { pool, failed, pass }: Scenario): Promise<number> {
   const daemon = await daemonWithFailpoint(state.path, failpoint, { pool });
   const { code, stderr } = await pass(daemon);
-  expect([daemon.met(), await daemon.gone]).toEqual([true, "SIGKILL"]);
+  // The client may hear of it before this process does.
+  expect(await daemon.gone).toBe("SIGKILL");
   const left = (await machinesOf(state.path)).length;
   // A step in the background costs nobody a call.
   if (code !== 0) expect([code, stderr]).toEqual([failed, expect.stringContaining("DAEMON_UNREACHABLE")]);
