@@ -11,21 +11,23 @@ const NAME_BYTES_MAX = 1023;
 
 /**
  * New writable layers over read-only ones, of the one size that all disks have. Both formats are stated; the guest can
- * forge neither. qemu-img makes the first; the others are that one's bytes with another name in them (8 ms less,
+ * forge neither. qemu-img makes the first over each format; the others are that one's bytes with another name in them (8 ms less,
  * measured): an empty overlay is three tables of 64 KiB, whatever is below it.
  */
 export class Overlays {
-  #model: Buffer | undefined;
+  /** By the format of what is below, which the header states too. */
+  readonly #models = new Map<DiskLayer["format"], Buffer>();
 
   /**
    * Whether what is below can be used shows when a machine opens it.
    * @throws {PyroError} DISK_FULL, VM_START_FAILED: also where the path is taken
    */
   async make(backing: DiskLayer, path: string): Promise<Disk> {
-    const bytes = this.#model === undefined ? undefined : over(backing, this.#model);
+    const model = this.#models.get(backing.format);
+    const bytes = model === undefined ? undefined : over(backing, model);
     if (bytes === undefined) {
       await create(backing, path);
-      this.#model ??= await readFile(path);
+      this.#models.set(backing.format, await readFile(path));
     } else {
       await writeFile(path, bytes, { flag: "wx" }).catch((error: unknown) => {
         const { code, message } = error as NodeJS.ErrnoException;

@@ -52,6 +52,18 @@ describe("an overlay", () => {
     expect((await bytesOf("second")).equals(await bytesOf("by qemu-img"))).toBe(true);
   });
 
+  it("states the format of what is below, whatever the first one lay on", async () => {
+    const raw = { path: join(state.path, "raw"), format: "raw" } as const;
+    await writeFile(raw.path, Buffer.alloc(512));
+    const overlays = new Overlays();
+    for (const backing of [over(image), raw, over(image), raw]) {
+      const path = join(state.path, `overlay ${Math.random()}`);
+      await overlays.make(backing, path);
+      const { stdout } = await complete("qemu-img", ["info", "--output=json", path]);
+      expect(JSON.parse(stdout)).toMatchObject({ "backing-filename-format": backing.format });
+    }
+  });
+
   it("lies over one whose name is too long for a header by an error of qemu-img's, not by half a name", async () => {
     const overlays = new Overlays();
     await overlays.make(over(image), join(state.path, "first"));
