@@ -86,7 +86,8 @@ export function serverBuilder(options: ServerOptions, additions: Additions = {})
   const set = toolSetOf(options);
   const project = projectSource(options, process.cwd());
   const roots = hostRoots(options.hostRoots ?? [], project, process.cwd());
-  const facts = { set, source: project.says, environment };
+  const setting = { set, environment };
+  const facts = { ...setting, source: project.says };
   let isLeft = false;
   let calls: Promise<Calls> | undefined;
   // Loaded with the first call: listing the tools must be quick.
@@ -95,14 +96,14 @@ export function serverBuilder(options: ServerOptions, additions: Additions = {})
       const { Calls } = await import("./calls.js");
       const tools = await toolsOf(set);
       const { source: defaultSource } = project;
-      const given = { pyro: options, tools, environment, blockMs, roots, defaultSource };
+      const given = { pyro: options, tools, ...setting, blockMs, roots, defaultSource };
       return new Calls({ ...given, isLeft: () => isLeft });
     })());
   const operations = async (): Promise<readonly ListedTool[]> =>
     (await toolsOf(set)).map((tool) => ({
       ...{ name: tool.name, summary: tool.summary, kind: tool.kind },
       description: descriptionOf(tool.name, facts) ?? tool.summary,
-      inputSchema: listed(toolInput(tool, environment), fieldsOf(tool.name)),
+      inputSchema: listed(toolInput(tool, setting), fieldsOf(tool.name)),
       outputSchema: OUTPUT_SCHEMAS[tool.name],
     }));
   return {
@@ -118,9 +119,11 @@ export function serverBuilder(options: ServerOptions, additions: Additions = {})
         },
       );
       for (const tool of await operations())
-        register(server, tool, async (args, context) => (await loadCalls()).run(tool.name, args, context));
+        register(server, tool, set, async (args, context) =>
+          (await loadCalls()).run(tool.name, args, context),
+        );
       for (const tool of additions.tools ?? [])
-        register(server, tool, async (args, context) =>
+        register(server, tool, set, async (args, context) =>
           (await loadCalls()).answer((call) => tool.run(args, call, context), args, context),
         );
       additions.extend?.(server, request);
@@ -137,6 +140,7 @@ export function serverBuilder(options: ServerOptions, additions: Additions = {})
 function register(
   server: McpServer,
   { name, summary, description, kind, inputSchema, outputSchema }: ListedTool,
+  set: ToolSet,
   answer: (args: unknown, context: ServerContext) => Promise<Result>,
 ): void {
   server.registerTool(
@@ -146,7 +150,7 @@ function register(
       description,
       inputSchema,
       ...(outputSchema === undefined ? {} : { outputSchema }),
-      annotations: hintsOf(kind),
+      annotations: hintsOf({ name, kind }, set),
       _meta: metaOf(name, summary),
     },
     answer,

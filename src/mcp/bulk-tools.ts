@@ -15,7 +15,7 @@ import { completeUtf8Prefix, type Pyro, type WorkspaceCommandRecord } from "../s
 import { commandText, commandKey } from "./command-text.js";
 import { bulkResult, windowFields } from "./result.js";
 import type { TimeLimits } from "./time-limits.js";
-import { ANSWER_MS, toolInput, type ToolCall, type ToolHandler } from "./tool.js";
+import { ANSWER_MS, toolInput, type ToolCall, type ToolHandler, type ToolSetting } from "./tool.js";
 import { windowText, type TextWindow } from "./window-text.js";
 
 /** The longest single wait on the daemon: progress is told in between. */
@@ -31,8 +31,8 @@ const NOT_UTF8 = `some bytes are no UTF-8 and are shown as ${REPLACEMENT}: works
 type Given<Declaration extends { input: z.ZodObject }> = z.output<Declaration["input"]>;
 
 /** `workspace_exec`: starts a command and waits for its end, never longer than the bound; it goes on. */
-export function execHandler(limits: TimeLimits): ToolHandler {
-  const schema = toolInput(workspaceExec, "");
+export function execHandler(setting: ToolSetting, limits: TimeLimits): ToolHandler {
+  const schema = toolInput(workspaceExec, setting);
   return async (args, call) => {
     const given = parseInput(workspaceExec, schema, args) as Given<typeof workspaceExec>;
     const end = performance.now() + call.blockMs - ANSWER_MS;
@@ -59,8 +59,8 @@ export function execHandler(limits: TimeLimits): ToolHandler {
 }
 
 /** `workspace_logs` with a sequence: waits for a command, and pages its output. */
-export function logsHandler(limits: TimeLimits, listAll: ToolHandler): ToolHandler {
-  const schema = toolInput(workspaceLogs, "");
+export function logsHandler(setting: ToolSetting, limits: TimeLimits, listAll: ToolHandler): ToolHandler {
+  const schema = toolInput(workspaceLogs, setting);
   return async (args, call) => {
     const given = parseInput(workspaceLogs, schema, args) as Given<typeof workspaceLogs>;
     const { workspace_id: workspaceId, sequence, offset, max_bytes: maxBytes } = given;
@@ -74,40 +74,42 @@ export function logsHandler(limits: TimeLimits, listAll: ToolHandler): ToolHandl
 }
 
 /** `workspace_file_read`: the beginning and the end of what there is from `offset` on. */
-export const fileReadHandler: ToolHandler = async (args, { pyro, signal }) => {
-  const schema = toolInput(workspaceFileRead, "");
-  const given = parseInput(workspaceFileRead, schema, args) as Given<typeof workspaceFileRead>;
-  const { workspace_id: id, path, offset, max_bytes: maxBytes } = given;
-  const read = async (from: number, length: number) =>
-    await pyro.readWorkspaceFile(
-      { workspaceId: id, path, offset: from, maxBytes: Math.max(1, length) },
-      { signal },
+export function fileReadHandler(setting: ToolSetting): ToolHandler {
+  const schema = toolInput(workspaceFileRead, setting);
+  return async (args, { pyro, signal }) => {
+    const given = parseInput(workspaceFileRead, schema, args) as Given<typeof workspaceFileRead>;
+    const { workspace_id: id, path, offset, max_bytes: maxBytes } = given;
+    const read = async (from: number, length: number) =>
+      await pyro.readWorkspaceFile(
+        { workspaceId: id, path, offset: from, maxBytes: Math.max(1, length) },
+        { signal },
+      );
+    const first = await read(offset, maxBytes);
+    const { sizeBytes: size } = first;
+    const half = Math.ceil(maxBytes / 2);
+    const tailFrom = Math.max(offset + half, size - half);
+    const parts = first.truncated
+      ? { head: first.data.subarray(0, half), tail: (await read(tailFrom, half)).data }
+      : { head: first.data, tail: new Uint8Array() };
+    const cutBytes = first.truncated ? tailFrom - offset - half : 0;
+    const text = windowText({ ...parts, cutBytes, offset, totalBytes: size, droppedBytes: 0 }, maxBytes, {
+      what: "file",
+      readOn: (at) =>
+        `workspace_file_read(${quoted("workspace_id", id)}, ${quoted("path", path)}, offset=${at})`,
+    });
+    const content = Buffer.from(parts.head).toString();
+    const replaced = text.guest.includes(REPLACEMENT) && !isUtf8(completeUtf8Prefix(first.data));
+    const lineEnds = lineEndsOf([parts.head, parts.tail]);
+    const words = [...text.lines, ...LINE_ENDS[lineEnds], ...(replaced ? [NOT_UTF8] : [])];
+    return bulkResult(
+      { words: words.join("\n"), guest: text.guest },
+      {
+        ...{ path, content, size_bytes: size, truncated: text.shownBytes < size - offset, offset, replaced },
+        ...{ next_offset: text.nextOffset, shown_bytes: text.shownBytes, line_ends: lineEnds },
+      },
     );
-  const first = await read(offset, maxBytes);
-  const { sizeBytes: size } = first;
-  const half = Math.ceil(maxBytes / 2);
-  const tailFrom = Math.max(offset + half, size - half);
-  const parts = first.truncated
-    ? { head: first.data.subarray(0, half), tail: (await read(tailFrom, half)).data }
-    : { head: first.data, tail: new Uint8Array() };
-  const cutBytes = first.truncated ? tailFrom - offset - half : 0;
-  const text = windowText({ ...parts, cutBytes, offset, totalBytes: size, droppedBytes: 0 }, maxBytes, {
-    what: "file",
-    readOn: (at) =>
-      `workspace_file_read(${quoted("workspace_id", id)}, ${quoted("path", path)}, offset=${at})`,
-  });
-  const content = Buffer.from(parts.head).toString();
-  const replaced = text.guest.includes(REPLACEMENT) && !isUtf8(completeUtf8Prefix(first.data));
-  const lineEnds = lineEndsOf([parts.head, parts.tail]);
-  const words = [...text.lines, ...LINE_ENDS[lineEnds], ...(replaced ? [NOT_UTF8] : [])];
-  return bulkResult(
-    { words: words.join("\n"), guest: text.guest },
-    {
-      ...{ path, content, size_bytes: size, truncated: text.shownBytes < size - offset, offset, replaced },
-      ...{ next_offset: text.nextOffset, shown_bytes: text.shownBytes, line_ends: lineEnds },
-    },
-  );
-};
+  };
+}
 
 /** What text for a model does not show, and whoever edits the file should know. */
 const LINE_ENDS = {
@@ -126,39 +128,41 @@ function lineEndsOf(parts: readonly Uint8Array[]): keyof typeof LINE_ENDS {
 }
 
 /** `workspace_diff`: counts in our words, the patch as the guest's. */
-export const diffHandler: ToolHandler = async (args, { pyro, signal }) => {
-  const schema = toolInput(workspaceDiff, "");
-  const given = parseInput(workspaceDiff, schema, args) as Given<typeof workspaceDiff>;
-  const { workspace_id: id, path, offset, max_bytes: maxBytes } = given;
-  const diff = await pyro.diffWorkspace(
-    { workspaceId: id, path, offset, maxBytes: LIMITS.patchBytes },
-    { signal },
-  );
-  const { workspaceId, changed, summary, entries, patch, patchBytes } = diff;
-  const window: TextWindow = {
-    ...{ offset, head: patch, tail: new Uint8Array(), totalBytes: patchBytes, droppedBytes: 0 },
-    cutBytes: Math.max(0, patchBytes - offset - patch.length),
+export function diffHandler(setting: ToolSetting): ToolHandler {
+  const schema = toolInput(workspaceDiff, setting);
+  return async (args, { pyro, signal }) => {
+    const given = parseInput(workspaceDiff, schema, args) as Given<typeof workspaceDiff>;
+    const { workspace_id: id, path, offset, max_bytes: maxBytes } = given;
+    const diff = await pyro.diffWorkspace(
+      { workspaceId: id, path, offset, maxBytes: LIMITS.patchBytes },
+      { signal },
+    );
+    const { workspaceId, changed, summary, entries, patch, patchBytes } = diff;
+    const window: TextWindow = {
+      ...{ offset, head: patch, tail: new Uint8Array(), totalBytes: patchBytes, droppedBytes: 0 },
+      cutBytes: Math.max(0, patchBytes - offset - patch.length),
+    };
+    const below = path === "" ? "" : `, ${quoted("path", path)}`;
+    const text = windowText(window, maxBytes, {
+      what: "diff",
+      readOn: (at) => `workspace_diff(${quoted("workspace_id", workspaceId)}${below}, offset=${at})`,
+    });
+    const { added, modified, deleted, renamed, binary, insertions, deletions } = summary;
+    const counts = `${added} added, ${modified} modified, ${deleted} deleted, ${renamed} renamed`;
+    const first = changed
+      ? `${entries.length} changed: ${counts}; +${insertions} -${deletions}${binary === 0 ? "" : `, ${binary} binary`}`
+      : "nothing changed";
+    return bulkResult(
+      { words: [first, ...(changed ? text.lines : [])].join("\n"), guest: text.guest },
+      {
+        ...{ workspace_id: workspaceId, changed, summary: snakeKeys(summary) },
+        ...{ entries: entries.slice(0, ENTRIES_MAX).map(snakeKeys), entry_count: entries.length },
+        ...{ patch: Buffer.from(patch.subarray(0, maxBytes)).toString(), patch_bytes: patchBytes },
+        ...{ truncated: text.shownBytes < patchBytes - offset, offset, next_offset: text.nextOffset },
+      },
+    );
   };
-  const below = path === "" ? "" : `, ${quoted("path", path)}`;
-  const text = windowText(window, maxBytes, {
-    what: "diff",
-    readOn: (at) => `workspace_diff(${quoted("workspace_id", workspaceId)}${below}, offset=${at})`,
-  });
-  const { added, modified, deleted, renamed, binary, insertions, deletions } = summary;
-  const counts = `${added} added, ${modified} modified, ${deleted} deleted, ${renamed} renamed`;
-  const first = changed
-    ? `${entries.length} changed: ${counts}; +${insertions} -${deletions}${binary === 0 ? "" : `, ${binary} binary`}`
-    : "nothing changed";
-  return bulkResult(
-    { words: [first, ...(changed ? text.lines : [])].join("\n"), guest: text.guest },
-    {
-      ...{ workspace_id: workspaceId, changed, summary: snakeKeys(summary) },
-      ...{ entries: entries.slice(0, ENTRIES_MAX).map(snakeKeys), entry_count: entries.length },
-      ...{ patch: Buffer.from(patch.subarray(0, maxBytes)).toString(), patch_bytes: patchBytes },
-      ...{ truncated: text.shownBytes < patchBytes - offset, offset, next_offset: text.nextOffset },
-    },
-  );
-};
+}
 
 /** Reads the command until it ended or the time is over. */
 async function follow(

@@ -7,14 +7,12 @@ import { callProgress } from "./progress.js";
 import { recordHandler } from "./record-tools.js";
 import { errorResult } from "./result.js";
 import { TimeLimits } from "./time-limits.js";
-import type { ToolCall, ToolHandler } from "./tool.js";
+import type { ToolCall, ToolHandler, ToolSetting } from "./tool.js";
 import { vmRunHandler } from "./vm-run.js";
 
-export interface CallsOptions {
+export interface CallsOptions extends ToolSetting {
   readonly pyro: PyroOptions;
   readonly tools: readonly Declaration[];
-  /** Taken when a call names none. */
-  readonly environment: string;
   /** No call takes longer, in milliseconds. */
   readonly blockMs: number;
   readonly roots: HostRoots;
@@ -37,9 +35,7 @@ export class Calls implements AsyncDisposable {
     this.#options = options;
     this.#pyro = new Pyro(options.pyro);
     const limits = new TimeLimits();
-    this.#handlers = new Map(
-      options.tools.map((tool) => [tool.name, handlerOf(tool, options.environment, limits)]),
-    );
+    this.#handlers = new Map(options.tools.map((tool) => [tool.name, handlerOf(tool, options, limits)]));
   }
 
   /** Answers one call of an operation. */
@@ -83,18 +79,17 @@ export class Calls implements AsyncDisposable {
 }
 
 /** Bulk text has handlers of its own; all else is a record. */
-function handlerOf(tool: Declaration, environment: string, limits: TimeLimits): ToolHandler {
-  switch (tool.name) {
-    case "vm_run":
-      return vmRunHandler(environment);
-    case "workspace_exec":
-      return execHandler(limits);
-    case "workspace_file_read":
-      return fileReadHandler;
-    case "workspace_diff":
-      return diffHandler;
-  }
+function handlerOf(tool: Declaration, setting: ToolSetting, limits: TimeLimits): ToolHandler {
+  const own = BULK_TEXT[tool.name];
+  if (own !== undefined) return own(setting, limits);
   if (!isOperation(tool)) throw new Error(`no handler for ${tool.name}`);
-  const handler = recordHandler(tool, environment);
-  return tool.name === "workspace_logs" ? logsHandler(limits, handler) : handler;
+  const handler = recordHandler(tool, setting);
+  return tool.name === "workspace_logs" ? logsHandler(setting, limits, handler) : handler;
 }
+
+const BULK_TEXT: Readonly<Record<string, (setting: ToolSetting, limits: TimeLimits) => ToolHandler>> = {
+  vm_run: vmRunHandler,
+  workspace_exec: execHandler,
+  workspace_file_read: fileReadHandler,
+  workspace_diff: diffHandler,
+};

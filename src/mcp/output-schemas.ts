@@ -34,5 +34,7 @@ export const OUTPUT_SCHEMAS: Readonly<Record<string, StandardSchemaWithJSON>> = 
   workspace_patch_apply: open,
   workspace_export: open,
   workspace_reset: ofWorkspace,
+  workspace_stop: ofWorkspace,
+  workspace_start: ofWorkspace,
   workspace_delete: ofWorkspace,
 };

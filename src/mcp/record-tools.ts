@@ -3,7 +3,7 @@ import { LIMITS, PyroError } from "../protocol/index.js";
 import { boundedRecord, oneLine, safeRecord, type JsonRecord, type LongList } from "./bounded-record.js";
 import { nextOf, operationText } from "./record-text.js";
 import { recordResult } from "./result.js";
-import { ANSWER_MS, toolInput, type ToolCall, type ToolHandler } from "./tool.js";
+import { ANSWER_MS, toolInput, type ToolCall, type ToolHandler, type ToolSetting } from "./tool.js";
 
 /** How the record of one operation is shown to models. */
 interface RecordFace {
@@ -57,8 +57,8 @@ const FACES: Readonly<Record<string, RecordFace>> = {
 const RECORD_BYTES = LIMITS.mcpTextBytes - 1_500;
 
 /** The handler of an operation whose result is one record. */
-export function recordHandler(operation: Operation, environment: string): ToolHandler {
-  const schema = toolInput(operation, environment);
+export function recordHandler(operation: Operation, setting: ToolSetting): ToolHandler {
+  const schema = toolInput(operation, setting);
   return async (args, call) => {
     const given = parseInput(operation, schema, args);
     const record = await within(call, async (signal) => {

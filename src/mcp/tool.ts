@@ -1,6 +1,6 @@
 import type { CallToolResult, StandardSchemaWithJSON, ToolAnnotations } from "@modelcontextprotocol/server";
 import * as z from "zod";
-import { field, type Declaration, type Kind } from "../operations/index.js";
+import { field, type Declaration, type ToolSet } from "../operations/index.js";
 import { LIMITS } from "../protocol/index.js";
 import type { Pyro, WorkspaceSource } from "../sdk/index.js";
 
@@ -21,6 +21,13 @@ export interface ToolCall {
   readonly defaultSource: WorkspaceSource | undefined;
 }
 
+/** What the tools of one server have in common. */
+export interface ToolSetting {
+  readonly set: ToolSet;
+  /** Taken when a call names none. */
+  readonly environment: string;
+}
+
 /** How a tool answers. */
 export type ToolHandler = (args: unknown, call: ToolCall) => Promise<CallToolResult>;
 
@@ -31,11 +38,13 @@ export const MAX_BYTES_MAX = 65_536;
 export const ANSWER_MS = 1_000;
 
 /**
- * The input of a tool: the operation's without what only the command line has, with the server's own environment and
+ * The input of a tool: the operation's without what only the command line or the full profile has, with the server's own environment and
  * a bound of text that models can take.
  */
-export function toolInput(declaration: Declaration, environment: string): z.ZodObject {
-  const omitted = (declaration.notInTool ?? []).map((name) => [name, true] as const);
+export function toolInput(declaration: Declaration, { environment, set }: ToolSetting): z.ZodObject {
+  const { notInTool = [], fullOnly = [] } = declaration;
+  const missing = set === "workspace-full" ? notInTool : [...notInTool, ...fullOnly];
+  const omitted = missing.map((name) => [name, true] as const);
   const schema = declaration.input.omit(Object.fromEntries(omitted) as never) as unknown as z.ZodObject;
   const shape = schema.shape as Record<string, z.ZodType | undefined>;
   const changed: Record<string, z.ZodType> = {};
@@ -85,11 +94,17 @@ function slimmed(schema: JsonObject, says: Readonly<Record<string, string>> | un
   return JSON.parse(JSON.stringify({ ...rest, properties: Object.fromEntries(properties) })) as JsonObject;
 }
 
-/** All four hints, always. What happens inside a disposable VM without a network destroys nothing and reaches nobody. */
-export function hintsOf(kind: Kind): Required<Omit<ToolAnnotations, "title">> {
+/**
+ * All four hints, always. What happens inside a disposable VM without a network destroys nothing and reaches nobody;
+ * only an export of the full profile may replace a file of the host.
+ */
+export function hintsOf(
+  { name, kind }: Pick<Declaration, "name" | "kind">,
+  set: ToolSet,
+): Required<Omit<ToolAnnotations, "title">> {
   return {
     readOnlyHint: kind === "read",
-    destructiveHint: false,
+    destructiveHint: set === "workspace-full" && name === "workspace_export",
     idempotentHint: kind === "read",
     openWorldHint: false,
   };

@@ -5,7 +5,7 @@ import type { RunInVmOptions, RunRecord } from "../sdk/index.js";
 import { bulkResult, windowFields } from "./result.js";
 import { runText } from "./run-text.js";
 import { TimeLimits } from "./time-limits.js";
-import { toolInput, type ToolCall, type ToolHandler } from "./tool.js";
+import { toolInput, type ToolCall, type ToolHandler, type ToolSetting } from "./tool.js";
 
 /** The longest single wait on the daemon: progress is told in between. */
 const SLICE_MS = 2_500;
@@ -14,8 +14,8 @@ const ANSWER_MS = 1_000;
 const CANCEL_MS = 5_000;
 
 /** The handler of `vm_run`: starts a run or reads one, and never blocks longer than the bound. */
-export function vmRunHandler(environment: string): ToolHandler {
-  const schema = toolInput(vmRun, environment);
+export function vmRunHandler(setting: ToolSetting): ToolHandler {
+  const schema = toolInput(vmRun, setting);
   const limits = new TimeLimits();
   return async (args, call) => {
     const given = parseInput(vmRun, schema, args) as Omit<

@@ -2,11 +2,11 @@ import type * as z from "zod";
 import type { Pyro, WorkspaceSource } from "../sdk/index.js";
 
 /** Tool sets of the MCP server that exist in this version, in the order of the documentation. */
-export const PROFILES = ["vm-run", "workspace-core"] as const;
+export const PROFILES = ["vm-run", "workspace-core", "workspace-full"] as const;
 export type Profile = (typeof PROFILES)[number];
 
 /** Tool sets by what they are for; each is a part of a profile, or more than one. */
-export const MODES = ["repro-fix", "inspect"] as const;
+export const MODES = ["repro-fix", "inspect", "cold-start", "review-eval"] as const;
 export type Mode = (typeof MODES)[number];
 
 /** What decides which operations are tools: one profile, or one mode. */
@@ -46,6 +46,8 @@ export interface Declaration<Input extends z.ZodObject = z.ZodObject> {
   readonly notOnCommandLine?: readonly (keyof z.output<Input> & string)[];
   /** Fields that the MCP tool does not have. */
   readonly notInTool?: readonly (keyof z.output<Input> & string)[];
+  /** Fields that the MCP tool has in profile workspace-full only: core stays small and cannot do harm. */
+  readonly fullOnly?: readonly (keyof z.output<Input> & string)[];
   /** Optional fields that the MCP tool cannot do without: the command line has another way to give them. */
   readonly neededInTool?: readonly (keyof z.output<Input> & string)[];
   readonly examples: readonly Example[];

@@ -14,9 +14,13 @@ export const mcpServe = declare({
     "A chat host starts this by itself. Profiles:\n" +
     "  vm-run          one tool, vm_run: one command in one fresh VM\n" +
     "  workspace-core  workspaces: explore, edit, test, diff, reset, export\n" +
+    "  workspace-full  that, and shells, services, secrets, snapshots, forks, disks, single VMs: only where it is needed,\n" +
+    "                  for each tool costs the model context\n" +
     "Modes, instead of a profile:\n" +
     "  repro-fix       reproduce, patch, rerun, export; also in parallel\n" +
     "  inspect         look at untrusted code, offline: no edits, no pushes\n" +
+    "  cold-start      an unfamiliar repository: core and services\n" +
+    "  review-eval     a checklist: core, shells and snapshots\n" +
     "A workspace begins with the Git checkout around the working directory (tracked and unignored files), unless " +
     "another source is named here or in the call. The tools reach the host only below --host-root: by default the " +
     "project, else the working directory; never / or the home directory itself.\n" +

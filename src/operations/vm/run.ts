@@ -91,7 +91,7 @@ export const vmRun = defineOperation({
     "The words after -- are a program and its arguments, run without a shell in /workspace. Output is streamed, standard " +
     "input is passed through, and the VM is gone afterwards. Exit status: the command's own; 124 after a timeout; 125 when " +
     "pyro itself failed; 126 and 127 when the command cannot be run; 130 on Ctrl-C.",
-  profiles: ["vm-run"],
+  profiles: ["vm-run", "workspace-full"],
   kind: "write",
   input,
   output: commandRecord,

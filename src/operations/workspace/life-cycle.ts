@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { defineOperation } from "../operation.js";
 import { following, renderWorkspace, toWorkspaceView, workspaceId, workspaceRecord } from "./record.js";
-import { CORE, CORE_AND_INSPECT } from "./tool-sets.js";
+import { CORE, CORE_AND_INSPECT, FULL } from "./tool-sets.js";
 
 const input = z.strictObject({ workspace_id: workspaceId() });
 
@@ -11,7 +11,7 @@ export const workspaceStart = defineOperation({
   command: ["workspace", "start"],
   summary: "Start a stopped workspace over what its disk holds",
   description: "One that stopped by itself (its TTL, a crash) starts again when it is used.",
-  profiles: [],
+  profiles: FULL,
   kind: "write",
   input,
   output: workspaceRecord,
@@ -28,7 +28,7 @@ export const workspaceStop = defineOperation({
   command: ["workspace", "stop"],
   summary: "Stop a workspace: its disk is kept, its memory and commands end",
   description: "",
-  profiles: [],
+  profiles: FULL,
   kind: "write",
   input,
   output: workspaceRecord,

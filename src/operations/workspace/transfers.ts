@@ -109,7 +109,7 @@ export const workspaceExport = defineOperation({
   output: exportRecord.nullable(),
   positionals: ["workspace_id", "path"],
   commandLineNames: { output_path: "output" },
-  notInTool: ["overwrite"],
+  fullOnly: ["overwrite"],
   examples: [{ command: "pyro workspace export fix-1 dist --output ./dist", says: "a directory" }],
   run: async (given, { pyro, signal, hostPath: resolve, waitMs }) => {
     const outputPath = await resolve(given.output_path);
