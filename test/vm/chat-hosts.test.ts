@@ -144,7 +144,7 @@ async function seesTheServer(
   for (const { name, schema, description } of offered) {
     const known = tools
       .filter((tool) => tool.name === name)
-      .map((tool) => toolInput(tool, environment).shape);
+      .map((tool) => toolInput(tool, { set: "workspace-core", environment }).shape);
     const { properties } = schema as { properties: Record<string, unknown> };
     expect(Object.keys(properties).sort(), name).toEqual(known.flatMap(Object.keys).sort());
     expect(description, name).not.toBe("");
