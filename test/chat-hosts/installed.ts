@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { sleep, tryLock, type FileLock } from "../../src/kit/index.js";
 
 const HOSTS = join(import.meta.dirname, "../hosts");
 
@@ -25,6 +26,8 @@ const INSTALL_MS = 400_000;
  * @returns undefined, or why they cannot be installed here; a lock or package that is wrong rejects
  */
 export async function installHosts(): Promise<string | undefined> {
+  // Test files run side by side, and what one installs the other must not install over.
+  await using _lock = await installLock();
   if (await isInstalled()) return undefined;
   // This project's npm refuses wrong engines, and tells its children so; the hosts bring their own Node.
   const args = ["ci", "--engine-strict=false", "--loglevel=error"];
@@ -37,6 +40,14 @@ export async function installHosts(): Promise<string | undefined> {
     return `npm ci in test/hosts: ${code}`;
   }
   return undefined;
+}
+
+async function installLock(): Promise<FileLock> {
+  for (;;) {
+    const lock = await tryLock(join(HOSTS, ".install.lock"));
+    if (lock !== undefined) return lock;
+    await sleep(100);
+  }
 }
 
 interface Lock {
