@@ -1,7 +1,4 @@
-import { constants } from "node:fs";
-import { access, stat } from "node:fs/promises";
-import { delimiter, isAbsolute, join } from "node:path";
-import { complete, LaunchError, type Completed } from "../kit/index.js";
+import { complete, findProgram, LaunchError, searchPath, type Completed } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { HostWorld } from "./chat-host.js";
 import { shownLine } from "./shell-line.js";
@@ -12,31 +9,6 @@ const COMMAND_MS = 30_000;
 const OUTPUT_BYTES_MAX = 1024 * 1024;
 /** What is shown of it in an error. */
 const SHOWN_CHARS = 300;
-
-/** Where the user's shell finds a program; undefined where it finds none. */
-export async function findProgram(
-  name: string,
-  env: HostWorld["env"],
-  skips: (directory: string) => boolean = () => false,
-): Promise<string | undefined> {
-  for (const directory of (env["PATH"] ?? "").split(delimiter)) {
-    // A directory that depends on where one stands may be anybody's.
-    if (!isAbsolute(directory) || skips(directory)) continue;
-    const path = join(directory, name);
-    if (await isExecutable(path)) return path;
-  }
-  return undefined;
-}
-
-/** Whether a path is a file that may be started. */
-export async function isExecutable(path: string): Promise<boolean> {
-  try {
-    await access(path, constants.X_OK);
-    return (await stat(path)).isFile();
-  } catch {
-    return false;
-  }
-}
 
 export interface HostCommand {
   readonly program: string;
@@ -52,7 +24,7 @@ export interface HostCommand {
  */
 export async function runHostCommand(world: HostWorld, command: HostCommand): Promise<Completed> {
   const { program, args, input } = command;
-  const path = await findProgram(program, world.env);
+  const path = await findProgram(program, searchPath(world.env["PATH"]));
   if (path === undefined) {
     throw new PyroError("HOST_NOT_INSTALLED", `there is no \`${program}\` on PATH`, {
       hint: "install it, or put its directory on PATH",

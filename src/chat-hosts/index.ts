@@ -20,7 +20,6 @@ export {
   type Snippet,
   type StartCommand,
 } from "./chat-host.js";
-export { findProgram, isExecutable } from "./host-command.js";
 export { findPyro, launcherOf, NPX_START } from "./launcher.js";
 export { probeServer, type Probe } from "./probe.js";
 export { shellLine, shownLine, shownWords } from "./shell-line.js";

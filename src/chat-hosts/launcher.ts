@@ -1,7 +1,6 @@
 import { realpath } from "node:fs/promises";
-import { packagePath } from "../kit/index.js";
+import { findProgram, packagePath, searchPath } from "../kit/index.js";
 import type { HostWorld, StartCommand } from "./chat-host.js";
-import { findProgram } from "./host-command.js";
 
 /** Fetches the package when it is started: nothing of pyro has to be installed. */
 export const NPX_START: StartCommand = ["npx", "-y", "-p", "pyro-mcp", "pyro"];
@@ -23,5 +22,8 @@ export async function launcherOf(
 
 /** Where a host finds `pyro`: npm and npx put directories on the PATH of their children that nobody else has. */
 export function findPyro(env: HostWorld["env"]): Promise<string | undefined> {
-  return findProgram("pyro", env, (directory) => /\/node_modules\/\.bin\/?$/.test(directory));
+  const directories = searchPath(env["PATH"]).filter(
+    (directory) => !/\/node_modules\/\.bin\/?$/.test(directory),
+  );
+  return findProgram("pyro", directories);
 }

@@ -1,9 +1,14 @@
-import { constants } from "node:fs";
-import { access, statfs } from "node:fs/promises";
+import { statfs } from "node:fs/promises";
 import { createInterface } from "node:readline";
-import { delimiter, join } from "node:path";
 import type { Readable } from "node:stream";
-import { baseEnvironment, launch, LaunchError, type ChildExit } from "../kit/index.js";
+import {
+  baseEnvironment,
+  findProgram,
+  launch,
+  LaunchError,
+  searchPath,
+  type ChildExit,
+} from "../kit/index.js";
 import { PyroError, type ErrorCode } from "../protocol/index.js";
 
 /** A program of the host and the Debian package that brings it. */
@@ -129,18 +134,7 @@ export class HostPrograms {
   }
 
   async #find(program: string): Promise<string | undefined> {
-    for (const directory of (this.#env["PATH"] ?? "").split(delimiter)) {
-      const path = join(directory, program);
-      if (
-        await access(path, constants.X_OK).then(
-          () => true,
-          () => false,
-        )
-      ) {
-        return path;
-      }
-    }
-    return undefined;
+    return await findProgram(program, searchPath(this.#env["PATH"]));
   }
 
   /** All tools, with whether they are there and how to install them. */

@@ -29,6 +29,7 @@ export {
   textOf,
   type ByteString,
 } from "./byte-string.js";
+export { findProgram, isExecutable, searchPath } from "./programs.js";
 export { connectUnix, shortSocketPath } from "./unix-socket.js";
 export { packagePath, thisBuild, type Build } from "./build.js";
 export { withoutCredentials } from "./url.js";

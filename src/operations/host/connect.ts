@@ -3,7 +3,6 @@ import * as z from "zod";
 import {
   CHAT_HOSTS,
   chatHost,
-  findProgram,
   shellLine,
   shownLine,
   shownWords,
@@ -12,6 +11,7 @@ import {
   type HostWorld,
   type StartCommand,
 } from "../../chat-hosts/index.js";
+import { findProgram, searchPath } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 import { defineOperation } from "../operation.js";
 import { visibleName } from "../text.js";
@@ -109,7 +109,7 @@ export const hostConnect = defineOperation({
 
 /** @throws {PyroError} HOST_NOT_INSTALLED */
 export async function requireInstalled(host: ChatHost, world: HostWorld): Promise<void> {
-  if ((await findProgram(host.program, world.env)) !== undefined) return;
+  if ((await findProgram(host.program, searchPath(world.env["PATH"]))) !== undefined) return;
   throw new PyroError(
     "HOST_NOT_INSTALLED",
     `${host.title} is not installed: there is no \`${host.program}\` on PATH`,

@@ -1,5 +1,4 @@
 import {
-  findProgram,
   launcherOf,
   probeServer,
   shellLine,
@@ -11,7 +10,7 @@ import {
   type HostWorld,
   type Probe,
 } from "../../chat-hosts/index.js";
-import { thisBuild } from "../../kit/index.js";
+import { findProgram, searchPath, thisBuild } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 import { visibleName } from "../text.js";
 import { judgeEntry } from "./judge-entry.js";
@@ -53,7 +52,7 @@ export interface HostReport {
 
 /** Looks at a host; starts the entry's server, and asks the host itself. Never throws but the signal's reason. */
 export async function examineHost(host: ChatHost, world: HostWorld): Promise<HostReport> {
-  const program = (await findProgram(host.program, world.env)) ?? null;
+  const program = (await findProgram(host.program, searchPath(world.env["PATH"]))) ?? null;
   const nothing = {
     ...{ host: host.name, title: host.title, program, configPath: await host.configPath(world) },
     ...{ scope: null, command: null, problems: [], hint: "", server: null, projectSource: null },

@@ -1,9 +1,7 @@
 import { isAbsolute } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import {
-  findProgram,
   findPyro,
-  isExecutable,
   launcherOf,
   NPX_START,
   shownLine,
@@ -11,7 +9,7 @@ import {
   type HostWorld,
   type StartCommand,
 } from "../../chat-hosts/index.js";
-import { exists, findCheckout } from "../../kit/index.js";
+import { exists, findCheckout, findProgram, isExecutable, searchPath } from "../../kit/index.js";
 import { contradiction } from "./entry-options.js";
 import { readServeCommand, type ServeCommand, type ServeOptions } from "./serve-words.js";
 
@@ -71,7 +69,7 @@ async function missingProgram(world: HostWorld, command: StartCommand): Promise<
   if (program === "pyro")
     return (await findPyro(world.env)) === undefined ? ["`pyro` is not on PATH"] : undefined;
   if (!program.includes("/"))
-    return (await findProgram(program, world.env)) === undefined
+    return (await findProgram(program, searchPath(world.env["PATH"]))) === undefined
       ? [`\`${program}\` is not on PATH`]
       : undefined;
   if (!(await isExecutable(program))) return [`${program} is not there, or cannot be started`];

@@ -1,7 +1,6 @@
-import { constants } from "node:fs";
-import { access, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { complete } from "../../kit/index.js";
+import { complete, findProgram, isExecutable, searchPath } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 
 const PROGRAM = "qemu-system-x86_64";
@@ -14,19 +13,14 @@ const USUAL_PLACES = ["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"];
  * @throws {PyroError} QEMU_NOT_FOUND, with the command that installs it on this distribution
  */
 export async function findQemu(given?: string): Promise<string> {
-  const candidates =
-    given === undefined
-      ? [...(process.env["PATH"] ?? "").split(":").filter(Boolean), ...USUAL_PLACES].map((place) =>
-          join(place, PROGRAM),
-        )
-      : [given];
-  for (const path of candidates) {
-    if (await isProgram(path)) return path;
-  }
+  if (given !== undefined && (await isExecutable(given))) return given;
+  const directories = given === undefined ? [...searchPath(process.env["PATH"]), ...USUAL_PLACES] : [];
+  const found = await findProgram(PROGRAM, directories);
+  if (found !== undefined) return found;
   const where = given ?? `${PROGRAM} in PATH`;
   throw new PyroError("QEMU_NOT_FOUND", `there is no QEMU on this host (looked for ${where})`, {
     hint: `install it: \`${installCommand(await osRelease())}\``,
-    details: { looked_for: candidates },
+    details: { looked_for: given === undefined ? directories.map((place) => join(place, PROGRAM)) : [given] },
   });
 }
 
@@ -69,13 +63,4 @@ export function installCommand(release: string): string {
 
 async function osRelease(): Promise<string> {
   return readFile("/etc/os-release", "utf8").catch(() => "");
-}
-
-async function isProgram(path: string): Promise<boolean> {
-  try {
-    await access(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
