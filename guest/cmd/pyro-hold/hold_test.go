@@ -18,11 +18,11 @@ func holdBytes(t *testing.T, write func(*os.File)) held {
 	}
 	write(file)
 	_ = file.Close()
-	h, err := hold("test", path)
+	h, err := hold("test", path, holding{digest: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = unix.Close(h.Descriptor) })
+	t.Cleanup(func() { _ = unix.Close(*h.Descriptor) })
 	return h
 }
 
@@ -44,7 +44,7 @@ func TestTheCopyIsWholeAndCannotBeChanged(t *testing.T) {
 		t.Fatalf("%+v", h)
 	}
 	copied := make([]byte, 8<<20)
-	if n, err := unix.Pread(h.Descriptor, copied, 0); n != len(copied) || err != nil {
+	if n, err := unix.Pread(*h.Descriptor, copied, 0); n != len(copied) || err != nil {
 		t.Fatal(n, err)
 	}
 	want := make([]byte, 8<<20)
@@ -54,13 +54,13 @@ func TestTheCopyIsWholeAndCannotBeChanged(t *testing.T) {
 	if !bytes.Equal(copied, want) {
 		t.Fatal("the copy differs")
 	}
-	if _, err := unix.Pwrite(h.Descriptor, []byte("x"), 0); err != unix.EPERM {
+	if _, err := unix.Pwrite(*h.Descriptor, []byte("x"), 0); err != unix.EPERM {
 		t.Fatal(err)
 	}
-	if _, err := unix.Mmap(h.Descriptor, 0, pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != unix.EPERM {
+	if _, err := unix.Mmap(*h.Descriptor, 0, pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != unix.EPERM {
 		t.Fatal(err)
 	}
-	private, err := unix.Mmap(h.Descriptor, 0, pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE)
+	private, err := unix.Mmap(*h.Descriptor, 0, pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,63 @@ func TestTheDigestKnowsEachByteAndNoHoles(t *testing.T) {
 }
 
 func TestAMissingFileIsAnError(t *testing.T) {
-	if _, err := hold("test", filepath.Join(t.TempDir(), "none")); err == nil {
+	if _, err := hold("test", filepath.Join(t.TempDir(), "none"), holding{}); err == nil {
 		t.Fatal("held nothing")
+	}
+}
+
+func TestAMemoryOfAMachinesOwnCanBeWrittenAndKeepsItsSize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "memory")
+	if err := os.WriteFile(path, append(make([]byte, 2*pageBytes), "text"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h, err := hold("test", path, holding{writable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(*h.Descriptor)
+	if h.SHA256 != "" || h.UsedBytes != 4 {
+		t.Fatalf("%+v", h)
+	}
+	if n, err := unix.Pwrite(*h.Descriptor, []byte("other"), 0); n != 5 || err != nil {
+		t.Fatal(n, err)
+	}
+	if err := unix.Ftruncate(*h.Descriptor, 0); err != unix.EPERM {
+		t.Fatal(err)
+	}
+	if content, _ := os.ReadFile(path); content[0] != 0 {
+		t.Fatal("what was copied changed")
+	}
+}
+
+func TestAStoredCopyIsWholeSparseAndPrivate(t *testing.T) {
+	directory := t.TempDir()
+	path, target := filepath.Join(directory, "memory"), filepath.Join(directory, "copy")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = file.Truncate(64 << 20)
+	at(t, file, 3<<20, "middle")
+	at(t, file, 64<<20-3, "end")
+	_ = file.Close()
+	stored, err := store(target, path, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := hold("test", target, holding{digest: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(*again.Descriptor)
+	if stored.SHA256 != again.SHA256 || stored.Descriptor != nil {
+		t.Fatalf("%+v is not %+v", stored, again)
+	}
+	var facts unix.Stat_t
+	if err := unix.Stat(target, &facts); err != nil || facts.Mode&0o777 != 0o600 || facts.Blocks*512 > 1<<20 {
+		t.Fatalf("%+v %v", facts, err)
+	}
+	if _, err := store(target, path, true); !os.IsExist(err) {
+		t.Fatal(err)
 	}
 }
