@@ -1,7 +1,16 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import * as z from "zod";
 import type { GuestConnection } from "../guest/index.js";
-import { failpoint, freshId, sleep, writeFileAtomic, type Logger, type Slots } from "../kit/index.js";
+import {
+  failpoint,
+  freshId,
+  readJsonFile,
+  sleep,
+  writeFileAtomic,
+  type Logger,
+  type Slots,
+} from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import {
   bootMachine,
@@ -12,6 +21,7 @@ import {
   type SavedMachine,
   type VmmDriver,
 } from "../vmm/index.js";
+import { AgentLine } from "./agent-line.js";
 
 /** What a machine is for. All end with the daemon that started them, or are removed by the next, but those that workspaces live in. */
 export type MachineKind = "sandbox" | "builder" | "probe" | "template";
@@ -23,6 +33,10 @@ export interface BootedMachine extends AsyncDisposable {
   /** From the start of the process to the agent's hello. */
   readonly bootMs: number;
   readonly guest: GuestConnection;
+  /** To the agent, for all who speak to it at once. */
+  readonly line: AgentLine;
+  /** Of what the machine went on from (templateKey), also after an adoption: what it is saved as. Empty where it booted. */
+  readonly savedAs: string;
   /** A connection anew after the old one broke while the machine runs on. */
   reconnect(signal?: AbortSignal): Promise<GuestConnection>;
   /** Lets go of it: it runs on, and its directory stays, for the next daemon. */
@@ -40,6 +54,10 @@ export interface BootRequest {
   readonly memoryFile?: string;
   /** Goes on from this instead of booting. */
   readonly restore?: SavedMachine;
+  /** The key of that. */
+  readonly savedAs?: string;
+  /** Called when the guest is about to go on. */
+  readonly beforeRun?: () => Promise<void>;
   readonly timeoutMs?: number;
   /** Called when the boot leaves the queue. */
   readonly onBooting?: () => void;
@@ -60,6 +78,7 @@ export interface MachinesOptions {
 
 /** A step in which the machine's record says what the directory is, written before anything runs (threats.md R8). */
 const RECORD_FORMAT = 1;
+const recordSchema = z.object({ savedAs: z.string() });
 
 /** What an aborted boot may take to clean up; what is left then, the next daemon sweeps. */
 const CLOSE_MS = 5_000;
@@ -103,7 +122,10 @@ export class Machines {
     try {
       await writeFileAtomic(
         join(directory, "record.json"),
-        JSON.stringify({ format: RECORD_FORMAT, kind: request.kind, createdAtMs: Date.now() }),
+        JSON.stringify({
+          ...{ format: RECORD_FORMAT, kind: request.kind, createdAtMs: Date.now() },
+          savedAs: request.savedAs ?? "",
+        }),
       );
       failpoint("machine.recorded");
       const disks = await request.disks(directory);
@@ -125,12 +147,14 @@ export class Machines {
           slots,
           signal,
           ...(request.restore === undefined ? {} : { restore: request.restore }),
+          ...(request.beforeRun === undefined ? {} : { beforeRun: request.beforeRun }),
           ...(request.timeoutMs === undefined ? {} : { timeoutMs: request.timeoutMs }),
           ...(request.onBooting === undefined ? {} : { onStart: request.onBooting }),
         },
       );
       failpoint("machine.booted");
-      const booted = this.#toBooted(machine, guest, directory, bootMs);
+      const { savedAs = "" } = request;
+      const booted = this.#toBooted(machine, guest, { directory, bootMs, savedAs });
       this.#booted.add(booted);
       return booted;
     } catch (error) {
@@ -154,9 +178,14 @@ export class Machines {
         return undefined;
       }
       this.#running.add(id);
+      // It was being saved when its daemon died.
+      if ((await machine.status()) === "paused") await machine.resume();
       const signal = AbortSignal.timeout(LIMITS.bootTimeoutMs);
       const guest = await connect(machine.agentSocket, { signal });
-      const booted = this.#toBooted(machine, guest, directory, 0);
+      await guest.system.setFrozen({ frozen: false }, { timeoutMs: LIMITS.agentCallTimeoutMs });
+      const record = recordSchema.safeParse(await readJsonFile(join(directory, "record.json")));
+      const savedAs = record.data?.savedAs ?? "";
+      const booted = this.#toBooted(machine, guest, { directory, bootMs: 0, savedAs });
       this.#booted.add(booted);
       return booted;
     } catch (error) {
@@ -166,31 +195,34 @@ export class Machines {
     }
   }
 
-  #toBooted(machine: Machine, guest: GuestConnection, directory: string, bootMs: number): BootedMachine {
-    let current = guest;
+  #toBooted(
+    machine: Machine,
+    guest: GuestConnection,
+    facts: Pick<BootedMachine, "directory" | "bootMs" | "savedAs">,
+  ): BootedMachine {
+    const { directory } = facts;
+    const line = new AgentLine(guest, (signal) =>
+      this.options.connect(machine.agentSocket, signal === undefined ? {} : { signal }),
+    );
     let closing: Promise<void> | undefined;
     const close = async (): Promise<void> => {
       this.#booted.delete(booted);
-      await current[Symbol.asyncDispose]();
+      await line[Symbol.asyncDispose]();
       await machine.kill();
       await this.#remove(machine.id, directory);
     };
     const booted: BootedMachine = {
       machine,
-      directory,
-      bootMs,
+      ...facts,
+      line,
       get guest() {
-        return current;
+        return line.guest;
       },
-      reconnect: async (signal) => {
-        await current[Symbol.asyncDispose]();
-        current = await this.options.connect(machine.agentSocket, signal === undefined ? {} : { signal });
-        return current;
-      },
+      reconnect: (signal) => line.reconnect(signal),
       release: async () => {
         this.#booted.delete(booted);
         this.#running.delete(machine.id);
-        await current[Symbol.asyncDispose]();
+        await line[Symbol.asyncDispose]();
         await machine.release();
       },
       [Symbol.asyncDispose]: () => (closing ??= close()),

@@ -61,16 +61,20 @@ export class ReadyMachines {
   }
 
   /**
-   * An overlay on the image, a start, an identity given, the root mounted.
+   * An overlay on the image, a start, an identity given, the root mounted. With `savable` in a memory of its own.
    * @throws {PyroError} what a boot throws, DISK_FULL, what the agent says; nothing is left then
    */
-  async make(shape: ReadyShape, signal: AbortSignal, onBooting?: () => void): Promise<ReadyMachine> {
+  async make(
+    shape: ReadyShape,
+    signal: AbortSignal,
+    options: { readonly savable: boolean; readonly onBooting?: () => void },
+  ): Promise<ReadyMachine> {
     const { path } = shape.image;
     const disks = async (directory: string): Promise<readonly (Disk | DiskSlot)[]> => [
       await this.options.overlays.make({ path, format: "qcow2" }, join(directory, ROOT_LAYER)),
       EMPTY_SLOT,
     ];
-    return await this.#start({ ...shape, disks }, signal, onBooting);
+    return await this.#start({ ...shape, disks }, signal, options);
   }
 
   /** The same over disks that are there: a workspace's. */
@@ -78,13 +82,13 @@ export class ReadyMachines {
     { disks, ...shape }: ShapeOfImage & { readonly disks: readonly Disk[] },
     signal: AbortSignal,
   ): Promise<ReadyMachine> {
-    return await this.#start({ ...shape, disks: () => Promise.resolve(disks) }, signal);
+    return await this.#start({ ...shape, disks: () => Promise.resolve(disks) }, signal, { savable: true });
   }
 
   async #start(
     { image, disks, ...shape }: ShapeOfImage & Pick<BootRequest, "disks">,
     signal: AbortSignal,
-    onBooting?: () => void,
+    options: { readonly savable: boolean; readonly onBooting?: () => void },
   ): Promise<ReadyMachine> {
     using _turn = await this.#turns.take(signal);
     const held = this.options.inUse.hold(image.digest);
@@ -93,8 +97,7 @@ export class ReadyMachines {
       booted = await this.options.templates.start(
         {
           ...shape,
-          ...{ kind: "sandbox", disks, diskBytes: MACHINE_DISK_BYTES },
-          ...(onBooting === undefined ? {} : { onBooting }),
+          ...{ kind: "sandbox", disks, diskBytes: MACHINE_DISK_BYTES, ...options },
         },
         signal,
       );
@@ -109,7 +112,8 @@ export class ReadyMachines {
 
   /** A ready machine that has run a first command, and stands still: it uses memory and nothing else. */
   async makeResting(shape: ReadyShape, signal: AbortSignal): Promise<ReadyMachine> {
-    const ready = await this.make(shape, signal);
+    // It may become a workspace's.
+    const ready = await this.make(shape, signal, { savable: true });
     try {
       await exercise(ready.booted, signal);
       failpoint("pool.exercised");

@@ -24,7 +24,7 @@ export function sandboxes(options: SandboxesOptions): SandboxFactory {
   return {
     open: async (spec, open) => {
       const startedAt = performance.now();
-      const { machine } = await openReady(options, spec, open);
+      const { machine } = await openReady(options, { ...spec, savable: false }, open);
       return toSandbox(machine, Math.round((performance.now() - startedAt) * 1000), options.log);
     },
   };
@@ -36,7 +36,7 @@ export function sandboxes(options: SandboxesOptions): SandboxFactory {
  */
 export async function openReady(
   options: SandboxesOptions,
-  spec: SandboxSpec,
+  spec: SandboxSpec & { readonly savable: boolean },
   open: OpenOptions,
 ): Promise<{ machine: ReadyMachine; image: InstalledImage }> {
   open.onPhase?.({ phase: "queued", message: "waiting for a machine" });
@@ -47,9 +47,11 @@ export async function openReady(
     open.onPhase?.({ phase: "booting", message: `a machine starts (${isolation})` });
   const machine =
     (await takePooled(options, shape, open.signal)) ??
-    (await options.ready.make(shape, open.signal, onBooting).catch((error: unknown) => {
-      throw lostWhilePrepared(error);
-    }));
+    (await options.ready
+      .make(shape, open.signal, { savable: spec.savable, onBooting })
+      .catch((error: unknown) => {
+        throw lostWhilePrepared(error);
+      }));
   options.pool.used(shape);
   return { machine, image };
 }

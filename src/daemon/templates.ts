@@ -1,8 +1,10 @@
 import type { Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import {
+  ownMemory,
   TemplateStore,
   type Isolation,
+  type OwnMemory,
   type RuntimeBundle,
   type Template,
   type TemplateReadiness,
@@ -11,6 +13,7 @@ import {
 } from "../vmm/index.js";
 import { lostWhilePrepared } from "./machine-watch.js";
 import type { BootedMachine, BootRequest, Machines } from "./machines.js";
+import { availableMemory } from "./memory.js";
 import { buildTemplate } from "./template-build.js";
 
 export interface TemplatesOptions {
@@ -22,10 +25,15 @@ export interface TemplatesOptions {
   readonly log: Logger;
 }
 
-export interface RestoreRequest extends Omit<BootRequest, "memoryFile" | "restore"> {
+export interface RestoreRequest extends Omit<BootRequest, "memoryFile" | "restore" | "savedAs" | "beforeRun"> {
   /** Virtual size of each of its disks. */
   readonly diskBytes: readonly number[];
+  /** Goes on in a memory of its own, where the host has room for it, so that the machine can be saved at once later. */
+  readonly savable?: boolean;
 }
+
+/** What is left free when a machine gets a memory of its own. */
+const SPARE_BYTES = 128 * 1024 ** 2;
 
 /** Machines that start from a memory template; the first of a shape makes it by the way. */
 export class Templates implements AsyncDisposable {
@@ -102,8 +110,11 @@ export class Templates implements AsyncDisposable {
     // Lent until the machine has answered: what it starts from cannot go meanwhile.
     using template = await this.#templateFor(request, signal);
     if (template === undefined) return await machines.boot(request, signal);
+    const { key: savedAs, saved: restore } = template;
     try {
-      return await machines.boot({ ...request, restore: template.saved }, signal);
+      await using own = await this.#memoryFor(request, template, signal);
+      const memory = own === undefined ? {} : { memoryFile: own.memoryFile };
+      return await machines.boot({ ...request, ...memory, restore, savedAs }, signal);
     } catch (thrown) {
       signal.throwIfAborted();
       const error = PyroError.from(thrown);
@@ -116,6 +127,39 @@ export class Templates implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#store[Symbol.asyncDispose]();
+  }
+
+  /**
+   * Whether the host has room for so much more memory in use.
+   * @throws {PyroError} MEMORY_FULL
+   */
+  async requireMemory(bytes: number): Promise<void> {
+    const available = await availableMemory();
+    if (available >= bytes + SPARE_BYTES) return;
+    const mib = (count: number): number => Math.round(count / 1024 ** 2);
+    throw new PyroError(
+      "MEMORY_FULL",
+      `this host has ${mib(available)} MiB of memory left, and ${mib(bytes)} are needed`,
+      { hint: "stop a workspace or another program, then try again", retryable: true },
+    );
+  }
+
+  /** A copy of the template's memory; undefined where the machine is to map it privately. */
+  async #memoryFor(
+    { savable }: RestoreRequest,
+    { saved, usedBytes }: Template,
+    signal: AbortSignal,
+  ): Promise<OwnMemory | undefined> {
+    if (savable !== true) return undefined;
+    try {
+      await this.requireMemory(usedBytes);
+      return await ownMemory((await this.options.bundle()).holderPath, saved.memoryFile, signal);
+    } catch (thrown) {
+      signal.throwIfAborted();
+      const { code, message } = PyroError.from(thrown);
+      this.options.log.warn("memory.not-own", { code, reason: message });
+      return undefined;
+    }
   }
 
   async #templateFor(request: RestoreRequest, signal: AbortSignal): Promise<Template | undefined> {

@@ -36,7 +36,7 @@ export function workspaceMachines(options: WorkspaceMachinesOptions): WorkspaceM
   const { ready, machines, inUse, overlays, layout, log } = options;
   return {
     make: async (shape, layers, open) => {
-      const { machine, image } = await openReady(options, shape, open);
+      const { machine, image } = await openReady(options, { ...shape, savable: true }, open);
       try {
         await link(join(machine.booted.directory, ROOT_LAYER), layers.baseline);
       } catch (error) {

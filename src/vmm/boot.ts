@@ -1,7 +1,14 @@
 import { sleep, within, type Slots } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { deferred } from "./deferred.js";
-import type { Machine, MachineDiagnostics, MachineSpec, SavedMachine, VmmDriver } from "./driver.js";
+import type {
+  Machine,
+  MachineDiagnostics,
+  MachineSpec,
+  SavedMachine,
+  StartOptions,
+  VmmDriver,
+} from "./driver.js";
 import { lastLines, printable } from "./printable.js";
 
 export interface BootOptions {
@@ -12,6 +19,8 @@ export interface BootOptions {
   readonly signal?: AbortSignal;
   /** Goes on from this instead of booting. */
   readonly restore?: SavedMachine;
+  /** StartOptions.beforeRun. */
+  readonly beforeRun?: () => Promise<void>;
   /** Called when this boot leaves the queue. */
   readonly onStart?: () => void;
 }
@@ -63,8 +72,9 @@ export async function bootMachine<T>(
   }
 }
 
-function restoreOf({ restore }: BootOptions): { restore?: SavedMachine } {
-  return restore === undefined ? {} : { restore };
+function restoreOf({ restore, beforeRun }: BootOptions): Pick<StartOptions, "restore" | "beforeRun"> {
+  if (restore === undefined) return {};
+  return { restore, ...(beforeRun === undefined ? {} : { beforeRun }) };
 }
 
 /** Why a boot failed, before what the machine said is added. */

@@ -34,7 +34,8 @@ export interface MachineSpec {
   readonly isolation: Isolation;
   /**
    * RAM as a shared mapping of this file of exactly `memMib`, which may be sparse: what a machine needs that is to be
-   * saved. Absent: anonymous memory. Becomes the property of the machine's user.
+   * saved. Absent: anonymous memory. Becomes the property of the machine's user. With `StartOptions.restore` it holds a
+   * copy of what was saved, and the machine goes on in it.
    */
   readonly memoryFile?: string;
   /** A directory of this machine alone; sockets, stderr and console live there. Exists, and is private. */
@@ -55,6 +56,11 @@ export interface StartOptions {
   readonly signal?: AbortSignal;
   /** Goes on where a machine of equal spec (its disks may hold something else) was saved. */
   readonly restore?: SavedMachine;
+  /**
+   * With `restore`: called when the state is loaded and the guest has not run yet. From then on the disks are not those
+   * that were saved with it any more. When it rejects, so does the start.
+   */
+  readonly beforeRun?: () => Promise<void>;
 }
 
 /** How a machine's process ended. */
@@ -86,6 +92,11 @@ export interface Machine extends AsyncDisposable {
   readonly id: string;
   readonly pid: number;
   readonly isolation: Isolation;
+  /**
+   * Where the RAM of a machine with a `memoryFile` is read, by this process and those it starts. Undefined where it has
+   * none, and for an adopted one whose memory this process may not reach (root without CAP_SYS_PTRACE).
+   */
+  readonly memoryFile: string | undefined;
   /** The unix socket of the agent's port; connect by `connectUnix`, its path may be long. */
   readonly agentSocket: string;
   /** Resolves when the process is gone, however it went. Never rejects. */

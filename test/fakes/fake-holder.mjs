@@ -1,9 +1,11 @@
 #!/usr/bin/env node
-// Stands in for pyro-hold: `fake-holder.mjs MEMORY STATE`. It holds the files themselves instead of sealed copies.
+// Stands in for pyro-hold. It holds the files themselves instead of copies in memory.
 import { createHash } from "node:crypto";
-import { fstatSync, openSync, readFileSync } from "node:fs";
+import { copyFileSync, fstatSync, openSync, readFileSync } from "node:fs";
 
-const [memory, state] = process.argv.slice(2).map((path) => {
+const args = process.argv.slice(2).filter((word) => word !== "--own" && word !== "--fast");
+const to = args[0] === "--to" ? args.splice(0, 2)[1] : undefined;
+const [memory, state] = args.map((path) => {
   const fd = openSync(path, "r");
   const content = readFileSync(fd);
   const sha256 = createHash("sha256").update(content).digest("hex");
@@ -15,4 +17,8 @@ const [memory, state] = process.argv.slice(2).map((path) => {
   };
 });
 process.stdout.write(`${JSON.stringify({ memory, state })}\n`);
+if (to !== undefined) {
+  copyFileSync(args[0], to);
+  process.exit(0);
+}
 process.stdin.resume().on("end", () => process.exit(0));

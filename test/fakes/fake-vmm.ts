@@ -52,13 +52,13 @@ export class FakeVmmDriver implements VmmDriver {
     this.capabilities = { isolations: ["software"], memorySnapshots: options.memorySnapshots ?? true };
   }
 
-  async start(spec: MachineSpec, { signal, restore }: StartOptions = {}): Promise<Machine> {
+  async start(spec: MachineSpec, { signal, restore, beforeRun }: StartOptions = {}): Promise<Machine> {
     signal?.throwIfAborted();
     this.started.push(spec);
     if (restore !== undefined) {
       this.restored.push(spec.id);
       const state = await readFile(restore.stateFile, "utf8");
-      const { size } = await stat(restore.memoryFile);
+      const { size } = await stat(spec.memoryFile ?? restore.memoryFile);
       if (this.options.failing === "restore" || state !== stateOf(spec) || size !== spec.memMib * 1024 ** 2)
         throw new PyroError("VM_RESTORE_FAILED", "the fake cannot load this", { hint: "it was told to" });
     }
@@ -70,6 +70,7 @@ export class FakeVmmDriver implements VmmDriver {
     });
     try {
       await this.#fail(signal);
+      await beforeRun?.();
       const machine = await this.#machine(spec, child);
       signal?.throwIfAborted();
       return machine;
@@ -119,6 +120,7 @@ class FakeMachine implements Machine {
   readonly id: string;
   readonly isolation;
   readonly pid: number;
+  readonly memoryFile: string | undefined;
   readonly agentSocket: string;
   readonly exited: Promise<MachineExit>;
   readonly #child: MachineProcess;
@@ -142,6 +144,7 @@ class FakeMachine implements Machine {
     this.id = spec.id;
     this.isolation = spec.isolation;
     this.pid = child.pid;
+    this.memoryFile = spec.memoryFile;
     this.agentSocket = join(spec.directory, "agent.sock");
     this.#child = child;
     this.#consoleTail = options.consoleTail ?? "";

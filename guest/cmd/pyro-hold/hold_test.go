@@ -132,7 +132,7 @@ func TestAStoredCopyIsWholeSparseAndPrivate(t *testing.T) {
 	at(t, file, 3<<20, "middle")
 	at(t, file, 64<<20-3, "end")
 	_ = file.Close()
-	stored, err := store(target, path, true)
+	stored, err := store(target, path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,6 +141,9 @@ func TestAStoredCopyIsWholeSparseAndPrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(*again.Descriptor)
+	if seen, err := examine(path); err != nil || seen.SHA256 != stored.SHA256 {
+		t.Fatalf("%+v is not %+v (%v)", seen, stored, err)
+	}
 	if stored.SHA256 != again.SHA256 || stored.Descriptor != nil {
 		t.Fatalf("%+v is not %+v", stored, again)
 	}
@@ -148,7 +151,7 @@ func TestAStoredCopyIsWholeSparseAndPrivate(t *testing.T) {
 	if err := unix.Stat(target, &facts); err != nil || facts.Mode&0o777 != 0o600 || facts.Blocks*512 > 1<<20 {
 		t.Fatalf("%+v %v", facts, err)
 	}
-	if _, err := store(target, path, true); !os.IsExist(err) {
+	if _, err := store(target, path); !os.IsExist(err) {
 		t.Fatal(err)
 	}
 }

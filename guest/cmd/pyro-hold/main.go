@@ -5,7 +5,8 @@
 //	pyro-hold --fast MEMORY STATE     the same without digests, while a machine waits for it
 //	pyro-hold --own MEMORY STATE      the memory can be written: one machine goes on in it
 //	pyro-hold --own --fast MEMORY     the same of a memory that is proven already
-//	pyro-hold --to FILE MEMORY        a copy in a new file, sparse and durable; ends when it is written
+//	pyro-hold --to FILE MEMORY STATE  a copy of the memory in a new file, sparse and durable, and the digests of both;
+//	                                  ends when it is written
 //
 // It prints one line of JSON and stays until its standard input ends. It ends with 3 when the host has no memory for the
 // copies, with 4 when its disk is full, with 1 when a file cannot be read. The daemon opens the copies as
@@ -49,8 +50,8 @@ func main() {
 	flag.StringVar(&r.to, "to", "", "copy MEMORY into this new file")
 	flag.Parse()
 	r.paths = flag.Args()
-	if len(r.paths) < 1 || len(r.paths) > 2 || (r.to != "" && (r.own || len(r.paths) != 1)) {
-		fail(fmt.Errorf("usage: pyro-hold [--own] [--fast] MEMORY [STATE] | --to FILE MEMORY"))
+	if len(r.paths) < 1 || len(r.paths) > 2 || (r.to != "" && (r.own || r.fast || len(r.paths) != 2)) {
+		fail(fmt.Errorf("usage: pyro-hold [--own] [--fast] MEMORY [STATE] | --to FILE MEMORY STATE"))
 	}
 	answer, err := r.copies()
 	if err != nil {
@@ -68,10 +69,19 @@ func main() {
 
 func (r request) copies() (map[string]held, error) {
 	if r.to != "" {
-		memory, err := store(r.to, r.paths[0], !r.fast)
-		return map[string]held{"memory": memory}, err
+		memory, err := store(r.to, r.paths[0])
+		if err != nil {
+			return nil, err
+		}
+		state, err := examine(r.paths[1])
+		return map[string]held{"memory": memory, "state": state}, err
 	}
-	memory, err := hold("pyro-memory", r.paths[0], holding{writable: r.own, digest: !r.fast})
+	name := "pyro-memory"
+	if r.own {
+		// By which the daemon finds it among what a machine has open (src/vmm/memory/holder.ts).
+		name = "pyro-own-memory"
+	}
+	memory, err := hold(name, r.paths[0], holding{writable: r.own, digest: !r.fast})
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-import { chmod, chown } from "node:fs/promises";
+import { chmod, chown, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { DeadlineError, launch, LaunchError, sleep, within, type Child } from "../../kit/index.js";
 import { LIMITS, PyroError } from "../../protocol/index.js";
@@ -18,6 +18,7 @@ import { qemuFingerprint } from "./fingerprint.js";
 import { InheritedFiles } from "./inherited-files.js";
 import { findQemu } from "./locate.js";
 import { QemuMachine, removeSockets } from "./machine.js";
+import { memoryOf } from "./memory-of.js";
 import { loadState, MigrationFailed } from "./migration.js";
 import { confined, kvmGroup, userFor } from "./privileges.js";
 import { endProcess, processesNamed } from "./processes.js";
@@ -45,6 +46,8 @@ interface Launched {
   /** Number of QEMU's descriptor of the state to load. */
   readonly stateDescriptor: number | undefined;
   readonly userId: number | undefined;
+  /** The machine's own RAM. */
+  readonly memory: FileHandle | undefined;
 }
 
 /** Machines as QEMU processes that outlive this one. Confinement: privileges.ts; the command line: argv.ts. */
@@ -56,14 +59,15 @@ export class QemuDriver implements VmmDriver {
     this.#options = options;
   }
 
-  async start(spec: MachineSpec, { signal, restore }: StartOptions = {}): Promise<Machine> {
+  async start(spec: MachineSpec, options: StartOptions = {}): Promise<Machine> {
+    const { signal, restore } = options;
     signal?.throwIfAborted();
-    const { child, stateDescriptor, userId } = await this.#launch(spec, restore);
-    const machine = new QemuMachine({ ...spec, userId }, child);
+    const { child, stateDescriptor, userId, memory } = await this.#launch(spec, restore);
+    const machine = new QemuMachine({ ...spec, userId, memory }, child);
     try {
       const qmp = await this.#control(machine, spec, child, signal);
       if (stateDescriptor !== undefined) {
-        await loadState(qmp, machine.migration, stateDescriptor, signal).catch(async (error: unknown) => {
+        await loadState(qmp, machine.migration, stateDescriptor, options).catch(async (error: unknown) => {
           signal?.throwIfAborted();
           // It ends after a state that it cannot load, and says why on the way out.
           await within(child.exited, LAST_WORDS_MS, "exit").catch(() => undefined);
@@ -86,7 +90,8 @@ export class QemuDriver implements VmmDriver {
     if (found === undefined) return undefined;
     const process = new AdoptedProcess(found);
     const userId = await (this.#options.userFor ?? userFor)(spec.id);
-    const machine = new QemuMachine({ ...spec, userId }, process);
+    const memory = await memoryOf(found.pid);
+    const machine = new QemuMachine({ ...spec, userId, memory }, process);
     await this.#control(machine, spec, process, undefined);
     return machine;
   }
@@ -147,7 +152,7 @@ export class QemuDriver implements VmmDriver {
         graceMs: 0,
         outlives: true,
       });
-      return { child, stateDescriptor, userId };
+      return { child, stateDescriptor, userId, memory: files.takeMemory() };
     } catch (error) {
       throw error instanceof LaunchError ? toolMissing(error) : error;
     }

@@ -19,6 +19,7 @@ const SMALLEST_LIMIT_BYTES = GIB / 4;
 export class InheritedFiles implements AsyncDisposable {
   readonly #files: FileHandle[] = [];
   #largestBytes = 0;
+  #memory: FileHandle | undefined;
 
   /** In the order the child receives them. */
   get descriptors(): number[] {
@@ -60,24 +61,33 @@ export class InheritedFiles implements AsyncDisposable {
     return this.#lastNumber();
   }
 
-  /** The machine's RAM: the file it is, or the one its private copy begins with. */
+  /** The machine's RAM: the file it is, or the one its private copy begins with. A file it is stays open for `takeMemory`. */
   async memory(
     { memMib, memoryFile }: Pick<MachineSpec, "memMib" | "memoryFile">,
     saved: SavedMachine | undefined,
     userId: number | undefined,
   ): Promise<MemoryFile | undefined> {
-    const path = saved?.memoryFile ?? memoryFile;
+    const path = memoryFile ?? saved?.memoryFile;
     if (path === undefined) return undefined;
     const file = await this.#open(path);
     const { size } = await file.stat();
     // QEMU maps what there is of a shorter file, and ends by SIGBUS where it touches the rest.
     if (size !== memMib * MIB) throw unusable(path, `has ${size} bytes instead of ${memMib} MiB`, undefined);
-    const shared = saved === undefined;
+    const shared = memoryFile !== undefined;
     if (shared) {
+      this.#memory = file;
       if (userId !== undefined) await file.chown(userId, userId);
       this.#largestBytes = Math.max(this.#largestBytes, size);
     }
     return { path: this.#lastPath(), shared };
+  }
+
+  /** The machine's own RAM, the caller's to close from now on; undefined where it has none. */
+  takeMemory(): FileHandle | undefined {
+    const memory = this.#memory;
+    this.#memory = undefined;
+    if (memory !== undefined) this.#files.splice(this.#files.indexOf(memory), 1);
+    return memory;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

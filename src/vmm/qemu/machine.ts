@@ -1,4 +1,4 @@
-import { rm } from "node:fs/promises";
+import { rm, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { DeadlineError, sleep, within } from "../../kit/index.js";
 import { LIMITS, PyroError } from "../../protocol/index.js";
@@ -23,6 +23,8 @@ export interface QemuMachineSpec {
   readonly directory: string;
   /** Who its process runs as; undefined: as we do. */
   readonly userId: number | undefined;
+  /** Its own RAM; the machine closes it. */
+  readonly memory: FileHandle | undefined;
 }
 
 /** A QEMU process and its QMP session. */
@@ -38,6 +40,7 @@ export class QemuMachine implements Machine {
   readonly #process: MachineProcess;
   readonly #userId: number | undefined;
   readonly #console = new ConsoleTail();
+  #memory: FileHandle | undefined;
   #qmp: QmpClient | undefined;
   #ended = false;
 
@@ -46,15 +49,21 @@ export class QemuMachine implements Machine {
     this.id = spec.id;
     this.isolation = spec.isolation;
     this.#userId = spec.userId;
+    this.#memory = spec.memory;
     this.pid = process.pid;
     this.agentSocket = join(spec.directory, AGENT_SOCKET);
     this.#process = process;
     this.exited = process.exited.then(async ({ code, signal }) => {
       this.#ended = true;
       await this.#qmp?.[Symbol.asyncDispose]();
+      await this.#closeMemory();
       await removeSockets(spec.directory);
       return { code, signal };
     });
+  }
+
+  get memoryFile(): string | undefined {
+    return this.#memory === undefined ? undefined : `/proc/${process.pid}/fd/${this.#memory.fd}`;
   }
 
   /** Hands over the session; the driver calls this once, before anybody sees the machine. */
@@ -121,6 +130,7 @@ export class QemuMachine implements Machine {
   }
 
   async release(): Promise<void> {
+    await this.#closeMemory();
     await this.#qmp?.[Symbol.asyncDispose]();
   }
 
@@ -131,6 +141,12 @@ export class QemuMachine implements Machine {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
+  }
+
+  async #closeMemory(): Promise<void> {
+    const memory = this.#memory;
+    this.#memory = undefined;
+    await memory?.close();
   }
 
   async #finish(): Promise<void> {

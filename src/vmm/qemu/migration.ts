@@ -44,14 +44,14 @@ export class MigrationFailed extends Error {
 }
 
 /**
- * Loads the state that lies behind a descriptor of QEMU's, and lets the guest run.
- * @throws {MigrationFailed}, {QmpClosed}, {DeadlineError}, {PyroError}
+ * Loads the state that lies behind a descriptor of QEMU's, and lets the guest run once `beforeRun` has resolved.
+ * @throws {MigrationFailed}, {QmpClosed}, {DeadlineError}, {PyroError}; what `beforeRun` rejects with
  */
 export async function loadState(
   qmp: QmpClient,
   end: MigrationEnd,
   descriptor: number,
-  signal?: AbortSignal,
+  { signal, beforeRun }: { readonly signal?: AbortSignal; readonly beforeRun?: () => Promise<void> } = {},
 ): Promise<void> {
   const timeoutMs = LIMITS.saveTimeoutMs;
   failpoint("restore.loading");
@@ -62,6 +62,7 @@ export async function loadState(
   ]);
   await end.wait(qmp, timeoutMs, signal);
   failpoint("restore.loaded");
+  await beforeRun?.();
   await qmp.execute("cont", {}, timeoutMs);
 }
 

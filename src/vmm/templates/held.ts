@@ -1,5 +1,5 @@
 import type { SavedMachine } from "../driver.js";
-import type { Holder } from "./holder.js";
+import type { Holder } from "../memory/holder.js";
 
 /**
  * So many templates are in memory at once. Each occupies what a fresh machine uses of its memory, 75 to 105 MB; more

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import { readJsonFile, writeFileAtomic } from "../../kit/index.js";
 import type { SavedMachine } from "../driver.js";
-import type { HeldDigests } from "./holder.js";
+import type { HeldDigests } from "../memory/holder.js";
 import { TEMPLATE_FORMAT } from "./key.js";
 
 const fileSchema = z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/), size_bytes: z.number().int() });
@@ -67,7 +67,10 @@ export async function isComplete(directory: string, { memory, state }: TemplateM
 }
 
 /** What of the template is not what its manifest says; undefined where all is. */
-export function difference(manifest: TemplateManifest, held: HeldDigests): string | undefined {
+export function difference(
+  manifest: Pick<TemplateManifest, "memory" | "state">,
+  held: HeldDigests,
+): string | undefined {
   for (const name of ["memory", "state"] as const) {
     const { sha256, size_bytes } = manifest[name];
     if (held[name].sizeBytes !== size_bytes)

@@ -1,8 +1,8 @@
 import { failpoint, type Logger } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 import type { SavedMachine } from "../driver.js";
+import { holdMachine, type Holder } from "../memory/holder.js";
 import { HeldTemplates, type HeldTemplate, type Template } from "./held.js";
-import { holdTemplate, type Holder } from "./holder.js";
 import { shapeName, templateKey, type TemplateGround, type TemplateShape } from "./key.js";
 import { difference, filesOf, readManifest, writeManifest, type TemplateManifest } from "./manifest.js";
 import { SharedWork } from "./shared-work.js";
@@ -170,7 +170,7 @@ export class TemplateStore implements AsyncDisposable {
   }
 
   async #prove(directory: string, manifest: TemplateManifest, signal: AbortSignal): Promise<Holder> {
-    const holder = await holdTemplate(await this.options.holderPath(), filesOf(directory), signal);
+    const holder = await holdMachine(await this.options.holderPath(), filesOf(directory), { signal });
     const wrong = difference(manifest, holder.digests);
     if (wrong === undefined) return holder;
     await holder[Symbol.asyncDispose]();
@@ -188,7 +188,7 @@ export class TemplateStore implements AsyncDisposable {
       failpoint("template.saved");
       await seal(files);
       failpoint("template.sealed");
-      holder = await holdTemplate(await this.options.holderPath(), files, signal);
+      holder = await holdMachine(await this.options.holderPath(), files, { signal });
       const facts = { key, shape: shapeName(shape), buildMs: performance.now() - startedAt };
       const manifest = await writeManifest(unfinished, facts, holder.digests);
       failpoint("template.described");
