@@ -2,9 +2,10 @@ import { appendFile, rename, rm } from "node:fs/promises";
 import { failpoint, Slots, untilAborted, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { CommandLog } from "./command-log.js";
+import { KeptRecord } from "./kept-record.js";
 import { explainLoss } from "./loss.js";
 import { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
-import { pathsOf, saveRecord, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
+import { pathsOf, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
 import type { RunningCommand } from "./sandbox.js";
 import { keptOf, type Transferred, type TransferResult } from "./transfer.js";
 import type { WorkspaceCommand } from "./workspace-command.js";
@@ -39,14 +40,12 @@ export type Populate = (
  */
 export class Workspace {
   readonly paths: WorkspacePaths;
-  #record: WorkspaceRecord;
+  readonly #kept: KeptRecord;
   #machine: WorkspaceMachine | undefined;
   /** How its last machine was lost, once it is. */
   #lost: Promise<PyroError> | undefined;
   #operation: Operation<unknown> | undefined;
   #held: Disposable | undefined;
-  #saving: Promise<void> = Promise.resolve();
-  #removed = false;
   readonly #turn = new Slots(1);
   readonly #over = new AbortController();
 
@@ -57,7 +56,7 @@ export class Workspace {
     private readonly context: WorkspaceContext,
   ) {
     this.paths = pathsOf(directory);
-    this.#record = record;
+    this.#kept = new KeptRecord(this.paths, record, context.now);
     if (record.imageDigest !== null) this.#held = context.machines.holdImage(record.imageDigest);
   }
 
@@ -71,11 +70,11 @@ export class Workspace {
   }
 
   get id(): string {
-    return this.#record.workspaceId;
+    return this.record.workspaceId;
   }
 
   get record(): WorkspaceRecord {
-    return this.#record;
+    return this.#kept.now;
   }
 
   /** What goes on, or went on last. */
@@ -89,7 +88,7 @@ export class Workspace {
   }
 
   get expiresAtMs(): number {
-    return this.#record.lastActivityAtMs + this.#record.ttlSeconds * 1000;
+    return this.record.lastActivityAtMs + this.record.ttlSeconds * 1000;
   }
 
   /** Running commands and operations hold it beyond its TTL. */
@@ -107,8 +106,8 @@ export class Workspace {
     for (;;) {
       this.#over.signal.throwIfAborted();
       if (this.#machine !== undefined) return this.#machine;
-      const { state, stoppedBy } = this.#record;
-      if (state === "failed") throw workspaceFailed(this.#record);
+      const { state, stoppedBy } = this.record;
+      if (state === "failed") throw workspaceFailed(this.record);
       const operation = this.#operation;
       if (operation?.isRunning === true) await untilAborted(machineOf(operation), signal);
       else if (state === "stopped" && stoppedBy === "user") throw stoppedByUser(this.id);
@@ -137,7 +136,7 @@ export class Workspace {
   }
 
   async #create(populate: Populate, { noPull }: { noPull: boolean }, report: Report): Promise<void> {
-    const { environment, vcpuCount, memMib } = this.#record;
+    const { environment, vcpuCount, memMib } = this.record;
     const signal = this.#over.signal;
     const fresh = await this.context.machines.make({ environment, vcpuCount, memMib, noPull }, this.paths, {
       signal,
@@ -146,14 +145,14 @@ export class Workspace {
     const { machine, imageDigest } = fresh;
     this.#attach(machine);
     this.#held ??= this.context.machines.holdImage(imageDigest);
-    await this.#save({ imageDigest, machineId: machine.id, isolation: machine.isolation });
+    await this.#kept.save({ imageDigest, machineId: machine.id, isolation: machine.isolation });
     failpoint("workspace.machine");
     const filled = await populate(machine, report, signal);
     failpoint("workspace.seeded");
     report({ message: "sealing the baseline" });
     await fresh.seal();
     failpoint("workspace.sealed");
-    await this.#save({ ...filled, state: "started", ...this.#touched() });
+    await this.#kept.save({ ...filled, state: "started", ...this.#kept.touched() });
     this.#watch(machine);
   }
 
@@ -161,13 +160,13 @@ export class Workspace {
   start(): Operation<void> {
     return this.#operate("start", async (report) => {
       if (this.#machine !== undefined) return;
-      if (this.#record.state === "failed") throw workspaceFailed(this.#record);
+      if (this.record.state === "failed") throw workspaceFailed(this.record);
       await this.#boot(report);
     });
   }
 
   async #boot(report: Report): Promise<void> {
-    const { environment, vcpuCount, memMib } = this.#record;
+    const { environment, vcpuCount, memMib } = this.record;
     const signal = this.#over.signal;
     const layers = this.#layers();
     const machine = await this.context.machines.open({ environment, vcpuCount, memMib }, layers, {
@@ -177,7 +176,7 @@ export class Workspace {
     this.#attach(machine);
     const { id: machineId, isolation } = machine;
     const started = { state: "started", stoppedBy: null, stoppedAtMs: null, failure: null } as const;
-    await this.#save({ machineId, isolation, ...started, ...this.#touched() });
+    await this.#kept.save({ machineId, isolation, ...started, ...this.#kept.touched() });
     this.#watch(machine);
     failpoint("workspace.started");
   }
@@ -185,22 +184,27 @@ export class Workspace {
   /** Flushes its disk and ends its machine; commands that run are ended. */
   stop(by: "user" | "ttl" | "daemon"): Operation<void> {
     return this.#operate("stop", async () => {
-      if (this.#record.state === "failed") throw workspaceFailed(this.#record);
+      if (this.record.state === "failed") throw workspaceFailed(this.record);
       const machine = this.#machine;
       // What runs in it loses it on purpose.
       this.#machine = undefined;
       await this.#interrupt("the workspace was stopped");
       await machine?.shutDown();
       failpoint("workspace.shut-down");
-      await this.#save({ state: "stopped", stoppedBy: by, stoppedAtMs: this.context.now(), machineId: null });
+      await this.#kept.save({
+        state: "stopped",
+        stoppedBy: by,
+        stoppedAtMs: this.context.now(),
+        machineId: null,
+      });
     });
   }
 
   /** Rebuilds the whole sandbox from the baseline, and clears the history. */
   reset(): Operation<void> {
     return this.#operate("reset", async (report) => {
-      if (this.#record.state === "failed") throw workspaceFailed(this.#record);
-      await this.#save({ state: "resetting" });
+      if (this.record.state === "failed") throw workspaceFailed(this.record);
+      await this.#kept.save({ state: "resetting" });
       failpoint("workspace.resetting");
       // Before the machine goes: whoever listens learns why, and not how.
       await this.#interrupt("the workspace was reset");
@@ -216,10 +220,10 @@ export class Workspace {
     failpoint("workspace.renewed");
     await this.commands.clear();
     await rm(this.paths.history, { force: true });
-    const { count } = this.#record.reset;
+    const { count } = this.record.reset;
     const reset = { count: count + 1, atMs: this.context.now(), snapshot: "baseline" };
     const stopped = { state: "stopped", stoppedBy: "reset", stoppedAtMs: this.context.now() } as const;
-    await this.#save({ ...stopped, machineId: null, failure: null, reset, ...this.#touched() });
+    await this.#kept.save({ ...stopped, machineId: null, failure: null, reset, ...this.#kept.touched() });
   }
 
   /**
@@ -231,8 +235,8 @@ export class Workspace {
     body: (machine: WorkspaceMachine, report: Report) => Promise<TransferResult<Kind>>,
   ): Operation<TransferResult<Kind>> {
     const work = async (report: Report): Promise<TransferResult<Kind>> => {
-      const { state, stoppedBy } = this.#record;
-      if (state === "failed") throw workspaceFailed(this.#record);
+      const { state, stoppedBy } = this.record;
+      if (state === "failed") throw workspaceFailed(this.record);
       if (this.#machine === undefined) {
         if (state === "stopped" && stoppedBy === "user") throw stoppedByUser(this.id);
         await this.#boot(report);
@@ -247,7 +251,7 @@ export class Workspace {
 
   /** Takes up what an earlier daemon left, in the background. */
   recover(): void {
-    const { state, machineId, isolation } = this.#record;
+    const { state, machineId, isolation } = this.record;
     const operation = this.#operate("start", async () => {
       if (state === "creating") {
         await this.#removeLayers();
@@ -314,7 +318,7 @@ export class Workspace {
 
   /** Name and labels; the caller has checked them. */
   async update(change: Partial<Pick<WorkspaceRecord, "name" | "labels">>): Promise<void> {
-    await this.#save({ ...change, ...this.#touched() });
+    await this.#kept.save({ ...change, ...this.#kept.touched() });
   }
 
   /** Waits for what goes on to end, at most so long; never rejects. */
@@ -324,13 +328,13 @@ export class Workspace {
 
   /** Moves its last activity to now. */
   async touch(): Promise<void> {
-    await this.#save(this.#touched());
+    await this.#kept.save(this.#kept.touched());
   }
 
   /** The sequence of a new command. */
   async nextSequence(): Promise<number> {
-    const lastSequence = this.#record.lastSequence + 1;
-    await this.#save({ lastSequence, ...this.#touched() });
+    const lastSequence = this.record.lastSequence + 1;
+    await this.#kept.save({ lastSequence, ...this.#kept.touched() });
     return lastSequence;
   }
 
@@ -353,8 +357,7 @@ export class Workspace {
     this.#held?.[Symbol.dispose]();
     // Out of the way in one step: what is half removed is never taken for a workspace.
     const condemned = `${this.paths.directory}${CONDEMNED}`;
-    this.#removed = true;
-    await this.#saving;
+    await this.#kept.close();
     await rename(this.paths.directory, condemned);
     failpoint("workspace.condemned");
     await rm(condemned, { recursive: true, force: true });
@@ -397,7 +400,7 @@ export class Workspace {
 
   async #onLost(machine: WorkspaceMachine, error: PyroError): Promise<void> {
     // One that is being reset, stopped or deleted loses it on purpose.
-    if (this.#machine !== machine || this.#record.state !== "started") return;
+    if (this.#machine !== machine || this.record.state !== "started") return;
     this.#machine = undefined;
     await machine[Symbol.asyncDispose]();
     this.context.log.warn("workspace.machine-lost", { workspace: this.id, error: error.message });
@@ -407,7 +410,7 @@ export class Workspace {
 
   async #crashed(failure: NonNullable<WorkspaceRecord["failure"]>): Promise<void> {
     const stopped = { state: "stopped", stoppedBy: "crash", stoppedAtMs: this.context.now() } as const;
-    await this.#save({ ...stopped, machineId: null, failure });
+    await this.#kept.save({ ...stopped, machineId: null, failure });
   }
 
   async #dropMachine(): Promise<void> {
@@ -423,7 +426,12 @@ export class Workspace {
   async #fail({ code, message, hint }: PyroError): Promise<void> {
     await this.#removeLayers();
     const stoppedAtMs = this.context.now();
-    await this.#save({ state: "failed", failure: { code, message, hint }, stoppedAtMs, machineId: null });
+    await this.#kept.save({
+      state: "failed",
+      failure: { code, message, hint },
+      stoppedAtMs,
+      machineId: null,
+    });
   }
 
   async #removeLayers(): Promise<void> {
@@ -431,25 +439,9 @@ export class Workspace {
   }
 
   #layers(): WorkspaceLayers {
-    const { imageDigest } = this.#record;
-    if (imageDigest === null) throw workspaceFailed(this.#record);
+    const { imageDigest } = this.record;
+    if (imageDigest === null) throw workspaceFailed(this.record);
     return { imageDigest, baseline: this.paths.baseline, active: this.paths.active };
-  }
-
-  #touched(): Pick<WorkspaceRecord, "lastActivityAtMs"> {
-    return { lastActivityAtMs: this.context.now() };
-  }
-
-  /** Changes the record, in memory at once and on disk in the order of the calls. */
-  async #save(change: Partial<WorkspaceRecord>): Promise<void> {
-    const record = { ...this.#record, ...change };
-    this.#record = record;
-    const saved = this.#saving.then(async () => {
-      // Of one that is deleted nothing is written any more.
-      if (!this.#removed) await saveRecord(this.paths, record);
-    });
-    this.#saving = saved.catch(() => undefined);
-    await saved;
   }
 }
 
