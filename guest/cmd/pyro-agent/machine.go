@@ -23,6 +23,7 @@ import (
 	"pyro/guest/internal/reaper"
 	"pyro/guest/internal/rootdir"
 	"pyro/guest/internal/serve"
+	"pyro/guest/internal/supervisor"
 	"pyro/guest/internal/system"
 	"pyro/guest/internal/workload"
 )
@@ -70,10 +71,11 @@ func runMachine(begin time.Duration, log guard.Log) error {
 	if err != nil {
 		return err
 	}
+	services := supervisor.New(ctx, supervisor.Options{Processes: processes, Root: root, Log: log})
 	baseline := &boot.Baseline{Device: baselineDevice}
 	files := file.New(file.Options{Root: root, Baseline: baseline.Root, Inodes: baseline.Inodes})
 	images := builder.New(builder.Options{Workload: commands, RootMounted: state.RootMounted, Log: log})
-	epochs.Methods = call.Join(state.Methods(), processes.Methods(), files.Methods(), images.Methods(),
+	epochs.Methods = call.Join(state.Methods(), processes.Methods(), services.Methods(), files.Methods(), images.Methods(),
 		diagnostics.New(collector, root, l).Methods())
 
 	var owned sync.WaitGroup
@@ -102,7 +104,7 @@ func openPort(ctx context.Context) (*link.PortFile, error) {
 }
 
 func capabilities() []string {
-	return []string{"process", "file", "workspace", "builder", "diagnostics"}
+	return []string{"process", "file", "workspace", "supervisor", "builder", "diagnostics"}
 }
 
 // bootTimings are complete with the first host that connects.

@@ -32,6 +32,8 @@ const (
 	GuestEditAmbiguous       Code = "GUEST_EDIT_AMBIGUOUS"
 	GuestDiskFull            Code = "GUEST_DISK_FULL"
 	GuestProcessLimit        Code = "GUEST_PROCESS_LIMIT"
+	ServiceNotFound          Code = "SERVICE_NOT_FOUND"
+	ServiceExists            Code = "SERVICE_EXISTS"
 	Internal                 Code = "INTERNAL"
 )
 
@@ -57,13 +59,13 @@ func (c Code) wireCode() WireCode {
 	switch c {
 	case InvalidArgument, ArgumentTooLarge:
 		return InvalidMessage
-	case ProcessNotFound, CommandNotFound, WorkingDirectoryNotFound, GuestFileNotFound:
+	case ProcessNotFound, CommandNotFound, WorkingDirectoryNotFound, GuestFileNotFound, ServiceNotFound:
 		return NotFound
 	case CommandNotExecutable, GuestFileRefused:
 		return PermissionDenied
 	case GuestDiskFull, GuestProcessLimit:
 		return ResourceExhausted
-	case EnvironmentDamaged, EnvironmentBuildFailed, GuestFileChanged, GuestEditNoMatch, GuestEditAmbiguous:
+	case EnvironmentDamaged, EnvironmentBuildFailed, GuestFileChanged, GuestEditNoMatch, GuestEditAmbiguous, ServiceExists:
 		return FailedPrecondition
 	default:
 		return Broken

@@ -50,20 +50,8 @@ func newProcess(s *Service, id string) *process {
 // run gives the command its pumps and its supervisor.
 func (p *process) run(task *workload.Task, pipes *pipes, message *guestv1.StartRequest) {
 	p.task, p.stdin = task, pipes.stdin
-	policy := spool.Block
-	if message.OutputPolicy == guestv1.OutputPolicy_OUTPUT_POLICY_DROP_OLDEST {
-		policy = spool.DropOldest
-	}
-	bound := int(min(message.SpoolBytes, maxSpoolBytes))
-	p.stdout, p.stderr = spool.New(policy, bound), spool.New(policy, bound)
-	p.pumps = [2]*pump{
-		newPump(pipes.output[0], p.service.poller, p.stdout, p.transform(message, guestv1.OutputStream_OUTPUT_STREAM_STDOUT)),
-		newPump(pipes.output[1], p.service.poller, p.stderr, p.transform(message, guestv1.OutputStream_OUTPUT_STREAM_STDERR)),
-	}
+	p.stdout, p.stderr, p.pumps = p.service.pumps(pipes, message)
 	log := p.service.options.Log
-	for _, pump := range p.pumps {
-		go log.Run("an output pump", pump.run)
-	}
 	timeout := time.Duration(message.TimeoutMs) * time.Millisecond
 	grace := time.Duration(message.KillGraceMs) * time.Millisecond
 	go log.Run("a supervisor", func() { p.supervise(p.service.ctx, timeout, grace) })
@@ -71,13 +59,6 @@ func (p *process) run(task *workload.Task, pipes *pipes, message *guestv1.StartR
 
 // maxSpoolBytes bounds what a request may ask for.
 const maxSpoolBytes = 64 << 20
-
-func (p *process) transform(message *guestv1.StartRequest, stream guestv1.OutputStream) Transform {
-	if make := p.service.options.NewTransform; make != nil {
-		return make(message, stream)
-	}
-	return nil
-}
 
 // supervise waits for the end of the first process, by force after the timeout, and settles everything.
 func (p *process) supervise(ctx context.Context, timeout, grace time.Duration) {

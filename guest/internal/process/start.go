@@ -50,7 +50,7 @@ func (s *Service) Start(ctx context.Context, message *guestv1.StartRequest) (*gu
 
 // start runs on the caller's context only as far as the fork.
 func (p *process) start(ctx context.Context, message *guestv1.StartRequest) error {
-	spec, err := p.specOf(message)
+	spec, err := p.service.specOf(message)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (p *process) start(ctx context.Context, message *guestv1.StartRequest) erro
 }
 
 // specOf checks the request and finds the command.
-func (p *process) specOf(message *guestv1.StartRequest) (workload.Spec, error) {
+func (s *Service) specOf(message *guestv1.StartRequest) (workload.Spec, error) {
 	argv, err := checkedArgv(message.Argv)
 	if err != nil {
 		return workload.Spec{}, err
@@ -82,7 +82,7 @@ func (p *process) specOf(message *guestv1.StartRequest) (workload.Spec, error) {
 	if err := checkTotal(argv, env); err != nil {
 		return workload.Spec{}, err
 	}
-	find := finder{root: p.service.options.Root, cwd: string(message.Cwd)}
+	find := finder{root: s.options.Root, cwd: string(message.Cwd)}
 	if err := find.checkDirectory(); err != nil {
 		return workload.Spec{}, err
 	}
