@@ -76,3 +76,19 @@ func (r *Reader) unpin() {
 		r.pinned = nil
 	}
 }
+
+// Kept copies all that is held now, and tells the offset of its first byte; its end is what was written until now. No
+// reader is needed for it, and it counts as handed to nobody.
+func (s *Spool) Kept() (offset uint64, data []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	offset = s.end
+	for _, held := range s.segments {
+		if data == nil {
+			offset = held.offset
+			data = make([]byte, 0, s.end-offset)
+		}
+		data = append(data, held.data...)
+	}
+	return offset, data
+}

@@ -3,6 +3,7 @@ package spool_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -208,4 +209,18 @@ func TestUnboundWakesAWaitingWriter(t *testing.T) {
 	}()
 	s.Unbound()
 	<-written
+}
+
+func TestWhatIsKeptIsCopiedWithoutAReader(t *testing.T) {
+	s := spool.New(spool.DropOldest, 64<<10)
+	if offset, data := s.Kept(); offset != 0 || len(data) != 0 {
+		t.Errorf("an empty one keeps %d bytes from %d on", len(data), offset)
+	}
+	for i := range 10_000 {
+		s.Write([]byte(fmt.Sprintf("%09d\n", i)))
+	}
+	offset, data := s.Kept()
+	if offset == 0 || offset+uint64(len(data)) != 100_000 || !bytes.HasSuffix(data, []byte("000009999\n")) {
+		t.Errorf("it keeps %d bytes from %d on", len(data), offset)
+	}
 }

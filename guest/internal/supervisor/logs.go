@@ -5,7 +5,6 @@ import (
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/call"
-	"pyro/guest/internal/failure"
 	"pyro/guest/internal/spool"
 )
 
@@ -25,30 +24,20 @@ func (s *Service) Logs(ctx context.Context, request *guestv1.ServiceLogsRequest,
 	return stream.Send(&guestv1.ServiceLogsResponse{Event: &guestv1.ServiceLogsResponse_Totals{Totals: totals}})
 }
 
-// sendLog gives the end it sent up to: what was written when it began, or less where even that was dropped meanwhile.
+// sendLog sends what is kept at one moment, and gives the end of it: a service that writes on does not outrun its reader.
 func sendLog(ctx context.Context, log *spool.Spool, name guestv1.OutputStream, stream call.Sends[*guestv1.ServiceLogsResponse]) (uint64, error) {
-	reader, err := log.NewReader(0, make(chan struct{}, 1))
-	if err != nil {
-		return 0, failure.From(err)
-	}
-	defer reader.Close()
-	end, _ := log.Totals()
-	for at := uint64(0); at < end; {
+	offset, data := log.Kept()
+	for len(data) > 0 {
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
-		offset, data := reader.Next()
-		if data == nil || offset >= end {
-			break
-		}
-		if over := offset + uint64(len(data)); over > end {
-			data = data[:end-offset]
-		}
-		chunk := &guestv1.OutputChunk{Stream: name, Offset: offset, Data: data}
+		part := data[:min(len(data), spool.ChunkBytes)]
+		chunk := &guestv1.OutputChunk{Stream: name, Offset: offset, Data: part}
 		if err := stream.Send(&guestv1.ServiceLogsResponse{Event: &guestv1.ServiceLogsResponse_Chunk{Chunk: chunk}}); err != nil {
 			return 0, err
 		}
-		at = offset + uint64(len(data))
+		offset += uint64(len(part))
+		data = data[len(part):]
 	}
-	return end, nil
+	return offset, nil
 }
