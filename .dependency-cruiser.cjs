@@ -19,6 +19,7 @@ module.exports = {
     // Pure rooms: no door to the rest of the workspace.
     only("workspace/patch", ["protocol", "kit"]),
     only("workspace/diff", ["protocol", "kit"]),
+    only("workspace/secrets", ["protocol", "kit"]),
     only("daemon", ["protocol", "kit", "vmm", "image", "network", "guest", "workspace"]),
     only("sdk", ["protocol", "kit"]),
     only("chat-hosts", ["protocol", "kit"]),

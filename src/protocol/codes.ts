@@ -30,6 +30,8 @@ export const ERROR_CODES = [
   "WORKSPACE_DELETED",
   "EXPORT_EXISTS",
   "EXPORT_FAILED",
+  "SECRET_NOT_FOUND",
+  "SECRET_IN_MEMORY",
   // What a workspace begins with
   "SEED_NOT_FOUND",
   "SEED_UNREADABLE",

@@ -124,6 +124,14 @@ export const LIMITS = {
   gitListBytes: 512 * 1024 * 1024,
   /** Fetching a repository by its URL. */
   repositoryTimeoutMs: 120_000,
+  /** Secrets of one workspace, each value, and all of them together. */
+  secretCount: 32,
+  secretBytes: 32 * 1024,
+  secretsTotalBytes: 64 * 1024,
+  /** A shorter value is refused: taking it out of all output would garble that, and give it away. */
+  secretMinBytes: 4,
+  /** A line of a secret with several is redacted by itself from this length on. */
+  secretLineBytes: 8,
   vcpuCountMax: 64,
   memMibMin: 128,
   memMibMax: 1024 * 1024,
