@@ -1,12 +1,12 @@
-import { chmod, chown, link, rename } from "node:fs/promises";
+import { link } from "node:fs/promises";
 import { join } from "node:path";
 import { followProcess, startProcess, type StartOptions } from "../guest/index.js";
 import { imagePath, type ImageLayout } from "../image/index.js";
-import { freshId, within, type Logger } from "../kit/index.js";
+import { within, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { DiskLayer, Isolation } from "../vmm/index.js";
+import type { Isolation } from "../vmm/index.js";
 import type { WorkspaceMachine, WorkspaceMachines, WorkspaceShape } from "../workspace/index.js";
-import { BASELINE_DISK, ROOT_DISK } from "./disks.js";
+import { ROOT_DISK } from "./disks.js";
 import { guestFiles } from "./guest-files.js";
 import type { ImagesInUse } from "./images-in-use.js";
 import { watchMachine } from "./machine-watch.js";
@@ -14,6 +14,14 @@ import type { BootedMachine, Machines } from "./machines.js";
 import { ROOT_LAYER, type ReadyMachine, type ReadyMachines } from "./ready-machine.js";
 import type { Overlays } from "./overlay.js";
 import { openReady, type SandboxesOptions } from "./sandboxes.js";
+import {
+  activeLayer,
+  baselineLayer,
+  letGoOfWrites,
+  putLayer,
+  renewActive,
+  sealBaseline,
+} from "./workspace-disk.js";
 
 export interface WorkspaceMachinesOptions extends SandboxesOptions {
   readonly ready: ReadyMachines;
@@ -25,15 +33,12 @@ export interface WorkspaceMachinesOptions extends SandboxesOptions {
   readonly log: Logger;
 }
 
-/** In a machine's directory, before it is linked to where it stays: QEMU finds files by names relative to that. */
-const ACTIVE_LAYER = "active.qcow2";
-
 /**
  * Machines that workspaces live in. The layers of a workspace's disk are its own files; a machine's directory only has
  * other names of them, which go with it.
  */
 export function workspaceMachines(options: WorkspaceMachinesOptions): WorkspaceMachines {
-  const { ready, machines, inUse, overlays, layout, log } = options;
+  const { ready, machines, inUse, overlays, layout } = options;
   return {
     make: async (shape, layers, open) => {
       const { machine, image } = await openReady(options, { ...shape, savable: true }, open);
@@ -44,11 +49,11 @@ export function workspaceMachines(options: WorkspaceMachinesOptions): WorkspaceM
         throw error;
       }
       return {
-        machine: toWorkspaceMachine(machine, machine.booted, log),
+        machine: toWorkspaceMachine(machine, machine.booted, options),
         imageDigest: image.digest,
         seal: async () => {
           using _turn = await ready.turnToFinish();
-          await seal(machine.booted, overlays, image.path, layers);
+          await sealBaseline(machine.booted, overlays, image.path, layers);
         },
       };
     },
@@ -66,16 +71,16 @@ export function workspaceMachines(options: WorkspaceMachinesOptions): WorkspaceM
         },
         signal,
       );
-      return toWorkspaceMachine(opened, opened.booted, log);
+      return toWorkspaceMachine(opened, opened.booted, options);
     },
     adopt: async (machineId, { isolation }) => {
       const booted = await machines.adopt(machineId, isolation);
-      return booted === undefined ? undefined : toWorkspaceMachine(booted, booted, log);
+      if (booted === undefined) return undefined;
+      await letGoOfWrites(booted);
+      return toWorkspaceMachine(booted, booted, options);
     },
     renew: async (layers) => {
-      const fresh = `${layers.active}.${freshId("new")}`;
-      await overlays.make(baselineLayer(layers, imagePath(layout, layers.imageDigest)), fresh);
-      await rename(fresh, layers.active);
+      await renewActive(overlays, layers, imagePath(layout, layers.imageDigest));
     },
     holdImage: (digest) => inUse.hold(digest),
   };
@@ -89,51 +94,10 @@ async function shapeOf(
   return { vcpuCount, memMib, isolation: await isolation(signal) };
 }
 
-function baselineLayer({ baseline }: { baseline: string }, imagePath: string): DiskLayer {
-  return { path: baseline, format: "qcow2", backing: { path: imagePath, format: "qcow2" } };
-}
-
-function activeLayer(layers: { baseline: string; active: string }, imagePath: string): DiskLayer {
-  return { path: layers.active, format: "qcow2", backing: baselineLayer(layers, imagePath) };
-}
-
-/**
- * Ends the first layer while the machine runs: the guest flushes and holds its writes, QEMU puts an empty layer on top
- * and shows what is below in the second disk's slot. Root in the guest cannot reach the file any more, except to read.
- */
-async function seal(
-  { guest, machine, directory }: BootedMachine,
-  overlays: Overlays,
-  imagePath: string,
-  layers: { readonly baseline: string; readonly active: string },
-): Promise<void> {
-  const overlay = join(directory, ACTIVE_LAYER);
-  await overlays.make(baselineLayer(layers, imagePath), overlay);
-  await link(overlay, layers.active);
-  const call = { timeoutMs: LIMITS.agentCallTimeoutMs };
-  await guest.system.holdWrites({ hold: true, maxMs: LIMITS.holdWritesMs }, call);
-  let wasHeld = false;
-  try {
-    await machine.sealDisk(ROOT_DISK, BASELINE_DISK, overlay);
-  } finally {
-    ({ wasHeld } = await guest.system.holdWrites({ hold: false }, call));
-  }
-  if (!wasHeld) {
-    throw new PyroError("VM_UNRESPONSIVE", "the guest went on writing before its baseline was sealed", {
-      hint: "is the host overloaded? create the workspace again",
-      retryable: true,
-    });
-  }
-  // Later machines run as other users; they read it, and nobody writes it again.
-  const uid = process.getuid?.() ?? 0;
-  await chown(layers.baseline, uid, process.getgid?.() ?? 0);
-  await chmod(layers.baseline, 0o444);
-}
-
 function toWorkspaceMachine(
   owner: ReadyMachine | BootedMachine,
   booted: BootedMachine,
-  log: Logger,
+  { log, layout, overlays }: Pick<WorkspaceMachinesOptions, "log" | "layout" | "overlays">,
 ): WorkspaceMachine {
   const { machine } = booted;
   const over = new AbortController();
@@ -173,6 +137,10 @@ function toWorkspaceMachine(
         await end();
       }
     },
+    putLayer: async (layers, name) => {
+      await putLayer(booted, overlays, imagePath(layout, layers.imageDigest), layers, name);
+    },
+    topLayer: () => machine.topLayer(ROOT_DISK),
     release: async () => {
       over.abort();
       await booted.release();

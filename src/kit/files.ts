@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { chmod, chown, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 /**
@@ -36,6 +36,22 @@ export async function syncDirectory(path: string): Promise<void> {
   } finally {
     await directory.close();
   }
+}
+
+/** Makes a file's content durable. */
+export async function syncFile(path: string): Promise<void> {
+  const file = await open(path, "r");
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Makes a file ours, for everybody to read and nobody to write: machines run as other users. */
+export async function sealFile(path: string): Promise<void> {
+  await chown(path, process.getuid?.() ?? 0, process.getgid?.() ?? 0);
+  await chmod(path, 0o444);
 }
 
 /** A JSON file, or undefined where there is none or it is torn. */

@@ -10,7 +10,9 @@ export {
   makePrivateDirectory,
   readJsonFile,
   scratchDirectory,
+  sealFile,
   syncDirectory,
+  syncFile,
   writeFileAtomic,
 } from "./files.js";
 export { tryLock, type FileLock } from "./lock.js";

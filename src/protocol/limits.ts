@@ -58,6 +58,10 @@ export const LIMITS = {
   workspaceOperationsWaiting: 8,
   /** A workspace that is stopped, or could not be made, is deleted after this long (contract section 4, TTL). */
   workspaceRetentionMs: 7 * 24 * 3600 * 1000,
+  /** Named snapshots of one workspace. */
+  workspaceSnapshots: 64,
+  /** Sealed layers of one workspace's disk: QEMU opens two descriptors for each, and looks in each for what it reads. */
+  workspaceLayers: 64,
   /** How long the guest may hold its writes back while its disk is sealed; 20 ms are needed. */
   holdWritesMs: 10_000,
   /** How long a guest has to flush its disk and power off before it is ended. */

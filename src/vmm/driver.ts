@@ -118,6 +118,18 @@ export interface Machine extends AsyncDisposable {
    * @throws {PyroError} VM_CRASHED when the machine is gone, VMM_PROTOCOL_ERROR when QEMU refuses
    */
   sealDisk(index: number, slot: number, overlay: string): Promise<void>;
+  /**
+   * The same without a slot, also while the machine is paused: what the disk held stays open below, and is only read.
+   * `name`, of at most 26 characters and never used in this machine before, is what `topLayer` gives from then on.
+   * @throws {PyroError} as `sealDisk`; whether the layer was put is for `topLayer` to say
+   */
+  putLayer(index: number, overlay: string, name: string): Promise<void>;
+  /**
+   * The name of the layer that disk `index` writes to, whoever put it; of one that no layer was put on, a name of the
+   * driver's own.
+   * @throws {PyroError} VM_CRASHED when the machine is gone, VMM_PROTOCOL_ERROR
+   */
+  topLayer(index: number): Promise<string>;
   /** Continues a machine that was paused or stopped for a full host disk. */
   resume(): Promise<void>;
   diagnostics(): Promise<MachineDiagnostics>;

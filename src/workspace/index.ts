@@ -27,6 +27,8 @@ export { Workspaces, type NewWorkspace } from "./workspaces.js";
 export { Workspace, type Populate } from "./workspace.js";
 export { WorkspaceCommand, type CommandFacts, type OutputListener } from "./workspace-command.js";
 export { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
+export { BASELINE, layersOf } from "./snapshot-record.js";
+export { createSnapshot, deleteSnapshot, listSnapshots, type Snapshot } from "./snapshots.js";
 export { NAME_PATTERN, type WorkspaceRecord, type WorkspaceSeed } from "./record.js";
 export { Seeding } from "./seeding.js";
 export { absolutePath, cancelCommand, startCommand, waitForCommand, type ExecRequest } from "./exec.js";

@@ -18,6 +18,15 @@ const seedSchema = z.object({
   bytes: z.number(),
 });
 
+const snapshotSchema = z.object({
+  name: z.string(),
+  createdAtMs: z.number(),
+  /** The layers above the baseline that it is made of, the lowest first. */
+  layers: z.array(z.string()),
+  /** What it takes on the disk beyond the layers below its last one. */
+  bytes: z.number(),
+});
+
 const failureSchema = z.object({ code: z.string(), message: z.string(), hint: z.string() });
 
 /**
@@ -54,9 +63,21 @@ const recordSchema = z.object({
   /** Sequence of the last command. */
   lastSequence: z.number(),
   reset: z.object({ count: z.number(), atMs: z.number().nullable(), snapshot: z.string().nullable() }),
+  /** What a reset that is begun goes back to. */
+  resetTo: z.string().nullable().default(null),
+  /** The sealed layers between baseline and active layer, the lowest first. */
+  layers: z.array(z.string()).default([]),
+  /** Oldest first. Their layers need not be among those of the active chain. */
+  snapshots: z.array(snapshotSchema).default([]),
+  /** A layer that is being sealed, and the snapshot that it is sealed for. */
+  sealing: z
+    .object({ layer: z.string(), snapshot: snapshotSchema.pick({ name: true, createdAtMs: true }) })
+    .nullable()
+    .default(null),
 });
 
 export type WorkspaceRecord = z.output<typeof recordSchema>;
+export type SnapshotRecord = z.output<typeof snapshotSchema>;
 export type WorkspaceSeed = z.output<typeof seedSchema>;
 
 /** Where a workspace keeps what. */
@@ -65,6 +86,10 @@ export interface WorkspacePaths {
   readonly record: string;
   readonly baseline: string;
   readonly active: string;
+  /** What is to become the active layer while the one before is sealed. */
+  readonly next: string;
+  /** Sealed layers above the baseline, by their ids. */
+  readonly layers: string;
   /** One directory per command. */
   readonly commands: string;
   /** What was done besides commands: one JSON line each. */
@@ -77,6 +102,8 @@ export function pathsOf(directory: string): WorkspacePaths {
     record: join(directory, "workspace.json"),
     baseline: join(directory, "baseline.qcow2"),
     active: join(directory, "active.qcow2"),
+    next: join(directory, "next.qcow2"),
+    layers: join(directory, "layers"),
     commands: join(directory, "commands"),
     history: join(directory, "history.jsonl"),
   };
@@ -128,5 +155,9 @@ export function newRecord(
     warnings: [],
     lastSequence: 0,
     reset: { count: 0, atMs: null, snapshot: null },
+    resetTo: null,
+    layers: [],
+    snapshots: [],
+    sealing: null,
   };
 }

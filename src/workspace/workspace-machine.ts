@@ -10,13 +10,16 @@ export interface WorkspaceShape {
 }
 
 /**
- * The layers of a workspace's disk, in a directory of their own: the environment's image lies below both.
- * `baseline` is what the seed left, sealed; `active` is everything since.
+ * The layers of a workspace's disk, in a directory of their own: the environment's image lies below all of them.
+ * `baseline` is what the seed left, `sealed` what was sealed since; `active` is everything after that. Which layer lies
+ * on which is said here and nowhere else: a sealed one may have several names, in several workspaces.
  */
 export interface WorkspaceLayers {
   /** "sha256:…" of the environment's image. */
   readonly imageDigest: string;
   readonly baseline: string;
+  /** The lowest first. */
+  readonly sealed: readonly string[];
   readonly active: string;
 }
 
@@ -49,6 +52,15 @@ export interface WorkspaceMachine extends AsyncDisposable {
   kill(processId: string): Promise<void>;
   /** Flushes the disk and powers off; the machine is gone afterwards. */
   shutDown(): Promise<void>;
+  /**
+   * Ends the layer that the disk is written to: what comes goes to a new one, which is made as `layers.active` over
+   * `layers.sealed`. The guest flushes what it has and holds its writes meanwhile, so that what is sealed is a clean file
+   * system. Whether the layer was put when this fails is for `topLayer` to say.
+   * @throws {PyroError} VM_CRASHED, VMM_PROTOCOL_ERROR, VM_UNRESPONSIVE, DISK_FULL
+   */
+  putLayer(layers: WorkspaceLayers, name: string): Promise<void>;
+  /** The name of the layer that was put last; something else where none was. */
+  topLayer(): Promise<string>;
   /** Lets go of a machine that runs on, for another daemon to adopt. */
   release(): Promise<void>;
 }
@@ -69,7 +81,7 @@ export interface WorkspaceMachines {
   /** A machine over a fresh environment, whose first layer stands at `layers.baseline`. */
   make(
     shape: WorkspaceShape & { readonly noPull: boolean },
-    layers: Omit<WorkspaceLayers, "imageDigest">,
+    layers: Pick<WorkspaceLayers, "baseline" | "active">,
     options: OpenOptions,
   ): Promise<FreshWorkspaceMachine>;
   /** A machine over layers that are there. */
@@ -79,7 +91,7 @@ export interface WorkspaceMachines {
     machineId: string,
     facts: { readonly isolation: "kvm" | "software" },
   ): Promise<WorkspaceMachine | undefined>;
-  /** Replaces the active layer by an empty one over the baseline; no machine may run on it. */
+  /** Replaces the active layer by an empty one over the sealed ones, in one step; no machine may run on it. */
   renew(layers: WorkspaceLayers): Promise<void>;
   /** Keeps an environment's image on the host until the result is disposed of. */
   holdImage(digest: string): Disposable;

@@ -2,11 +2,13 @@ import { appendFile, rename, rm } from "node:fs/promises";
 import { failpoint, Slots, untilAborted, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { CommandLog } from "./command-log.js";
+import { DiskChain } from "./disk-chain.js";
 import { KeptRecord } from "./kept-record.js";
 import { explainLoss } from "./loss.js";
 import { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
 import { pathsOf, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
 import type { RunningCommand } from "./sandbox.js";
+import { BASELINE, layersOf } from "./snapshot-record.js";
 import { keptOf, type Transferred, type TransferResult } from "./transfer.js";
 import type { WorkspaceCommand } from "./workspace-command.js";
 import {
@@ -19,7 +21,7 @@ import {
   unfinished,
   workspaceFailed,
 } from "./workspace-errors.js";
-import type { WorkspaceLayers, WorkspaceMachine, WorkspaceMachines } from "./workspace-machine.js";
+import type { WorkspaceMachine, WorkspaceMachines } from "./workspace-machine.js";
 
 export interface WorkspaceContext {
   readonly machines: WorkspaceMachines;
@@ -34,6 +36,17 @@ export type Populate = (
   signal: AbortSignal,
 ) => Promise<Pick<WorkspaceRecord, "seed" | "warnings">>;
 
+/** What a change of a workspace's disk works on, in the workspace's turn. */
+export interface Change {
+  readonly chain: DiskChain;
+  readonly record: WorkspaceRecord;
+  /** The one that runs, if one does. */
+  readonly machine: WorkspaceMachine | undefined;
+  readonly nowMs: number;
+  readonly report: Report;
+  readonly save: (change: Partial<WorkspaceRecord>) => Promise<void>;
+}
+
 /**
  * One workspace: its record, its machine where it runs, its commands. What changes its machine happens in turns; what
  * only uses it does not wait, but for a machine that is on its way.
@@ -41,6 +54,7 @@ export type Populate = (
 export class Workspace {
   readonly paths: WorkspacePaths;
   readonly #kept: KeptRecord;
+  readonly #chain: DiskChain;
   #machine: WorkspaceMachine | undefined;
   /** How its last machine was lost, once it is. */
   #lost: Promise<PyroError> | undefined;
@@ -57,6 +71,7 @@ export class Workspace {
   ) {
     this.paths = pathsOf(directory);
     this.#kept = new KeptRecord(this.paths, record, context.now);
+    this.#chain = new DiskChain(this.paths, this.#kept, context.machines);
     if (record.imageDigest !== null) this.#held = context.machines.holdImage(record.imageDigest);
   }
 
@@ -166,9 +181,12 @@ export class Workspace {
   }
 
   async #boot(report: Report): Promise<void> {
+    // Its active layer may lie on other layers than those that the record names.
+    if (this.record.state === "resetting") await this.finishReset();
+    await this.#chain.settle();
     const { environment, vcpuCount, memMib } = this.record;
     const signal = this.#over.signal;
-    const layers = this.#layers();
+    const { layers } = this.#chain;
     const machine = await this.context.machines.open({ environment, vcpuCount, memMib }, layers, {
       signal,
       onPhase: report,
@@ -200,11 +218,12 @@ export class Workspace {
     });
   }
 
-  /** Rebuilds the whole sandbox from the baseline, and clears the history. */
-  reset(): Operation<void> {
+  /** Rebuilds the whole sandbox from a snapshot, and clears the history. */
+  reset(snapshot = BASELINE): Operation<void> {
     return this.#operate("reset", async (report) => {
       if (this.record.state === "failed") throw workspaceFailed(this.record);
-      await this.#kept.save({ state: "resetting" });
+      const layers = [...layersOf(this.record, snapshot)];
+      await this.#kept.save({ state: "resetting", resetTo: snapshot, layers, sealing: null });
       failpoint("workspace.resetting");
       // Before the machine goes: whoever listens learns why, and not how.
       await this.#interrupt("the workspace was reset");
@@ -216,14 +235,16 @@ export class Workspace {
 
   /** The part of a reset that a later daemon can do as well: it may be done twice. */
   async finishReset(): Promise<void> {
-    await this.context.machines.renew(this.#layers());
+    await this.#chain.renew();
     failpoint("workspace.renewed");
     await this.commands.clear();
     await rm(this.paths.history, { force: true });
-    const { count } = this.record.reset;
-    const reset = { count: count + 1, atMs: this.context.now(), snapshot: "baseline" };
+    const { reset: last, resetTo } = this.record;
+    const reset = { count: last.count + 1, atMs: this.context.now(), snapshot: resetTo ?? BASELINE };
     const stopped = { state: "stopped", stoppedBy: "reset", stoppedAtMs: this.context.now() } as const;
-    await this.#kept.save({ ...stopped, machineId: null, failure: null, reset, ...this.#kept.touched() });
+    const change = { ...stopped, machineId: null, failure: null, reset, resetTo: null };
+    await this.#kept.save({ ...change, ...this.#kept.touched() });
+    await this.#chain.sweep();
   }
 
   /**
@@ -247,6 +268,20 @@ export class Workspace {
     return this.#operate(kind, work, (result) => keptOf({ kind, result } as Transferred));
   }
 
+  /** A change of its disk, whether it runs or not; what runs goes on. */
+  change<T>(kind: OperationKind, body: (change: Change) => Promise<T>): Operation<T> {
+    return this.#operate(kind, async (report) => {
+      if (this.record.state === "failed") throw workspaceFailed(this.record);
+      if (this.record.state === "resetting") await this.finishReset();
+      await this.#chain.settle(this.#machine);
+      await this.touch();
+      const { record } = this;
+      const save = (change: Partial<WorkspaceRecord>): Promise<void> => this.#kept.save(change);
+      const nowMs = this.context.now();
+      return await body({ chain: this.#chain, record, machine: this.#machine, nowMs, report, save });
+    });
+  }
+
   // ------------------------------------------------------------------ after a daemon's death
 
   /** Takes up what an earlier daemon left, in the background. */
@@ -254,7 +289,6 @@ export class Workspace {
     const { state, machineId, isolation } = this.record;
     const operation = this.#operate("start", async () => {
       if (state === "creating") {
-        await this.#removeLayers();
         await this.#fail(unfinished());
       } else if (state === "resetting") {
         await this.#interrupt("the workspace was reset");
@@ -264,6 +298,8 @@ export class Workspace {
       } else {
         await this.#interrupt("the workspace was stopped");
       }
+      await this.#chain.settle(this.#machine);
+      await this.#chain.sweep();
     });
     operation.result.catch((error: unknown) => {
       this.context.log.error("workspace.recover", {
@@ -424,7 +460,7 @@ export class Workspace {
   }
 
   async #fail({ code, message, hint }: PyroError): Promise<void> {
-    await this.#removeLayers();
+    await this.#chain.remove();
     const stoppedAtMs = this.context.now();
     await this.#kept.save({
       state: "failed",
@@ -432,16 +468,6 @@ export class Workspace {
       stoppedAtMs,
       machineId: null,
     });
-  }
-
-  async #removeLayers(): Promise<void> {
-    await Promise.all([this.paths.baseline, this.paths.active].map((path) => rm(path, { force: true })));
-  }
-
-  #layers(): WorkspaceLayers {
-    const { imageDigest } = this.record;
-    if (imageDigest === null) throw workspaceFailed(this.record);
-    return { imageDigest, baseline: this.paths.baseline, active: this.paths.active };
   }
 }
 

@@ -94,6 +94,8 @@ export function vmmDriverContract(name: string, harness: () => DriverHarness): v
       await machine.kill();
       expect(await machine.status()).toBe("ended");
       await machine.resume();
+      await expect(machine.putLayer(0, "overlay", "layer-1")).rejects.toMatchObject({ code: "VM_CRASHED" });
+      await expect(machine.topLayer(0)).rejects.toMatchObject({ code: "VM_CRASHED" });
       expect(typeof (await machine.diagnostics()).consoleTail).toBe("string");
     });
 

@@ -47,6 +47,8 @@ export class FakeVmmDriver implements VmmDriver {
   readonly paused: string[] = [];
   /** Overlays that machines write to since their disks were sealed, in order. */
   readonly sealed: string[] = [];
+  /** Names of the layers that were put on, by machine: they outlive whoever put them. */
+  readonly tops = new Map<string, string>();
 
   constructor(readonly options: FakeVmmOptions = {}) {
     this.capabilities = { isolations: ["software"], memorySnapshots: options.memorySnapshots ?? true };
@@ -136,7 +138,7 @@ class FakeMachine implements Machine {
     child: MachineProcess,
     server: AgentServer,
     options: FakeVmmOptions,
-    readonly driver: Pick<FakeVmmDriver, "paused" | "sealed">,
+    readonly driver: Pick<FakeVmmDriver, "paused" | "sealed" | "tops">,
   ) {
     this.#spec = spec;
     this.#server = server;
@@ -185,6 +187,20 @@ class FakeMachine implements Machine {
       return Promise.reject(new PyroError("VM_CRASHED", "the fake is gone", { hint: "start it again" }));
     this.driver.sealed.push(overlay);
     return Promise.resolve();
+  }
+
+  putLayer(_index: number, overlay: string, name: string): Promise<void> {
+    if (this.#ended)
+      return Promise.reject(new PyroError("VM_CRASHED", "the fake is gone", { hint: "start it again" }));
+    this.driver.sealed.push(overlay);
+    this.driver.tops.set(this.id, name);
+    return Promise.resolve();
+  }
+
+  topLayer(index: number): Promise<string> {
+    if (this.#ended)
+      return Promise.reject(new PyroError("VM_CRASHED", "the fake is gone", { hint: "start it again" }));
+    return Promise.resolve(this.driver.tops.get(this.id) ?? `disk${index}`);
   }
 
   resume(): Promise<void> {

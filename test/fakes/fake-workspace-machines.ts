@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { freshId } from "../../src/kit/index.js";
 import { PyroError } from "../../src/protocol/index.js";
@@ -73,7 +73,21 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
 
   async renew(layers: WorkspaceLayers) {
     await this.step("renew");
-    await writeFile(layers.active, await this.#directory(await readFile(layers.baseline, "utf8")));
+    const below = layers.sealed.at(-1) ?? layers.baseline;
+    const fresh = `${layers.active}.${freshId("new")}`;
+    await writeFile(fresh, await this.#directory(await readFile(below, "utf8")));
+    await rename(fresh, layers.active);
+  }
+
+  /** What the machine wrote until now becomes what the uppermost sealed layer names; it goes on in the same directory. */
+  async put(machine: FakeMachine, layers: WorkspaceLayers, name: string): Promise<void> {
+    await this.step("put");
+    await writeFile(layers.active, machine.trees.active);
+    await this.step("held");
+    const frozen = await this.#directory(machine.trees.active);
+    await writeFile(layers.sealed.at(-1) ?? "", frozen);
+    machine.top = name;
+    await this.step("letGo");
   }
 
   holdImage(digest: string): Disposable {
@@ -119,6 +133,8 @@ export function hang(signal?: AbortSignal): Promise<never> {
 /** One machine: what its agent knows of commands, whoever is connected. */
 export class FakeMachine {
   readonly processes = new Map<string, FakeProcess>();
+  /** The layer that was put last. */
+  top = "disk0";
   #connection: Connection | undefined;
 
   constructor(
@@ -167,6 +183,15 @@ export class FakeMachine {
       shutDown: async () => {
         await host.step("shutDown");
         this.#end();
+      },
+      putLayer: async (layers, name) => {
+        if (!connection.isOpen) throw guestError("GUEST_DISCONNECTED", "the connection was closed");
+        await host.put(this, layers, name);
+      },
+      topLayer: async () => {
+        await host.step("topLayer");
+        if (!host.running.has(this.id)) throw new PyroError("VM_CRASHED", "the fake is gone", { hint: "" });
+        return this.top;
       },
       release,
       [Symbol.asyncDispose]: () => {

@@ -5,7 +5,10 @@ import { FAILPOINTS, prefixOf } from "../failpoints.js";
  * Where the failpoints of each prefix are reached: test/unit/image/pull-faults, test/vm/failpoints; those of workspaces
  * also with fake machines, in test/unit/workspace/faults.
  */
-const REACHED = { unit: ["pull"], vm: ["machine", "pool", "restore", "save", "template", "workspace"] };
+const REACHED = {
+  unit: ["pull"],
+  vm: ["layer", "machine", "pool", "restore", "save", "snapshot", "template", "workspace"],
+};
 
 it("Each failpoint has a name of its own, and a prefix that says which generated test reaches it", () => {
   expect(FAILPOINTS.length).toBeGreaterThan(25);

@@ -8,6 +8,8 @@ import type {
 } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { DEFAULT_MACHINE, LIMITS, PyroError } from "../../protocol/index.js";
 import {
+  BASELINE,
+  layersOf,
   NAME_PATTERN,
   type NewWorkspace,
   type Operation,
@@ -89,8 +91,9 @@ function lifeCycleCalls(workspaces: Workspaces, seeding: Seeding): LifeCycle {
     },
     reset: async ({ workspace: reference, waitMs, snapshot }, { signal }) => {
       const workspace = workspaces.find(reference);
-      requireSnapshot(workspace, snapshot);
-      return await finish(workspace, workspace.reset(), waitMs, signal);
+      // Known before anything waits.
+      layersOf(workspace.record, snapshot || BASELINE);
+      return await finish(workspace, workspace.reset(snapshot || BASELINE), waitMs, signal);
     },
   };
 }
@@ -145,15 +148,6 @@ function toChange(
     labels: requireLabels({ ...Object.fromEntries(kept), ...labels }),
     ...(clearName ? { name: null } : name === undefined ? {} : { name: requireName("name", name) }),
   };
-}
-
-/** @throws {PyroError} INVALID_ARGUMENT: a workspace has its baseline, and no other snapshot yet */
-function requireSnapshot({ id }: Workspace, snapshot: string): void {
-  if (snapshot === "" || snapshot === "baseline") return;
-  const shown = JSON.stringify(snapshot.slice(0, 80));
-  throw new PyroError("INVALID_ARGUMENT", `workspace ${id} has no snapshot ${shown}`, {
-    hint: 'the snapshots that it has: "baseline"',
-  });
 }
 
 function requireLabels(labels: Readonly<Record<string, string>>): Record<string, string> {

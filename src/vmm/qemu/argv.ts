@@ -203,13 +203,17 @@ export function diskDevice(index: number): string {
   return `blk${index}`;
 }
 
-/** A layer and all below it, the lowest first, as `blockdev-add` takes them; only the top one is ever written. */
-export function layerNodes(node: string, layer: DiskLayer, frozen: boolean): BlockNode[] {
+/**
+ * A layer and all below it, the lowest first, as `blockdev-add` takes them; only the top one is ever written. Names of
+ * nodes have 31 characters at most: those below count how deep they lie.
+ */
+export function layerNodes(name: string, layer: DiskLayer, frozen: boolean, depth = 0): BlockNode[] {
   const { path, format, backing } = layer;
-  const below = `${node}-base`;
+  const node = depth === 0 ? name : `${name}-${depth}`;
+  const below = `${name}-${depth + 1}`;
   const space = frozen ? {} : { discard: "unmap" };
   return [
-    ...(backing === undefined ? [] : layerNodes(below, backing, true)),
+    ...(backing === undefined ? [] : layerNodes(name, backing, true, depth + 1)),
     {
       driver: "file",
       "node-name": `${node}-file`,

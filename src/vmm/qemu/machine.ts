@@ -8,7 +8,7 @@ import { AGENT_CHARDEV, AGENT_SOCKET, QMP_SOCKET } from "./argv.js";
 import { ConsoleTail } from "./console.js";
 import { MigrationEnd, SAVE_SOCKET, saveState } from "./migration.js";
 import { QmpClosed, type QmpClient, type QmpEvent } from "./qmp.js";
-import { sealDisk } from "./seal.js";
+import { putLayer, sealDisk, topLayer } from "./seal.js";
 
 /** A healthy QEMU answers in a millisecond; one that takes longer than this is stopped or hangs. */
 const ANSWER_MS = 2_000;
@@ -106,15 +106,27 @@ export class QemuMachine implements Machine {
   }
 
   async sealDisk(index: number, slot: number, overlay: string): Promise<void> {
+    await this.#onDisk((qmp) => sealDisk(qmp, { index, slot, overlay, userId: this.#userId }));
+  }
+
+  async putLayer(index: number, overlay: string, name: string): Promise<void> {
+    await this.#onDisk((qmp) => putLayer(qmp, { index, overlay, name, userId: this.#userId }));
+  }
+
+  async topLayer(index: number): Promise<string> {
+    return await this.#onDisk((qmp) => topLayer(qmp, index));
+  }
+
+  async #onDisk<T>(work: (qmp: QmpClient) => Promise<T>): Promise<T> {
     try {
       if (this.#ended || this.#qmp === undefined) throw new QmpClosed("QEMU ended");
-      await sealDisk(this.#qmp, { index, slot, overlay, userId: this.#userId });
+      return await work(this.#qmp);
     } catch (error) {
       const gone = error instanceof QmpClosed;
       throw new PyroError(
         gone ? "VM_CRASHED" : "VMM_PROTOCOL_ERROR",
         `the disk of machine ${this.id} cannot be sealed: ${(error as Error).message}`,
-        { hint: "make the workspace again; `pyro doctor` examines this host", cause: error, retryable: true },
+        { hint: "try again; `pyro doctor` examines this host", cause: error, retryable: true },
       );
     }
   }

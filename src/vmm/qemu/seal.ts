@@ -12,24 +12,45 @@ import type { QmpClient } from "./qmp.js";
  */
 export async function sealDisk(
   qmp: QmpClient,
-  {
-    index,
-    slot,
-    overlay,
-    userId,
-  }: { index: number; slot: number; overlay: string; userId: number | undefined },
+  { slot, ...disk }: Omit<NewLayer, "name"> & { readonly slot: number },
 ): Promise<void> {
+  const sealed = await putLayer(qmp, { ...disk, name: freshId("layer") });
+  await execute(qmp, "qom-set", { ...drive(slot), value: sealed });
+}
+
+/** An overlay on its way onto a disk. */
+interface NewLayer {
+  readonly index: number;
+  readonly overlay: string;
+  /** Of its block node. */
+  readonly name: string;
+  /** Who QEMU runs as; undefined: as we do. */
+  readonly userId: number | undefined;
+}
+
+/** Puts an overlay over what a disk's device shows. Gives the name of what is below it. */
+export async function putLayer(qmp: QmpClient, { index, overlay, name, userId }: NewLayer): Promise<string> {
   if (userId !== undefined) await chown(overlay, userId, userId);
-  const execute = (command: string, args: Readonly<Record<string, unknown>>): Promise<unknown> =>
-    qmp.execute(command, args, LIMITS.qmpTimeoutMs);
-  const sealed = await execute("qom-get", drive(index));
-  const node = freshId("layer");
+  const below = await topLayer(qmp, index);
   // By its name alone: the machine's directory is where QEMU works.
-  for (const layer of layerNodes(node, { path: basename(overlay), format: "qcow2" }, false)) {
-    await execute("blockdev-add", layer);
+  for (const node of layerNodes(name, { path: basename(overlay), format: "qcow2" }, false)) {
+    await execute(qmp, "blockdev-add", node);
   }
-  await execute("blockdev-snapshot", { node: sealed, overlay: node });
-  await execute("qom-set", { ...drive(slot), value: sealed });
+  await execute(qmp, "blockdev-snapshot", { node: below, overlay: name });
+  return below;
+}
+
+/** The name of the block node that a disk's device shows. */
+export async function topLayer(qmp: QmpClient, index: number): Promise<string> {
+  return (await execute(qmp, "qom-get", drive(index))) as string;
+}
+
+async function execute(
+  qmp: QmpClient,
+  command: string,
+  args: Readonly<Record<string, unknown>>,
+): Promise<unknown> {
+  return await qmp.execute(command, args, LIMITS.qmpTimeoutMs);
 }
 
 function drive(index: number): { path: string; property: string } {

@@ -105,13 +105,13 @@ describe("QEMU's command line", () => {
     ).toMatchInlineSnapshot(`
       [
         "-blockdev",
-        "{"driver":"file","node-name":"disk1-base-file","filename":"/b","read-only":true,"auto-read-only":false}",
+        "{"driver":"file","node-name":"disk1-1-file","filename":"/b","read-only":true,"auto-read-only":false}",
         "-blockdev",
-        "{"driver":"raw","node-name":"disk1-base","file":"disk1-base-file","read-only":true}",
+        "{"driver":"raw","node-name":"disk1-1","file":"disk1-1-file","read-only":true}",
         "-blockdev",
         "{"driver":"file","node-name":"disk1-file","filename":"/o","read-only":false,"auto-read-only":false,"discard":"unmap"}",
         "-blockdev",
-        "{"driver":"qcow2","node-name":"disk1","file":"disk1-file","read-only":false,"discard":"unmap","detect-zeroes":"unmap","backing":"disk1-base"}",
+        "{"driver":"qcow2","node-name":"disk1","file":"disk1-file","read-only":false,"discard":"unmap","detect-zeroes":"unmap","backing":"disk1-1"}",
         "-device",
         "virtio-blk-pci,id=blk1,drive=disk1,disable-legacy=on,werror=enospc,rerror=report",
       ]

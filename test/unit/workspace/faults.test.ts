@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 
 describe("a daemon that is killed", () => {
-  it.each([...FAILPOINTS.filter((name) => prefixOf(name) === "workspace"), "never"])(
+  it.each([...FAILPOINTS.filter((name) => ["snapshot", "workspace"].includes(prefixOf(name))), "never"])(
     "at %s leaves what the next can finish or remove",
     async (failpoint) => {
       await using state = await temporaryState();

@@ -1,7 +1,7 @@
 // A process of its own that leads a workspace through its life; fault tests kill it. Argument: a directory.
 import { join } from "node:path";
 import { silentLogger } from "../../../src/kit/index.js";
-import { exportPath, Workspaces } from "../../../src/workspace/index.js";
+import { createSnapshot, deleteSnapshot, exportPath, Workspaces } from "../../../src/workspace/index.js";
 import { FakeWorkspaceMachines } from "../../fakes/fake-workspace-machines.js";
 
 const [directory = ""] = process.argv.slice(2);
@@ -31,7 +31,11 @@ await workspace.stop("ttl").result;
 await workspace.start().result;
 const request = { path: "seeded", outputPath: join(directory, "output"), overwrite: true };
 await workspace.work("export", (machine) => exportPath(workspace, machine, request)).result;
-await workspace.reset().result;
+await createSnapshot(workspace, "running").result;
+await workspace.stop("ttl").result;
+await createSnapshot(workspace, "stopped").result;
+await workspace.reset("running").result;
+await deleteSnapshot(workspace, "stopped").result;
 await workspaces.delete(workspace);
 
 async function* one(): AsyncGenerator<Uint8Array> {
