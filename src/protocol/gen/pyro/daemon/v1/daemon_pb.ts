@@ -918,7 +918,7 @@ export type ResetWorkspaceRequest = Message<"pyro.daemon.v1.ResetWorkspaceReques
   waitMs: number;
 
   /**
-   * Empty means "baseline", the only one that there is yet.
+   * Empty means "baseline".
    *
    * @generated from field: string snapshot = 3;
    */
