@@ -1,6 +1,13 @@
 import { sleep, type Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { Machine } from "../vmm/index.js";
+import type { Hindrance } from "../workspace/index.js";
+
+/** What of a machine's states holds it up. */
+const HINDRANCES: Readonly<Record<string, Hindrance>> = {
+  "io-error": "host disk full",
+  unresponsive: "hangs",
+};
 
 /** How often a running machine is looked at, and how many silent looks in a row mean that it hangs. */
 const LOOK_MS = 2_000;
@@ -9,12 +16,17 @@ const SILENT_LOOKS = 4;
 /**
  * Resolves when the machine ended by itself or hangs, with the reason; never when `over` aborts first. A machine that
  * QEMU paused for a full host disk is continued until its writes succeed: the guest sees no error (qemu pauses on
- * ENOSPC, `werror=enospc`).
+ * ENOSPC, `werror=enospc`). Tells at each look what holds it up.
  */
-export function watchMachine(machine: Machine, over: AbortSignal, log: Logger): Promise<PyroError> {
+export function watchMachine(
+  machine: Machine,
+  over: AbortSignal,
+  log: Logger,
+  onLook: (hindrance: Hindrance | undefined) => void = () => undefined,
+): Promise<PyroError> {
   return new Promise((resolve) => {
     void machine.exited.then(async (exit) => resolve(await endedByItself(machine, exit)));
-    look(machine, over, log).then(
+    look(machine, over, log, onLook).then(
       (reason) => resolve(reason),
       () => undefined,
     );
@@ -31,11 +43,17 @@ export function lostWhilePrepared(error: unknown): unknown {
   });
 }
 
-async function look(machine: Machine, over: AbortSignal, log: Logger): Promise<PyroError> {
+async function look(
+  machine: Machine,
+  over: AbortSignal,
+  log: Logger,
+  onLook: (hindrance: Hindrance | undefined) => void,
+): Promise<PyroError> {
   for (let silent = 0; silent < SILENT_LOOKS;) {
     await sleep(LOOK_MS, over);
     const status = await machine.status();
     silent = status === "unresponsive" ? silent + 1 : 0;
+    onLook(HINDRANCES[status]);
     if (status === "io-error") {
       log.warn("machine.disk-full", { machine: machine.id });
       await machine.resume().catch(() => undefined);

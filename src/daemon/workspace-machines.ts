@@ -5,7 +5,7 @@ import { imagePath, type ImageLayout } from "../image/index.js";
 import { within, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { Isolation } from "../vmm/index.js";
-import type { WorkspaceMachine, WorkspaceMachines, WorkspaceShape } from "../workspace/index.js";
+import type { Hindrance, WorkspaceMachine, WorkspaceMachines, WorkspaceShape } from "../workspace/index.js";
 import { ROOT_DISK } from "./disks.js";
 import { guestFiles } from "./guest-files.js";
 import type { ImagesInUse } from "./images-in-use.js";
@@ -101,6 +101,7 @@ function toWorkspaceMachine(
 ): WorkspaceMachine {
   const { machine } = booted;
   const over = new AbortController();
+  let hindrance: Hindrance | undefined;
   const options: StartOptions = {
     reconnect: async (signal) => {
       // The line of a machine that was let go of is the next daemon's.
@@ -116,7 +117,11 @@ function toWorkspaceMachine(
     id: machine.id,
     isolation: machine.isolation,
     guestKernel: booted.guest.hello.kernelRelease,
-    lost: watchMachine(machine, over.signal, log),
+    pid: machine.pid,
+    get hindrance() {
+      return hindrance;
+    },
+    lost: watchMachine(machine, over.signal, log, (seen) => (hindrance = seen)),
     files: guestFiles(booted),
     start: async (spec) => await startProcess(booted.guest, spec, options),
     follow: async (processId, from) => await followProcess(booted.guest, processId, from, options),

@@ -28,12 +28,19 @@ export interface OpenOptions {
   readonly onPhase?: (phase: Phase) => void;
 }
 
+/** What may hold a machine up: it goes on by itself when there is room again, or is given up when it hangs for long. */
+export type Hindrance = "host disk full" | "hangs";
+
 /** A machine that a workspace lives in. Disposing of it ends it as a power cut would; its layers stay. */
 export interface WorkspaceMachine extends AsyncDisposable {
   /** By which another daemon adopts it. */
   readonly id: string;
   readonly isolation: "kvm" | "software";
   readonly guestKernel: string;
+  /** Of its process on the host. */
+  readonly pid: number;
+  /** Why it does not go on just now; undefined where it does. */
+  readonly hindrance: Hindrance | undefined;
   /** Resolves when the machine ended by itself, with the reason. Never rejects. */
   readonly lost: Promise<PyroError>;
   readonly files: WorkspaceFiles;
