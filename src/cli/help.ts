@@ -1,8 +1,8 @@
-import { CURATED_ENVIRONMENTS, GROUPS, formatTable, type Declaration } from "../operations/index.js";
+import { CURATED_ENVIRONMENTS, COMMAND_GROUPS, formatTable, type Declaration } from "../operations/index.js";
 
 /** `pyro --help`: what to type first, and in which order. */
 export function rootHelp(): string {
-  const commands = formatTable(GROUPS.map(({ word, summary }) => [`  ${word}`, summary]));
+  const commands = formatTable(COMMAND_GROUPS.map(({ word, summary }) => [`  ${word}`, summary]));
   return `pyro: disposable virtual machines for coding agents. Every command runs in a real VM, never on this host.
 
 Start here:

@@ -1,6 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { thisBuild } from "../kit/index.js";
-import { GROUPS, hostCompat, isOperation, type Declaration } from "../operations/index.js";
+import { COMMAND_GROUPS, hostCompat, isOperation, type Declaration } from "../operations/index.js";
 import type { CommandContext } from "./context.js";
 import { reportFailure, UsageError, type Statuses } from "./failure.js";
 import { examplesOf, rootHelp } from "./help.js";
@@ -62,14 +62,14 @@ async function buildProgram(invocation: Invocation, word: string | undefined): P
   program.helpInformation = rootHelp;
   program.enablePositionalOptions();
   program.action(() => void invocation.text.push(rootHelp()));
-  for (const group of GROUPS) {
+  for (const group of COMMAND_GROUPS) {
     if (group.word === word) addGroup(program, invocation, group.summary, await group.load());
     else prepare(program.command(group.word), invocation).summary(group.summary);
   }
-  if (word !== undefined && !GROUPS.some((group) => group.word === word)) {
+  if (word !== undefined && !COMMAND_GROUPS.some((group) => group.word === word)) {
     throw unknownCommand(
       word,
-      GROUPS.map((group) => group.word),
+      COMMAND_GROUPS.map((group) => group.word),
       "pyro",
     );
   }

@@ -19,6 +19,8 @@ import {
   RunService,
   WorkspaceService,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { TopService } from "../protocol/gen/pyro/daemon/v1/top_pb.js";
+import { VmService } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";
 import {
   locateQemu,
   locateRuntimeBundle,
@@ -26,7 +28,7 @@ import {
   type RuntimeBundle,
   type VmmDriver,
 } from "../vmm/index.js";
-import { RunRegistry, Seeding, Workspaces } from "../workspace/index.js";
+import { RunRegistry, Seeding, Vms, Workspaces } from "../workspace/index.js";
 import { Accelerators } from "./accelerators.js";
 import type { Activity } from "./activity.js";
 import { builderVm } from "./builder-vm.js";
@@ -45,6 +47,8 @@ import { daemonService } from "./services/daemon.js";
 import { doctorService } from "./services/doctor.js";
 import { environmentService, readinessOf } from "./services/environment.js";
 import { runService } from "./services/run.js";
+import { topService } from "./services/top.js";
+import { vmService } from "./services/vm.js";
 import { workspaceService } from "./services/workspace.js";
 import { workspaceMachines } from "./workspace-machines.js";
 
@@ -130,25 +134,33 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const factory = sandboxes(opening);
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
 
-  const workspaces = new Workspaces({
-    directory: join(directories.state, "workspaces"),
+  const lasting = {
     machines: workspaceMachines({ ...opening, machines, inUse, overlays, layout: store.layout }),
     ...{ log, now: () => Date.now() },
+  };
+  const workspaces = new Workspaces({ directory: join(directories.state, "workspaces"), ...lasting });
+  const vms = new Vms({
+    ...{ directory: join(directories.state, "kept-vms"), runs, ...lasting },
+    requireKnown: (environment) => store.inspect(environment),
   });
-  activity.keepWhile(() => pool.size > 0 || workspaces.isBusy);
+  activity.keepWhile(() => pool.size > 0 || workspaces.isBusy || vms.kept.isBusy);
   const seeding = new Seeding(join(directories.state, "seeds"));
   await seeding.sweep();
   await workspaces.load();
-  await machines.sweep(workspaces.machineIds);
+  await vms.load();
+  await machines.sweep(new Set([...workspaces.machineIds, ...vms.kept.machineIds]));
   await templates.sweep();
   await runs.recover();
   await pulls.sweepStale();
   workspaces.adopt();
+  vms.kept.adopt();
 
   return {
     routes: (router) => {
       router.service(RunService, runService(factory, runs));
       router.service(WorkspaceService, workspaceService(workspaces, seeding));
+      router.service(VmService, vmService(vms));
+      router.service(TopService, topService(workspaces));
       const prune = async (all: boolean) => {
         // What only waits holds no environment.
         await pool.clear();
@@ -195,9 +207,11 @@ export async function compose(options: ComposeOptions): Promise<Room> {
             queuedBoots: ready.queued + slots.queued,
             // The call that asks is one of them.
             activeCalls: activity.active - 1,
-            workspaceVms: workspaces.runningCount,
+            workspaceVms: workspaces.runningCount + vms.kept.runningCount,
           }),
-          stopWorkspaces: () => workspaces.stopAll(),
+          stopWorkspaces: async () => {
+            await Promise.all([workspaces.stopAll(), vms.kept.stopAll()]);
+          },
         }),
       );
     },
@@ -205,6 +219,8 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       await pulls.close();
       await workspaces[Symbol.asyncDispose]();
       await runs[Symbol.asyncDispose]();
+      // A command's run deletes its VM.
+      await vms[Symbol.asyncDispose]();
       await pool[Symbol.asyncDispose]();
       await templates[Symbol.asyncDispose]();
       await machines[Symbol.asyncDispose]();

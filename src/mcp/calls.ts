@@ -8,6 +8,7 @@ import { recordHandler } from "./record-tools.js";
 import { errorResult } from "./result.js";
 import { TimeLimits } from "./time-limits.js";
 import type { ToolCall, ToolHandler, ToolSetting } from "./tool.js";
+import { vmExecHandler } from "./vm-exec.js";
 import { vmRunHandler } from "./vm-run.js";
 
 export interface CallsOptions extends ToolSetting {
@@ -89,6 +90,7 @@ function handlerOf(tool: Declaration, setting: ToolSetting, limits: TimeLimits):
 
 const BULK_TEXT: Readonly<Record<string, (setting: ToolSetting, limits: TimeLimits) => ToolHandler>> = {
   vm_run: vmRunHandler,
+  vm_exec: vmExecHandler,
   workspace_exec: execHandler,
   workspace_file_read: fileReadHandler,
   workspace_diff: diffHandler,

@@ -75,6 +75,10 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
     `${ENVIRONMENTS_LINE}. The first line of the answer is \`exit N\`, \`killed SIGNAL\`, \`timed out after N s\` or ` +
     "`still running`; the second text block is what the command wrote. With `run_id` it waits for a run that still goes " +
     "on, or reads more of its output, until 10 minutes after its end.",
+  vm_list_environments: "List what VMs can run.",
+  vm_create: "Reserve a VM for one command (vm_run does all of it in one call).",
+  vm_exec:
+    "Run one command in a VM, which is deleted then; answers as vm_run does, and vm_run reads on by its run_id.",
   workspace_list: "List the workspaces, the last active first.",
   workspace_update: "Change a workspace's name and labels.",
   workspace_status: "Show one workspace, or wait for what goes on in it.",

@@ -13,6 +13,7 @@ function record(fields: Readonly<Record<string, "string" | "number">>): Standard
 }
 
 const ofWorkspace = record({ workspace_id: "string" });
+const ofVm = record({ vm_id: "string" });
 const list = record({ count: "number" });
 const open = record({});
 
@@ -37,4 +38,12 @@ export const OUTPUT_SCHEMAS: Readonly<Record<string, StandardSchemaWithJSON>> = 
   workspace_stop: ofWorkspace,
   workspace_start: ofWorkspace,
   workspace_delete: ofWorkspace,
+  vm_list_environments: open,
+  vm_create: ofVm,
+  vm_start: ofVm,
+  vm_stop: ofVm,
+  vm_delete: ofVm,
+  vm_status: ofVm,
+  vm_network_info: ofVm,
+  vm_reap_expired: list,
 };

@@ -4,6 +4,7 @@ import { WAIT_SECONDS } from "./window-text.js";
 
 /** The call that comes next, where one is the obvious one. */
 export function nextOf(tool: string, record: JsonRecord): string | undefined {
+  if ("vm_id" in record) return nextOfVm(tool, record);
   const id = `workspace_id="${String(record["workspace_id"])}"`;
   if (isGoingOn(record)) return `workspace_status(${id}, wait_seconds=${WAIT_SECONDS})`;
   if (tool === "workspace_create") return `workspace_exec(${id}, command="…")`;
@@ -11,6 +12,13 @@ export function nextOf(tool: string, record: JsonRecord): string | undefined {
     return "workspace_file_list with a path further down";
   if (tool === "workspace_list" && record["count"] === 0) return "workspace_create()";
   return undefined;
+}
+
+function nextOfVm(tool: string, record: JsonRecord): string | undefined {
+  const id = `vm_id="${String(record["vm_id"])}"`;
+  if (isGoingOn(record)) return `vm_status(${id}, wait_seconds=${WAIT_SECONDS})`;
+  if (tool === "vm_create") return `vm_start(${id})`;
+  return tool === "vm_start" ? `vm_exec(${id}, command="…")` : undefined;
 }
 
 /** A workspace: what goes on in it first. */

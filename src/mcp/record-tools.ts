@@ -51,6 +51,7 @@ const FACES: Readonly<Record<string, RecordFace>> = {
   workspace_sync_push: { lists: [WARNINGS] },
   workspace_create: { lists: listsOfWorkspace() },
   workspace_status: { lists: listsOfWorkspace() },
+  vm_reap_expired: { lists: ["reaped", "vms"].map((name) => ({ path: [name], keep: "first" })) },
 };
 
 /** JSON of a record; its text is shorter, and our words come on top. */

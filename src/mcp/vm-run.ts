@@ -4,7 +4,7 @@ import { LIMITS, PyroError } from "../protocol/index.js";
 import type { RunInVmOptions, RunRecord } from "../sdk/index.js";
 import { bulkResult, windowFields } from "./result.js";
 import { runText } from "./run-text.js";
-import { TimeLimits } from "./time-limits.js";
+import type { TimeLimits } from "./time-limits.js";
 import { toolInput, type ToolCall, type ToolHandler, type ToolSetting } from "./tool.js";
 
 /** The longest single wait on the daemon: progress is told in between. */
@@ -14,9 +14,8 @@ const ANSWER_MS = 1_000;
 const CANCEL_MS = 5_000;
 
 /** The handler of `vm_run`: starts a run or reads one, and never blocks longer than the bound. */
-export function vmRunHandler(setting: ToolSetting): ToolHandler {
+export function vmRunHandler(setting: ToolSetting, limits: TimeLimits): ToolHandler {
   const schema = toolInput(vmRun, setting);
-  const limits = new TimeLimits();
   return async (args, call) => {
     const given = parseInput(vmRun, schema, args) as Omit<
       (typeof vmRun)["input"]["_output"],
@@ -26,7 +25,7 @@ export function vmRunHandler(setting: ToolSetting): ToolHandler {
     if (given.run_id !== undefined) {
       refuseBoth(given);
       const until = Math.min(end, performance.now() + given.wait_seconds * 1000);
-      return answer(await follow({ runId: given.run_id, offset: given.offset }, until, call), limits);
+      return answerRun(await follow({ runId: given.run_id, offset: given.offset }, until, call), limits);
     }
     const started = await start(
       {
@@ -41,7 +40,7 @@ export function vmRunHandler(setting: ToolSetting): ToolHandler {
       call,
     );
     limits.remember(started.runId, given.timeout_seconds);
-    return answer(await followOwn(started.runId, end, call), limits);
+    return answerRun(await followOwnRun(started.runId, end, call), limits);
   };
 }
 
@@ -63,21 +62,23 @@ function refuseBoth(given: {
 async function start(options: RunInVmOptions, { pyro, signal, blockMs }: ToolCall): Promise<RunRecord> {
   const starting = pyro.startRun(options, { timeoutMs: blockMs });
   const record = await starting;
-  if (signal.aborted) await cancel(record.runId, pyro);
+  if (signal.aborted) await cancelRun(record.runId, pyro);
   signal.throwIfAborted();
   return record;
 }
 
-async function followOwn(runId: string, end: number, call: ToolCall): Promise<RunRecord> {
+/** Waits for a run of this call until it ends or the time is over; it ends with the call. */
+export async function followOwnRun(runId: string, end: number, call: ToolCall): Promise<RunRecord> {
   try {
     return await follow({ runId, offset: 0 }, end, call);
   } catch (error) {
-    if (call.signal.aborted) await cancel(runId, call.pyro);
+    if (call.signal.aborted) await cancelRun(runId, call.pyro);
     throw error;
   }
 }
 
-async function cancel(runId: string, pyro: ToolCall["pyro"]): Promise<void> {
+/** Ends a run that nobody will read; a failure of that is nobody's. */
+export async function cancelRun(runId: string, pyro: ToolCall["pyro"]): Promise<void> {
   await pyro.cancelRun(runId, { timeoutMs: CANCEL_MS }).catch(() => undefined);
 }
 
@@ -103,7 +104,8 @@ async function follow(
   }
 }
 
-function answer(record: RunRecord, limits: TimeLimits): CallToolResult {
+/** What a run came to, as `vm_run` says it. */
+export function answerRun(record: RunRecord, limits: TimeLimits): CallToolResult {
   const text = runText(record, LIMITS.mcpTextBytes, limits.of(record.runId));
   const result = record.state === "done" ? (snakeKeys(record.result) as Record<string, unknown>) : {};
   const state = { run_id: record.runId, state: record.state, execution_mode: "guest" };

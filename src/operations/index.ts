@@ -14,12 +14,13 @@ export {
   type Profile,
   type ToolSet,
 } from "./operation.js";
-export { allDeclarations, GROUPS, toolsOf } from "./registry.js";
+export { allDeclarations, COMMAND_GROUPS, GROUPS, toolsOf } from "./registry.js";
 export { field, snakeKeys } from "./fields.js";
 export { hostCompat, parseInput } from "./input.js";
 export { CURATED_ENVIRONMENTS, DEFAULT_ENVIRONMENT, ENVIRONMENTS_LINE } from "./curated.js";
 export { formatBytes, formatDuration, formatTable, visible } from "./text.js";
 export { commandExitCode, toCommandRecord, vmRun } from "./vm/run.js";
+export { vmExec } from "./vm/life-cycle.js";
 export { doctor, type DoctorRecord } from "./host/doctor.js";
 export { mcpServe } from "./mcp/serve.js";
 export { toExecRecord, workspaceExec, workspaceLogs } from "./workspace/exec.js";

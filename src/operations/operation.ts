@@ -16,7 +16,7 @@ export type ToolSet = Profile | Mode;
 export type Kind = "read" | "write" | "destroy";
 
 interface Example {
-  /** The whole command line. */
+  /** The whole command line; of an operation without a command the call of the tool, or of the SDK. */
   readonly command: string;
   readonly says: string;
 }
@@ -25,7 +25,7 @@ interface Example {
 export interface Declaration<Input extends z.ZodObject = z.ZodObject> {
   /** Name of the MCP tool, and of the reference page. */
   readonly name: string;
-  /** Words of the command, for example ["env", "pull"]. */
+  /** Words of the command, for example ["env", "pull"]; none where programs and models alone have it. */
   readonly command: readonly string[];
   /** One line. */
   readonly summary: string;

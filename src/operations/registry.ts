@@ -8,6 +8,8 @@ export interface Group {
   readonly load: () => Promise<readonly Declaration[]>;
   /** None of its operations is a tool, and a server that lists tools does not wait for it. */
   readonly toolless?: true;
+  /** None of its operations is a command, and no help lists it. */
+  readonly commandless?: true;
 }
 
 /** All groups, in the order in which the help teaches them. */
@@ -42,6 +44,12 @@ export const GROUPS: readonly Group[] = [
     word: "workspace",
     summary: "Work in a virtual machine over many calls: exec, files, diff, export, reset",
     load: async () => (await import("./workspace/index.js")).WORKSPACE_OPERATIONS,
+  },
+  {
+    word: "vm",
+    summary: "The low level: one VM at a time, for programs and models",
+    load: async () => (await import("./vm/life-cycle.js")).VM_OPERATIONS,
+    commandless: true,
   },
   {
     word: "mcp",
@@ -81,6 +89,9 @@ export const GROUPS: readonly Group[] = [
     },
   },
 ];
+
+/** Those that a person can type. */
+export const COMMAND_GROUPS: readonly Group[] = GROUPS.filter(({ commandless }) => commandless !== true);
 
 /** Every declaration, in the order of the groups. */
 export async function allDeclarations(): Promise<readonly Declaration[]> {

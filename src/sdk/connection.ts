@@ -15,6 +15,8 @@ import {
   RunService,
   WorkspaceService,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { TopService } from "../protocol/gen/pyro/daemon/v1/top_pb.js";
+import { VmService } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";
 
 /** One HTTP/2 connection to a daemon, with its typed services. */
 export interface Connection extends Disposable {
@@ -23,6 +25,8 @@ export interface Connection extends Disposable {
   readonly environment: Client<typeof EnvironmentService>;
   readonly doctor: Client<typeof DoctorService>;
   readonly workspace: Client<typeof WorkspaceService>;
+  readonly vm: Client<typeof VmService>;
+  readonly top: Client<typeof TopService>;
   readonly closed: boolean;
 }
 
@@ -66,6 +70,8 @@ export async function openConnection(socketPath: string): Promise<Connection> {
     environment: createClient(EnvironmentService, transport),
     doctor: createClient(DoctorService, transport),
     workspace: createClient(WorkspaceService, transport),
+    vm: createClient(VmService, transport),
+    top: createClient(TopService, transport),
     get closed() {
       return session.closed || session.destroyed;
     },

@@ -23,6 +23,16 @@ export type { RunRecord, RunWindow, StreamWindow } from "./run-record.js";
 export type { CommandOutcome, CommandResult, Isolation } from "./run-result.js";
 export type { RunEvent, RunInput, RunPhase } from "./run-stream.js";
 export { collectEvents, type CollectedRunOptions, type RunStream } from "./run.js";
+export type { WorkspacesUsage, WorkspaceUsage } from "./top.js";
+export type { CreateVmOptions, ExecVmOptions, VmWaitOptions } from "./vm-calls.js";
+export type {
+  PublishedPort,
+  ReapedVms,
+  VmCommandResult,
+  VmNetworkInfo,
+  VmOperation,
+  VmRecord,
+} from "./vm-record.js";
 export { completeUtf8Prefix, completeUtf8Suffix } from "./utf8.js";
 export type { CreateWorkspaceOptions, LogsOptions, WaitOptions } from "./workspace-calls.js";
 export type { ExecEvent, ExecStream, ExecWorkspaceOptions } from "./workspace-exec.js";

@@ -19,7 +19,7 @@ import { toRunSpec, type RunInVmOptions } from "./run-options.js";
 import { toRecord, type RunRecord } from "./run-record.js";
 import type { CommandResult } from "./run-result.js";
 import type { RunInput } from "./run-stream.js";
-import { WorkspaceFileCalls } from "./workspace-file-calls.js";
+import { VmCalls } from "./vm-calls.js";
 import { collectRun, streamRun, type CollectedRunOptions, type RunStream } from "./run.js";
 
 export type PyroOptions = DaemonClientOptions;
@@ -28,7 +28,7 @@ export type PyroOptions = DaemonClientOptions;
  * Virtual machines for one program: a client of the pyro daemon of this user, which is started on demand. Methods
  * reject with PyroError: code, message, hint, retryable. A command that ran and failed is a result, not an error.
  */
-export class Pyro extends WorkspaceFileCalls implements AsyncDisposable {
+export class Pyro extends VmCalls implements AsyncDisposable {
   /** Where the daemon of this client keeps its state. */
   get stateDir(): string {
     return this.client.stateDir;

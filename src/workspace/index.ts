@@ -25,6 +25,8 @@ export type {
 } from "./sandbox.js";
 export { Workspaces, type NewWorkspace } from "./workspaces.js";
 export { Workspace, type Populate } from "./workspace.js";
+export { Vms, vmStateOf, type NewVm, type VmCommand, type VmState } from "./vms.js";
+export { asVmError } from "./vm-errors.js";
 export { WorkspaceCommand, type CommandFacts, type OutputListener } from "./workspace-command.js";
 export { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
 export { BASELINE, layersOf } from "./snapshot-record.js";
@@ -34,6 +36,7 @@ export { Seeding } from "./seeding.js";
 export { absolutePath, cancelCommand, startCommand, waitForCommand, type ExecRequest } from "./exec.js";
 export type {
   FreshWorkspaceMachine,
+  Hindrance,
   OpenOptions,
   WorkspaceLayers,
   WorkspaceMachine,

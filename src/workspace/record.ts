@@ -46,8 +46,11 @@ const recordSchema = z.object({
   ttlSeconds: z.number(),
   createdAtMs: z.number(),
   lastActivityAtMs: z.number(),
-  /** "resetting": its active layer is to be renewed, whatever it holds. */
-  state: z.enum(["creating", "started", "stopped", "resetting", "failed"]),
+  /**
+   * "created": it has neither machine nor layers yet, as VMs of the low level begin; "resetting": its active layer is to
+   * be renewed, whatever it holds.
+   */
+  state: z.enum(["created", "creating", "started", "stopped", "resetting", "failed"]),
   /** Why a stopped one stopped: it starts again by itself when it is used, unless the user stopped it. */
   stoppedBy: z.enum(["user", "ttl", "daemon", "crash", "reset"]).nullable(),
   /** Also when a failed one failed: its retention begins there. */
@@ -74,6 +77,8 @@ const recordSchema = z.object({
     .object({ layer: z.string(), snapshot: snapshotSchema.pick({ name: true, createdAtMs: true }) })
     .nullable()
     .default(null),
+  /** It had its one command, of a VM of the low level: whoever finds it deletes it. */
+  spent: z.boolean().default(false),
 });
 
 export type WorkspaceRecord = z.output<typeof recordSchema>;
@@ -159,5 +164,6 @@ export function newRecord(
     layers: [],
     snapshots: [],
     sealing: null,
+    spent: false,
   };
 }

@@ -95,8 +95,8 @@ export class RunRegistry implements AsyncDisposable {
     this.#expireAfter(run, restMs);
   }
 
-  /** Starts the command and returns at once. */
-  async start(spec: OneShotSpec): Promise<RunView> {
+  /** Starts the command, in a machine of the usual factory or another, and returns at once. */
+  async start(spec: OneShotSpec, factory = this.factory): Promise<RunView> {
     const id = freshId("run");
     const path = join(this.directory, id);
     await mkdir(path, { mode: 0o700 });
@@ -109,14 +109,14 @@ export class RunRegistry implements AsyncDisposable {
       finished: Promise.resolve(),
     };
     this.#runs.set(id, run);
-    run.finished = this.#run(run, spec);
+    run.finished = this.#run(run, spec, factory);
     return this.#view(run, 0, 0);
   }
 
-  async #run(run: Run, spec: OneShotSpec): Promise<void> {
+  async #run(run: Run, spec: OneShotSpec, factory: SandboxFactory): Promise<void> {
     try {
       const result = await runOneShot(
-        this.factory,
+        factory,
         spec,
         {
           openStdin: false,

@@ -153,6 +153,7 @@ export class Workspace {
   async #create(populate: Populate, { noPull }: { noPull: boolean }, report: Report): Promise<void> {
     const { environment, vcpuCount, memMib } = this.record;
     const signal = this.#over.signal;
+    if (this.record.state !== "creating") await this.#kept.save({ state: "creating", failure: null });
     const fresh = await this.context.machines.make({ environment, vcpuCount, memMib, noPull }, this.paths, {
       signal,
       onPhase: report,
@@ -352,8 +353,8 @@ export class Workspace {
 
   // ------------------------------------------------------------------ what is known of it
 
-  /** Name and labels; the caller has checked them. */
-  async update(change: Partial<Pick<WorkspaceRecord, "name" | "labels">>): Promise<void> {
+  /** Name and labels, which the caller has checked; or that it is spent. */
+  async update(change: Partial<Pick<WorkspaceRecord, "name" | "labels" | "spent">>): Promise<void> {
     await this.#kept.save({ ...change, ...this.#kept.touched() });
   }
 

@@ -17,6 +17,8 @@ import { CONDEMNED, Workspace, type Populate, type WorkspaceContext } from "./wo
 export interface WorkspacesOptions extends WorkspaceContext {
   /** One directory per workspace below it. */
   readonly directory: string;
+  /** What comes of one past its TTL; default "stop". */
+  readonly whenExpired?: "stop" | "delete";
 }
 
 export type NewWorkspace = Pick<
@@ -84,13 +86,21 @@ export class Workspaces implements AsyncDisposable {
 
   /** A new workspace, on its way: its operation says how far it is. */
   async create({ noPull, ...fields }: NewWorkspace, populate: Populate): Promise<Workspace> {
-    const workspaceId = freshId("ws");
-    const directory = join(this.options.directory, workspaceId);
-    const record = newRecord({ workspaceId, ...fields }, this.options.now());
+    const workspace = await this.reserve({ workspaceId: freshId("ws"), ...fields }, "creating");
+    workspace.create(populate, { noPull });
+    return workspace;
+  }
+
+  /** The record of a new one, which `Workspace.create` makes a machine for: at once, or as "created" some time. */
+  async reserve(
+    fields: Omit<NewWorkspace, "noPull"> & Pick<WorkspaceRecord, "workspaceId">,
+    state: "creating" | "created",
+  ): Promise<Workspace> {
+    const directory = join(this.options.directory, fields.workspaceId);
+    const record = { ...newRecord(fields, this.options.now()), state };
     await createRecord(pathsOf(directory), record);
     const workspace = await Workspace.open(directory, record, this.options);
-    this.#all.set(workspaceId, workspace);
-    workspace.create(populate, { noPull });
+    this.#all.set(workspace.id, workspace);
     return workspace;
   }
 
@@ -114,6 +124,11 @@ export class Workspaces implements AsyncDisposable {
    * retention: of what a failed one can still tell, that is why it failed.
    */
   reap(): void {
+    if (this.options.whenExpired === "delete") {
+      for (const workspace of this.expired)
+        void this.delete(workspace).catch((error: unknown) => this.#failed(workspace, error));
+      return;
+    }
     const now = this.options.now();
     for (const workspace of this.#all.values()) {
       const { state, stoppedAtMs, lastActivityAtMs } = workspace.record;
@@ -125,6 +140,12 @@ export class Workspaces implements AsyncDisposable {
       else if (isOver && workspace.isIdle && retired)
         void this.delete(workspace).catch((error: unknown) => this.#failed(workspace, error));
     }
+  }
+
+  /** Those past their TTL that nothing holds. */
+  get expired(): readonly Workspace[] {
+    const now = this.options.now();
+    return this.all.filter(({ isIdle, record, expiresAtMs }) => isIdle && !record.spent && now > expiresAtMs);
   }
 
   #failed(workspace: Workspace, error: unknown): void {

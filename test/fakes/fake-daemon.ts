@@ -19,6 +19,8 @@ import {
   WorkspaceService,
   type RunSpec,
 } from "../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { TopService } from "../../src/protocol/gen/pyro/daemon/v1/top_pb.js";
+import { VmService } from "../../src/protocol/gen/pyro/daemon/v1/vm_pb.js";
 import type { PyroError } from "../../src/protocol/index.js";
 import { fakeDoctor, fakeEnvironments } from "./fake-catalogue.js";
 import { fakeGuest } from "./scripted-guest.js";
@@ -30,6 +32,8 @@ export interface FakeScript {
   readonly doctor?: Partial<ServiceImpl<typeof DoctorService>>;
   /** None but by script; `workspaces` of workspace-host.ts are real ones over fake machines. */
   readonly workspace?: Partial<ServiceImpl<typeof WorkspaceService>>;
+  readonly vm?: Partial<ServiceImpl<typeof VmService>>;
+  readonly top?: Partial<ServiceImpl<typeof TopService>>;
   readonly buildId?: string;
 }
 
@@ -86,6 +90,8 @@ export async function startFakeDaemon(stateDir: string, script: FakeScript = {})
         router.service(RunService, { ...fakeGuest(record.specs, crash), ...script.run });
         router.service(EnvironmentService, { ...fakeEnvironments(), ...script.environment });
         router.service(WorkspaceService, { ...script.workspace });
+        router.service(VmService, { ...script.vm });
+        router.service(TopService, { ...script.top });
         router.service(DoctorService, { ...fakeDoctor(), ...script.doctor });
       },
     }),

@@ -156,6 +156,8 @@ export class FakeMachine {
       id: this.id,
       isolation: "software",
       guestKernel: "6.1-fake",
+      pid: process.pid,
+      hindrance: undefined,
       lost: connection.lost,
       get files() {
         return files();
@@ -206,6 +208,11 @@ export class FakeMachine {
     const connection = this.#connection;
     this.#end(error);
     connection?.lose(error);
+  }
+
+  /** A daemon that no record names it to ends it; the one that made it is gone, and hears nothing. */
+  sweep(): void {
+    this.#end();
   }
 
   /** Whoever is connected hears nothing any more. */

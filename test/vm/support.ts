@@ -98,6 +98,7 @@ export async function leftovers(stateDir: string): Promise<string[]> {
   for (const id of await readdir(join(stateDir, "workspaces")).catch(() => [])) {
     found.push(`workspace ${id}`);
   }
+  for (const id of await readdir(join(stateDir, "kept-vms")).catch(() => [])) found.push(`VM ${id}`);
   for (const { pid, line, cwd } of await processes()) {
     if (line.includes(stateDir) || cwd.startsWith(stateDir))
       found.push(`process ${pid}: ${line.slice(0, 200)}`);

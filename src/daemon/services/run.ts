@@ -127,7 +127,13 @@ function toResult(environment: string, result: OneShotResult): MessageInitShape<
   };
 }
 
-function record({ runId, environment, state, output }: RunView): MessageInitShape<typeof RunRecordSchema> {
+/** A started run as the wire carries it. */
+export function record({
+  runId,
+  environment,
+  state,
+  output,
+}: RunView): MessageInitShape<typeof RunRecordSchema> {
   const common = { runId, ...(output === undefined ? {} : { output: toRunOutput(output) }) };
   switch (state.state) {
     case "starting":
