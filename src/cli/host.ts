@@ -4,6 +4,7 @@ import type { Readable, Writable } from "node:stream";
 export interface TerminalWritable extends Writable {
   readonly isTTY?: boolean;
   readonly columns?: number;
+  readonly rows?: number;
 }
 
 /** The world of one invocation of the command; tests give another one than the process. */

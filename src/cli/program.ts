@@ -176,6 +176,8 @@ async function act(
       return await (await import("./run.js")).runCommand(input, context);
     case "workspace_exec":
       return await (await import("./workspace-exec.js")).workspaceExecCommand(input, context);
+    case "workspace_top":
+      return await (await import("./top.js")).workspaceTopCommand(proven(declaration, input), context);
     case "daemon_logs":
       return await (await import("./daemon-logs.js")).daemonLogsCommand(proven(declaration, input), context);
     case "mcp_serve":

@@ -31,4 +31,5 @@ export {
   toWorkspaceView,
   type WorkspaceView,
 } from "./workspace/record.js";
+export { topRows, topSummary, toTopView, workspaceTop } from "./workspace/top.js";
 export { workspaceDiff } from "./workspace/transfers.js";

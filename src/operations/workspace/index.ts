@@ -12,6 +12,7 @@ import { workspaceDelete, workspaceReset, workspaceStart, workspaceStop } from "
 import { workspaceList } from "./list.js";
 import { workspaceStatus } from "./status.js";
 import { workspaceDiff, workspaceExport, workspaceSummary, workspaceSyncPush } from "./transfers.js";
+import { workspaceTop } from "./top.js";
 import { workspaceUpdate } from "./update.js";
 
 /** What can be done with workspaces, in the order in which the help teaches it. */
@@ -36,4 +37,5 @@ export const WORKSPACE_OPERATIONS: readonly Declaration[] = [
   workspaceStop,
   workspaceStart,
   workspaceDelete,
+  workspaceTop,
 ];
