@@ -27,17 +27,6 @@ class Tokens {
     return open === 0 ? otherwise : this.#back(open);
   }
 
-  get depth(): number {
-    return this.automaton.depth(this.state);
-  }
-
-  /** Says of the last tokens that they begin there: what lies before is given up. */
-  moveStarts(tokens: number, to: number): void {
-    const starts = this.#starts;
-    if (starts === undefined) return;
-    for (let back = 1; back <= tokens; back++) starts[(this.#count - back) & (starts.length - 1)] = to;
-  }
-
   /** Stands where another reading stands, whose last tokens are a byte each and end before `end`. */
   standAt(state: number, end: number): void {
     this.state = 0;
@@ -60,7 +49,7 @@ function powerAbove(length: number): number {
   return 2 ** Math.ceil(Math.log2(length + 1));
 }
 
-const PERCENT = 0x25;
+export const PERCENT = 0x25;
 const PLUS = 0x2b;
 const SPACE = 0x20;
 const NEWLINE = 0x0a;
@@ -86,9 +75,14 @@ export class PercentLane {
     this.#tokens = new Tokens(automaton);
   }
 
+  /** Nothing that it would read otherwise lies near. */
+  get isIdle(): boolean {
+    return this.#left === 0 && this.#begun === 0;
+  }
+
   /** `plainState`: where the plain reading stood before this byte. */
   take(byte: number, at: number, plainState: number, onFound: OnFound): void {
-    if (this.#left === 0 && this.#begun === 0) {
+    if (this.isIdle) {
       if (byte !== PERCENT && !(this.plusIsSpace && byte === PLUS)) return;
       this.#tokens.standAt(plainState, at);
       this.#left = this.automaton.longestPattern;
@@ -114,7 +108,7 @@ export class PercentLane {
   }
 
   openFrom(otherwise: number): number {
-    if (this.#left === 0 && this.#begun === 0) return otherwise;
+    if (this.isIdle) return otherwise;
     return this.#tokens.openFrom(this.#begun > 0 ? this.#begunAt : otherwise);
   }
 
@@ -153,30 +147,54 @@ const OVER_LINES_FROM = 4;
 
 /** Reads base64, also where it is broken into lines. */
 export class Base64Lane {
-  readonly #tokens: Tokens;
-  #lineEnds = 0;
+  #state = 0;
+  /** Where the ends of lines within the last characters lie in the source. */
+  #lineEnds: number[] = [];
+  #lineEndBytes = 0;
+  /** What lies before is given up. */
+  #notBefore = 0;
 
-  constructor(automaton: Automaton) {
-    this.#tokens = new Tokens(automaton);
-  }
+  constructor(private readonly automaton: Automaton) {}
 
   take(byte: number, at: number, onFound: OnFound): void {
     const char = BASE64[byte] ?? 0;
     if (char !== 0) {
-      this.#lineEnds = 0;
-      this.#tokens.take(char, at, at + 1, onFound);
-    } else if (this.#tokens.state !== 0) this.#takeOther(byte, at);
+      this.#lineEndBytes = 0;
+      const state = this.automaton.step(this.#state, char);
+      this.#state = state;
+      const length = this.automaton.found(state);
+      if (length > 0) onFound(this.#back(length, at + 1), at + 1);
+    } else if (this.#state !== 0) this.#takeOther(byte, at);
   }
 
-  openFrom(otherwise: number): number {
-    return this.#tokens.openFrom(otherwise);
+  openFrom(end: number): number {
+    const open = this.automaton.open(this.#state);
+    return open === 0 ? end : this.#back(open, end);
   }
 
   #takeOther(byte: number, at: number): void {
-    const { depth } = this.#tokens;
     // CR and LF: an end of a line has two bytes at most, which bounds what a match spans.
-    this.#lineEnds += 1;
-    if ((byte !== NEWLINE && byte !== RETURN) || this.#lineEnds > 2) this.#tokens.state = 0;
-    else if (depth < OVER_LINES_FROM) this.#tokens.moveStarts(depth, at + 1);
+    this.#lineEndBytes += 1;
+    if ((byte !== NEWLINE && byte !== RETURN) || this.#lineEndBytes > 2) {
+      this.#state = 0;
+      this.#lineEnds = [];
+    } else if (this.automaton.depth(this.#state) < OVER_LINES_FROM) {
+      this.#notBefore = at + 1;
+      this.#lineEnds = [];
+    } else {
+      this.#lineEnds.push(at);
+      const most = 2 * this.automaton.longestPattern;
+      if (this.#lineEnds.length > 2 * most) this.#lineEnds = this.#lineEnds.slice(-most);
+    }
+  }
+
+  /** Where the last characters before `end` begin. */
+  #back(characters: number, end: number): number {
+    let start = end - characters;
+    for (let index = this.#lineEnds.length - 1; index >= 0; index--) {
+      if ((this.#lineEnds[index] ?? 0) < start) break;
+      start -= 1;
+    }
+    return Math.max(start, this.#notBefore);
   }
 }

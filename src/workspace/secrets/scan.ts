@@ -1,5 +1,5 @@
 import type { Automaton } from "./automaton.js";
-import { Base64Lane, PercentLane } from "./lanes.js";
+import { Base64Lane, PERCENT, PercentLane } from "./lanes.js";
 
 /** What the values of secrets are looked for with. */
 export interface Patterns {
@@ -88,13 +88,14 @@ export class Scan {
   #read(data: Uint8Array, start: number): void {
     const { plain } = this.patterns;
     const found = (from: number, to: number): void => this.#cover(from, to);
+    const [percent, plus, base64] = [this.#percent, this.#plus, this.#base64];
     let state = this.#plainState;
     for (let index = 0; index < data.length; index++) {
       const byte = data[index] ?? 0;
       const at = start + index;
-      this.#percent.take(byte, at, state, found);
-      this.#plus?.take(byte, at, state, found);
-      this.#base64.take(byte, at, found);
+      if (byte === PERCENT || !percent.isIdle) percent.take(byte, at, state, found);
+      if (plus !== undefined) plus.take(byte, at, state, found);
+      base64.take(byte, at, found);
       state = plain.step(state, byte);
       const length = plain.found(state);
       if (length > 0) this.#cover(at + 1 - length, at + 1);
@@ -118,7 +119,7 @@ export class Scan {
     const plain = this.#end - this.patterns.plain.open(this.#plainState);
     const percent = this.#percent.openFrom(plain);
     const plus = this.#plus?.openFrom(plain) ?? plain;
-    return Math.max(this.#base, Math.min(plain, percent, plus, this.#base64.openFrom(plain)));
+    return Math.max(this.#base, Math.min(plain, percent, plus, this.#base64.openFrom(this.#end)));
   }
 
   /** Hands on what lies before `to`. */
