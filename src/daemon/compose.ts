@@ -21,6 +21,7 @@ import {
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { TopService } from "../protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";
+import { SupervisorService } from "../protocol/gen/pyro/daemon/v1/service_pb.js";
 import {
   locateQemu,
   locateRuntimeBundle,
@@ -49,6 +50,7 @@ import { environmentService, readinessOf } from "./services/environment.js";
 import { runService } from "./services/run.js";
 import { topService } from "./services/top.js";
 import { vmService } from "./services/vm.js";
+import { supervisorService } from "./services/service.js";
 import { workspaceService } from "./services/workspace.js";
 import { workspaceMachines } from "./workspace-machines.js";
 
@@ -161,6 +163,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       router.service(WorkspaceService, workspaceService(workspaces, seeding));
       router.service(VmService, vmService(vms));
       router.service(TopService, topService(workspaces));
+      router.service(SupervisorService, supervisorService(workspaces));
       const prune = async (all: boolean) => {
         // What only waits holds no environment.
         await pool.clear();

@@ -8,6 +8,7 @@ import type { Isolation } from "../vmm/index.js";
 import type { Hindrance, WorkspaceMachine, WorkspaceMachines, WorkspaceShape } from "../workspace/index.js";
 import { ROOT_DISK } from "./disks.js";
 import { guestFiles } from "./guest-files.js";
+import { guestServices } from "./guest-services.js";
 import type { ImagesInUse } from "./images-in-use.js";
 import { watchMachine } from "./machine-watch.js";
 import type { BootedMachine, Machines } from "./machines.js";
@@ -123,6 +124,7 @@ function toWorkspaceMachine(
     },
     lost: watchMachine(machine, over.signal, log, (seen) => (hindrance = seen)),
     files: guestFiles(booted),
+    services: guestServices(booted, over.signal),
     start: async (spec) => await startProcess(booted.guest, spec, options),
     follow: async (processId, from) => await followProcess(booted.guest, processId, from, options),
     forget: async (processId) => {

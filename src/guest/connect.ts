@@ -10,6 +10,7 @@ import {
   SystemService,
   type HelloResponse,
 } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
+import { SupervisorService } from "../protocol/gen/pyro/guest/v1/supervisor_pb.js";
 import type { GuestConnection, GuestEvents } from "./connection.js";
 import { Caller } from "./caller.js";
 import { disconnected, protocolError } from "./errors.js";
@@ -109,7 +110,10 @@ function unanswered(timeoutMs: number): PyroError {
   });
 }
 
-type Services = Pick<GuestConnection, "system" | "control" | "process" | "file" | "builder" | "diagnostics">;
+type Services = Pick<
+  GuestConnection,
+  "system" | "control" | "process" | "file" | "supervisor" | "builder" | "diagnostics"
+>;
 
 function servicesOf(link: HostLink, events: GuestEvents): Services {
   const control = callTransport(new Caller(link, "control", SMALL_MESSAGE_BYTES), LIMITS.agentCallTimeoutMs);
@@ -120,6 +124,7 @@ function servicesOf(link: HostLink, events: GuestEvents): Services {
     control: createClient(ProcessService, control),
     process: createClient(ProcessService, bulk),
     file: createClient(FileService, bulk),
+    supervisor: createClient(SupervisorService, bulk),
     builder: createClient(BuilderService, bulk),
     diagnostics: createClient(DiagnosticsService, bulk),
   };

@@ -10,6 +10,7 @@ import type {
   ProcessService,
   SystemService,
 } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
+import type { SupervisorService } from "../protocol/gen/pyro/guest/v1/supervisor_pb.js";
 
 /** What the agent reports by itself, on the event channel. */
 export interface GuestEvents {
@@ -37,6 +38,8 @@ export interface GuestConnection extends AsyncDisposable {
   /** Streams on the bulk channel. */
   readonly process: Client<typeof ProcessService>;
   readonly file: Client<typeof FileService>;
+  /** On the bulk channel too: its calls may wait for a service. */
+  readonly supervisor: Client<typeof SupervisorService>;
   readonly builder: Client<typeof BuilderService>;
   readonly diagnostics: Client<typeof DiagnosticsService>;
   /** Resolves, with the reason where there is one, when this epoch is over. Never rejects. */

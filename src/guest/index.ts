@@ -21,4 +21,15 @@ export {
 } from "./files.js";
 export { commitFiles, type CommitStep } from "./commit.js";
 export { listChanges, type ChangesOptions, type GuestChange, type GuestChanges } from "./changes.js";
+export {
+  getService,
+  listServices,
+  readServiceLogs,
+  startService,
+  stopService,
+  type GuestLog,
+  type GuestReadiness,
+  type GuestService,
+  type GuestServiceSpec,
+} from "./supervisor.js";
 export { holdWrites, type HeldWrites } from "./hold.js";

@@ -6,6 +6,7 @@ import type { HostRoots } from "./host-path.js";
 import { callProgress } from "./progress.js";
 import { recordHandler } from "./record-tools.js";
 import { errorResult } from "./result.js";
+import { serviceLogsHandler } from "./service-tools.js";
 import { TimeLimits } from "./time-limits.js";
 import type { ToolCall, ToolHandler, ToolSetting } from "./tool.js";
 import { vmExecHandler } from "./vm-exec.js";
@@ -94,4 +95,5 @@ const BULK_TEXT: Readonly<Record<string, (setting: ToolSetting, limits: TimeLimi
   workspace_exec: execHandler,
   workspace_file_read: fileReadHandler,
   workspace_diff: diffHandler,
+  service_logs: serviceLogsHandler,
 };

@@ -38,7 +38,8 @@ const LOOPS: Readonly<Partial<Record<ToolSet, string>>> = {
     "When a workspace is in disorder, workspace_reset rebuilds it instead of repairing it. ",
   "cold-start":
     "Validate an unfamiliar repository: workspace_create without seed_path, read, install, test with workspace_exec, " +
-    "workspace_export of a report, workspace_delete. ",
+    "service_start with a readiness, query it from inside with workspace_exec, service_logs, service_stop, workspace_export " +
+    "of a report, workspace_delete. A server belongs in service_start, not in workspace_exec. ",
   "review-eval":
     "Review by a checklist: read it, run its commands, workspace_reset when an evaluation broke something, workspace_export of the " +
     "report, workspace_delete. ",
@@ -99,6 +100,14 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
   workspace_diff: "Show what changed since the workspace was created, as a unified diff.",
   workspace_export: "Copy a file or directory of a workspace to the host; replaces nothing there.",
   workspace_reset: "Rebuild the whole VM from its baseline; ends commands, clears the history.",
+  service_start:
+    "Start a long-running program (a server) by a name and wait until it is ready. Give `command` or `argv`, and a readiness: " +
+    '{"type":"http","url"}, {"type":"tcp","address":"host:port"}, {"type":"file","path"} or {"type":"command","command"}. ' +
+    "One that fails answers with its exit and last output.",
+  service_list: "List the services of a workspace.",
+  service_status: "Show one service, or wait while it is starting.",
+  service_logs: "Read the newest lines that a service wrote: stdout and stderr are a text block each.",
+  service_stop: "Stop a service and all it started.",
   workspace_stop: "Stop a workspace: its disk is kept, its memory and commands end.",
   workspace_start: "Start a stopped workspace over what its disk holds.",
   workspace_delete: "Delete a workspace; what was not exported is gone.",
@@ -122,6 +131,7 @@ const FIELDS: Readonly<Record<string, string>> = {
 /** The descriptions of a tool's fields; undefined keeps those of the operation. */
 export function fieldsOf(tool: string): Readonly<Record<string, string>> | undefined {
   if (tool === "vm_run") return undefined;
+  if (tool === "service_start") return { ...FIELDS, ready_interval_ms: "Between checks" };
   if (tool === "workspace_diff") return { ...FIELDS, path: "Only at or below this" };
   return FIELDS;
 }

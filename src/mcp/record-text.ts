@@ -7,6 +7,10 @@ export function nextOf(tool: string, record: JsonRecord): string | undefined {
   if ("vm_id" in record) return nextOfVm(tool, record);
   const id = `workspace_id="${String(record["workspace_id"])}"`;
   if (isGoingOn(record)) return `workspace_status(${id}, wait_seconds=${WAIT_SECONDS})`;
+  if (tool.startsWith("service_") && record["state"] === "starting") {
+    const name = `service_name="${String(record["service_name"])}"`;
+    return `service_status(${id}, ${name}, wait_seconds=${WAIT_SECONDS})`;
+  }
   if (tool === "workspace_create") return `workspace_exec(${id}, command="…")`;
   if (tool === "workspace_file_list" && record["truncated"] === true)
     return "workspace_file_list with a path further down";

@@ -9,6 +9,10 @@ const CALLS: readonly (readonly [RegExp, (...words: string[]) => string])[] = [
   [/`pyro workspace sync push`/g, () => "workspace_sync_push"],
   [/`pyro workspace (reset|delete|diff|logs) (\S+)`/g, (verb = "", id) => `workspace_${verb}(${named(id)})`],
   [
+    /`pyro workspace service (logs|status|stop) (\S+) (\S+)`/g,
+    (verb = "", id = "", name = "") => `service_${verb}(${named(id)}, service_name=${JSON.stringify(name)})`,
+  ],
+  [
     /`pyro workspace file list (\S+) ([^`]*)`/g,
     (id, path) => `workspace_file_list(${named(id)}, path=${JSON.stringify(path)})`,
   ],

@@ -32,4 +32,5 @@ export {
   type WorkspaceView,
 } from "./workspace/record.js";
 export { topRows, topSummary, toTopView, workspaceTop } from "./workspace/top.js";
+export { serviceLogs } from "./workspace/services.js";
 export { workspaceDiff } from "./workspace/transfers.js";

@@ -72,6 +72,16 @@ export const LIMITS = {
   mcpBlockMs: 45_000,
   /** Text of one MCP result (contract section 2). */
   mcpTextBytes: 10_000,
+  /** What the agent keeps of each stream of a service: the oldest bytes go first. */
+  serviceLogBytes: 512 * 1024,
+  /** Services of a workspace that are known, ended ones included (guest/internal/supervisor). */
+  services: 64,
+  /** Of a service's command line, as it is shown. */
+  serviceCommandCharacters: 1_000,
+  /** Grace between TERM and KILL for a service that is stopped. */
+  serviceGraceMs: 5_000,
+  /** Of the end of a failed service's output, in the error. */
+  serviceTailBytes: 2_000,
   /** The daemon leaves after this long without a VM, a call, or a machine that waits ready (those leave by themselves). */
   /** Text of one patch, and a file that it changes. */
   patchBytes: 8 * 1024 * 1024,

@@ -17,6 +17,7 @@ import {
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { TopService } from "../protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";
+import { SupervisorService } from "../protocol/gen/pyro/daemon/v1/service_pb.js";
 
 /** One HTTP/2 connection to a daemon, with its typed services. */
 export interface Connection extends Disposable {
@@ -27,6 +28,7 @@ export interface Connection extends Disposable {
   readonly workspace: Client<typeof WorkspaceService>;
   readonly vm: Client<typeof VmService>;
   readonly top: Client<typeof TopService>;
+  readonly supervisor: Client<typeof SupervisorService>;
   readonly closed: boolean;
 }
 
@@ -72,6 +74,7 @@ export async function openConnection(socketPath: string): Promise<Connection> {
     workspace: createClient(WorkspaceService, transport),
     vm: createClient(VmService, transport),
     top: createClient(TopService, transport),
+    supervisor: createClient(SupervisorService, transport),
     get closed() {
       return session.closed || session.destroyed;
     },

@@ -45,6 +45,14 @@ export type {
 } from "./workspace-record.js";
 export type { WorkspaceSource } from "./workspace-source.js";
 export type { WorkspaceFileContent, WorkspaceFileEntry, WorkspaceFileList } from "./workspace-file-calls.js";
+export type {
+  ServiceLog,
+  ServiceLogs,
+  ServiceReadiness,
+  ServiceRecord,
+  ServiceState,
+} from "./service-record.js";
+export type { StartServiceOptions } from "./workspace-service-calls.js";
 export type { ArtifactType, HostExecutable, WorkspaceExport, WorkspaceSync } from "./transfer-result.js";
 export type {
   WorkspaceDiff,

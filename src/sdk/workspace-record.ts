@@ -107,8 +107,8 @@ export function toWorkspaceRecord(wire: WireWorkspace): WorkspaceRecord {
     commandCount: wire.commandCount,
     runningCommandCount: wire.runningCommands,
     lastCommand: wire.lastCommand === undefined ? null : toWorkspaceCommand(wire.lastCommand),
-    serviceCount: 0,
-    runningServiceCount: 0,
+    serviceCount: wire.serviceCount,
+    runningServiceCount: wire.runningServices,
     reset: {
       count: wire.resetCount,
       at: wire.resetAtMs === 0n ? null : toTime(wire.resetAtMs),

@@ -4,6 +4,7 @@ import type {
   PushResult as WirePush,
   WorkspaceSummary as WireSummary,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { toServiceRecord, type ServiceRecord } from "./service-record.js";
 import { toSync, type ArtifactType, type HostExecutable, type WorkspaceSync } from "./transfer-result.js";
 import {
   toWorkspaceCommand,
@@ -72,6 +73,7 @@ export interface WorkspaceSummaryRecord {
   readonly changes: WorkspaceDiffSummary;
   readonly changedFiles: readonly WorkspaceDiffEntry[];
   readonly hostExecutablePaths: readonly HostExecutable[];
+  readonly services: readonly ServiceRecord[];
 }
 
 export function toPush(workspaceId: string, result: WirePush | undefined): WorkspacePush {
@@ -111,5 +113,6 @@ export function toSummary(summary: WireSummary): WorkspaceSummaryRecord | undefi
     changes: toDiffSummary(summary.changes),
     changedFiles: summary.changedFiles.map(toDiffEntry),
     hostExecutablePaths: summary.hostExecutablePaths.map(({ path, why }) => ({ path, why })),
+    services: summary.services.map(toServiceRecord),
   };
 }

@@ -81,7 +81,7 @@ export function absolutePath(path: string): string {
 }
 
 /** The command as people write it. */
-function describe({ command, argv }: CommandRequest): string {
+export function describe({ command, argv }: CommandRequest): string {
   if (command !== "") return command;
   return argv.map((word) => quote(Buffer.from(word).toString())).join(" ");
 }

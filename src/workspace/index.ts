@@ -47,6 +47,17 @@ export type { FileContent, FileEntry, WorkspaceFiles } from "./workspace-files.j
 export { editFile, patchFiles, writeFile } from "./editing.js";
 export { diffWorkspace } from "./comparing.js";
 export { exportPath } from "./exporting.js";
+export {
+  listServices,
+  serviceLogs,
+  serviceStatus,
+  startService,
+  stopService,
+  type ServiceLog,
+  type ServiceRequest,
+} from "./services.js";
+export type { MachineService, MachineServices, Readiness, ServiceSpec } from "./machine-services.js";
+export type { ServiceFacts } from "./workspace-services.js";
 export { summarizeWorkspace, type WorkspaceSummary } from "./summary.js";
 export { summarize, type DiffEntry, type DiffSummary, type HostExecutablePath } from "./diff/index.js";
 export type { PatchEntry } from "./patch/index.js";

@@ -99,6 +99,8 @@ export interface WorkspacePaths {
   readonly commands: string;
   /** What was done besides commands: one JSON line each. */
   readonly history: string;
+  /** What is known of its services. */
+  readonly services: string;
 }
 
 export function pathsOf(directory: string): WorkspacePaths {
@@ -111,6 +113,7 @@ export function pathsOf(directory: string): WorkspacePaths {
     layers: join(directory, "layers"),
     commands: join(directory, "commands"),
     history: join(directory, "history.jsonl"),
+    services: join(directory, "services.json"),
   };
 }
 

@@ -8,6 +8,7 @@ import {
 } from "./diff/index.js";
 import { diffWorkspace } from "./comparing.js";
 import type { WorkspaceCommand } from "./workspace-command.js";
+import type { ServiceFacts } from "./workspace-services.js";
 import type { Workspace } from "./workspace.js";
 
 /** What was done besides commands. */
@@ -26,6 +27,7 @@ export interface WorkspaceSummary {
   readonly changedFiles: readonly DiffEntry[];
   /** Of what changed: what would run on the host if it were exported. */
   readonly hostExecutablePaths: readonly HostExecutablePath[];
+  readonly services: readonly ServiceFacts[];
 }
 
 export async function summarizeWorkspace(
@@ -42,6 +44,7 @@ export async function summarizeWorkspace(
     events: await historyOf(workspace),
     changes: summarize(entries),
     changedFiles: entries,
+    services: workspace.services.all,
     hostExecutablePaths: hostExecutablePaths(
       kept.map(({ path, newMode, artifactType }) => ({
         path,

@@ -1,4 +1,5 @@
 import type { PyroError } from "../protocol/index.js";
+import type { MachineServices } from "./machine-services.js";
 import type { CommandSpec, Phase, RunningCommand } from "./sandbox.js";
 import type { WorkspaceFiles } from "./workspace-files.js";
 
@@ -44,6 +45,7 @@ export interface WorkspaceMachine extends AsyncDisposable {
   /** Resolves when the machine ended by itself, with the reason. Never rejects. */
   readonly lost: Promise<PyroError>;
   readonly files: WorkspaceFiles;
+  readonly services: MachineServices;
   start(spec: CommandSpec & { readonly processId: string }): Promise<RunningCommand>;
   /**
    * A command that was started before, its output from a position on.

@@ -22,6 +22,7 @@ import {
   workspaceFailed,
 } from "./workspace-errors.js";
 import type { WorkspaceMachine, WorkspaceMachines } from "./workspace-machine.js";
+import { WorkspaceServices } from "./workspace-services.js";
 
 export interface WorkspaceContext {
   readonly machines: WorkspaceMachines;
@@ -67,6 +68,7 @@ export class Workspace {
     directory: string,
     record: WorkspaceRecord,
     readonly commands: CommandLog,
+    readonly services: WorkspaceServices,
     private readonly context: WorkspaceContext,
   ) {
     this.paths = pathsOf(directory);
@@ -80,8 +82,15 @@ export class Workspace {
     record: WorkspaceRecord,
     context: WorkspaceContext,
   ): Promise<Workspace> {
-    const commands = await CommandLog.open(pathsOf(directory).commands);
-    return new Workspace(directory, record, commands, context);
+    const paths = pathsOf(directory);
+    const commands = await CommandLog.open(paths.commands);
+    const services = await WorkspaceServices.open({
+      path: paths.services,
+      hear: (bytes) => bytes,
+      onQuiet: () => void workspace.touch().catch(() => undefined),
+    });
+    const workspace: Workspace = new Workspace(directory, record, commands, services, context);
+    return workspace;
   }
 
   get id(): string {
@@ -106,9 +115,10 @@ export class Workspace {
     return this.record.lastActivityAtMs + this.record.ttlSeconds * 1000;
   }
 
-  /** Running commands and operations hold it beyond its TTL. */
+  /** Running commands, services and operations hold it beyond its TTL. */
   get isIdle(): boolean {
-    return this.commands.running.length === 0 && this.#operation?.isRunning !== true;
+    const { commands, services } = this;
+    return commands.running.length + services.alive.length === 0 && this.#operation?.isRunning !== true;
   }
 
   // ------------------------------------------------------------------ its machine
@@ -208,6 +218,7 @@ export class Workspace {
       // What runs in it loses it on purpose.
       this.#machine = undefined;
       await this.#interrupt("the workspace was stopped");
+      await this.services.end(by === "ttl" ? "workspace_expired" : "workspace_stopped", this.context.now());
       await machine?.shutDown();
       failpoint("workspace.shut-down");
       await this.#kept.save({
@@ -239,6 +250,7 @@ export class Workspace {
     await this.#chain.renew();
     failpoint("workspace.renewed");
     await this.commands.clear();
+    await this.services.clear();
     await rm(this.paths.history, { force: true });
     const { reset: last, resetTo } = this.record;
     const reset = { count: last.count + 1, atMs: this.context.now(), snapshot: resetTo ?? BASELINE };
@@ -298,6 +310,7 @@ export class Workspace {
         await this.#adopt(machineId, isolation);
       } else {
         await this.#interrupt("the workspace was stopped");
+        await this.services.end("workspace_stopped", this.context.now());
       }
       await this.#chain.settle(this.#machine);
       await this.#chain.sweep();
@@ -344,6 +357,7 @@ export class Workspace {
     this.#over.abort(stopping());
     using _turn = await this.#turn.take();
     for (const command of this.commands.running) command.letGo();
+    await this.services.close();
     const machine = this.#machine;
     this.#machine = undefined;
     await machine?.release();
@@ -384,6 +398,7 @@ export class Workspace {
   /** Ends everything of it and removes it from the disk. */
   async delete(): Promise<void> {
     this.#over.abort(deleted(this.id));
+    await this.services.close();
     await this.#interrupt("the workspace was deleted");
     await this.#dropMachine();
     // What waited for its turn leaves by the signal; what had it may still attach a machine.
@@ -428,6 +443,7 @@ export class Workspace {
   #attach(machine: WorkspaceMachine): void {
     this.#machine = machine;
     this.#lost = machine.lost;
+    this.services.attach(machine.services);
   }
 
   /** From when its record says that it runs in the machine; before that, what makes it fails by itself. */
@@ -446,6 +462,7 @@ export class Workspace {
   }
 
   async #crashed(failure: NonNullable<WorkspaceRecord["failure"]>): Promise<void> {
+    await this.services.end("machine_lost", this.context.now());
     const stopped = { state: "stopped", stoppedBy: "crash", stoppedAtMs: this.context.now() } as const;
     await this.#kept.save({ ...stopped, machineId: null, failure });
   }

@@ -11,6 +11,7 @@ import type {
   WorkspaceMachine,
   WorkspaceMachines,
 } from "../../src/workspace/index.js";
+import { FakeSupervisor } from "./fake-supervisor.js";
 import { guestError, hostFiles, type HostTrees } from "./host-files.js";
 
 type StartSpec = Parameters<WorkspaceMachine["start"]>[0];
@@ -135,6 +136,7 @@ export class FakeMachine {
   readonly processes = new Map<string, FakeProcess>();
   /** The layer that was put last. */
   top = "disk0";
+  readonly supervisor = new FakeSupervisor();
   #connection: Connection | undefined;
 
   constructor(
@@ -153,6 +155,7 @@ export class FakeMachine {
     const files = (): WorkspaceMachine["files"] => hostFiles(this.trees, (step) => this.host.step(step));
     const host = this.host;
     return {
+      services: this.supervisor.face(connection.signal),
       id: this.id,
       isolation: "software",
       guestKernel: "6.1-fake",

@@ -15,6 +15,7 @@ import {
   type Seeding,
   type Workspaces,
 } from "../../workspace/index.js";
+import { toService } from "./service.js";
 import { toCommandRecord, toExportResult, toPushResult, toWorkspace, waitOf } from "./workspace-view.js";
 
 type Calls = Pick<ServiceImpl<typeof WorkspaceService>, "push" | "export" | "diff" | "summarize">;
@@ -67,6 +68,7 @@ export function transferCalls(workspaces: Workspaces, seeding: Seeding): Calls {
         changes: { workspaceId: workspace.id, ...summary.changes },
         changedFiles: summary.changedFiles.map(toDiffEntry),
         hostExecutablePaths: [...summary.hostExecutablePaths],
+        services: summary.services.map((facts) => toService(workspace, facts)),
       };
     },
   };

@@ -21,7 +21,7 @@ import { errorDetail } from "../wire-error.js";
 
 /** A workspace as the wire carries it. */
 export function toWorkspace(workspace: Workspace): MessageInitShape<typeof WorkspaceSchema> {
-  const { record, operation, commands } = workspace;
+  const { record, operation, commands, services } = workspace;
   const last = commands.all.at(-1);
   const { name, failure, reset, seed, isolation, stoppedBy } = record;
   return {
@@ -45,6 +45,8 @@ export function toWorkspace(workspace: Workspace): MessageInitShape<typeof Works
     lastActivityAtMs: BigInt(record.lastActivityAtMs),
     commandCount: commands.all.length,
     runningCommands: commands.running.length,
+    serviceCount: services.all.length,
+    runningServices: services.alive.length,
     ...(last === undefined ? {} : { lastCommand: toCommandRecord(workspace, last) }),
     resetCount: reset.count,
     resetAtMs: BigInt(reset.atMs ?? 0),

@@ -10,6 +10,7 @@ import {
 } from "./files.js";
 import { workspaceDelete, workspaceReset, workspaceStart, workspaceStop } from "./life-cycle.js";
 import { workspaceList } from "./list.js";
+import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./services.js";
 import { workspaceStatus } from "./status.js";
 import { workspaceDiff, workspaceExport, workspaceSummary, workspaceSyncPush } from "./transfers.js";
 import { workspaceTop } from "./top.js";
@@ -34,6 +35,11 @@ export const WORKSPACE_OPERATIONS: readonly Declaration[] = [
   workspaceDiff,
   workspaceExport,
   workspaceReset,
+  serviceStart,
+  serviceList,
+  serviceStatus,
+  serviceLogs,
+  serviceStop,
   workspaceStop,
   workspaceStart,
   workspaceDelete,

@@ -12,6 +12,7 @@ import {
   workspaceId,
   workspaceRecord,
 } from "./record.js";
+import { serviceLine, serviceRecord, toServiceView } from "./services.js";
 import {
   artifactType,
   exportRecord,
@@ -215,7 +216,7 @@ export const workspaceSummary = defineOperation({
     commands: z.array(workspaceCommandRecord),
     edits: z.array(z.object({ at: z.string(), kind: z.string(), path: z.string(), detail: z.string() })),
     changes: z.object({ summary: diffSummary, entries: z.array(diffEntry) }),
-    services: z.array(z.never()),
+    services: z.array(serviceRecord),
     artifacts: z.array(z.object({ at: z.string(), path: z.string(), output_path: z.string() })),
     snapshots: z.array(z.never()),
     host_executable_paths: hostExecutables,
@@ -241,7 +242,7 @@ export const workspaceSummary = defineOperation({
       commands,
       edits: summary.events.filter((event) => !isExport(event)),
       changes: { summary: summary.changes, entries: summary.changedFiles.map(toEntry) },
-      services: [],
+      services: summary.services.map(toServiceView),
       artifacts: summary.events
         .filter(isExport)
         .map(({ at, path, detail }) => ({ at, path, output_path: detail })),
@@ -270,6 +271,8 @@ export const workspaceSummary = defineOperation({
         ({ kind, path, detail }) =>
           `  ${kind}  ${visibleName(path)}${detail === "" ? "" : `  (${visibleName(detail)})`}`,
       ),
+      ...(view.services.length === 0 ? [] : ["services:"]),
+      ...view.services.map((service) => `  ${serviceLine(service)}`),
       "changes since the baseline:",
       ...renderStat(view.changes.entries, view.changes.summary)
         .split("\n")
