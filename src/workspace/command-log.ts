@@ -4,6 +4,7 @@ import * as z from "zod";
 import { readJsonFile, writeFileAtomic } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { CommandOutput } from "./command-output.js";
+import { Redactor } from "./secrets/index.js";
 import { WorkspaceCommand, type CommandFacts } from "./workspace-command.js";
 
 const exitSchema = z.object({
@@ -18,6 +19,7 @@ const factsSchema = z.object({
   sequence: z.number(),
   command: z.string(),
   cwd: z.string(),
+  secrets: z.array(z.string()).optional(),
   startedAtMs: z.number(),
   /** Absent while it runs. */
   exit: exitSchema.optional(),
@@ -32,11 +34,14 @@ const factsSchema = z.object({
 export class CommandLog implements AsyncDisposable {
   readonly #commands = new Map<number, WorkspaceCommand>();
 
-  private constructor(private readonly directory: string) {}
+  private constructor(
+    private readonly directory: string,
+    private readonly redactor: Redactor,
+  ) {}
 
   /** Reads what an earlier daemon left; commands that ran then are `running` here, and nobody follows them yet. */
-  static async open(directory: string): Promise<CommandLog> {
-    const log = new CommandLog(directory);
+  static async open(directory: string, redactor = Redactor.none): Promise<CommandLog> {
+    const log = new CommandLog(directory, redactor);
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const sequences = (await readdir(directory)).map(Number).filter((value) => Number.isSafeInteger(value));
     for (const sequence of sequences.sort((a, b) => a - b)) {
@@ -47,7 +52,7 @@ export class CommandLog implements AsyncDisposable {
         await rm(path, { recursive: true, force: true });
         continue;
       }
-      const output = await CommandOutput.reopen(join(path, "output")).catch(missing);
+      const output = await CommandOutput.reopen(join(path, "output"), redactor).catch(missing);
       // Killed while it was removed.
       if (output === undefined) await rm(path, { recursive: true, force: true });
       else log.#commands.set(sequence, log.#toCommand(facts.data, output));
@@ -68,7 +73,7 @@ export class CommandLog implements AsyncDisposable {
   async add(facts: CommandFacts): Promise<WorkspaceCommand> {
     const path = join(this.directory, String(facts.sequence));
     await mkdir(path, { mode: 0o700 });
-    const output = await CommandOutput.create(join(path, "output"));
+    const output = await CommandOutput.create(join(path, "output"), this.redactor);
     const command = this.#toCommand(facts, output);
     await this.#record(facts);
     this.#commands.set(facts.sequence, command);

@@ -1,6 +1,7 @@
 import { mkdir, open, readFile, writeFile, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { LIMITS } from "../protocol/index.js";
+import { Redactor, type Redaction, type ScanPosition } from "./secrets/index.js";
 import { fileStore, Spool, type SpoolPart, type SpoolWindow } from "./spool.js";
 
 /** The output of a command: everything in order of arrival, and the streams apart, shorter. */
@@ -20,7 +21,13 @@ export interface StreamView {
 
 type Name = "all" | "stdout" | "stderr";
 const NAMES = ["all", "stdout", "stderr"] as const;
-const TOTALS_BYTES = NAMES.length * 8;
+/** How much was written of each, and of both streams what was taken in for it and what of a secret lies right behind that. */
+const TOTALS_BYTES = (NAMES.length + 4) * 8;
+/** As versions without secrets have written them: what was written is what was taken in. */
+const OLD_TOTALS_BYTES = NAMES.length * 8;
+
+type Stream = "stdout" | "stderr";
+const STREAMS = ["stdout", "stderr"] as const;
 
 type Totals = Readonly<Record<Name, number>>;
 const NOTHING: Totals = { all: 0, stdout: 0, stderr: 0 };
@@ -33,44 +40,59 @@ const LIMIT_BYTES: Totals = {
 /**
  * Output in files, so that it survives whoever writes it: one per spool, and one with how much each has taken in. That
  * one is written last. What a process that was killed wrote beyond it comes again from the guest, to the same places.
+ * Secrets are taken out before anything is written: so there are two counts of each stream, what was taken in from the guest,
+ * without what is held back because it may be the beginning of a secret, and what was written for it.
  * The files are open from the first write until it is disposed of, and otherwise only while they are read: hundreds of
  * commands are kept, and few run.
  */
 export class CommandOutput implements AsyncDisposable {
   #totals: Totals;
+  readonly #redactions: Readonly<Record<Stream, Redaction>>;
   #writing: Promise<OutputFiles> | undefined;
+  /** Appends, one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
   #isClosed = false;
   /** Reads in the files that are written; they are not closed under them. */
   readonly #reads = new Set<Promise<unknown>>();
 
   private constructor(
     private readonly directory: string,
+    readonly redactor: Redactor,
     totals: Totals,
+    taken: Readonly<Record<Stream, ScanPosition>>,
   ) {
     this.#totals = totals;
+    this.#redactions = { stdout: redactor.stream(taken.stdout), stderr: redactor.stream(taken.stderr) };
   }
 
   /** In a directory of its own, which is made; the caller removes it. */
-  static async create(directory: string): Promise<CommandOutput> {
+  static async create(directory: string, redactor = Redactor.none): Promise<CommandOutput> {
     await mkdir(directory, { mode: 0o700 });
     for (const name of [...NAMES, "totals"])
       await writeFile(join(directory, name), "", { flag: "wx", mode: 0o600 });
-    return new CommandOutput(directory, NOTHING);
+    const nothing = { taken: 0, covered: undefined };
+    return new CommandOutput(directory, redactor, NOTHING, { stdout: nothing, stderr: nothing });
   }
 
   /** Goes on where another process left off, or only reads. */
-  static async reopen(directory: string): Promise<CommandOutput> {
+  static async reopen(directory: string, redactor = Redactor.none): Promise<CommandOutput> {
     const bytes = await readFile(join(directory, "totals"));
+    const isOld = bytes.length === OLD_TOTALS_BYTES;
     // Killed before its first write: nothing was taken in.
-    const written = bytes.length === TOTALS_BYTES ? bytes : Buffer.alloc(TOTALS_BYTES);
-    const taken = (index: number): number => Number(written.readBigUInt64LE(8 * index));
-    return new CommandOutput(directory, { all: taken(0), stdout: taken(1), stderr: taken(2) });
+    const written = isOld || bytes.length === TOTALS_BYTES ? bytes : Buffer.alloc(TOTALS_BYTES);
+    const at = (index: number): number => Number(written.readBigUInt64LE(8 * index));
+    const totals = { all: at(0), stdout: at(1), stderr: at(2) };
+    const position = (index: number): ScanPosition =>
+      isOld
+        ? { taken: at(1 + index), covered: undefined }
+        : { taken: at(3 + index), covered: at(5 + index) === 0 ? undefined : at(5 + index) - 1 };
+    return new CommandOutput(directory, redactor, totals, { stdout: position(0), stderr: position(1) });
   }
 
-  /** How much of each stream was taken in. */
+  /** How much of each stream was taken in: from there another process reads on. */
   get position(): { readonly stdout: number; readonly stderr: number } {
-    const { stdout, stderr } = this.#totals;
-    return { stdout, stderr };
+    const { stdout, stderr } = this.#redactions;
+    return { stdout: stdout.position.taken, stderr: stderr.position.taken };
   }
 
   /** What it takes on the disk. */
@@ -78,21 +100,53 @@ export class CommandOutput implements AsyncDisposable {
     return NAMES.reduce((sum, name) => sum + Math.min(this.#totals[name], LIMIT_BYTES[name]), 0);
   }
 
-  /** Resolves when the bytes are stored. One append at a time. */
-  async append(stream: "stdout" | "stderr", data: Uint8Array): Promise<void> {
+  /** Gives what of it may be shown now; resolves when that is stored. */
+  async append(stream: Stream, data: Uint8Array): Promise<Uint8Array> {
+    return await this.#inTurn(() => this.#write(stream, this.#redactions[stream].push(data)));
+  }
+
+  /** No more comes of either stream: what was held back is stored, and given. */
+  async finish(): Promise<Readonly<Record<Stream, Uint8Array>>> {
+    return await this.#inTurn(async () => {
+      const rest = { stdout: this.#redactions.stdout.end(), stderr: this.#redactions.stderr.end() };
+      for (const stream of STREAMS) if (rest[stream].length > 0) await this.#write(stream, rest[stream]);
+      return rest;
+    });
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+
+  async #write(stream: Stream, data: Uint8Array): Promise<Uint8Array> {
     if (this.#isClosed) throw new Error(`the output in ${this.directory} is closed`);
     this.#writing ??= openFiles(this.directory, this.#totals);
     const { spools, totals: file } = await this.#writing;
-    await spools.all.append(data);
-    await spools[stream].append(data);
+    if (data.length > 0) {
+      await spools.all.append(data);
+      await spools[stream].append(data);
+    }
     this.#totals = {
       all: spools.all.totalBytes,
       stdout: spools.stdout.totalBytes,
       stderr: spools.stderr.totalBytes,
     };
-    const totals = Buffer.alloc(TOTALS_BYTES);
-    NAMES.forEach((name, index) => totals.writeBigUInt64LE(BigInt(this.#totals[name]), 8 * index));
-    await file.write(totals, 0, TOTALS_BYTES, 0);
+    await file.write(this.#totalsBytes(), 0, TOTALS_BYTES, 0);
+    return data;
+  }
+
+  #totalsBytes(): Buffer {
+    const positions = STREAMS.map((stream) => this.#redactions[stream].position);
+    const values = [
+      ...NAMES.map((name) => this.#totals[name]),
+      ...positions.map(({ taken }) => taken),
+      ...positions.map(({ covered }) => (covered === undefined ? 0 : covered + 1)),
+    ];
+    const bytes = Buffer.alloc(TOTALS_BYTES);
+    values.forEach((value, index) => bytes.writeBigUInt64LE(BigInt(value), 8 * index));
+    return bytes;
   }
 
   async view(offset: number, maxBytes: number): Promise<CommandOutputView> {
@@ -116,6 +170,7 @@ export class CommandOutput implements AsyncDisposable {
 
   /** No more is written, by this object: another process may go on. It can still be read. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#turn;
     this.#isClosed = true;
     const writing = this.#writing;
     this.#writing = undefined;

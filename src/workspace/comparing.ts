@@ -1,9 +1,16 @@
 import { posix } from "node:path";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { WORKSPACE_PATH } from "./command-line.js";
-import { diffFiles, type ChangedPath, type DiffContents, type FileDiff } from "./diff/index.js";
+import {
+  diffFiles,
+  type ChangedPath,
+  type DiffContents,
+  type DiffEntry,
+  type FileDiff,
+} from "./diff/index.js";
 import { inWorkspace } from "./editing.js";
 import { absolutePath } from "./exec.js";
+import type { Redactor } from "./secrets/index.js";
 import type { Workspace } from "./workspace.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
 
@@ -17,8 +24,21 @@ export async function* diffWorkspace(
   signal: AbortSignal,
 ): AsyncGenerator<FileDiff> {
   const machine = await workspace.machine(signal);
+  const { redactor } = workspace.secrets;
   const changes = await changesOf(machine, path, signal);
-  yield* diffFiles(changes, contentsOf(machine, signal));
+  const files = diffFiles(changes, contentsOf(machine, redactor, signal));
+  if (redactor.isEmpty) yield* files;
+  else for await (const file of files) yield withoutSecrets(file, redactor);
+}
+
+/** What is left after the contents were masked: names, and what stands in several lines of one. */
+function withoutSecrets({ entry, patch }: FileDiff, redactor: Redactor): FileDiff {
+  const { path, from, linkTargetBefore, linkTargetAfter } = entry;
+  const names = Object.entries({ path, from, linkTargetBefore, linkTargetAfter }).filter(
+    ([, name]) => name !== undefined,
+  );
+  const shown = redactor.values(Object.fromEntries(names)) as Partial<DiffEntry>;
+  return { entry: { ...entry, ...shown }, patch: redactor.bytes(patch) };
 }
 
 /** The paths that changed since the baseline. */
@@ -35,14 +55,15 @@ async function changesOf(
 }
 
 /** Contents of both sides, from the running machine and its baseline. */
-function contentsOf({ files }: WorkspaceMachine, signal: AbortSignal): DiffContents {
+function contentsOf({ files }: WorkspaceMachine, redactor: Redactor, signal: AbortSignal): DiffContents {
   return {
     read: async (side, path, maxBytes) => {
       const tree = side === "before" ? "baseline" : "active";
       const { data } = await files.read(inWorkspace(path), { tree, maxBytes, signal });
       const parts: Uint8Array[] = [];
       for await (const part of data) parts.push(part);
-      return Buffer.concat(parts);
+      // Before lines are compared: their marks would stand between those of a secret.
+      return redactor.mask(Buffer.concat(parts));
     },
   };
 }

@@ -1,7 +1,9 @@
+import { byteString, bytesOf } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { absolutePath } from "./exec.js";
 import { applyPatch, type PatchPlan, type WorkspaceTree } from "./patch/index.js";
 import { WORKSPACE_PATH } from "./command-line.js";
+import type { Redactor } from "./secrets/index.js";
 import type { Workspace } from "./workspace.js";
 import type { Edited } from "./workspace-files.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
@@ -15,9 +17,22 @@ export async function editFile(
 ): Promise<Edited & { readonly path: string }> {
   const machine = await workspace.machine(signal);
   const absolute = absolutePath(path);
-  const edited = await machine.files.edit(Buffer.from(absolute), change, { signal });
+  const edited = await machine.files
+    .edit(Buffer.from(absolute), change, { signal })
+    .catch((thrown: unknown) => {
+      throw workspace.secrets.redactor.isEmpty ? thrown : withoutNearest(PyroError.from(thrown));
+    });
   await noteEdit(workspace, "file_edit", absolute);
   return { path: absolute, ...edited };
+}
+
+/** The agent quotes the nearest line, and knows no secrets; what it cut in two nobody would find. */
+function withoutNearest(error: PyroError): PyroError {
+  const plain = /^the old text is not in "(?:[^"\\]|\\.)*"/.exec(error.message)?.[0];
+  if (error.code !== "GUEST_EDIT_NO_MATCH" || plain === undefined) return error;
+  return new PyroError(error.code, plain, {
+    hint: "read the file as it is now, with `pyro workspace file read`, and take the text from there; secrets in it are shown masked",
+  });
 }
 
 /** Writes a file whole. */
@@ -44,7 +59,7 @@ export async function patchFiles(
   signal: AbortSignal,
 ): Promise<PatchPlan["result"]> {
   const machine = await workspace.machine(signal);
-  const { changes, result } = await applyPatch(patch, treeOf(machine, signal));
+  const { changes, result } = await applyPatch(patch, treeOf(machine, workspace.secrets.redactor, signal));
   const absolute = changes.map((change) =>
     change.kind === "move"
       ? { ...change, path: inWorkspace(change.path), to: inWorkspace(change.to) }
@@ -61,8 +76,10 @@ async function noteEdit(workspace: Workspace, kind: string, path: string): Promi
   await workspace.touch();
 }
 
-function treeOf({ files }: WorkspaceMachine, signal: AbortSignal): WorkspaceTree {
+function treeOf({ files }: WorkspaceMachine, redactor: Redactor, signal: AbortSignal): WorkspaceTree {
   return {
+    // Before a line is cut: what is left of a secret then would not be found.
+    ...(redactor.isEmpty ? {} : { show: (line) => byteString(redactor.mask(bytesOf(line))) }),
     stat: async (path) => {
       try {
         const { entries } = await files.list(inWorkspace(path), { recursive: false, maxEntries: 1, signal });

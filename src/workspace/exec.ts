@@ -1,6 +1,7 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { resolveCommand, WORKSPACE_PATH, type CommandRequest } from "./command-line.js";
 import type { OutputListener, WorkspaceCommand } from "./workspace-command.js";
+import type { Redactor, SecretEnv } from "./secrets/index.js";
 import { settled } from "./wait.js";
 import type { Workspace } from "./workspace.js";
 
@@ -10,6 +11,8 @@ export interface ExecRequest extends CommandRequest {
   readonly cwd: string;
   readonly timeoutMs: number | undefined;
   readonly openStdin: boolean;
+  /** Secrets of the workspace that it is given: {secret: variable}. */
+  readonly secretEnv?: SecretEnv;
 }
 
 /**
@@ -23,16 +26,20 @@ export async function startCommand(
   request: ExecRequest,
   options: { readonly signal: AbortSignal; readonly listener?: OutputListener },
 ): Promise<WorkspaceCommand> {
-  const { argv, env } = resolveCommand(request);
+  const { secrets } = workspace;
+  const given = secrets.environment(request.secretEnv ?? {}, request.env);
+  const { argv, env } = resolveCommand({ ...request, env: [...request.env, ...given.entries] });
   const cwd = absolutePath(request.cwd);
   const machine = await workspace.machine(options.signal);
   const command = await workspace.commands.add({
     sequence: await workspace.nextSequence(),
-    command: describe(request),
-    cwd,
+    command: describe(request, secrets.redactor),
+    cwd: secrets.redactor.text(cwd),
+    ...(given.names.length === 0 ? {} : { secrets: given.names }),
     startedAtMs: Date.now(),
   });
   if (options.listener !== undefined) command.listen(options.listener);
+  workspace.holdSecrets(command);
   try {
     const running = await machine.start({
       ...{ processId: command.processId, argv, env, cwd, openStdin: request.openStdin },
@@ -43,6 +50,7 @@ export async function startCommand(
     workspace.keep(command, running, machine);
     return command;
   } catch (thrown) {
+    await command.interrupt("it was not started");
     await workspace.commands.remove(command.sequence);
     throw thrown;
   }
@@ -80,10 +88,11 @@ export function absolutePath(path: string): string {
   return path.startsWith("/") ? path : `${WORKSPACE_PATH}/${path}`;
 }
 
-/** The command as people write it. */
-export function describe({ command, argv }: CommandRequest): string {
-  if (command !== "") return command;
-  return argv.map((word) => quote(Buffer.from(word).toString())).join(" ");
+/** The command as people write it, without secrets: those are looked for before words are quoted. */
+export function describe({ command, argv }: CommandRequest, redactor: Redactor): string {
+  if (command !== "") return redactor.text(command);
+  const words = argv.map((word) => quote(Buffer.from(redactor.bytes(word)).toString()));
+  return redactor.text(words.join(" "));
 }
 
 function quote(word: string): string {

@@ -5,6 +5,7 @@ import { LIMITS, PyroError } from "../protocol/index.js";
 import { hostExecutablePaths, type HostExecutablePath } from "./diff/index.js";
 import { WORKSPACE_PATH } from "./command-line.js";
 import { absolutePath } from "./exec.js";
+import { pathsWithSecrets } from "./exported-secrets.js";
 import { exportedTree } from "./exported-tree.js";
 import { diskFull, writeHostFile } from "./host-file.js";
 import { unpackOnHost } from "./host-unpack.js";
@@ -36,14 +37,25 @@ export async function exportPath(
     const leftOut = await bring(machine, entry, temporary, signal);
     failpoint("workspace.exported");
     const tree = await exportedTree(temporary);
+    const { redactor } = workspace.secrets;
+    const paths = tree.entries.map((each) => each.path);
+    const secret = await pathsWithSecrets(temporary, paths, redactor);
     await place(temporary, outputPath, overwrite);
     await workspace.note({ kind: "export", path: workspacePath, detail: outputPath });
+    const top = posix.relative(WORKSPACE_PATH, workspacePath);
     return {
-      ...{ workspacePath, outputPath, artifactType: entry.type },
+      ...redactor.values({ workspacePath, outputPath }),
+      artifactType: entry.type,
       entryCount: tree.entries.length,
       bytesWritten: tree.bytes,
-      hostExecutablePaths: executablesOf(tree, workspacePath),
-      warnings: leftOut > 0 ? [`${leftOut} devices, FIFOs or sockets were left out`] : [],
+      hostExecutablePaths: redactor.values(executablesOf(tree, workspacePath)),
+      secretPaths: redactor.values(secret.map((path) => posix.join(top, path))),
+      warnings: [
+        ...(leftOut > 0 ? [`${leftOut} devices, FIFOs or sockets were left out`] : []),
+        ...(secret.length > 0
+          ? [`${secret.length} of the exported paths hold a secret of the workspace`]
+          : []),
+      ],
     };
   } catch (thrown) {
     throw onHost(thrown, outputPath);

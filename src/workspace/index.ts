@@ -45,6 +45,7 @@ export type {
 } from "./workspace-machine.js";
 export type { FileContent, FileEntry, WorkspaceFiles } from "./workspace-files.js";
 export { editFile, patchFiles, writeFile } from "./editing.js";
+export { readFile } from "./reading.js";
 export { diffWorkspace } from "./comparing.js";
 export { exportPath } from "./exporting.js";
 export {
@@ -62,4 +63,12 @@ export { summarizeWorkspace, type WorkspaceSummary } from "./summary.js";
 export { summarize, type DiffEntry, type DiffSummary, type HostExecutablePath } from "./diff/index.js";
 export type { PatchEntry } from "./patch/index.js";
 export type { SeedSource } from "./seed/index.js";
+export {
+  Redactor,
+  type Secret,
+  type SecretEnv,
+  type SecretEnvironment,
+  type SecretHolder,
+  type WorkspaceSecrets,
+} from "./secrets/index.js";
 export type { Exported, Pushed, Transferred } from "./transfer.js";

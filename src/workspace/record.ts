@@ -61,6 +61,8 @@ const recordSchema = z.object({
   machineId: z.string().nullable(),
   isolation: z.enum(["kvm", "software"]).nullable(),
   seed: seedSchema,
+  /** What may be told of them; their values are in a file of their own. */
+  secrets: z.array(z.object({ name: z.string(), sourceKind: z.string() })).default([]),
   /** What the user should know of how it came about. */
   warnings: z.array(z.string()),
   /** Sequence of the last command. */
@@ -101,6 +103,8 @@ export interface WorkspacePaths {
   readonly history: string;
   /** What is known of its services. */
   readonly services: string;
+  /** The values of its secrets: the only file that holds them. */
+  readonly secrets: string;
 }
 
 export function pathsOf(directory: string): WorkspacePaths {
@@ -114,6 +118,7 @@ export function pathsOf(directory: string): WorkspacePaths {
     commands: join(directory, "commands"),
     history: join(directory, "history.jsonl"),
     services: join(directory, "services.json"),
+    secrets: join(directory, "secrets.json"),
   };
 }
 
@@ -143,7 +148,7 @@ export async function listDirectories(directory: string): Promise<string[]> {
 export function newRecord(
   fields: Pick<
     WorkspaceRecord,
-    "workspaceId" | "name" | "labels" | "environment" | "vcpuCount" | "memMib" | "ttlSeconds"
+    "workspaceId" | "name" | "labels" | "environment" | "vcpuCount" | "memMib" | "ttlSeconds" | "secrets"
   >,
   nowMs: number,
 ): WorkspaceRecord {

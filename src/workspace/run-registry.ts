@@ -124,7 +124,9 @@ export class RunRegistry implements AsyncDisposable {
           onPhase: (phase) => {
             run.state = { state: phase.phase === "running" ? "running" : "starting", phase };
           },
-          onOutput: (stream, data) => run.output.append(stream, data),
+          onOutput: async (stream, data) => {
+            await run.output.append(stream, data);
+          },
         },
         run.abort.signal,
       );

@@ -46,7 +46,8 @@ export class Seeding {
       await workspace.note({ kind: "sync_push", path: destination, detail: path });
       await workspace.touch();
       const { origin, entryCount, bytes, warnings } = poured;
-      return { mode: origin.mode, destination, entryCount, bytesWritten: bytes, warnings };
+      const shown = workspace.secrets.redactor.values({ destination, warnings });
+      return { mode: origin.mode, entryCount, bytesWritten: bytes, ...shown };
     } catch (thrown) {
       throw halfPushed(PyroError.from(thrown), workspace.id, destination);
     }

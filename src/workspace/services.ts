@@ -5,6 +5,7 @@ import { absolutePath, describe } from "./exec.js";
 import type { MachineLog, ServiceSpec } from "./machine-services.js";
 import { checkReadiness, type ReadinessRequest } from "./readiness.js";
 import { NAME_PATTERN } from "./record.js";
+import type { Redactor } from "./secrets/index.js";
 import { settled } from "./wait.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
 import { isAlive, type ServiceFacts } from "./workspace-services.js";
@@ -46,7 +47,7 @@ export async function startService(
   request: ServiceRequest,
   { waitMs, signal }: { readonly waitMs: number; readonly signal: AbortSignal },
 ): Promise<ServiceFacts> {
-  const spec = specOf(request);
+  const spec = specOf(request, workspace.secrets.redactor);
   const machine = await workspace.machine(signal);
   const started = workspace.services.take(machine.services, await machine.services.start(spec, { signal }));
   await workspace.touch();
@@ -56,13 +57,13 @@ export async function startService(
 }
 
 /** The one place where what a service is given comes together: its words and its environment. */
-function specOf(request: ServiceRequest): ServiceSpec {
+function specOf(request: ServiceRequest, redactor: Redactor): ServiceSpec {
   const { name, readiness } = request;
   requireServiceName(name);
   const { argv, env } = resolveCommand(request);
   return {
     ...{ name, startId: freshId("start"), argv, env, cwd: absolutePath(request.cwd) },
-    command: describe(request).slice(0, LIMITS.serviceCommandCharacters),
+    command: describe(request, redactor).slice(0, LIMITS.serviceCommandCharacters),
     readiness: readiness === undefined ? undefined : checkReadiness(readiness),
   };
 }

@@ -45,6 +45,7 @@ export async function summarizeWorkspace(
     changes: summarize(entries),
     changedFiles: entries,
     services: workspace.services.all,
+    // Paths come without secrets already.
     hostExecutablePaths: hostExecutablePaths(
       kept.map(({ path, newMode, artifactType }) => ({
         path,

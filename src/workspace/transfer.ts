@@ -19,6 +19,8 @@ export interface Exported {
   readonly entryCount: number;
   readonly bytesWritten: number;
   readonly hostExecutablePaths: readonly HostExecutablePath[];
+  /** What of it holds a secret of the workspace; its bytes are as they were. */
+  readonly secretPaths: readonly string[];
   readonly warnings: readonly string[];
 }
 
@@ -33,13 +35,17 @@ export type TransferResult<Kind extends Transferred["kind"]> = Extract<Transferr
 /** The same as it is kept until the next operation: each look at the workspace carries it, so it is bounded. */
 export function keptOf(transferred: Transferred): Transferred {
   if (transferred.kind === "sync_push") return transferred;
-  const { hostExecutablePaths: all, warnings } = transferred.result;
-  const left = all.length - LIMITS.keptExecutablePaths;
-  if (left <= 0) return transferred;
-  const hostExecutablePaths = all.slice(0, LIMITS.keptExecutablePaths);
-  const more = `${left} more paths that the host would run or obey are not listed here`;
-  return {
-    kind: "export",
-    result: { ...transferred.result, hostExecutablePaths, warnings: [...warnings, more] },
-  };
+  const { hostExecutablePaths: all, secretPaths: secret, warnings } = transferred.result;
+  const most = LIMITS.keptExecutablePaths;
+  if (all.length <= most && secret.length <= most) return transferred;
+  const more = [
+    ...(all.length <= most
+      ? []
+      : [`${all.length - most} more paths that the host would run or obey are not listed here`]),
+    ...(secret.length <= most
+      ? []
+      : [`${secret.length - most} more paths that hold a secret are not listed here`]),
+  ];
+  const bounded = { hostExecutablePaths: all.slice(0, most), secretPaths: secret.slice(0, most) };
+  return { kind: "export", result: { ...transferred.result, ...bounded, warnings: [...warnings, ...more] } };
 }

@@ -17,6 +17,8 @@ export interface CommandFacts {
   /** For people: the shell line, or the words of the argv, quoted where they need it. */
   readonly command: string;
   readonly cwd: string;
+  /** Names of the secrets that it was given. */
+  readonly secrets?: readonly string[] | undefined;
   readonly startedAtMs: number;
   readonly exit?: CommandEnd | undefined;
   readonly interrupted?: string | undefined;
@@ -90,9 +92,12 @@ export class WorkspaceCommand {
     try {
       await this.#heard(graceMs);
       for await (const { stream, data } of running.output) {
-        await this.output.append(stream, data);
-        await this.#listener?.(stream, data);
+        const shown = await this.output.append(stream, data);
+        if (shown.length > 0) await this.#listener?.(stream, shown);
       }
+      const rest = await this.output.finish();
+      for (const stream of ["stdout", "stderr"] as const)
+        if (rest[stream].length > 0) await this.#listener?.(stream, rest[stream]);
       const { exitCode = null, signal = null, timedOut, outOfMemory, durationUs } = await running.exit;
       await this.#end({ exit: { exitCode, signal, timedOut, outOfMemory, durationUs } });
     } catch (thrown) {
@@ -118,7 +123,7 @@ export class WorkspaceCommand {
 
   /** Says that it ended without an exit, and why. */
   async interrupt(reason: string): Promise<void> {
-    await this.#end({ interrupted: reason });
+    await this.#end({ interrupted: this.output.redactor.text(reason) });
   }
 
   /** The first end is the one that counts: one that was stopped on purpose may still report an exit. */
@@ -127,6 +132,8 @@ export class WorkspaceCommand {
     this.#facts = { ...this.#facts, ...how };
     this.#running = undefined;
     try {
+      // Of one that was ended from elsewhere, something may be held back; a full disk loses it.
+      await this.output.finish().catch(() => undefined);
       // From now on it is only read.
       await this.output[Symbol.asyncDispose]();
       await this.#save(this.#facts);

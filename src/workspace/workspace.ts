@@ -8,6 +8,7 @@ import { explainLoss } from "./loss.js";
 import { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
 import { pathsOf, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
 import type { RunningCommand } from "./sandbox.js";
+import { removeSecrets, WorkspaceSecrets } from "./secrets/index.js";
 import { BASELINE, layersOf } from "./snapshot-record.js";
 import { keptOf, type Transferred, type TransferResult } from "./transfer.js";
 import type { WorkspaceCommand } from "./workspace-command.js";
@@ -69,6 +70,8 @@ export class Workspace {
     record: WorkspaceRecord,
     readonly commands: CommandLog,
     readonly services: WorkspaceServices,
+    /** What processes get of its secrets, and how those are kept out of what is shown. */
+    readonly secrets: WorkspaceSecrets,
     private readonly context: WorkspaceContext,
   ) {
     this.paths = pathsOf(directory);
@@ -80,16 +83,18 @@ export class Workspace {
   static async open(
     directory: string,
     record: WorkspaceRecord,
+    secrets: WorkspaceSecrets,
     context: WorkspaceContext,
   ): Promise<Workspace> {
     const paths = pathsOf(directory);
-    const commands = await CommandLog.open(paths.commands);
+    const { redactor } = secrets;
+    const commands = await CommandLog.open(paths.commands, redactor);
     const services = await WorkspaceServices.open({
       path: paths.services,
-      hear: (bytes) => bytes,
+      hear: (bytes) => redactor.bytes(bytes),
       onQuiet: () => void workspace.touch().catch(() => undefined),
     });
-    const workspace: Workspace = new Workspace(directory, record, commands, services, context);
+    const workspace: Workspace = new Workspace(directory, record, commands, services, secrets, context);
     return workspace;
   }
 
@@ -152,7 +157,7 @@ export class Workspace {
         await this.#create(populate, options, report);
       } catch (thrown) {
         const known = await explainLoss(thrown, this.#lost);
-        const error = PyroError.from(this.#over.signal.aborted ? this.#over.signal.reason : known);
+        const error = this.secrets.error(this.#over.signal.aborted ? this.#over.signal.reason : known);
         await this.#dropMachine();
         if (!this.#over.signal.aborted) await this.#fail(error);
         throw error;
@@ -178,7 +183,7 @@ export class Workspace {
     report({ message: "sealing the baseline" });
     await fresh.seal();
     failpoint("workspace.sealed");
-    await this.#kept.save({ ...filled, state: "started", ...this.#kept.touched() });
+    await this.#kept.save({ ...this.#withoutSecrets(filled), state: "started", ...this.#kept.touched() });
     this.#watch(machine);
   }
 
@@ -326,7 +331,7 @@ export class Workspace {
   async #adopt(machineId: string, isolation: "kvm" | "software"): Promise<void> {
     const machine = await this.context.machines
       .adopt(machineId, { isolation })
-      .catch((thrown: unknown) => PyroError.from(thrown));
+      .catch((thrown: unknown) => this.secrets.error(thrown));
     if (machine === undefined || machine instanceof PyroError) {
       const { code, message, hint } = machine ?? goneMeanwhile();
       await this.#interrupt(message);
@@ -336,10 +341,17 @@ export class Workspace {
     this.#attach(machine);
     this.#watch(machine);
     for (const command of this.commands.running) {
+      this.holdSecrets(command);
       const running = await machine.follow(command.processId, command.output.position).catch(() => undefined);
       if (running === undefined) await command.interrupt("its machine does not know it any more");
       else this.keep(command, running, machine, LIMITS.attachGraceMs);
     }
+  }
+
+  /** Notes the secrets that a command was given, as long as it runs. */
+  holdSecrets({ sequence, facts, done }: WorkspaceCommand): void {
+    const held = this.secrets.hold({ kind: "command", name: String(sequence), secrets: facts.secrets ?? [] });
+    void done.then(() => held[Symbol.dispose]());
   }
 
   /** Keeps what a command writes, in the background, and how it ends; then the machine may forget it. */
@@ -369,6 +381,7 @@ export class Workspace {
 
   /** Name and labels, which the caller has checked; or that it is spent. */
   async update(change: Partial<Pick<WorkspaceRecord, "name" | "labels" | "spent">>): Promise<void> {
+    this.secrets.refuseShown(change);
     await this.#kept.save({ ...change, ...this.#kept.touched() });
   }
 
@@ -391,7 +404,7 @@ export class Workspace {
 
   /** Adds a line to what was done besides commands. */
   async note(event: Readonly<Record<string, unknown>>): Promise<void> {
-    const line = JSON.stringify({ at_ms: this.context.now(), ...event });
+    const line = JSON.stringify({ at_ms: this.context.now(), ...this.secrets.redactor.values(event) });
     await appendFile(this.paths.history, `${line}\n`, { mode: 0o600 });
   }
 
@@ -432,7 +445,7 @@ export class Workspace {
       try {
         return await body(report);
       } catch (error) {
-        throw await explainLoss(error, this.#lost);
+        throw this.secrets.error(await explainLoss(error, this.#lost));
       }
     };
     const operation = new Operation(kind, work, keep);
@@ -456,8 +469,8 @@ export class Workspace {
     if (this.#machine !== machine || this.record.state !== "started") return;
     this.#machine = undefined;
     await machine[Symbol.asyncDispose]();
-    this.context.log.warn("workspace.machine-lost", { workspace: this.id, error: error.message });
-    const { code, message, hint } = error;
+    const { code, message, hint } = this.secrets.error(error);
+    this.context.log.warn("workspace.machine-lost", { workspace: this.id, error: message });
     await this.#crashed({ code, message, hint });
   }
 
@@ -479,6 +492,8 @@ export class Workspace {
 
   async #fail({ code, message, hint }: PyroError): Promise<void> {
     await this.#chain.remove();
+    // It never runs again.
+    await removeSecrets(this.paths.secrets);
     const stoppedAtMs = this.context.now();
     await this.#kept.save({
       state: "failed",
@@ -486,6 +501,13 @@ export class Workspace {
       stoppedAtMs,
       machineId: null,
     });
+  }
+
+  /** What a seed says of itself holds names and paths. */
+  #withoutSecrets({ seed, warnings }: Awaited<ReturnType<Populate>>): Awaited<ReturnType<Populate>> {
+    const { redactor } = this.secrets;
+    const { seedPath, originRef } = redactor.values({ seedPath: seed.seedPath, originRef: seed.originRef });
+    return { seed: { ...seed, seedPath, originRef }, warnings: redactor.values(warnings) };
   }
 }
 

@@ -12,6 +12,7 @@ import {
 } from "./record.js";
 import { sweepExport } from "./exporting.js";
 import { resolveReference } from "./reference.js";
+import { checkSecrets, loadSecrets, saveSecrets, WorkspaceSecrets, type Secret } from "./secrets/index.js";
 import { CONDEMNED, Workspace, type Populate, type WorkspaceContext } from "./workspace.js";
 
 export interface WorkspacesOptions extends WorkspaceContext {
@@ -24,7 +25,10 @@ export interface WorkspacesOptions extends WorkspaceContext {
 export type NewWorkspace = Pick<
   WorkspaceRecord,
   "name" | "labels" | "environment" | "vcpuCount" | "memMib" | "ttlSeconds"
-> & { readonly noPull: boolean };
+> & {
+  readonly noPull: boolean;
+  readonly secrets?: readonly Secret[];
+};
 
 /** How often workspaces past their time are looked for. */
 const REAP_MS = 1_000;
@@ -74,7 +78,8 @@ export class Workspaces implements AsyncDisposable {
     const record = await loadRecord(pathsOf(directory));
     if (record?.workspaceId !== name) throw new Error("it has no record of this version");
     await sweepExport(directory);
-    this.#all.set(name, await Workspace.open(directory, record, this.options));
+    const secrets = await secretsOf(record, directory);
+    this.#all.set(name, await Workspace.open(directory, record, secrets, this.options));
   }
 
   /** Takes the machines of running workspaces over, in the background, and begins to reap. */
@@ -93,14 +98,21 @@ export class Workspaces implements AsyncDisposable {
 
   /** The record of a new one, which `Workspace.create` makes a machine for: at once, or as "created" some time. */
   async reserve(
-    fields: Omit<NewWorkspace, "noPull"> & Pick<WorkspaceRecord, "workspaceId">,
+    { secrets: given = [], ...fields }: Omit<NewWorkspace, "noPull"> & Pick<WorkspaceRecord, "workspaceId">,
     state: "creating" | "created",
   ): Promise<Workspace> {
-    const directory = join(this.options.directory, fields.workspaceId);
-    const record = { ...newRecord(fields, this.options.now()), state };
-    await createRecord(pathsOf(directory), record);
-    const workspace = await Workspace.open(directory, record, this.options);
-    this.#all.set(workspace.id, workspace);
+    const { workspaceId } = fields;
+    const secrets = new WorkspaceSecrets(checkSecrets(given), workspaceId);
+    secrets.refuseShown(fields);
+    const directory = join(this.options.directory, workspaceId);
+    const listed = given.map(({ name, sourceKind }) => ({ name, sourceKind }));
+    const record = { ...newRecord({ ...fields, secrets: listed }, this.options.now()), state };
+    const paths = pathsOf(directory);
+    await createRecord(paths, record);
+    // Killed before this, it has a record by which the next daemon removes it.
+    if (given.length > 0) await saveSecrets(paths.secrets, given);
+    const workspace = await Workspace.open(directory, record, secrets, this.options);
+    this.#all.set(workspaceId, workspace);
     return workspace;
   }
 
@@ -177,4 +189,15 @@ export class Workspaces implements AsyncDisposable {
     await Promise.allSettled(this.all.map((workspace) => workspace.release()));
     this.#all.clear();
   }
+}
+
+/** Of a workspace that an earlier daemon left. Without its secrets nothing that it shows could be redacted. */
+async function secretsOf(record: WorkspaceRecord, directory: string): Promise<WorkspaceSecrets> {
+  const { workspaceId, state } = record;
+  if (record.secrets.length === 0) return new WorkspaceSecrets([], workspaceId);
+  const secrets = await loadSecrets(pathsOf(directory).secrets);
+  // One that could not be made, or is not to be, has nothing to keep.
+  if (secrets === undefined && state !== "creating" && state !== "failed")
+    throw new Error("the file of its secrets is gone or damaged: what it shows could not be redacted");
+  return new WorkspaceSecrets(secrets ?? [], workspaceId);
 }

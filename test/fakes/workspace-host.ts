@@ -120,7 +120,7 @@ export class WorkspaceHost implements AsyncDisposable {
 /** What an export brought that never was one. */
 export const EXPORTED: Exported = {
   ...{ workspacePath: "/workspace/a", outputPath: "/nowhere/a", artifactType: "file", entryCount: 1 },
-  ...{ bytesWritten: 2, hostExecutablePaths: [], warnings: [] },
+  ...{ bytesWritten: 2, hostExecutablePaths: [], secretPaths: [], warnings: [] },
 };
 
 export const NEVER = new AbortController().signal;

@@ -119,6 +119,6 @@ export function toRequest(spec: CommandSpec | undefined, openStdin: boolean): Ex
   if (spec === undefined) {
     throw new PyroError("INVALID_ARGUMENT", "no command is given", { hint: "update the client" });
   }
-  const { argv, command, env, cwd, timeoutMs } = spec;
-  return { argv, command, env, cwd, timeoutMs: timeoutMs || undefined, openStdin };
+  const { argv, command, env, cwd, timeoutMs, secretEnv } = spec;
+  return { argv, command, env, cwd, timeoutMs: timeoutMs || undefined, openStdin, secretEnv };
 }

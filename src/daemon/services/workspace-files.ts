@@ -1,7 +1,15 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { WorkspaceService, WriteFileRequest } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { LIMITS, PyroError } from "../../protocol/index.js";
-import { absolutePath, editFile, patchFiles, writeFile, type Workspaces } from "../../workspace/index.js";
+import {
+  absolutePath,
+  editFile,
+  patchFiles,
+  readFile,
+  writeFile,
+  type Workspace,
+  type Workspaces,
+} from "../../workspace/index.js";
 
 type Calls = Pick<
   ServiceImpl<typeof WorkspaceService>,
@@ -12,25 +20,24 @@ type Calls = Pick<
 export function fileCalls(workspaces: Workspaces): Calls {
   return {
     listFiles: async ({ workspace: reference, path, recursive, maxEntries }, { signal }) => {
-      const machine = await workspaces.find(reference).machine(signal);
+      const workspace = workspaces.find(reference);
+      const { redactor } = workspace.secrets;
+      const machine = await workspace.machine(signal);
       const absolute = absolutePath(path);
       const options = { recursive, maxEntries: maxEntries || LIMITS.listedEntries, signal };
       const { entries, truncated } = await machine.files.list(Buffer.from(absolute), options);
       return {
-        path: absolute,
+        path: redactor.text(absolute),
         truncated,
         entries: entries.map(({ path: name, type, sizeBytes, linkTarget, mode }) => ({
-          ...{ path: name, artifactType: type, sizeBytes: BigInt(sizeBytes), linkTarget, mode },
+          ...{ path: redactor.bytes(name), linkTarget: redactor.bytes(linkTarget) },
+          ...{ artifactType: type, sizeBytes: BigInt(sizeBytes), mode },
         })),
       };
     },
     readFile: async function* ({ workspace: reference, path, offset, maxBytes }, { signal }) {
-      const machine = await workspaces.find(reference).machine(signal);
-      const { sizeBytes, data } = await machine.files.read(Buffer.from(absolutePath(path)), {
-        offset: Number(offset),
-        maxBytes: Number(maxBytes),
-        signal,
-      });
+      const range = { offset: Number(offset), maxBytes: Number(maxBytes) };
+      const { sizeBytes, data } = await readFile(workspaces.find(reference), path, range, signal);
       yield { sizeBytes: BigInt(sizeBytes) };
       for await (const part of data) yield { data: part };
     },
@@ -40,22 +47,31 @@ export function fileCalls(workspaces: Workspaces): Calls {
       if (first.done === true) throw nothing();
       const { workspace: reference, path, data } = first.value;
       const content = contentOf(data, messages);
-      const written = await writeFile(workspaces.find(reference), path, content, signal);
-      return { path: written.path, bytesWritten: BigInt(written.bytesWritten) };
+      const workspace = workspaces.find(reference);
+      const written = await writeFile(workspace, path, content, signal);
+      return { path: shown(workspace, written.path), bytesWritten: BigInt(written.bytesWritten) };
     },
     editFile: async ({ workspace: reference, path, oldText, newText, replaceAll }, { signal }) => {
       const change = { oldText, newText, replaceAll };
-      const edited = await editFile(workspaces.find(reference), path, change, signal);
-      return { ...edited, sizeBytes: BigInt(edited.sizeBytes) };
+      const workspace = workspaces.find(reference);
+      const edited = await editFile(workspace, path, change, signal);
+      return { ...edited, path: shown(workspace, edited.path), sizeBytes: BigInt(edited.sizeBytes) };
     },
     applyPatch: async ({ workspace: reference, patch }, { signal }) => {
-      const { changed, entries } = await patchFiles(workspaces.find(reference), patch, signal);
+      const workspace = workspaces.find(reference);
+      const { changed, entries } = await patchFiles(workspace, patch, signal);
       return {
         changed,
-        entries: entries.map(({ path, change, from }) => ({ path, change, from: from ?? "" })),
+        entries: entries.map(({ path, change, from = "" }) => ({
+          ...{ path: shown(workspace, path), change, from: shown(workspace, from) },
+        })),
       };
     },
   };
+}
+
+function shown({ secrets }: Workspace, path: string): string {
+  return secrets.redactor.text(path);
 }
 
 async function* contentOf(

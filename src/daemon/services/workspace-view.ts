@@ -64,6 +64,7 @@ export function toWorkspace(workspace: Workspace): MessageInitShape<typeof Works
     ...(failure === null ? {} : { failure }),
     warnings: record.warnings,
     stoppedBy: stoppedBy ?? "",
+    secrets: record.secrets,
   };
 }
 
@@ -98,11 +99,13 @@ export function toExportResult({
   entryCount,
   bytesWritten,
   hostExecutablePaths,
+  secretPaths,
   warnings,
   ...rest
 }: Exported): MessageInitShape<typeof ExportResultSchema> {
   return {
     ...{ ...rest, warnings: [...warnings], hostExecutablePaths: [...hostExecutablePaths] },
+    secretPaths: [...secretPaths],
     ...{ entryCount: BigInt(entryCount), bytesWritten: BigInt(bytesWritten) },
   };
 }

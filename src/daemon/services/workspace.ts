@@ -20,6 +20,7 @@ import {
 } from "../../workspace/index.js";
 import { bounded } from "./bounded.js";
 import { commandCalls } from "./workspace-commands.js";
+import { withRedactedErrors } from "./redacted-errors.js";
 import { fileCalls } from "./workspace-files.js";
 import { transferCalls } from "./workspace-transfers.js";
 import { toWorkspace, waitOf } from "./workspace-view.js";
@@ -38,12 +39,13 @@ export function workspaceService(
   workspaces: Workspaces,
   seeding: Seeding,
 ): ServiceImpl<typeof WorkspaceService> {
-  return {
+  const service = {
     ...lifeCycleCalls(workspaces, seeding),
     ...commandCalls(workspaces),
     ...fileCalls(workspaces),
     ...transferCalls(workspaces, seeding),
   };
+  return withRedactedErrors(service, workspaces);
 }
 
 function lifeCycleCalls(workspaces: Workspaces, seeding: Seeding): LifeCycle {
@@ -131,6 +133,7 @@ function toNew(request: CreateWorkspaceRequest): NewWorkspace {
     memMib: bounded("mem_mib", request.memMib || memMib, LIMITS.memMibMin, LIMITS.memMibMax),
     ttlSeconds: bounded("ttl_seconds", request.ttlSeconds || DEFAULT_TTL_SECONDS, 1, LIMITS.longestSeconds),
     noPull: request.noPull,
+    secrets: request.secrets,
   };
 }
 

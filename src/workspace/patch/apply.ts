@@ -136,7 +136,8 @@ async function editFile(
   for (const hunk of file.hunks) {
     const misplaced = edit.place(hunk);
     if (failures.length > FAILURES_SHOWN) break;
-    if (misplaced !== undefined) failures.push(hunkFailure(path, lines, misplaced, budget));
+    if (misplaced !== undefined)
+      failures.push(hunkFailure(path, lines, misplaced, budget, (line) => overlay.show(line)));
   }
   return failures.length > 0 ? failures : edit.result();
 }

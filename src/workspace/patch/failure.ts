@@ -39,6 +39,7 @@ export function hunkFailure(
   file: FileLines,
   misplaced: Misplaced,
   budget: ScanBudget,
+  show: (line: ByteString) => ByteString,
 ): Failure {
   const { hunk, misfit, places } = misplaced;
   const wanted = sideOf(hunk, "old");
@@ -55,7 +56,7 @@ export function hunkFailure(
         ? "its lines are in the file, but with other spaces or tabs"
         : reasonOf(misplaced, file, places),
     applied_already: already,
-    ...quote(file.lines, wanted, place),
+    ...quote(file.lines, wanted, place, show),
   };
 }
 
@@ -89,18 +90,19 @@ function quote(
   lines: readonly ByteString[],
   wanted: readonly ByteString[],
   place: number | undefined,
+  show: (line: ByteString) => ByteString,
 ): Pick<Failure, "expected" | "nearest"> {
   const at = place ?? 0;
   const first = wanted.findIndex((line, index) => !isSame(lines[at + index], line));
   const skip = place === undefined ? 0 : Math.max(0, Math.min(first - 3, wanted.length - LINES_SHOWN));
-  const expected = wanted.slice(skip, skip + LINES_SHOWN).map(shown);
+  const expected = wanted.slice(skip, skip + LINES_SHOWN).map((line) => shown(show(line)));
   if (place === undefined) return { expected };
   const from = Math.max(0, at + skip);
   const nearest = lines
     .slice(from, Math.max(from + 1, Math.min(at + wanted.length, at + skip + LINES_SHOWN)))
     .map((line, index): FileLine => ({
       line: from + index + 1,
-      text: shown(line),
+      text: shown(show(line)),
       differs: !isSame(line, wanted[from - at + index] ?? ""),
     }));
   return nearest.length === 0 ? { expected } : { expected, nearest };

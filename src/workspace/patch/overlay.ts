@@ -35,6 +35,11 @@ export class Overlay {
     this.#tree = tree;
   }
 
+  /** What of a line may be shown in an error. */
+  show(line: ByteString): ByteString {
+    return this.#tree.show?.(line) ?? line;
+  }
+
   /** The regular file as it stands after the changes so far; undefined: nothing there. */
   async file(path: ByteString): Promise<PlannedFile | undefined> {
     if (this.#after.has(path)) return this.#after.get(path);

@@ -1,3 +1,5 @@
+import type { ByteString } from "../../kit/index.js";
+
 /**
  * What lies at a path, seen without following a link at its end.
  * Paths are bytes relative to the workspace, without a leading slash.
@@ -15,6 +17,8 @@ export interface WorkspaceTree {
   stat(path: Uint8Array): Promise<TreeEntry | undefined>;
   /** The whole regular file; fails when it is longer than `maxBytes`. */
   read(path: Uint8Array, maxBytes: number): Promise<Uint8Array>;
+  /** What of a line may be shown in an error; left out, all of it. */
+  show?(line: ByteString): ByteString;
 }
 
 /** One step of an all-or-nothing commit (FileService.Commit), in the order in which the steps are to be made. */

@@ -106,7 +106,11 @@ export class Scan {
   /** Joins what overlaps or touches; matches come in the order of their ends, nearly. */
   #cover(from: number, to: number): void {
     let [start, end] = [from, to];
-    for (let last = this.#intervals.at(-1); last !== undefined && last.end >= start; last = this.#intervals.at(-1)) {
+    for (
+      let last = this.#intervals.at(-1);
+      last !== undefined && last.end >= start;
+      last = this.#intervals.at(-1)
+    ) {
       start = Math.min(start, last.start);
       end = Math.max(end, last.end);
       this.#intervals.pop();
@@ -127,7 +131,11 @@ export class Scan {
     const offset = this.#base;
     const part = (from: number, end: number): Uint8Array => this.#held.subarray(from - offset, end - offset);
     let at = offset;
-    for (let first = this.#intervals[0]; first !== undefined && first.start < to; first = this.#intervals[0]) {
+    for (
+      let first = this.#intervals[0];
+      first !== undefined && first.start < to;
+      first = this.#intervals[0]
+    ) {
       if (first.start > at) this.sink.clear(part(at, first.start));
       at = Math.min(first.end, to);
       this.sink.covered(part(first.start, at), first.start !== this.#coveredTo);

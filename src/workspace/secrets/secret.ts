@@ -45,7 +45,10 @@ function checkValue(name: string, value: Uint8Array): void {
   if (value.length > LIMITS.secretBytes)
     throw tooLarge(`the secret ${name} has ${value.length} bytes; at most ${LIMITS.secretBytes} are kept`);
   if (value.includes(0))
-    throw invalid(`the secret ${name} holds a NUL byte`, "no variable can hold one: encode it, for example in base64");
+    throw invalid(
+      `the secret ${name} holds a NUL byte`,
+      "no variable can hold one: encode it, for example in base64",
+    );
 }
 
 /** @throws {PyroError} INVALID_ARGUMENT */

@@ -21,6 +21,12 @@ export interface SecretHolder {
   readonly secrets: readonly string[];
 }
 
+/** What a user names a workspace by. */
+interface Shown {
+  readonly name?: string | null;
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
 /**
  * The secrets of one workspace, in memory: what processes get of them, who holds them, and how they are kept out of what
  * is shown.
@@ -51,7 +57,10 @@ export class WorkspaceSecrets {
       const variable = as === "" ? name : as;
       requireSecretName(variable, "secret's variable");
       if (given.has(variable)) {
-        throw invalid(`the variable ${variable} is given twice`, "name it once in env and secret_env together");
+        throw invalid(
+          `the variable ${variable} is given twice`,
+          "name it once in env and secret_env together",
+        );
       }
       given.add(variable);
       entries.push(Buffer.concat([Buffer.from(`${variable}=`), secret.value]));
@@ -91,6 +100,16 @@ export class WorkspaceSecrets {
         details: { holders: holders.map(({ kind, name, secrets }) => ({ kind, name, secrets })) },
       },
     );
+  }
+
+  /**
+   * What is shown as its user gave it must not hold a secret.
+   * @throws {PyroError} INVALID_ARGUMENT
+   */
+  refuseShown({ name, labels = {} }: Shown): void {
+    const shown = [name ?? "", ...Object.entries(labels).flat()];
+    if (!shown.some((text) => this.redactor.finds(text))) return;
+    throw invalid("the name or a label holds the value of a secret", "both are shown: choose others");
   }
 
   /** An error without secrets in what is shown of it. */
