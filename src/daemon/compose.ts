@@ -22,6 +22,7 @@ import {
 import { TopService } from "../protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";
 import { SupervisorService } from "../protocol/gen/pyro/daemon/v1/service_pb.js";
+import { WorkspaceDiskService } from "../protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
 import {
   locateQemu,
   locateRuntimeBundle,
@@ -52,6 +53,7 @@ import { topService } from "./services/top.js";
 import { vmService } from "./services/vm.js";
 import { supervisorService } from "./services/service.js";
 import { workspaceService } from "./services/workspace.js";
+import { snapshotCalls } from "./services/workspace-snapshots.js";
 import { workspaceMachines } from "./workspace-machines.js";
 
 export interface ComposeOptions {
@@ -164,6 +166,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       router.service(VmService, vmService(vms));
       router.service(TopService, topService(workspaces));
       router.service(SupervisorService, supervisorService(workspaces));
+      router.service(WorkspaceDiskService, snapshotCalls(workspaces));
       const prune = async (all: boolean) => {
         // What only waits holds no environment.
         await pool.clear();

@@ -18,6 +18,7 @@ import {
 import { TopService } from "../protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";
 import { SupervisorService } from "../protocol/gen/pyro/daemon/v1/service_pb.js";
+import { WorkspaceDiskService } from "../protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
 
 /** One HTTP/2 connection to a daemon, with its typed services. */
 export interface Connection extends Disposable {
@@ -29,6 +30,7 @@ export interface Connection extends Disposable {
   readonly vm: Client<typeof VmService>;
   readonly top: Client<typeof TopService>;
   readonly supervisor: Client<typeof SupervisorService>;
+  readonly workspaceDisk: Client<typeof WorkspaceDiskService>;
   readonly closed: boolean;
 }
 
@@ -75,6 +77,7 @@ export async function openConnection(socketPath: string): Promise<Connection> {
     vm: createClient(VmService, transport),
     top: createClient(TopService, transport),
     supervisor: createClient(SupervisorService, transport),
+    workspaceDisk: createClient(WorkspaceDiskService, transport),
     get closed() {
       return session.closed || session.destroyed;
     },

@@ -166,12 +166,12 @@ export abstract class WorkspaceCalls {
 
   /**
    * Rebuilds the whole sandbox, and clears the history.
-   * @throws {PyroError} INVALID_ARGUMENT for a snapshot that it does not have
+   * @throws {PyroError} SNAPSHOT_NOT_FOUND
    */
   async resetWorkspace(
     workspaceId: string,
     options: WaitOptions & {
-      /** Default "baseline": as it was created. There is no other yet. */
+      /** Default "baseline": as it was created. */
       readonly snapshot?: string | undefined;
     } = {},
     call: CallOptions = {},

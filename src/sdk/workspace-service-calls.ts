@@ -11,7 +11,7 @@ import {
   type ServiceRecord,
   type ServiceState,
 } from "./service-record.js";
-import { WorkspaceFileCalls } from "./workspace-file-calls.js";
+import { WorkspaceDiskCalls } from "./workspace-disk-calls.js";
 
 export interface StartServiceOptions {
   readonly workspaceId: string;
@@ -39,7 +39,7 @@ interface ServiceOptions {
 }
 
 /** The calls about the long-running programs of workspaces. */
-export abstract class WorkspaceServiceCalls extends WorkspaceFileCalls {
+export abstract class WorkspaceServiceCalls extends WorkspaceDiskCalls {
   /**
    * Starts a service, and waits until it is ready.
    * @throws {PyroError} SERVICE_EXISTS while one of the name lives; SERVICE_FAILED, with the end of what it wrote, where

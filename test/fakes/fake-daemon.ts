@@ -21,6 +21,7 @@ import {
 } from "../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { TopService } from "../../src/protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../../src/protocol/gen/pyro/daemon/v1/vm_pb.js";
+import { WorkspaceDiskService } from "../../src/protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
 import type { PyroError } from "../../src/protocol/index.js";
 import { fakeDoctor, fakeEnvironments } from "./fake-catalogue.js";
 import { fakeGuest } from "./scripted-guest.js";
@@ -34,6 +35,7 @@ export interface FakeScript {
   readonly workspace?: Partial<ServiceImpl<typeof WorkspaceService>>;
   readonly vm?: Partial<ServiceImpl<typeof VmService>>;
   readonly top?: Partial<ServiceImpl<typeof TopService>>;
+  readonly workspaceDisk?: Partial<ServiceImpl<typeof WorkspaceDiskService>>;
   readonly buildId?: string;
 }
 
@@ -92,6 +94,7 @@ export async function startFakeDaemon(stateDir: string, script: FakeScript = {})
         router.service(WorkspaceService, { ...script.workspace });
         router.service(VmService, { ...script.vm });
         router.service(TopService, { ...script.top });
+        router.service(WorkspaceDiskService, { ...script.workspaceDisk });
         router.service(DoctorService, { ...fakeDoctor(), ...script.doctor });
       },
     }),

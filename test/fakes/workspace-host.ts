@@ -2,6 +2,7 @@ import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { silentLogger } from "../../src/kit/index.js";
 import { workspaceService } from "../../src/daemon/services/workspace.js";
+import { snapshotCalls } from "../../src/daemon/services/workspace-snapshots.js";
 import {
   Seeding,
   startCommand,
@@ -25,7 +26,10 @@ export async function serveWorkspaces(
   const stateDir = host.path("daemon");
   await mkdir(stateDir, { mode: 0o700 });
   const workspaces = workspaceService(host.workspaces, new Seeding(host.scratch));
-  const daemon = await startFakeDaemon(stateDir, { workspace: workspaces });
+  const daemon = await startFakeDaemon(stateDir, {
+    workspace: workspaces,
+    workspaceDisk: snapshotCalls(host.workspaces),
+  });
   return { stateDir, daemon, [Symbol.asyncDispose]: () => Promise.resolve(daemon[Symbol.asyncDispose]()) };
 }
 

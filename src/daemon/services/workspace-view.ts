@@ -8,14 +8,15 @@ import type {
   WorkspaceOperationSchema,
   WorkspaceSchema,
 } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
-import { LIMITS } from "../../protocol/index.js";
-import type {
-  CommandOutputView,
-  Exported,
-  Pushed,
-  Transferred,
-  Workspace,
-  WorkspaceCommand,
+import { LIMITS, PyroError } from "../../protocol/index.js";
+import {
+  NAME_PATTERN,
+  type CommandOutputView,
+  type Exported,
+  type Pushed,
+  type Transferred,
+  type Workspace,
+  type WorkspaceCommand,
 } from "../../workspace/index.js";
 import { errorDetail } from "../wire-error.js";
 
@@ -165,4 +166,12 @@ export function toRunOutput(view: CommandOutputView): MessageInitShape<typeof Ru
 /** How long a call waits; a timer takes no more than 24 days. */
 export function waitOf(waitMs: number): number {
   return Math.min(waitMs, LIMITS.longestWaitMs);
+}
+
+/** @throws {PyroError} INVALID_ARGUMENT for what no workspace, label or snapshot may be called */
+export function requireName(what: string, name: string): string {
+  if (NAME_PATTERN.test(name)) return name;
+  throw new PyroError("INVALID_ARGUMENT", `the ${what} ${JSON.stringify(name.slice(0, 80))} is not allowed`, {
+    hint: "1 to 64 letters, digits, dots, dashes and underscores; the first a letter or a digit",
+  });
 }

@@ -10,7 +10,6 @@ import { DEFAULT_MACHINE, LIMITS, PyroError } from "../../protocol/index.js";
 import {
   BASELINE,
   layersOf,
-  NAME_PATTERN,
   type NewWorkspace,
   type Operation,
   type SeedSource,
@@ -23,7 +22,7 @@ import { commandCalls } from "./workspace-commands.js";
 import { withRedactedErrors } from "./redacted-errors.js";
 import { fileCalls } from "./workspace-files.js";
 import { transferCalls } from "./workspace-transfers.js";
-import { toWorkspace, waitOf } from "./workspace-view.js";
+import { requireName, toWorkspace, waitOf } from "./workspace-view.js";
 
 /** Life of a workspace where the caller says none. */
 const DEFAULT_TTL_SECONDS = 600;
@@ -169,11 +168,4 @@ function requireLabels(labels: Readonly<Record<string, string>>): Record<string,
     }
   }
   return { ...labels };
-}
-
-function requireName(what: string, name: string): string {
-  if (NAME_PATTERN.test(name)) return name;
-  throw new PyroError("INVALID_ARGUMENT", `the ${what} ${JSON.stringify(name.slice(0, 80))} is not allowed`, {
-    hint: "1 to 64 letters, digits, dots, dashes and underscores; the first a letter or a digit",
-  });
 }

@@ -11,6 +11,7 @@ import {
 import { workspaceDelete, workspaceReset, workspaceStart, workspaceStop } from "./life-cycle.js";
 import { workspaceList } from "./list.js";
 import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./services.js";
+import { snapshotCreate, snapshotDelete, snapshotList } from "./snapshots.js";
 import { workspaceStatus } from "./status.js";
 import { workspaceDiff, workspaceExport, workspaceSummary, workspaceSyncPush } from "./transfers.js";
 import { workspaceTop } from "./top.js";
@@ -34,6 +35,9 @@ export const WORKSPACE_OPERATIONS: readonly Declaration[] = [
   workspacePatchApply,
   workspaceDiff,
   workspaceExport,
+  snapshotCreate,
+  snapshotList,
+  snapshotDelete,
   workspaceReset,
   serviceStart,
   serviceList,

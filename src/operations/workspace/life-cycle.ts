@@ -43,23 +43,22 @@ export const workspaceStop = defineOperation({
 export const workspaceReset = defineOperation({
   name: "workspace_reset",
   command: ["workspace", "reset"],
-  summary: "Rebuild a workspace from its baseline",
+  summary: "Rebuild a workspace from its baseline or a snapshot",
   description:
-    "The whole sandbox is rebuilt, /tmp and installed packages included; id, name, labels and size stay. Commands are " +
-    "ended and the history is cleared.",
+    "The whole sandbox is rebuilt, /tmp and installed packages included; id, name, labels, size and snapshots stay. " +
+    "Commands are ended and the history is cleared.",
   profiles: CORE,
   kind: "write",
   input: z.strictObject({
     workspace_id: workspaceId(),
-    snapshot: z
-      .string()
-      .max(64)
-      .default("baseline")
-      .describe("What it is rebuilt from; there is only the baseline yet"),
+    snapshot: z.string().max(64).default("baseline").describe("What it is rebuilt from"),
   }),
   output: workspaceRecord,
   positionals: ["workspace_id"],
-  examples: [{ command: "pyro workspace reset fix-1", says: "as it was created" }],
+  examples: [
+    { command: "pyro workspace reset fix-1", says: "as it was created" },
+    { command: "pyro workspace reset fix-1 --snapshot installed", says: "as it was then" },
+  ],
   run: async ({ workspace_id: id, snapshot }, { pyro, signal, onProgress, waitMs }) =>
     toWorkspaceView(
       await pyro.resetWorkspace(id, { snapshot, waitMs, ...following(onProgress) }, { signal }),

@@ -13,6 +13,7 @@ import {
   workspaceRecord,
 } from "./record.js";
 import { serviceLine, serviceRecord, toServiceView } from "./services.js";
+import { snapshotRecord } from "./snapshots.js";
 import {
   artifactType,
   exportRecord,
@@ -218,7 +219,7 @@ export const workspaceSummary = defineOperation({
     changes: z.object({ summary: diffSummary, entries: z.array(diffEntry) }),
     services: z.array(serviceRecord),
     artifacts: z.array(z.object({ at: z.string(), path: z.string(), output_path: z.string() })),
-    snapshots: z.array(z.never()),
+    snapshots: z.array(snapshotRecord),
     host_executable_paths: hostExecutables,
     outcome: z.object({
       last_command: workspaceCommandRecord.nullable(),
@@ -232,6 +233,7 @@ export const workspaceSummary = defineOperation({
   examples: [{ command: "pyro workspace summary fix-1", says: "before taking the work home" }],
   run: async ({ workspace_id: id }, { pyro, signal }) => {
     const summary = await pyro.summarizeWorkspace(id, { signal });
+    const snapshots = await pyro.listSnapshots(id, { signal });
     const commands = summary.commands.map(toWorkspaceCommandView);
     const failed = commands.filter(({ exit_code: code, state }) => state === "done" && code !== 0);
     const isExport = ({ kind }: { kind: string }): boolean => kind === "export";
@@ -246,7 +248,7 @@ export const workspaceSummary = defineOperation({
       artifacts: summary.events
         .filter(isExport)
         .map(({ at, path, detail }) => ({ at, path, output_path: detail })),
-      snapshots: [],
+      snapshots: snapshots.map((snapshot) => snapshotRecord.parse(snakeKeys(snapshot))),
       host_executable_paths: [...summary.hostExecutablePaths],
       outcome: {
         last_command: commands.at(-1) ?? null,
@@ -280,6 +282,7 @@ export const workspaceSummary = defineOperation({
       ...view.artifacts.map(
         ({ path, output_path: output }) => `exported: ${visibleName(path)} -> ${visibleName(output)}`,
       ),
+      ...view.snapshots.map(({ snapshot_name: name, created_at: at }) => `snapshot: ${name}, ${at}`),
       ...renderExecutables(view.host_executable_paths),
     ].join("\n"),
 });

@@ -248,11 +248,11 @@ describe("pyro workspace", () => {
       outcome: { total_commands: 1, failed_commands: 0 },
       artifacts: [{ output_path: output }],
       services: [],
-      snapshots: [],
+      snapshots: [{ snapshot_name: "baseline", deletable: false }],
     });
     expect((await pyro(["reset", "fix-1"])).stdout).toMatch(/resets +1, last /);
     expect((await pyro(["reset", "fix-1", "--snapshot", "before"])).stderr).toContain(
-      'the snapshots that it has: "baseline"',
+      'the snapshots that it has: baseline',
     );
     expect((await pyro(["reset", "fix-1", "--snapshot", "baseline"])).stdout).toMatch(/resets +2, last /);
     expect((await pyro(["diff", "fix-1", "--stat"])).stdout).toBe("nothing changed\n");

@@ -227,8 +227,8 @@ describe("workspaces through the SDK", () => {
       reset: { count: 2 },
     });
     await expect(pyro.resetWorkspace(workspaceId, { snapshot: "before" })).rejects.toMatchObject({
-      ...{ code: "INVALID_ARGUMENT", message: `workspace ${workspaceId} has no snapshot "before"` },
-      hint: expect.stringContaining('"baseline"') as string,
+      ...{ code: "SNAPSHOT_NOT_FOUND", message: `workspace ${workspaceId} has no snapshot "before"` },
+      hint: expect.stringContaining("baseline") as string,
     });
     expect(await pyro.statusWorkspace(workspaceId)).toMatchObject({ state: "started", reset: { count: 2 } });
     expect(await pyro.deleteWorkspace("fix")).toEqual({ workspaceId });
