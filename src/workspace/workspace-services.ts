@@ -115,8 +115,9 @@ export class WorkspaceServices {
 
   /** Asks the machine for all of them, and follows those that live. */
   async refresh(machine: MachineServices, signal?: AbortSignal): Promise<void> {
+    const lived = this.alive;
     const { services } = await machine.list({ afterGeneration: 0n, waitMs: 0, signal });
-    this.#takeAll(services);
+    this.#takeAll(services, lived);
     if (this.alive.length > 0) this.#follow(machine);
   }
 
@@ -166,12 +167,13 @@ export class WorkspaceServices {
     return facts;
   }
 
-  #takeAll(services: readonly MachineService[]): void {
-    const lived = this.alive;
+  /** @param lived those that lived when the machine was asked: it need not know what was started since */
+  #takeAll(services: readonly MachineService[], lived: readonly ServiceFacts[]): void {
+    const wasQuiet = this.alive.length === 0;
     for (const said of services) this.#put(said);
     const told = new Set(services.map(({ name }) => name));
     for (const { pid: _pid, ...facts } of lived) {
-      if (told.has(facts.name)) continue;
+      if (told.has(facts.name) || this.#known.get(facts.name)?.startId !== facts.startId) continue;
       const lost = { ...facts, state: "stopped", stopReason: "machine_lost", endedAtMs: Date.now() } as const;
       this.#known.set(facts.name, lost);
     }
@@ -181,7 +183,7 @@ export class WorkspaceServices {
       this.#known.delete(name);
     }
     this.#save();
-    if (lived.length > 0 && this.alive.length === 0) this.options.onQuiet();
+    if (!wasQuiet && this.alive.length === 0) this.options.onQuiet();
   }
 
   #follow(machine: MachineServices): void {
@@ -203,10 +205,11 @@ export class WorkspaceServices {
     let afterGeneration = 0n;
     do {
       try {
+        const lived = this.alive;
         const list = await machine.list({ afterGeneration, waitMs: FOLLOW_MS, signal });
         if (signal.aborted) return;
         afterGeneration = list.generation;
-        this.#takeAll(list.services);
+        this.#takeAll(list.services, lived);
         await sleep(PAUSE_MS, signal);
       } catch {
         // Whoever calls meets the error; how the machine ended is told by others.
