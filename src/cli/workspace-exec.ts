@@ -7,7 +7,7 @@ import {
   type WorkspaceCommandRecord,
 } from "../sdk/index.js";
 import type { CommandContext } from "./context.js";
-import { reportFailure } from "./failure.js";
+import { reportFailure, UsageError } from "./failure.js";
 import { interrupts } from "./interrupts.js";
 import { proven } from "./proven.js";
 import { RawArguments } from "./raw-arguments.js";
@@ -60,7 +60,8 @@ function wordsOf(event: Extract<ExecEvent, { type: "reconnecting" | "skipped" }>
 function toOptions(input: Record<string, unknown>, rawArgv: readonly Uint8Array[]): ExecWorkspaceOptions {
   const raw = new RawArguments(rawArgv);
   const { record, take } = takeVariables(input["env"]);
-  const given = proven(workspaceExec, { ...input, env: record });
+  const secretEnv = secretVariables(input["secret_env"]);
+  const given = proven(workspaceExec, { ...input, env: record, secret_env: secretEnv });
   const env = take(raw);
   return {
     workspaceId: given.workspace_id,
@@ -68,7 +69,20 @@ function toOptions(input: Record<string, unknown>, rawArgv: readonly Uint8Array[
     env,
     cwd: given.cwd,
     timeoutSeconds: given.timeout_seconds,
+    secretEnv: given.secret_env,
   };
+}
+
+/** `--secret-env NAME` or `NAME=VARIABLE`, as {NAME: VARIABLE}. */
+function secretVariables(options: unknown): Record<string, string> {
+  const given = ((options ?? []) as readonly string[]).map((text) => {
+    const [name = "", variable = name] = text.split(/=(.*)/s);
+    return [name, variable] as const;
+  });
+  const twice = given.find(([name], index) => given.findIndex(([other]) => other === name) < index);
+  if (twice !== undefined)
+    throw new UsageError(`--secret-env ${twice[0]} is given twice`, "a secret has one variable in a command");
+  return Object.fromEntries(given);
 }
 
 async function printJson(

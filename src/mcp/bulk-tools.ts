@@ -41,6 +41,7 @@ export function execHandler(setting: ToolSetting, limits: TimeLimits): ToolHandl
       {
         ...{ workspaceId: given.workspace_id, command: given.command, argv: given.argv },
         ...{ cwd: given.cwd, env: given.env, timeoutSeconds: given.timeout_seconds },
+        secretEnv: given.secret_env,
         waitMs: Math.max(0, Math.min(SLICE_MS, call.blockMs - ANSWER_MS)),
         maxBytes: LIMITS.mcpTextBytes,
       },

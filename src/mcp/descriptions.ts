@@ -127,6 +127,8 @@ const FIELDS: Readonly<Record<string, string>> = {
   ttl_seconds: "Stopped, disk kept, after this idle time",
   sequence: "Number of a command",
   offset: "First byte",
+  secrets: "Reach commands by secret_env only, shown as [REDACTED]. Each a value, or a file_path of the host",
+  secret_env: "{secret: VARIABLE}",
   recursive: "All the way down",
   patch: "Paths relative to /workspace, with or without a/ b/",
 };

@@ -20,6 +20,7 @@ function listsOfWorkspace(...at: readonly string[]): readonly LongList[] {
   const paths = [
     ["warnings"],
     ["operation", "result", "host_executable_paths"],
+    ["operation", "result", "secret_paths"],
     ["operation", "result", "warnings"],
   ];
   return paths.map((path) => ({ path: [...at, ...path], keep: "first" }));
@@ -51,7 +52,13 @@ const FACES: Readonly<Record<string, RecordFace>> = {
   snapshot_list: { lists: [{ path: ["snapshots"], keep: "last" }] },
   workspace_file_list: { lists: [{ path: ["entries"], keep: "first" }] },
   workspace_patch_apply: { lists: [{ path: ["entries"], keep: "first" }] },
-  workspace_export: { lists: [{ path: ["host_executable_paths"], keep: "first" }, WARNINGS] },
+  workspace_export: {
+    lists: [
+      { path: ["host_executable_paths"], keep: "first" },
+      { path: ["secret_paths"], keep: "first" },
+      WARNINGS,
+    ],
+  },
   workspace_sync_push: { lists: [WARNINGS] },
   workspace_create: { lists: listsOfWorkspace() },
   workspace_status: { lists: listsOfWorkspace() },

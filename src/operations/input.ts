@@ -10,7 +10,7 @@ const MESSAGES_MAX = 10;
  * @throws {PyroError} INVALID_ARGUMENT, HOST_COMPAT_NOT_SUPPORTED
  */
 export function parseInput<Input extends z.ZodObject>(
-  declaration: Pick<Declaration<Input>, "name">,
+  declaration: Pick<Declaration<Input>, "name" | "neverShown">,
   schema: Input,
   value: unknown,
   show: (field: string) => string = (field) => field,
@@ -18,7 +18,12 @@ export function parseInput<Input extends z.ZodObject>(
   if (typeof value === "object" && value !== null && "allow_host_compat" in value) throw hostCompat();
   const parsed = schema.safeParse(value ?? {});
   if (parsed.success) return parsed.data;
-  const issues = parsed.error.issues.slice(0, MESSAGES_MAX).map((issue) => describe(issue, value, show));
+  const issues = parsed.error.issues.slice(0, MESSAGES_MAX).map((issue) => {
+    const isSecret = (declaration.neverShown as readonly string[] | undefined)?.includes(
+      String(issue.path[0]),
+    );
+    return describe(issue, isSecret === true ? undefined : value, show);
+  });
   throw new PyroError("INVALID_ARGUMENT", issues.join("; "), {
     hint: `${declaration.name} takes: ${Object.keys(schema.shape).map(show).join(", ")}`,
   });

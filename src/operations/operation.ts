@@ -48,6 +48,8 @@ export interface Declaration<Input extends z.ZodObject = z.ZodObject> {
   readonly notInTool?: readonly (keyof z.output<Input> & string)[];
   /** Fields that the MCP tool has in profile workspace-full only: core stays small and cannot do harm. */
   readonly fullOnly?: readonly (keyof z.output<Input> & string)[];
+  /** Fields of which no error quotes anything. */
+  readonly neverShown?: readonly (keyof z.output<Input> & string)[];
   /** Optional fields that the MCP tool cannot do without: the command line has another way to give them. */
   readonly neededInTool?: readonly (keyof z.output<Input> & string)[];
   readonly examples: readonly Example[];

@@ -44,6 +44,7 @@ export type {
   WorkspaceState,
 } from "./workspace-record.js";
 export type { WorkspaceSnapshot } from "./workspace-disk-calls.js";
+export { withoutNewline, type SecretSource } from "./workspace-secrets.js";
 export type { WorkspaceSource } from "./workspace-source.js";
 export type { WorkspaceFileContent, WorkspaceFileEntry, WorkspaceFileList } from "./workspace-file-calls.js";
 export type {

@@ -26,6 +26,8 @@ export interface WorkspaceExport {
   readonly entryCount: number;
   readonly bytesWritten: number;
   readonly hostExecutablePaths: readonly HostExecutable[];
+  /** What of it holds a secret of the workspace; its bytes are as they were. */
+  readonly secretPaths: readonly string[];
   readonly warnings: readonly string[];
 }
 
@@ -47,6 +49,7 @@ export function toExport(result: WireExport): WorkspaceExport {
     entryCount: Number(result.entryCount),
     bytesWritten: Number(result.bytesWritten),
     hostExecutablePaths: result.hostExecutablePaths.map(({ path, why }) => ({ path, why })),
+    secretPaths: [...result.secretPaths],
     warnings: [...result.warnings],
   };
 }

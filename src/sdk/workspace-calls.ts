@@ -5,6 +5,7 @@ import type { Connection } from "./connection.js";
 import { DaemonClient, type DaemonClientOptions } from "./daemon-client.js";
 import { toCommandSpec, type ExecStream, type ExecWorkspaceOptions } from "./workspace-exec.js";
 import { execStream } from "./workspace-exec-stream.js";
+import { toSecretValues, type SecretSource } from "./workspace-secrets.js";
 import { toSeedSource, type WorkspaceSource } from "./workspace-source.js";
 import {
   toWorkspaceCommand,
@@ -26,6 +27,8 @@ export interface CreateWorkspaceOptions {
   /** It is stopped, with its disk kept, after this long without activity; default 600 s. */
   readonly ttlSeconds?: number | undefined;
   readonly noPull?: boolean | undefined;
+  /** What its processes may be given by `secretEnv`; the values are kept by the daemon and shown nowhere. */
+  readonly secrets?: readonly SecretSource[] | undefined;
 }
 
 /** How long a call that starts something waits for it. */
@@ -82,7 +85,8 @@ export abstract class WorkspaceCalls {
       ttlSeconds = 0,
     } = options;
     const seed = source === undefined ? {} : { seed: toSeedSource(source) };
-    const request = { environment, name, labels, vcpuCount, memMib, ttlSeconds, ...seed };
+    const secrets = await toSecretValues(options.secrets ?? []);
+    const request = { environment, name, labels, vcpuCount, memMib, ttlSeconds, secrets, ...seed };
     const created = await this.#follow(
       "creating the workspace",
       options,

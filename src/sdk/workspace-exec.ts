@@ -23,6 +23,8 @@ export interface ExecWorkspaceOptions {
   readonly env?: Readonly<Record<string, string | Uint8Array>> | undefined;
   /** Bounds the command; default 600 s. */
   readonly timeoutSeconds?: number | undefined;
+  /** Secrets of the workspace that the command is given, each by the name of its variable: {secret: variable}. */
+  readonly secretEnv?: Readonly<Record<string, string>> | undefined;
   readonly stdin?: RunInput | undefined;
 }
 
@@ -61,6 +63,7 @@ export function toCommandSpec(options: ExecWorkspaceOptions): CommandSpec {
     workspace: options.workspaceId,
     cwd: options.cwd ?? "",
     timeoutMs: timeoutSeconds * 1000,
+    secretEnv: { ...options.secretEnv },
   });
 }
 

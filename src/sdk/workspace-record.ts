@@ -98,7 +98,7 @@ export function toWorkspaceRecord(wire: WireWorkspace): WorkspaceRecord {
       entryCount: Number(seed?.entryCount ?? 0),
       bytes: Number(seed?.bytes ?? 0),
     },
-    secrets: [],
+    secrets: wire.secrets.map(({ name, sourceKind }) => ({ name, sourceKind })),
     vcpuCount: wire.vcpuCount,
     memMib: wire.memMib,
     createdAt: toTime(wire.createdAtMs),

@@ -63,12 +63,12 @@ export { summarizeWorkspace, type WorkspaceSummary } from "./summary.js";
 export { summarize, type DiffEntry, type DiffSummary, type HostExecutablePath } from "./diff/index.js";
 export type { PatchEntry } from "./patch/index.js";
 export type { SeedSource } from "./seed/index.js";
-export {
+export type {
   Redactor,
-  type Secret,
-  type SecretEnv,
-  type SecretEnvironment,
-  type SecretHolder,
-  type WorkspaceSecrets,
+  Secret,
+  SecretEnv,
+  SecretEnvironment,
+  SecretHolder,
+  WorkspaceSecrets,
 } from "./secrets/index.js";
 export type { Exported, Pushed, Transferred } from "./transfer.js";

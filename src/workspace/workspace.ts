@@ -8,8 +8,8 @@ import { explainLoss } from "./loss.js";
 import { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
 import { pathsOf, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
 import type { RunningCommand } from "./sandbox.js";
-import { removeSecrets, WorkspaceSecrets } from "./secrets/index.js";
 import { BASELINE, layersOf } from "./snapshot-record.js";
+import { removeSecrets, type WorkspaceSecrets } from "./secrets/index.js";
 import { keptOf, type Transferred, type TransferResult } from "./transfer.js";
 import type { WorkspaceCommand } from "./workspace-command.js";
 import {

@@ -7,7 +7,10 @@ type Call = (request: unknown, context: unknown) => unknown;
  * The calls of a service about workspaces, whose errors show no secret of the workspace that the call names: in `workspace`,
  * or in that of its `spec`, or, of a stream, in its first message. So do the logs, which see errors after this.
  */
-export function withRedactedErrors<Service extends object>(service: Service, workspaces: Workspaces): Service {
+export function withRedactedErrors<Service extends object>(
+  service: Service,
+  workspaces: Workspaces,
+): Service {
   const calls = Object.entries(service as Record<string, Call>).map(
     ([name, call]) => [name, redacted(call, workspaces)] as const,
   );
@@ -26,7 +29,9 @@ function redacted(call: Call, workspaces: Workspaces): Call {
       throw shown(thrown) as PyroError;
     }
     if (isStream(result)) return streamed(result, shown);
-    return result instanceof Promise ? result.catch((thrown: unknown) => Promise.reject(shown(thrown) as PyroError)) : result;
+    return result instanceof Promise
+      ? result.catch((thrown: unknown) => Promise.reject(shown(thrown) as PyroError))
+      : result;
   };
 }
 

@@ -4,6 +4,7 @@ import { DEFAULT_ENVIRONMENT } from "../curated.js";
 import { field } from "../fields.js";
 import { defineOperation } from "../operation.js";
 import { following, toWorkspaceView, workspaceRecord, type WorkspaceView } from "./record.js";
+import { secretFields, secretSources } from "./secrets.js";
 import { CORE_AND_INSPECT } from "./tool-sets.js";
 
 /** `pyro workspace create`, `workspace_create`, `createWorkspace`. */
@@ -40,18 +41,26 @@ export const workspaceCreate = defineOperation({
       .boolean()
       .default(false)
       .describe("Fail when the environment is not on this host, instead of pulling it"),
+    ...secretFields,
   }),
   output: workspaceRecord,
   positionals: ["environment"],
   commandLineNames: { labels: "label" },
-  notInTool: ["no_pull"],
-  notOnCommandLine: ["empty"],
+  notInTool: ["no_pull", "secret", "secret_file"],
+  notOnCommandLine: ["empty", "secrets"],
+  fullOnly: ["secrets"],
+  neverShown: ["secrets", "secret", "secret_file"],
   idOnly: "workspace_id",
   examples: [
     { command: "pyro workspace create debian:12 --seed-path ./repo --id-only", says: "prints the id alone" },
     { command: "pyro workspace create debian:12 --name fix-1 --label ticket=42", says: "to be found again" },
+    {
+      command: "pyro workspace create debian:12 --secret-file API_KEY=./key.txt",
+      says: "for `workspace exec --secret-env API_KEY`; shown nowhere",
+    },
   ],
-  run: async (given, { pyro, signal, onProgress, hostPath, defaultSource, waitMs }) => {
+  run: async (given, context) => {
+    const { pyro, signal, onProgress, hostPath, defaultSource, waitMs } = context;
     const { seed_path: seedPath } = given;
     if (given.empty && seedPath !== undefined) {
       throw new PyroError("INVALID_ARGUMENT", "empty and seed_path exclude each other", {
@@ -68,6 +77,7 @@ export const workspaceCreate = defineOperation({
         memMib: given.mem_mib,
         ttlSeconds: given.ttl_seconds,
         noPull: given.no_pull,
+        secrets: await secretSources(given, context),
         source: seedPath === undefined ? source : { kind: "path", path: await hostPath(seedPath) },
         waitMs,
         ...following(onProgress),

@@ -5,6 +5,7 @@ import { isolation } from "../fields.js";
 import { declare, defineOperation } from "../operation.js";
 import { outcomeText, toWorkspaceCommandView, workspaceCommandRecord, workspaceId } from "./record.js";
 import { formatTable } from "../text.js";
+import { secretEnvField } from "./secrets.js";
 import { CORE_AND_INSPECT } from "./tool-sets.js";
 
 /** A command's result, as section 6 of the contract names its fields. */
@@ -64,9 +65,11 @@ export const workspaceExec = declare({
       .max(LIMITS.longestSeconds)
       .default(600)
       .describe("The command and all it started are killed after this"),
+    secret_env: secretEnvField,
   }),
   positionals: ["workspace_id", "argv"],
   notOnCommandLine: ["command"],
+  fullOnly: ["secret_env"],
   examples: [
     { command: "pyro workspace exec fix-1 -- make test", says: "one command, streamed" },
     {

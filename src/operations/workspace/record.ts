@@ -143,6 +143,7 @@ export function renderWorkspace(view: WorkspaceView): string {
         ? "empty"
         : `${seed.seed_path ?? seed.origin_ref ?? seed.mode}, ${formatCount(seed.entry_count, "entry", "entries")}`,
     ],
+    ...(view.secrets.length === 0 ? [] : [["secrets", view.secrets.map(({ name }) => name).join(", ")]]),
     ["commands", commandsText(view, last)],
     ...(reset.count === 0 ? [] : [["resets", `${reset.count}, last ${reset.at ?? ""}`]]),
     ["created", view.created_at],

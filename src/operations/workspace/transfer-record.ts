@@ -22,6 +22,8 @@ export const exportRecord = z.object({
   entry_count: z.number(),
   bytes_written: z.number(),
   host_executable_paths: hostExecutables,
+  /** What of it holds a secret of the workspace; its bytes are as they were. */
+  secret_paths: z.array(z.string()),
   warnings: z.array(z.string()),
 });
 
@@ -40,6 +42,7 @@ export function renderExport(view: z.output<typeof exportRecord>): string[] {
   return [
     `${visibleName(view.workspace_path)} is at ${visibleName(view.output_path)}: ${formatCount(count, "entry", "entries")}, ${formatBytes(bytes)}`,
     ...renderExecutables(view.host_executable_paths),
+    ...renderSecretPaths(view.secret_paths),
     ...view.warnings.map((warning) => `warning: ${visibleName(warning)}`),
   ];
 }
@@ -47,6 +50,11 @@ export function renderExport(view: z.output<typeof exportRecord>): string[] {
 export function renderExecutables(paths: z.output<typeof hostExecutables>): string[] {
   if (paths.length === 0) return [];
   return ["this host would run or obey:", ...paths.map(({ path, why }) => `  ${visibleName(path)}: ${why}`)];
+}
+
+function renderSecretPaths(paths: readonly string[]): string[] {
+  if (paths.length === 0) return [];
+  return ["these hold a secret of the workspace:", ...paths.map((path) => `  ${visibleName(path)}`)];
 }
 
 /** The lines about a push or an export that has ended. */

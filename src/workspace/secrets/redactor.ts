@@ -73,24 +73,20 @@ export class Redactor {
   /** Whether there is a secret in it. */
   finds(data: Uint8Array | string): boolean {
     if (this.isEmpty) return false;
-    let found = false;
-    const scan = new Scan(this.#loaded(), { clear: () => undefined, covered: () => (found = true) });
-    scan.push(typeof data === "string" ? Buffer.from(data) : data);
-    scan.end();
-    return found;
+    const found = new Finding(this.#loaded());
+    found.push(typeof data === "string" ? Buffer.from(data) : data);
+    return found.any;
   }
 
   /** Whether there is a secret in what a source gives; it is read no further than the first. */
   async findsIn(source: AsyncIterable<Uint8Array>): Promise<boolean> {
     if (this.isEmpty) return false;
-    let found = false;
-    const scan = new Scan(this.#loaded(), { clear: () => undefined, covered: () => (found = true) });
+    const found = new Finding(this.#loaded());
     for await (const data of source) {
-      scan.push(data);
-      if (found) return true;
+      found.push(data);
+      if (found.any) return true;
     }
-    scan.end();
-    return found;
+    return false;
   }
 
   /** A stream with each secret as `[REDACTED]`; `from` is the position of an earlier one that this one goes on with. */
@@ -171,6 +167,22 @@ class Replacing implements Redaction {
     const parts = this.#parts;
     this.#parts = [];
     return parts.length === 1 ? (parts[0] ?? NOTHING) : Buffer.concat(parts);
+  }
+}
+
+/** Only says whether there is one. */
+class Finding {
+  any = false;
+  readonly #scan: Scan;
+
+  constructor(patterns: Patterns) {
+    this.#scan = new Scan(patterns, { clear: () => undefined, covered: () => (this.any = true) });
+  }
+
+  /** What was held back before is looked at as well: a match that is complete may be the beginning of a longer one. */
+  push(data: Uint8Array): void {
+    this.#scan.push(data);
+    this.any ||= this.#scan.hasFound;
   }
 }
 

@@ -70,6 +70,11 @@ export class Scan {
     return { taken, covered: first?.start === taken ? first.end - taken : 0 };
   }
 
+  /** Whether a secret was found that is not handed on yet. */
+  get hasFound(): boolean {
+    return this.#intervals.length > 0;
+  }
+
   push(data: Uint8Array): void {
     const at = this.#end;
     this.#read(data, at);
