@@ -106,7 +106,13 @@ describe("the redactor", () => {
   });
 
   it("does not depend on how its input is cut, nor on who goes on with it", () => {
-    const values = ["tokenabctok", "p@ss w%rd+1", "abcabcabd", "line one of it\nline two of it", "ÿþ binary \u0001"];
+    const values = [
+      "tokenabctok",
+      "p@ss w%rd+1",
+      "abcabcabd",
+      "line one of it\nline two of it",
+      "ÿþ binary \u0001",
+    ];
     const of = redactor(...values);
     const next = random(7);
     for (let round = 0; round < 400; round++) {
