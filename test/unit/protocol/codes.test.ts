@@ -38,6 +38,8 @@ test("the list of error codes is pinned: codes may be added, never renamed, remo
       "SERVICE_FAILED",
       "EXPORT_EXISTS",
       "EXPORT_FAILED",
+      "SECRET_NOT_FOUND",
+      "SECRET_IN_MEMORY",
       "SEED_NOT_FOUND",
       "SEED_UNREADABLE",
       "SEED_CHANGED",
