@@ -100,18 +100,26 @@ export class CommandOutput implements AsyncDisposable {
     return NAMES.reduce((sum, name) => sum + Math.min(this.#totals[name], LIMIT_BYTES[name]), 0);
   }
 
-  /** Gives what of it may be shown now; resolves when that is stored. */
-  async append(stream: Stream, data: Uint8Array): Promise<Uint8Array> {
-    return await this.#inTurn(() => this.#write(stream, this.#redactions[stream].push(data)));
+  /** What of it may be shown now: to be stored before the next is taken. */
+  take(stream: Stream, data: Uint8Array): Uint8Array {
+    return this.#redactions[stream].push(data);
   }
 
-  /** No more comes of either stream: what was held back is stored, and given. */
-  async finish(): Promise<Readonly<Record<Stream, Uint8Array>>> {
-    return await this.#inTurn(async () => {
-      const rest = { stdout: this.#redactions.stdout.end(), stderr: this.#redactions.stderr.end() };
-      for (const stream of STREAMS) if (rest[stream].length > 0) await this.#write(stream, rest[stream]);
-      return rest;
-    });
+  /** No more comes of a stream: what was held back of it, to be stored. */
+  takeRest(stream: Stream): Uint8Array {
+    return this.#redactions[stream].end();
+  }
+
+  /** Resolves when what was taken last is stored; what failed may be tried again. */
+  async store(stream: Stream, shown: Uint8Array): Promise<void> {
+    await this.#inTurn(() => this.#write(stream, shown));
+  }
+
+  /** Both at once. */
+  async append(stream: Stream, data: Uint8Array): Promise<Uint8Array> {
+    const shown = this.take(stream, data);
+    await this.store(stream, shown);
+    return shown;
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -120,21 +128,30 @@ export class CommandOutput implements AsyncDisposable {
     return done;
   }
 
-  async #write(stream: Stream, data: Uint8Array): Promise<Uint8Array> {
+  async #write(stream: Stream, data: Uint8Array): Promise<void> {
     if (this.#isClosed) throw new Error(`the output in ${this.directory} is closed`);
-    this.#writing ??= openFiles(this.directory, this.#totals);
-    const { spools, totals: file } = await this.#writing;
-    if (data.length > 0) {
-      await spools.all.append(data);
-      await spools[stream].append(data);
+    const writing = (this.#writing ??= openFiles(this.directory, this.#totals));
+    writing.catch(() => {
+      if (this.#writing === writing) this.#writing = undefined;
+    });
+    const { spools, totals: file } = await writing;
+    const before = this.#totals;
+    try {
+      if (data.length > 0) {
+        await spools.all.append(data);
+        await spools[stream].append(data);
+      }
+      this.#totals = {
+        all: spools.all.totalBytes,
+        stdout: spools.stdout.totalBytes,
+        stderr: spools.stderr.totalBytes,
+      };
+      await file.write(this.#totalsBytes(), 0, TOTALS_BYTES, 0);
+    } catch (error) {
+      this.#totals = before;
+      for (const name of NAMES) spools[name].takeBack(before[name]);
+      throw error;
     }
-    this.#totals = {
-      all: spools.all.totalBytes,
-      stdout: spools.stdout.totalBytes,
-      stderr: spools.stderr.totalBytes,
-    };
-    await file.write(this.#totalsBytes(), 0, TOTALS_BYTES, 0);
-    return data;
   }
 
   #totalsBytes(): Buffer {

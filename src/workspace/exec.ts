@@ -31,13 +31,14 @@ export async function startCommand(
   const { argv, env } = resolveCommand({ ...request, env: [...request.env, ...given.entries] });
   const cwd = absolutePath(request.cwd);
   const machine = await workspace.machine(options.signal);
-  const command = await workspace.commands.add({
+  const facts = {
     sequence: await workspace.nextSequence(),
     command: describe(request, secrets.redactor),
     cwd: secrets.redactor.text(cwd),
     ...(given.names.length === 0 ? {} : { secrets: given.names }),
     startedAtMs: Date.now(),
-  });
+  };
+  const command = await workspace.whileThere(() => workspace.commands.add(facts));
   if (options.listener !== undefined) command.listen(options.listener);
   workspace.holdSecrets(command);
   try {

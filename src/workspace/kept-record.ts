@@ -18,6 +18,11 @@ export class KeptRecord {
     return this.#now;
   }
 
+  /** Whether its workspace is deleted. */
+  get isClosed(): boolean {
+    return this.#removed;
+  }
+
   /** Changes it, in memory at once and on disk in the order of the calls. */
   async save(change: Partial<WorkspaceRecord>): Promise<void> {
     const record = { ...this.#now, ...change };

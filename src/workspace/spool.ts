@@ -82,6 +82,11 @@ export class Spool implements AsyncDisposable {
     this.#total = end;
   }
 
+  /** Takes back what was appended last, all within the last append: it is appended again, or never was. */
+  takeBack(totalBytes: number): void {
+    this.#total = totalBytes;
+  }
+
   /** At most `maxBytes` of what is kept from `offset` on: all of it, or its first and its last half. */
   async window(offset: number, maxBytes: number): Promise<SpoolWindow> {
     const total = this.#total;

@@ -1,6 +1,10 @@
 import { PyroError } from "../protocol/index.js";
 import type { CommandOutput } from "./command-output.js";
-import type { RunningCommand } from "./sandbox.js";
+import type { OutputChunk, RunningCommand } from "./sandbox.js";
+
+/** How soon it is tried again where the host's disk is full. */
+const ROOM_MS = 500;
+const STREAMS = ["stdout", "stderr"] as const;
 
 /** How a command ended; both `exitCode` and `signal` are null only where it was interrupted. */
 export interface CommandEnd {
@@ -25,7 +29,7 @@ export interface CommandFacts {
 }
 
 /** Takes output as it comes; the command's next output waits until it resolves. */
-export type OutputListener = (stream: "stdout" | "stderr", data: Uint8Array) => Promise<void>;
+export type OutputListener = (stream: OutputChunk["stream"], data: Uint8Array) => Promise<void>;
 
 /** A command of a workspace: it runs on without whoever started it, and its output is kept. */
 export class WorkspaceCommand {
@@ -92,17 +96,21 @@ export class WorkspaceCommand {
     try {
       await this.#heard(graceMs);
       for await (const { stream, data } of running.output) {
-        const shown = await this.output.append(stream, data);
-        if (shown.length > 0) await this.#listener?.(stream, shown);
+        await this.#show(stream, this.output.take(stream, data));
       }
-      const rest = await this.output.finish();
-      for (const stream of ["stdout", "stderr"] as const)
-        if (rest[stream].length > 0) await this.#listener?.(stream, rest[stream]);
+      for (const stream of STREAMS) await this.#show(stream, this.output.takeRest(stream));
       const { exitCode = null, signal = null, timedOut, outOfMemory, durationUs } = await running.exit;
-      await this.#end({ exit: { exitCode, signal, timedOut, outOfMemory, durationUs } });
+      const exit = { exitCode, signal, timedOut, outOfMemory, durationUs };
+      await this.#end({ exit });
     } catch (thrown) {
       await this.interrupt(PyroError.from(thrown).message);
     }
+  }
+
+  /** Stores what may be shown, and hands it on. */
+  async #show(stream: OutputChunk["stream"], shown: Uint8Array): Promise<void> {
+    await this.#whenThereIsRoom(() => this.output.store(stream, shown));
+    if (shown.length > 0) await this.#listener?.(stream, shown);
   }
 
   async #heard(graceMs: number): Promise<void> {
@@ -114,6 +122,22 @@ export class WorkspaceCommand {
         resolve();
       };
     });
+  }
+
+  /**
+   * Tries until the host's disk has room, unless it is ended or let go meanwhile: its program waits with it, as with a
+   * slow reader, and nothing of what it wrote is lost.
+   */
+  async #whenThereIsRoom(work: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        await work();
+        return;
+      } catch (error) {
+        if (!isDiskFull(error) || this.#facts.interrupted !== undefined || this.#isLetGo) throw error;
+        await new Promise((resolve) => setTimeout(resolve, ROOM_MS));
+      }
+    }
   }
 
   /** Leaves it to the next daemon, for which it runs on: whatever happens now is not recorded. */
@@ -129,16 +153,27 @@ export class WorkspaceCommand {
   /** The first end is the one that counts: one that was stopped on purpose may still report an exit. */
   async #end(how: Pick<CommandFacts, "exit" | "interrupted">): Promise<void> {
     if (!this.isRunning || this.#isLetGo) return;
-    this.#facts = { ...this.#facts, ...how };
+    const facts = { ...this.#facts, ...how };
+    this.#facts = facts;
     this.#running = undefined;
     try {
       // Of one that was ended from elsewhere, something may be held back; a full disk loses it.
-      await this.output.finish().catch(() => undefined);
+      for (const stream of STREAMS)
+        await this.output.store(stream, this.output.takeRest(stream)).catch(() => undefined);
       // From now on it is only read.
       await this.output[Symbol.asyncDispose]();
-      await this.#save(this.#facts);
+      await this.#save(facts);
+    } catch (error) {
+      if (!isDiskFull(error) || facts.exit === undefined) throw error;
+      // Known, but not recorded: until it is, a next daemon finds it in its machine, where it is not forgotten.
+      this.#onDone();
+      await this.#whenThereIsRoom(() => this.#save(facts));
     } finally {
       this.#onDone();
     }
   }
+}
+
+function isDiskFull(error: unknown): boolean {
+  return PyroError.from(error).code === "DISK_FULL";
 }

@@ -402,22 +402,37 @@ export class Workspace {
     return lastSequence;
   }
 
+  /**
+   * Work in its directory.
+   * @throws {PyroError} WORKSPACE_DELETED where that is why it fails; what the work throws
+   */
+  async whileThere<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw this.#kept.isClosed ? this.#over.signal.reason : error;
+    }
+  }
+
   /** Adds a line to what was done besides commands. */
   async note(event: Readonly<Record<string, unknown>>): Promise<void> {
     const line = JSON.stringify({ at_ms: this.context.now(), ...this.secrets.redactor.values(event) });
-    await appendFile(this.paths.history, `${line}\n`, { mode: 0o600 });
+    await this.whileThere(() => appendFile(this.paths.history, `${line}\n`, { mode: 0o600 }));
   }
 
   /** Ends everything of it and removes it from the disk. */
   async delete(): Promise<void> {
     this.#over.abort(deleted(this.id));
     await this.services.close();
-    await this.#interrupt("the workspace was deleted");
+    // Whatever cannot be recorded any more, on a full disk: deleting is what makes room.
+    const interrupt = (): Promise<void> =>
+      this.#interrupt("the workspace was deleted").catch(() => undefined);
+    await interrupt();
     await this.#dropMachine();
     // What waited for its turn leaves by the signal; what had it may still attach a machine.
     using _turn = await this.#turn.take();
     await this.#dropMachine();
-    await this.#interrupt("the workspace was deleted");
+    await interrupt();
     await this.commands[Symbol.asyncDispose]();
     this.#held?.[Symbol.dispose]();
     // Out of the way in one step: what is half removed is never taken for a workspace.
@@ -487,7 +502,9 @@ export class Workspace {
   }
 
   async #interrupt(reason: string): Promise<void> {
-    for (const command of this.commands.running) await command.interrupt(reason);
+    const running = this.commands.running.map((command) => command.interrupt(reason));
+    for (const interrupted of await Promise.allSettled(running))
+      if (interrupted.status === "rejected") throw interrupted.reason;
   }
 
   async #fail({ code, message, hint }: PyroError): Promise<void> {
