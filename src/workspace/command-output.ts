@@ -166,8 +166,12 @@ export class CommandOutput implements AsyncDisposable {
     return bytes;
   }
 
+  /** What a reset or a deletion removed meanwhile is empty. */
   async view(offset: number, maxBytes: number): Promise<CommandOutputView> {
-    return await this.#read((files) => viewOfAll(files, offset, maxBytes));
+    return await this.#read((files) => viewOfAll(files, offset, maxBytes)).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      return emptyView(offset);
+    });
   }
 
   /** What is kept of one stream from an offset on, at most so much, and how much right before it is not. */
@@ -227,6 +231,13 @@ async function viewOfAll(
     stdout: await viewOf(stdout, maxBytes),
     stderr: await viewOf(stderr, maxBytes),
   };
+}
+
+function emptyView(offset: number): CommandOutputView {
+  const none = new Uint8Array();
+  const stream = { data: none, truncated: false, totalBytes: 0 };
+  const window = { offset, head: none, cutBytes: 0, tail: none, nextOffset: offset };
+  return { window, totalBytes: 0, droppedBytes: 0, stdout: stream, stderr: stream };
 }
 
 async function viewOf(spool: Spool, maxBytes: number): Promise<StreamView> {
