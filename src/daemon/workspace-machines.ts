@@ -9,6 +9,7 @@ import type { Hindrance, WorkspaceMachine, WorkspaceMachines, WorkspaceShape } f
 import { ROOT_DISK } from "./disks.js";
 import { guestFiles } from "./guest-files.js";
 import { guestServices } from "./guest-services.js";
+import { setClock } from "./identity.js";
 import type { ImagesInUse } from "./images-in-use.js";
 import { watchMachine } from "./machine-watch.js";
 import type { BootedMachine, Machines } from "./machines.js";
@@ -133,6 +134,7 @@ function toWorkspaceMachine(
     kill: async (processId) => {
       await booted.guest.control.signal({ processId, signal: "SIGKILL", wholeTree: true });
     },
+    setClock: async () => await setClock(booted.guest, over.signal),
     shutDown: async () => {
       try {
         over.abort();

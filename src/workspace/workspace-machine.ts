@@ -59,6 +59,8 @@ export interface WorkspaceMachine extends AsyncDisposable {
   forget(processId: string): Promise<void>;
   /** Ends the whole tree of a command. */
   kill(processId: string): Promise<void>;
+  /** Gives the guest the host's time, which was set. */
+  setClock(): Promise<void>;
   /** Flushes the disk and powers off; the machine is gone afterwards. */
   shutDown(): Promise<void>;
   /**

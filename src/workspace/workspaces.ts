@@ -10,6 +10,7 @@ import {
   pathsOf,
   type WorkspaceRecord,
 } from "./record.js";
+import { ClockWatch } from "./clock-watch.js";
 import { sweepExport } from "./exporting.js";
 import { resolveReference } from "./reference.js";
 import { checkSecrets, loadSecrets, saveSecrets, WorkspaceSecrets, type Secret } from "./secrets/index.js";
@@ -29,6 +30,12 @@ export type NewWorkspace = Pick<
   readonly noPull: boolean;
   readonly secrets?: readonly Secret[];
 };
+
+/**
+ * Nothing is deleted for its age while the host's clock is that young, or was set that recently: it may be set again, and
+ * a year's jump is no reason to lose everything at once.
+ */
+const STEADY_MS = 20_000;
 
 /** How often workspaces past their time are looked for. */
 const REAP_MS = 1_000;
@@ -85,7 +92,12 @@ export class Workspaces implements AsyncDisposable {
   /** Takes the machines of running workspaces over, in the background, and begins to reap. */
   adopt(): void {
     for (const workspace of this.#all.values()) workspace.recover();
-    this.#reaper = setInterval(() => this.reap(), REAP_MS);
+    const clock = new ClockWatch(this.options.now);
+    this.#reaper = setInterval(() => {
+      const stepMs = clock.look();
+      if (stepMs !== 0) this.#onClockSet(stepMs);
+      this.reap(clock.steadyMs >= STEADY_MS);
+    }, REAP_MS);
     this.#reaper.unref();
   }
 
@@ -133,12 +145,13 @@ export class Workspaces implements AsyncDisposable {
 
   /**
    * Stops those that are past their TTL, and deletes those that were stopped, or could not be made, longer ago than the
-   * retention: of what a failed one can still tell, that is why it failed.
+   * retention: of what a failed one can still tell, that is why it failed. `mayDelete`: whether ages can be trusted.
    */
-  reap(): void {
+  reap(mayDelete = true): void {
     if (this.options.whenExpired === "delete") {
-      for (const workspace of this.expired)
-        void this.delete(workspace).catch((error: unknown) => this.#failed(workspace, error));
+      if (mayDelete)
+        for (const workspace of this.expired)
+          void this.delete(workspace).catch((error: unknown) => this.#failed(workspace, error));
       return;
     }
     const now = this.options.now();
@@ -149,9 +162,19 @@ export class Workspaces implements AsyncDisposable {
       const retired = now > (stoppedAtMs ?? lastActivityAtMs) + LIMITS.workspaceRetentionMs;
       if (expired)
         void workspace.stop("ttl").result.catch((error: unknown) => this.#failed(workspace, error));
-      else if (isOver && workspace.isIdle && retired)
+      else if (isOver && workspace.isIdle && retired && mayDelete)
         void this.delete(workspace).catch((error: unknown) => this.#failed(workspace, error));
     }
+  }
+
+  /** The host's clock was set: guests go by it. */
+  #onClockSet(stepMs: number): void {
+    this.options.log.warn("clock.set", { step_ms: Math.round(stepMs) });
+    for (const workspace of this.#all.values())
+      void workspace.runningMachine?.setClock().catch((error: unknown) => {
+        const { message } = PyroError.from(error);
+        this.options.log.warn("clock.not-set", { workspace: workspace.id, error: message });
+      });
   }
 
   /** Those past their TTL that nothing holds. */

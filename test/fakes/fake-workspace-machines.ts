@@ -185,6 +185,9 @@ export class FakeMachine {
         this.#process(processId).kill();
         return Promise.resolve();
       },
+      setClock: async () => {
+        await host.step("setClock");
+      },
       shutDown: async () => {
         await host.step("shutDown");
         this.#end();
