@@ -1,7 +1,7 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
-import { readJsonFile, writeFileAtomic } from "../kit/index.js";
+import { exists, readJsonFile, writeFileAtomic } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { CommandOutput } from "./command-output.js";
 import { Redactor } from "./secrets/index.js";
@@ -46,10 +46,11 @@ export class CommandLog implements AsyncDisposable {
     const sequences = (await readdir(directory)).map(Number).filter((value) => Number.isSafeInteger(value));
     for (const sequence of sequences.sort((a, b) => a - b)) {
       const path = join(directory, String(sequence));
-      const facts = factsSchema.safeParse(await readJsonFile(join(path, "command.json")));
+      const record = join(path, "command.json");
+      const facts = factsSchema.safeParse(await readJsonFile(record));
       if (!facts.success || facts.data.sequence !== sequence) {
-        // Killed before its first record: nobody was told of it.
-        await rm(path, { recursive: true, force: true });
+        // Killed before its first record: nobody was told of it. One that cannot be read is left alone.
+        if (!(await exists(record))) await rm(path, { recursive: true, force: true });
         continue;
       }
       const output = await CommandOutput.reopen(join(path, "output"), redactor).catch(missing);
@@ -99,7 +100,8 @@ export class CommandLog implements AsyncDisposable {
 
   /** Forgets all of them, and what they wrote; none may run any more. */
   async clear(): Promise<void> {
-    for (const sequence of [...this.#commands.keys()]) await this.remove(sequence);
+    const left = (await readdir(this.directory)).map(Number).filter((value) => Number.isSafeInteger(value));
+    for (const sequence of new Set([...this.#commands.keys(), ...left])) await this.remove(sequence);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -64,7 +64,9 @@ describe("a random schedule of calls", () => {
       const act = pick(next() < 0.08 ? ["delete"] : Object.keys(ACTS).filter((name) => name !== "delete"));
       const workspace = pick(all);
       if (act === "delete") deleted.add(workspace.id);
-      calls.push(Promise.resolve(ACTS[act]?.(host, workspace)).catch((error: unknown) => PyroError.from(error)));
+      calls.push(
+        Promise.resolve(ACTS[act]?.(host, workspace)).catch((error: unknown) => PyroError.from(error)),
+      );
       if (next() < 0.3) await sleep(next() * 10);
     }
     for (const outcome of await Promise.all(calls))
