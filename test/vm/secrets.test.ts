@@ -1,0 +1,244 @@
+import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { mcpSession, type Session } from "./mcp-session.js";
+import { json, pyro, testState, type Result, type TestState } from "./support.js";
+
+const execute = promisify(execFile);
+
+/** Fresh each time: nothing of this host can hold it by chance. With what URLs and base64 encode. */
+const CANARY = `cn+${randomBytes(12).toString("hex")}/ ?&${randomBytes(12).toString("base64")}`;
+/** What of the canary is in a text that holds it, whichever way. */
+const FORMS = [
+  CANARY,
+  ...["", "a", "ab"].flatMap((before) => {
+    const encoded = Buffer.from(before + CANARY).toString("base64");
+    const inner = encoded.slice(4, 4 + 4 * Math.floor((encoded.length - 8) / 4));
+    return [inner, inner.replaceAll("+", "-").replaceAll("/", "_")];
+  }),
+  encodeURIComponent(CANARY),
+  encodeURIComponent(CANARY).toLowerCase(),
+  [...Buffer.from(CANARY)].map((byte) => `%${byte.toString(16).padStart(2, "0").toUpperCase()}`).join(""),
+];
+
+/** Prints the variable in every form, and drips it. */
+const PRINTS = `
+import base64, os, sys, time, urllib.parse
+value = os.environ["TOKEN"]
+print("plain", value)
+for before in "", "a", "ab":
+    print("base64", base64.b64encode((before + value).encode()).decode())
+    print("base64url", base64.urlsafe_b64encode((before + value).encode()).decode())
+print("wrapped", base64.encodebytes((value * 3).encode()).decode())
+print("quoted", urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value))
+print("all", "".join("%%%02X" % byte for byte in value.encode()))
+for char in "drip " + value + " end":
+    sys.stdout.write(char); sys.stdout.flush(); time.sleep(0.002)
+print()
+print("error", value, file=sys.stderr)
+`;
+
+describe("a secret that is given by a file", () => {
+  let state: TestState;
+  let project: string;
+  let host: Session;
+  const shown: string[] = [];
+  beforeAll(async () => {
+    state = await testState();
+    project = await mkdtemp(join(tmpdir(), "pyro-project-"));
+    await writeFile(join(project, "token.txt"), `${CANARY}\n`, { mode: 0o600 });
+    const flags = ["--profile", "workspace-full", "--no-project-source", "--host-root", project];
+    host = await mcpSession({ stateDir: state.path, cwd: project, flags });
+  });
+  afterAll(async () => {
+    await host[Symbol.asyncDispose]();
+    await rm(project, { recursive: true, force: true });
+    await state[Symbol.asyncDispose]();
+  });
+
+  /** A call of a tool; all that it answers is searched at the end. */
+  const call = async (name: string, args: Record<string, unknown>): Promise<string> => {
+    const result = await host.client.callTool({ name, arguments: args }, { timeout: 50_000 });
+    const text = JSON.stringify(result);
+    shown.push(`${name}: ${text}`);
+    return text;
+  };
+  const command = async (...args: string[]): Promise<Result> => {
+    const result = await pyro(args, { stateDir: state.path });
+    shown.push(`pyro ${args.join(" ")}: ${result.stdout.toString()} ${result.stderr}`);
+    return result;
+  };
+
+  it(
+    "is found nowhere: no log, no file, no command line, no environment, no answer",
+    { timeout: 300_000 },
+    async () => {
+      const created = json(
+        await command(
+          "workspace",
+          "create",
+          "debian:12",
+          "--name",
+          "by-cli",
+          "--json",
+          "--secret-file",
+          `TOKEN=${join(project, "token.txt")}`,
+        ),
+      );
+      expect(created["secrets"]).toEqual([{ name: "TOKEN", source_kind: "file" }]);
+      await command(
+        "workspace",
+        "exec",
+        "by-cli",
+        "--",
+        "sh",
+        "-c",
+        `cat >/root/prints.py <<'END'\n${PRINTS}\nEND\nsync`,
+      );
+      const printed = await command(
+        "workspace",
+        "exec",
+        "by-cli",
+        "--secret-env",
+        "TOKEN",
+        "--",
+        "python3",
+        "/root/prints.py",
+      );
+      expect([printed.code, printed.stderr]).toEqual([0, "error [REDACTED]\n"]);
+      expect(printed.stdout.toString()).toMatch(/^plain \[REDACTED\]\nbase64 \S*\[REDACTED\]\S*\n/);
+      expect(printed.stdout.toString()).toContain(
+        "quoted [REDACTED] [REDACTED]\nall [REDACTED]\ndrip [REDACTED] end\n",
+      );
+
+      const secrets = [{ name: "TOKEN", file_path: "token.txt" }];
+      const workspace_id = "by-mcp";
+      const byTool = await call("workspace_create", { name: workspace_id, secrets });
+      expect(byTool).toContain(`"secrets":[{"name":"TOKEN","source_kind":"file"}]`);
+      await call("workspace_file_write", { workspace_id, path: "prints.py", text: PRINTS });
+      const secret_env = { TOKEN: "TOKEN" };
+      await call("workspace_exec", { workspace_id, secret_env, command: "python3 prints.py; sync" });
+      expect(await call("workspace_exec", { workspace_id, command: 'echo "<$TOKEN>"' })).toContain("<>");
+      expect(
+        await call("workspace_exec", { workspace_id, secret_env: { NONE: "A" }, command: "true" }),
+      ).toContain("SECRET_NOT_FOUND");
+      // A process that holds it lives while the host is searched, disks and all: the guest wrote it nowhere yet.
+      const holding = command(
+        ...["workspace", "exec", "by-mcp", "--secret-env", "TOKEN", "--timeout-seconds", "20"],
+        ...["--", "sleep", "100"],
+      );
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      await command("workspace", "status", "by-mcp", "--json");
+      await expectNowhere(state.path, []);
+      expect((await holding).code).toBe(124);
+
+      // From here on the guest has it on its own disk.
+      const write = `printf 'key=%s\\n' "$TOKEN" >.env; printf %s "$TOKEN" | base64 -w0 >b64; ln -s "$TOKEN" link || true`;
+      await call("workspace_exec", { workspace_id, secret_env, command: write });
+      expect(await call("workspace_file_read", { workspace_id, path: ".env" })).toContain("key=[REDACTED]");
+      await call("workspace_file_read", { workspace_id, path: ".env", offset: 9, max_bytes: 10 });
+      await call("workspace_file_list", { workspace_id });
+      expect(await call("workspace_diff", { workspace_id })).toContain("+key=[REDACTED]");
+      await command("workspace", "diff", "by-mcp");
+      const exported = await call("workspace_export", {
+        workspace_id,
+        path: "/workspace",
+        output_path: "out",
+      });
+      expect(exported).toContain(`"secret_paths":[".env","b64","link"]`);
+      expect(await readFile(join(project, "out/.env"), "utf8")).toBe(`key=${CANARY}\n`);
+      const patch = `--- a/.env\n+++ b/.env\n@@ -1 +1 @@\n-key=other\n+key=\n`;
+      expect(await call("workspace_patch_apply", { workspace_id, patch })).toContain("PATCH_DOES_NOT_APPLY");
+      await call("workspace_file_edit", {
+        workspace_id,
+        path: ".env",
+        old_text: "key=other value",
+        new_text: "",
+      });
+
+      // The daemon dies while the command drips.
+      const slow = `for char in $(printf %s "$TOKEN" | fold -w1 | tr ' ' _); do printf %s "$char"; sleep 0.05; done; printf '\\n%s\\n' "$TOKEN"`;
+      const following = command(
+        "workspace",
+        "exec",
+        "by-mcp",
+        "--secret-env",
+        "TOKEN",
+        "--",
+        "sh",
+        "-c",
+        slow,
+      );
+      await new Promise((resolve) => setTimeout(resolve, 2_000));
+      const { pid } = json(await command("daemon", "status", "--json")) as { pid: number };
+      process.kill(pid, "SIGKILL");
+      expect((await following).stdout.toString()).toContain("\n[REDACTED]\n");
+      await call("workspace_logs", { workspace_id });
+      await call("workspace_summary", { workspace_id });
+      await call("workspace_exec", { workspace_id, secret_env, command: "python3 prints.py" });
+      await call("workspace_reset", { workspace_id });
+      expect(
+        await call("workspace_exec", {
+          workspace_id,
+          secret_env,
+          command: "python3 - <<'END'\n" + PRINTS + "\nEND",
+        }),
+      ).toContain("plain [REDACTED]");
+      await call("workspace_stop", { workspace_id });
+      await call("workspace_start", { workspace_id });
+      expect(
+        await call("workspace_exec", { workspace_id, secret_env, command: 'echo "got $TOKEN"' }),
+      ).toContain("got [REDACTED]");
+      const directory = join(state.path, "workspaces", String((await ids(state.path, "by-mcp"))[0]));
+      const { mode } = await stat(join(directory, "secrets.json"));
+      expect(mode & 0o777).toBe(0o600);
+      await expectNowhere(state.path, ["*.qcow2"]);
+      await call("workspace_delete", { workspace_id });
+      await command("workspace", "list", "--json");
+      await command("workspace", "delete", "by-cli");
+      await command("daemon", "logs");
+      expect(await readdir(join(state.path, "workspaces"))).toEqual([]);
+      await expectNowhere(state.path, []);
+      shown.push(`stderr: ${host.stderr()}`);
+      for (const text of shown)
+        for (const form of FORMS) expect(text.replaceAll("\\\\", "\\")).not.toContain(form);
+      // Nor in pieces, as a window would cut it.
+      for (const text of shown) expect(text).not.toContain(CANARY.slice(3, 20));
+    },
+  );
+});
+
+async function ids(stateDir: string, name: string): Promise<string[]> {
+  const { workspaces } = json(await pyro(["workspace", "list", "--json"], { stateDir })) as {
+    workspaces: { name: string; workspace_id: string }[];
+  };
+  return workspaces.filter((each) => each.name === name).map((each) => each.workspace_id);
+}
+
+/** Of the state directory every file but those that hold secrets by design; of the host every process. */
+async function expectNowhere(stateDir: string, excluded: readonly string[]): Promise<void> {
+  const patterns = FORMS.flatMap((form) => ["-e", form]);
+  const names = ["secrets.json", ...excluded].map((name) => `--exclude=${name}`);
+  // Images are those of the environment, made before and read-only.
+  const args = ["-rlaF", "--exclude-dir=images", "--devices=skip", ...names, ...patterns, stateDir];
+  const found = await execute("grep", args).then(
+    ({ stdout }) => stdout,
+    // 1: nothing found.
+    (error: unknown) => {
+      const { code, stdout, stderr } = error as { code?: number; stdout?: string; stderr?: string };
+      return code === 1 ? "" : `${stdout ?? ""}${stderr ?? ""}`;
+    },
+  );
+  expect(found).toBe("");
+  // The search itself has ended; whoever else lives must not have it in sight.
+  for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
+    for (const what of ["cmdline", "environ"]) {
+      const text = await readFile(`/proc/${pid}/${what}`, "latin1").catch(() => "");
+      for (const form of FORMS) expect(text.includes(form), `${what} of ${pid}`).toBe(false);
+    }
+  }
+}
