@@ -153,10 +153,13 @@ const ALWAYS_LOADED = new Set([
   "workspace_file_read",
   "workspace_patch_apply",
   "workspace_diff",
+  "service_start",
+  "service_status",
+  "service_logs",
 ]);
 
 /** Tools whose `max_bytes` lets the model ask for more than Claude Code shows of a result unless it is told so. */
-const PAGED = new Set(["workspace_logs", "workspace_file_read", "workspace_diff"]);
+const PAGED = new Set(["workspace_logs", "workspace_file_read", "workspace_diff", "service_logs"]);
 
 /** Claude Code counts the characters of the result's JSON, where a line's end takes two. */
 const PAGED_CHARS = 2 * MAX_BYTES_MAX + 4_096;

@@ -22,6 +22,7 @@ import {
 import { TopService } from "../../src/protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../../src/protocol/gen/pyro/daemon/v1/vm_pb.js";
 import { WorkspaceDiskService } from "../../src/protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
+import { SupervisorService } from "../../src/protocol/gen/pyro/daemon/v1/service_pb.js";
 import type { PyroError } from "../../src/protocol/index.js";
 import { fakeDoctor, fakeEnvironments } from "./fake-catalogue.js";
 import { fakeGuest } from "./scripted-guest.js";
@@ -36,6 +37,8 @@ export interface FakeScript {
   readonly vm?: Partial<ServiceImpl<typeof VmService>>;
   readonly top?: Partial<ServiceImpl<typeof TopService>>;
   readonly workspaceDisk?: Partial<ServiceImpl<typeof WorkspaceDiskService>>;
+  /** As `workspace`. */
+  readonly supervisor?: Partial<ServiceImpl<typeof SupervisorService>>;
   readonly buildId?: string;
 }
 
@@ -95,6 +98,7 @@ export async function startFakeDaemon(stateDir: string, script: FakeScript = {})
         router.service(VmService, { ...script.vm });
         router.service(TopService, { ...script.top });
         router.service(WorkspaceDiskService, { ...script.workspaceDisk });
+        router.service(SupervisorService, { ...script.supervisor });
         router.service(DoctorService, { ...fakeDoctor(), ...script.doctor });
       },
     }),

@@ -1,6 +1,7 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { silentLogger } from "../../src/kit/index.js";
+import { supervisorService } from "../../src/daemon/services/service.js";
 import { workspaceService } from "../../src/daemon/services/workspace.js";
 import { snapshotCalls } from "../../src/daemon/services/workspace-snapshots.js";
 import {
@@ -29,6 +30,7 @@ export async function serveWorkspaces(
   const daemon = await startFakeDaemon(stateDir, {
     workspace: workspaces,
     workspaceDisk: snapshotCalls(host.workspaces),
+    supervisor: supervisorService(host.workspaces),
   });
   return { stateDir, daemon, [Symbol.asyncDispose]: () => Promise.resolve(daemon[Symbol.asyncDispose]()) };
 }
