@@ -33,6 +33,8 @@ const SPEC = {
   ...{ name: "web", startId: "start-1", argv: ["serve"], env: ["A=1"], cwd: "/workspace", command: "serve" },
   readiness: { type: "tcp", value: ":80", timeoutMs: 1_000, intervalMs: 50 },
 } as const;
+/** Of an agent of the future. */
+const UNKNOWN_STATE = JSON.parse("99") as ServiceState;
 const broken = expect.objectContaining({ code: "GUEST_PROTOCOL_ERROR" }) as PyroError;
 
 async function withAgent(
@@ -95,7 +97,7 @@ describe("A service of the guest", () => {
     ["another one", { ...WEB, name: "other" }],
     ["none", undefined],
     ["one without a state", { ...WEB, state: ServiceState.UNSPECIFIED }],
-    ["one with a state of the future", { ...WEB, state: 99 as ServiceState }],
+    ["one with a state of the future", { ...WEB, state: UNKNOWN_STATE }],
   ])("is %s: the agent broke the protocol", async (_, service) => {
     await withAgent({ get: () => (service === undefined ? {} : { service }) }, async (connection) => {
       await expect(getService(connection, "web")).rejects.toEqual(broken);
