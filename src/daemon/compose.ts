@@ -45,6 +45,7 @@ import { poolOfMachines, ReadyMachines } from "./ready-machine.js";
 import { prepareHost } from "./prepare.js";
 import { sandboxes } from "./sandboxes.js";
 import { Templates } from "./templates.js";
+import { workspaceDisks } from "./disk-reader.js";
 import { daemonService } from "./services/daemon.js";
 import { doctorService } from "./services/doctor.js";
 import { environmentService, readinessOf } from "./services/environment.js";
@@ -53,7 +54,7 @@ import { topService } from "./services/top.js";
 import { vmService } from "./services/vm.js";
 import { supervisorService } from "./services/service.js";
 import { workspaceService } from "./services/workspace.js";
-import { snapshotCalls } from "./services/workspace-snapshots.js";
+import { workspaceDiskService } from "./services/workspace-disk.js";
 import { workspaceMachines } from "./workspace-machines.js";
 
 export interface ComposeOptions {
@@ -140,6 +141,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
 
   const lasting = {
     machines: workspaceMachines({ ...opening, machines, inUse, overlays, layout: store.layout }),
+    disks: workspaceDisks({ templates, overlays, inUse, layout: store.layout, isolation }),
     ...{ log, now: () => Date.now() },
   };
   const workspaces = new Workspaces({ directory: join(directories.state, "workspaces"), ...lasting });
@@ -166,7 +168,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       router.service(VmService, vmService(vms));
       router.service(TopService, topService(workspaces));
       router.service(SupervisorService, supervisorService(workspaces));
-      router.service(WorkspaceDiskService, snapshotCalls(workspaces));
+      router.service(WorkspaceDiskService, workspaceDiskService(workspaces));
       const prune = async (all: boolean) => {
         // What only waits holds no environment.
         await pool.clear();

@@ -6,6 +6,7 @@ import {
   snakeKeys,
   toWorkspaceCommandView,
   workspaceDiff,
+  workspaceDiskRead,
   workspaceFileRead,
   workspaceExec,
   workspaceLogs,
@@ -76,15 +77,25 @@ export function logsHandler(setting: ToolSetting, limits: TimeLimits, listAll: T
 
 /** `workspace_file_read`: the beginning and the end of what there is from `offset` on. */
 export function fileReadHandler(setting: ToolSetting): ToolHandler {
-  const schema = toolInput(workspaceFileRead, setting);
+  return readHandler(workspaceFileRead, setting, (pyro) => (at, call) => pyro.readWorkspaceFile(at, call));
+}
+
+/** `workspace_disk_read`, likewise. */
+export function diskReadHandler(setting: ToolSetting): ToolHandler {
+  return readHandler(workspaceDiskRead, setting, (pyro) => (at, call) => pyro.readWorkspaceDisk(at, call));
+}
+
+function readHandler(
+  declaration: typeof workspaceFileRead,
+  setting: ToolSetting,
+  reader: (pyro: Pyro) => Pyro["readWorkspaceFile"],
+): ToolHandler {
+  const schema = toolInput(declaration, setting);
   return async (args, { pyro, signal }) => {
-    const given = parseInput(workspaceFileRead, schema, args) as Given<typeof workspaceFileRead>;
+    const given = parseInput(declaration, schema, args) as Given<typeof workspaceFileRead>;
     const { workspace_id: id, path, offset, max_bytes: maxBytes } = given;
     const read = async (from: number, length: number) =>
-      await pyro.readWorkspaceFile(
-        { workspaceId: id, path, offset: from, maxBytes: Math.max(1, length) },
-        { signal },
-      );
+      await reader(pyro)({ workspaceId: id, path, offset: from, maxBytes: Math.max(1, length) }, { signal });
     const first = await read(offset, maxBytes);
     const { sizeBytes: size } = first;
     const half = Math.ceil(maxBytes / 2);
@@ -96,7 +107,7 @@ export function fileReadHandler(setting: ToolSetting): ToolHandler {
     const text = windowText({ ...parts, cutBytes, offset, totalBytes: size, droppedBytes: 0 }, maxBytes, {
       what: "file",
       readOn: (at) =>
-        `workspace_file_read(${quoted("workspace_id", id)}, ${quoted("path", path)}, offset=${at})`,
+        `${declaration.name}(${quoted("workspace_id", id)}, ${quoted("path", path)}, offset=${at})`,
     });
     const content = Buffer.from(parts.head).toString();
     const replaced = text.guest.includes(REPLACEMENT) && !isUtf8(completeUtf8Prefix(first.data));

@@ -1,7 +1,7 @@
 import type { CallToolResult, ServerContext } from "@modelcontextprotocol/server";
 import { isOperation, type Declaration } from "../operations/index.js";
 import { Pyro, type PyroOptions, type WorkspaceSource } from "../sdk/index.js";
-import { diffHandler, execHandler, fileReadHandler, logsHandler } from "./bulk-tools.js";
+import { diffHandler, diskReadHandler, execHandler, fileReadHandler, logsHandler } from "./bulk-tools.js";
 import type { HostRoots } from "./host-path.js";
 import { callProgress } from "./progress.js";
 import { recordHandler } from "./record-tools.js";
@@ -94,6 +94,7 @@ const BULK_TEXT: Readonly<Record<string, (setting: ToolSetting, limits: TimeLimi
   vm_exec: vmExecHandler,
   workspace_exec: execHandler,
   workspace_file_read: fileReadHandler,
+  workspace_disk_read: diskReadHandler,
   workspace_diff: diffHandler,
   service_logs: serviceLogsHandler,
 };

@@ -113,6 +113,9 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
   workspace_reset: "Rebuild the whole VM from its baseline or a snapshot; ends commands, clears the history.",
   workspace_stop: "Stop a workspace: its disk is kept, its memory and commands end.",
   workspace_start: "Start a stopped workspace over what its disk holds.",
+  workspace_disk_list: "List files on the disk of a stopped workspace; nothing of it runs.",
+  workspace_disk_read: "Read a text file on the disk of a stopped workspace.",
+  workspace_disk_export: "Copy the disk of a stopped workspace to the host, as one raw ext4 image.",
   workspace_delete: "Delete a workspace; what was not exported is gone.",
 };
 
@@ -159,7 +162,13 @@ const ALWAYS_LOADED = new Set([
 ]);
 
 /** Tools whose `max_bytes` lets the model ask for more than Claude Code shows of a result unless it is told so. */
-const PAGED = new Set(["workspace_logs", "workspace_file_read", "workspace_diff", "service_logs"]);
+const PAGED = new Set([
+  "workspace_logs",
+  "workspace_file_read",
+  "workspace_disk_read",
+  "workspace_diff",
+  "service_logs",
+]);
 
 /** Claude Code counts the characters of the result's JSON, where a line's end takes two. */
 const PAGED_CHARS = 2 * MAX_BYTES_MAX + 4_096;

@@ -44,6 +44,8 @@ export const OUTPUT_SCHEMAS: Readonly<Record<string, StandardSchemaWithJSON>> = 
   service_stop: ofWorkspace,
   workspace_stop: ofWorkspace,
   workspace_start: ofWorkspace,
+  workspace_disk_list: open,
+  workspace_disk_export: open,
   workspace_delete: ofWorkspace,
   vm_list_environments: open,
   vm_create: ofVm,

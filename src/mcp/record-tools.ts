@@ -50,6 +50,7 @@ const FACES: Readonly<Record<string, RecordFace>> = {
   },
   service_list: { lists: [{ path: ["services"], keep: "first" }] },
   snapshot_list: { lists: [{ path: ["snapshots"], keep: "last" }] },
+  workspace_disk_list: { lists: [{ path: ["entries"], keep: "first" }] },
   workspace_file_list: { lists: [{ path: ["entries"], keep: "first" }] },
   workspace_patch_apply: { lists: [{ path: ["entries"], keep: "first" }] },
   workspace_export: {

@@ -104,7 +104,7 @@ export function hintsOf(
 ): Required<Omit<ToolAnnotations, "title">> {
   return {
     readOnlyHint: kind === "read",
-    destructiveHint: set === "workspace-full" && name === "workspace_export",
+    destructiveHint: set === "workspace-full" && ["workspace_export", "workspace_disk_export"].includes(name),
     idempotentHint: kind === "read",
     openWorldHint: false,
   };

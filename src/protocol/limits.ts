@@ -62,6 +62,8 @@ export const LIMITS = {
   workspaceSnapshots: 64,
   /** Sealed layers of one workspace's disk: QEMU opens two descriptors for each, and looks in each for what it reads. */
   workspaceLayers: 64,
+  /** Of a file on a stopped workspace's disk, read at once. */
+  diskReadBytes: 64 * 1024 * 1024,
   /** How long the guest may hold its writes back while its disk is sealed; 20 ms are needed. */
   holdWritesMs: 10_000,
   /** How long a guest has to flush its disk and power off before it is ended. */

@@ -2,7 +2,15 @@ import { LIMITS } from "../protocol/index.js";
 import type { Snapshot as WireSnapshot } from "../protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
 import type { CallOptions } from "./call.js";
 import type { WaitOptions } from "./workspace-calls.js";
-import { WorkspaceFileCalls } from "./workspace-file-calls.js";
+import {
+  collectFile,
+  toFileList,
+  toReadRequest,
+  WorkspaceFileCalls,
+  type WorkspaceFileContent,
+  type WorkspaceFileList,
+} from "./workspace-file-calls.js";
+import { requireAbsolute } from "./workspace-source.js";
 
 /** A named state of a workspace's disk, to which it can be reset. */
 export interface WorkspaceSnapshot {
@@ -15,6 +23,14 @@ export interface WorkspaceSnapshot {
   readonly deletable: boolean;
   /** Whether it holds the running machine too. */
   readonly memory: boolean;
+}
+
+/** A stopped workspace's disk as a file of the host. */
+export interface WorkspaceDiskExport {
+  readonly outputPath: string;
+  readonly diskFormat: "ext4";
+  /** Of the image, holes included. */
+  readonly bytesWritten: number;
 }
 
 /** The calls about the disks of workspaces. */
@@ -57,6 +73,60 @@ export abstract class WorkspaceDiskCalls extends WorkspaceFileCalls {
       workspaceId: (await workspaceDisk.deleteSnapshot(request, { signal })).workspaceId,
       snapshotName,
     }));
+  }
+
+  /**
+   * What is in a directory of a stopped workspace's disk, or the one thing at a path. Paths are absolute, of the whole
+   * disk, or below /workspace. Nothing on the disk is run.
+   * @throws {PyroError} WORKSPACE_RUNNING, DISK_DAMAGED
+   */
+  async listWorkspaceDisk(
+    options: { readonly workspaceId: string; readonly path?: string; readonly recursive?: boolean },
+    call: CallOptions = {},
+  ): Promise<WorkspaceFileList> {
+    const { workspaceId, path = "", recursive = false } = options;
+    const request = { workspace: workspaceId, path, recursive };
+    return await this.client.call("listing the disk", call, async ({ workspaceDisk }, { signal }) =>
+      toFileList(await workspaceDisk.listDisk(request, { signal })),
+    );
+  }
+
+  /** A window of a regular file on a stopped workspace's disk; default from its beginning, 65,536 bytes. */
+  async readWorkspaceDisk(
+    options: {
+      readonly workspaceId: string;
+      readonly path: string;
+      readonly offset?: number;
+      readonly maxBytes?: number;
+    },
+    call: CallOptions = {},
+  ): Promise<WorkspaceFileContent> {
+    const request = toReadRequest(options);
+    return await this.client.call("reading the disk", call, async ({ workspaceDisk }, { signal }) =>
+      collectFile(workspaceDisk.readDisk(request, { signal }), request),
+    );
+  }
+
+  /**
+   * Brings the whole disk of a stopped workspace to the host, as one raw ext4 image; null while it goes on.
+   * @throws {PyroError} WORKSPACE_RUNNING, EXPORT_EXISTS unless `overwrite`, EXPORT_FAILED, DISK_FULL
+   */
+  async exportWorkspaceDisk(
+    options: {
+      readonly workspaceId: string;
+      readonly outputPath: string;
+      readonly overwrite?: boolean | undefined;
+    } & Pick<WaitOptions, "waitMs">,
+    call: CallOptions = {},
+  ): Promise<WorkspaceDiskExport | null> {
+    const { workspaceId, outputPath, overwrite = false } = options;
+    const waitMs = Math.min(options.waitMs ?? LIMITS.longestWaitMs, LIMITS.longestWaitMs);
+    const request = { workspace: workspaceId, outputPath: requireAbsolute(outputPath), overwrite, waitMs };
+    return await this.client.call("exporting the disk", call, async ({ workspaceDisk }, { signal }) => {
+      const { result } = await workspaceDisk.exportDisk(request, { signal });
+      if (result === undefined) return null;
+      return { outputPath: result.outputPath, diskFormat: "ext4", bytesWritten: Number(result.bytesWritten) };
+    });
   }
 }
 

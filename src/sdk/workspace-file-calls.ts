@@ -1,4 +1,5 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
+import type { ListFilesResponse, ReadFileResponse } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import type { CallOptions } from "./call.js";
 import { toExport, type ArtifactType, type WorkspaceExport } from "./transfer-result.js";
 import { requireAbsolute } from "./workspace-source.js";
@@ -49,16 +50,9 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
   ): Promise<WorkspaceFileList> {
     const { workspaceId, path = "", recursive = false } = options;
     const request = { workspace: workspaceId, path, recursive };
-    return await this.client.call("listing files", call, async ({ workspace }, { signal }) => {
-      const list = await workspace.listFiles(request, { signal });
-      const entries = list.entries.map((entry) => ({
-        path: Buffer.from(entry.path).toString(),
-        artifactType: entry.artifactType as ArtifactType,
-        sizeBytes: Number(entry.sizeBytes),
-        linkTarget: entry.artifactType === "symlink" ? Buffer.from(entry.linkTarget).toString() : null,
-      }));
-      return { path: list.path, entries, truncated: list.truncated };
-    });
+    return await this.client.call("listing files", call, async ({ workspace }, { signal }) =>
+      toFileList(await workspace.listFiles(request, { signal })),
+    );
   }
 
   /** A window of a regular file; default from its beginning, 65,536 bytes. */
@@ -71,23 +65,10 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
     },
     call: CallOptions = {},
   ): Promise<WorkspaceFileContent> {
-    const { workspaceId, path, offset = 0, maxBytes = 65_536 } = options;
-    if (!Number.isInteger(maxBytes) || maxBytes < 1 || maxBytes > READ_BYTES_MAX) {
-      throw new PyroError("INVALID_ARGUMENT", `maxBytes is ${maxBytes}`, {
-        hint: `give a whole number from 1 to ${READ_BYTES_MAX}; export brings larger files to the host`,
-      });
-    }
-    const request = { workspace: workspaceId, path, offset: BigInt(offset), maxBytes: BigInt(maxBytes) };
-    return await this.client.call("reading the file", call, async ({ workspace }, { signal }) => {
-      const parts: Uint8Array[] = [];
-      let sizeBytes = 0;
-      for await (const message of workspace.readFile(request, { signal })) {
-        sizeBytes += Number(message.sizeBytes);
-        parts.push(message.data);
-      }
-      const data = Buffer.concat(parts);
-      return { data, sizeBytes, truncated: offset + data.length < sizeBytes };
-    });
+    const request = toReadRequest(options);
+    return await this.client.call("reading the file", call, async ({ workspace }, { signal }) =>
+      collectFile(workspace.readFile(request, { signal }), request),
+    );
   }
 
   /** Writes a file whole: it is replaced in one step. */
@@ -255,4 +236,53 @@ async function* pieces(workspace: string, path: string, content: Uint8Array) {
   for (let at = LIMITS.bulkChunkBytes; at < content.length; at += LIMITS.bulkChunkBytes) {
     yield await Promise.resolve({ data: content.subarray(at, at + LIMITS.bulkChunkBytes) });
   }
+}
+
+/** A list as the daemon sent it. */
+export function toFileList(list: ListFilesResponse): WorkspaceFileList {
+  const entries = list.entries.map((entry) => ({
+    path: Buffer.from(entry.path).toString(),
+    artifactType: entry.artifactType as ArtifactType,
+    sizeBytes: Number(entry.sizeBytes),
+    linkTarget: entry.artifactType === "symlink" ? Buffer.from(entry.linkTarget).toString() : null,
+  }));
+  return { path: list.path, entries, truncated: list.truncated };
+}
+
+interface ReadRequest {
+  readonly workspace: string;
+  readonly path: string;
+  readonly offset: bigint;
+  readonly maxBytes: bigint;
+}
+
+/** @throws {PyroError} INVALID_ARGUMENT */
+export function toReadRequest(options: {
+  readonly workspaceId: string;
+  readonly path: string;
+  readonly offset?: number;
+  readonly maxBytes?: number;
+}): ReadRequest {
+  const { workspaceId, path, offset = 0, maxBytes = 65_536 } = options;
+  if (!Number.isInteger(maxBytes) || maxBytes < 1 || maxBytes > READ_BYTES_MAX) {
+    throw new PyroError("INVALID_ARGUMENT", `maxBytes is ${maxBytes}`, {
+      hint: `give a whole number from 1 to ${READ_BYTES_MAX}; export brings larger files to the host`,
+    });
+  }
+  return { workspace: workspaceId, path, offset: BigInt(offset), maxBytes: BigInt(maxBytes) };
+}
+
+/** A window of a file as the daemon sends it. */
+export async function collectFile(
+  messages: AsyncIterable<ReadFileResponse>,
+  { offset }: ReadRequest,
+): Promise<WorkspaceFileContent> {
+  const parts: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const message of messages) {
+    sizeBytes += Number(message.sizeBytes);
+    parts.push(message.data);
+  }
+  const data = Buffer.concat(parts);
+  return { data, sizeBytes, truncated: Number(offset) + data.length < sizeBytes };
 }

@@ -29,34 +29,52 @@ export async function exportPath(
   const { signal } = workspace;
   const workspacePath = posix.normalize(absolutePath(path)).replace(/(.)\/$/, "$1");
   const entry = await entryAt(machine, workspacePath, signal);
+  const { redactor } = workspace.secrets;
+  const { leftOut, tree, secret } = await placeOnHost(
+    workspace,
+    { outputPath, overwrite },
+    async (temporary) => {
+      const leftOut = await bring(machine, entry, temporary, signal);
+      const tree = await exportedTree(temporary);
+      const paths = tree.entries.map((each) => each.path);
+      return { leftOut, tree, secret: await pathsWithSecrets(temporary, paths, redactor) };
+    },
+  );
+  await workspace.note({ kind: "export", path: workspacePath, detail: outputPath });
+  const top = posix.relative(WORKSPACE_PATH, workspacePath);
+  return {
+    ...redactor.values({ workspacePath, outputPath }),
+    artifactType: entry.type,
+    entryCount: tree.entries.length,
+    bytesWritten: tree.bytes,
+    hostExecutablePaths: redactor.values(executablesOf(tree, workspacePath)),
+    secretPaths: redactor.values(secret.map((path) => posix.join(top, path))),
+    warnings: [
+      ...(leftOut > 0 ? [`${leftOut} devices, FIFOs or sockets were left out`] : []),
+      ...(secret.length > 0 ? [`${secret.length} of the exported paths hold a secret of the workspace`] : []),
+    ],
+  };
+}
+
+/**
+ * Makes something of the host's beside its place, and moves it there in one step; a daemon that dies meanwhile leaves
+ * nothing that the next does not remove.
+ * @throws {PyroError} EXPORT_EXISTS unless `overwrite`, EXPORT_FAILED, DISK_FULL, what `make` throws
+ */
+export async function placeOnHost<T>(
+  workspace: Pick<Workspace, "paths">,
+  { outputPath, overwrite }: { readonly outputPath: string; readonly overwrite: boolean },
+  make: (temporary: string) => Promise<T>,
+): Promise<T> {
   if (!overwrite) await requireAbsent(outputPath);
   const temporary = join(dirname(outputPath), `.${basename(outputPath)}.${freshId("pyro")}`);
   const pending = join(workspace.paths.directory, PENDING);
   await writeFile(pending, temporary, { mode: 0o600 });
   try {
-    const leftOut = await bring(machine, entry, temporary, signal);
+    const made = await make(temporary);
     failpoint("workspace.exported");
-    const tree = await exportedTree(temporary);
-    const { redactor } = workspace.secrets;
-    const paths = tree.entries.map((each) => each.path);
-    const secret = await pathsWithSecrets(temporary, paths, redactor);
     await place(temporary, outputPath, overwrite);
-    await workspace.note({ kind: "export", path: workspacePath, detail: outputPath });
-    const top = posix.relative(WORKSPACE_PATH, workspacePath);
-    return {
-      ...redactor.values({ workspacePath, outputPath }),
-      artifactType: entry.type,
-      entryCount: tree.entries.length,
-      bytesWritten: tree.bytes,
-      hostExecutablePaths: redactor.values(executablesOf(tree, workspacePath)),
-      secretPaths: redactor.values(secret.map((path) => posix.join(top, path))),
-      warnings: [
-        ...(leftOut > 0 ? [`${leftOut} devices, FIFOs or sockets were left out`] : []),
-        ...(secret.length > 0
-          ? [`${secret.length} of the exported paths hold a secret of the workspace`]
-          : []),
-      ],
-    };
+    return made;
   } catch (thrown) {
     throw onHost(thrown, outputPath);
   } finally {

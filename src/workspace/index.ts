@@ -29,6 +29,8 @@ export { Vms, vmStateOf, type NewVm, type VmCommand, type VmState } from "./vms.
 export { asVmError } from "./vm-errors.js";
 export { WorkspaceCommand, type CommandFacts, type OutputListener } from "./workspace-command.js";
 export { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
+export { exportDisk, listDisk, readDisk, type DiskExport } from "./disk-tools.js";
+export type { DiskReader, WorkspaceDisks } from "./workspace-disks.js";
 export { BASELINE, layersOf } from "./snapshot-record.js";
 export { createSnapshot, deleteSnapshot, listSnapshots, type Snapshot } from "./snapshots.js";
 export { NAME_PATTERN, type WorkspaceRecord, type WorkspaceSeed } from "./record.js";

@@ -7,7 +7,8 @@ import { settled } from "./wait.js";
 export type Report = (phase: Pick<Phase, "message" | "progress">) => void;
 
 /** What takes long enough to be waited for. */
-export type OperationKind = "create" | "start" | "stop" | "reset" | "snapshot" | "sync_push" | "export";
+export type OperationKind =
+  "create" | "start" | "stop" | "reset" | "snapshot" | "disk_read" | "disk_export" | "sync_push" | "export";
 
 /** What goes on in a workspace, or went on last. */
 export interface OperationView {

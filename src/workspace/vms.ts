@@ -7,6 +7,7 @@ import type { WorkspaceRecord } from "./record.js";
 import type { RunRegistry, RunView } from "./run-registry.js";
 import type { Sandbox, SandboxFactory } from "./sandbox.js";
 import { asVmError, lostVm, noSuchVm, severalVms, spentVm } from "./vm-errors.js";
+import type { WorkspaceDisks } from "./workspace-disks.js";
 import type { WorkspaceMachines } from "./workspace-machine.js";
 import type { Populate, Workspace } from "./workspace.js";
 import { Workspaces } from "./workspaces.js";
@@ -15,6 +16,7 @@ export interface VmsOptions {
   /** One directory per VM below it. */
   readonly directory: string;
   readonly machines: WorkspaceMachines;
+  readonly disks: WorkspaceDisks;
   readonly runs: RunRegistry;
   /** @throws {PyroError} UNKNOWN_ENVIRONMENT */
   readonly requireKnown: (environment: string) => Promise<unknown>;
@@ -46,8 +48,8 @@ export class Vms implements AsyncDisposable {
   readonly #made = new WeakMap<Workspace, Operation<void>>();
 
   constructor(private readonly options: VmsOptions) {
-    const { directory, machines, log, now } = options;
-    this.kept = new Workspaces({ directory, machines, log, now, whenExpired: "delete" });
+    const { directory, machines, disks, log, now } = options;
+    this.kept = new Workspaces({ directory, machines, disks, log, now, whenExpired: "delete" });
   }
 
   /** Finds what an earlier daemon left, and removes what was spent: the command's run ended with that daemon. */

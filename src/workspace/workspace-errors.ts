@@ -58,3 +58,9 @@ export function deleted(id: string): PyroError {
     hint: "`pyro workspace list` shows those that there are",
   });
 }
+
+export function runs(id: string): PyroError {
+  return new PyroError("WORKSPACE_RUNNING", `workspace ${id} runs, and its disk changes`, {
+    hint: `stop it first: \`pyro workspace stop ${id}\``,
+  });
+}

@@ -12,21 +12,24 @@ import { BASELINE, layersOf } from "./snapshot-record.js";
 import { removeSecrets, type WorkspaceSecrets } from "./secrets/index.js";
 import { keptOf, type Transferred, type TransferResult } from "./transfer.js";
 import type { WorkspaceCommand } from "./workspace-command.js";
+import type { WorkspaceDisks } from "./workspace-disks.js";
 import {
   busy,
   deleted,
   goneMeanwhile,
   lostAtOnce,
+  runs,
   stoppedByUser,
   stopping,
   unfinished,
   workspaceFailed,
 } from "./workspace-errors.js";
-import type { WorkspaceMachine, WorkspaceMachines } from "./workspace-machine.js";
+import type { WorkspaceLayers, WorkspaceMachine, WorkspaceMachines } from "./workspace-machine.js";
 import { WorkspaceServices } from "./workspace-services.js";
 
 export interface WorkspaceContext {
   readonly machines: WorkspaceMachines;
+  readonly disks: WorkspaceDisks;
   readonly log: Logger;
   readonly now: () => number;
 }
@@ -297,6 +300,24 @@ export class Workspace {
       const save = (change: Partial<WorkspaceRecord>): Promise<void> => this.#kept.save(change);
       const nowMs = this.context.now();
       return await body({ chain: this.#chain, record, machine: this.#machine, nowMs, report, save });
+    });
+  }
+
+  /** Work on the disk of a stopped one, which stays stopped; nothing of it is activity. */
+  offline<T>(
+    kind: OperationKind,
+    body: (disk: { layers: WorkspaceLayers; disks: WorkspaceDisks; signal: AbortSignal }) => Promise<T>,
+  ): Operation<T> {
+    return this.#operate(kind, async () => {
+      if (this.record.state === "failed") throw workspaceFailed(this.record);
+      if (this.#machine !== undefined || this.record.state === "started") throw runs(this.id);
+      if (this.record.state === "resetting") await this.finishReset();
+      await this.#chain.settle();
+      return await body({
+        layers: this.#chain.layers,
+        disks: this.context.disks,
+        signal: this.#over.signal,
+      });
     });
   }
 

@@ -7,6 +7,7 @@ import type {
   CommandExit,
   OutputChunk,
   RunningCommand,
+  WorkspaceDisks,
   WorkspaceLayers,
   WorkspaceMachine,
   WorkspaceMachines,
@@ -89,6 +90,25 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
     await writeFile(layers.sealed.at(-1) ?? "", frozen);
     machine.top = name;
     await this.step("letGo");
+  }
+
+  /** Disks that no machine runs on. */
+  get disks(): WorkspaceDisks {
+    return {
+      open: async (layers, signal) => {
+        await this.step("openDisk", signal);
+        const files = hostFiles({ active: await readFile(layers.active, "utf8"), baseline: undefined });
+        return {
+          list: (path, options) => files.list(path, options),
+          read: (path, options) => files.read(path, options),
+          [Symbol.asyncDispose]: () => this.step("closeDisk"),
+        };
+      },
+      copy: async (layers, path, signal) => {
+        await this.step("copyDisk", signal);
+        await writeFile(path, `disk of ${layers.sealed.length} sealed layers`, { flag: "wx" });
+      },
+    };
   }
 
   holdImage(digest: string): Disposable {

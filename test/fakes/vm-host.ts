@@ -76,7 +76,12 @@ export class VmHost implements AsyncDisposable {
   #daemon(): [RunRegistry, Vms] {
     const runs = new RunRegistry(join(this.state.path, "runs"), new FakeSandboxes(unused));
     const vms = new Vms({
-      ...{ directory: join(this.state.path, "kept-vms"), machines: this.machines, runs },
+      ...{
+        directory: join(this.state.path, "kept-vms"),
+        machines: this.machines,
+        disks: this.machines.disks,
+        runs,
+      },
       requireKnown: (name) =>
         name === "debian:12"
           ? Promise.resolve()

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { silentLogger } from "../../src/kit/index.js";
 import { supervisorService } from "../../src/daemon/services/service.js";
 import { workspaceService } from "../../src/daemon/services/workspace.js";
-import { snapshotCalls } from "../../src/daemon/services/workspace-snapshots.js";
+import { workspaceDiskService } from "../../src/daemon/services/workspace-disk.js";
 import {
   Seeding,
   startCommand,
@@ -29,7 +29,7 @@ export async function serveWorkspaces(
   const workspaces = workspaceService(host.workspaces, new Seeding(host.scratch));
   const daemon = await startFakeDaemon(stateDir, {
     workspace: workspaces,
-    workspaceDisk: snapshotCalls(host.workspaces),
+    workspaceDisk: workspaceDiskService(host.workspaces),
     supervisor: supervisorService(host.workspaces),
   });
   return { stateDir, daemon, [Symbol.asyncDispose]: () => Promise.resolve(daemon[Symbol.asyncDispose]()) };
@@ -108,6 +108,7 @@ export class WorkspaceHost implements AsyncDisposable {
     return new Workspaces({
       directory: this.directory,
       machines: this.machines,
+      disks: this.machines.disks,
       log: silentLogger,
       now: () => this.nowMs,
     });

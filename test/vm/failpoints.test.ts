@@ -47,6 +47,8 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   save: { pool: 0, failed: 1, pass: prepare },
   pool: { pool: 2, failed: 125, pass: useThePool },
   workspace: { pool: 0, failed: 1, pass: useAWorkspace },
+  snapshot: { pool: 0, failed: 1, pass: useSnapshots },
+  layer: { pool: 0, failed: 1, pass: useSnapshots },
 };
 
 /** Once through a workspace's life; ends with the first call that could not be done. */
@@ -62,6 +64,21 @@ async function useAWorkspace(): Promise<Result> {
     ["reset", "w"],
     ["delete", "w"],
   ];
+  return await callAll(calls);
+}
+
+/** A workspace whose disk gets layers, running and stopped. */
+async function useSnapshots(): Promise<Result> {
+  return await callAll([
+    ["create", "debian:12", "--name", "w"],
+    ["file", "write", "w", "file", "--text", "text"],
+    ["snapshot", "create", "w", "one"],
+    ["delete", "w"],
+  ]);
+}
+
+/** One after the other, to the first that could not be done, or the delete. */
+async function callAll(calls: readonly string[][]): Promise<Result> {
   for (const args of calls) {
     const result = await call("workspace", ...args);
     if (result.code !== 0 || args[0] === "delete") return result;

@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import * as z from "zod";
 import { PyroError } from "../../protocol/index.js";
-import { completeUtf8Prefix } from "../../sdk/index.js";
+import { completeUtf8Prefix, type WorkspaceFileContent, type WorkspaceFileList } from "../../sdk/index.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatCount, formatTable, visible, visibleName } from "../text.js";
 import { workspaceId } from "./record.js";
@@ -10,6 +10,32 @@ import { CORE, CORE_AND_INSPECT } from "./tool-sets.js";
 
 const guestPath = (): z.ZodString =>
   z.string().max(4096).describe("Path in the workspace; relative ones lie under /workspace");
+
+const fileList = z.object({
+  path: z.string(),
+  entries: z.array(
+    z.object({
+      path: z.string(),
+      artifact_type: artifactType,
+      size_bytes: z.number(),
+      link_target: z.string().nullable(),
+    }),
+  ),
+  truncated: z.boolean(),
+});
+
+const fileView = z.object({
+  path: z.string(),
+  content: z.string(),
+  size_bytes: z.number(),
+  offset: z.number(),
+  shown_bytes: z.number(),
+  next_offset: z.number(),
+  truncated: z.boolean(),
+  /** Bytes that are no UTF-8 are shown as U+FFFD. */
+  replaced: z.boolean(),
+  content_only: z.boolean(),
+});
 
 /** `pyro workspace file list`, `workspace_file_list`, `listWorkspaceFiles`. */
 export const workspaceFileList = defineOperation({
@@ -24,26 +50,11 @@ export const workspaceFileList = defineOperation({
     path: guestPath().default("/workspace"),
     recursive: z.boolean().default(false).describe("All the way down; links are not followed"),
   }),
-  output: z.object({
-    path: z.string(),
-    entries: z.array(
-      z.object({
-        path: z.string(),
-        artifact_type: artifactType,
-        size_bytes: z.number(),
-        link_target: z.string().nullable(),
-      }),
-    ),
-    truncated: z.boolean(),
-  }),
+  output: fileList,
   positionals: ["workspace_id", "path"],
   examples: [{ command: "pyro workspace file list fix-1 src --recursive", says: "all below src" }],
   run: async ({ workspace_id: id, path, recursive }, { pyro, signal }) => {
-    const list = await pyro.listWorkspaceFiles({ workspaceId: id, path, recursive }, { signal });
-    const entries = list.entries.map(({ path: name, artifactType: type, sizeBytes, linkTarget }) => ({
-      ...{ path: name, artifact_type: type, size_bytes: sizeBytes, link_target: linkTarget },
-    }));
-    return { path: list.path, entries, truncated: list.truncated };
+    return toFileList(await pyro.listWorkspaceFiles({ workspaceId: id, path, recursive }, { signal }));
   },
   render: ({ entries, truncated }) =>
     entries.length === 0
@@ -74,36 +85,16 @@ export const workspaceFileRead = defineOperation({
     max_bytes: z.int().min(1).max(65_536).default(65_536).describe("Most bytes to show"),
     content_only: z.boolean().default(false).describe("Print the content and nothing else"),
   }),
-  output: z.object({
-    path: z.string(),
-    content: z.string(),
-    size_bytes: z.number(),
-    offset: z.number(),
-    shown_bytes: z.number(),
-    next_offset: z.number(),
-    truncated: z.boolean(),
-    /** Bytes that are no UTF-8 are shown as U+FFFD. */
-    replaced: z.boolean(),
-    content_only: z.boolean(),
-  }),
+  output: fileView,
   positionals: ["workspace_id", "path"],
   notInTool: ["content_only"],
   examples: [{ command: "pyro workspace file read fix-1 src/app.py --content-only", says: "to pipe it on" }],
   run: async (given, { pyro, signal }) => {
     const { workspace_id: id, path, offset, max_bytes: maxBytes } = given;
-    const read = await pyro.readWorkspaceFile({ workspaceId: id, path, offset, maxBytes }, { signal });
-    const shown = read.truncated ? wholeCharacters(read.data) : read.data;
-    return {
-      path,
-      content: Buffer.from(shown).toString(),
-      size_bytes: read.sizeBytes,
-      offset,
-      shown_bytes: shown.length,
-      next_offset: offset + shown.length,
-      truncated: read.truncated,
-      replaced: !isUtf8(shown),
-      content_only: given.content_only,
-    };
+    return toFileView(
+      given,
+      await pyro.readWorkspaceFile({ workspaceId: id, path, offset, maxBytes }, { signal }),
+    );
   },
   render: (view) => {
     const body = view.content.replace(/\n$/, "");
@@ -241,6 +232,27 @@ export const workspacePatchApply = defineOperation({
           )
           .join("\n"),
 });
+
+/** The SDK's list with the contract's field names. */
+export function toFileList({ path, entries, truncated }: WorkspaceFileList): z.output<typeof fileList> {
+  const named = entries.map(({ path: name, artifactType: type, sizeBytes, linkTarget }) => ({
+    ...{ path: name, artifact_type: type, size_bytes: sizeBytes, link_target: linkTarget },
+  }));
+  return { path, entries: named, truncated };
+}
+
+/** The SDK's window with the contract's field names, in whole characters. */
+export function toFileView(
+  given: { readonly path: string; readonly offset: number; readonly content_only: boolean },
+  { data, sizeBytes, truncated }: WorkspaceFileContent,
+): z.output<typeof fileView> {
+  const shown = truncated ? wholeCharacters(data) : data;
+  const { path, offset, content_only } = given;
+  return {
+    ...{ path, content: Buffer.from(shown).toString(), size_bytes: sizeBytes, offset, content_only },
+    ...{ shown_bytes: shown.length, next_offset: offset + shown.length, truncated, replaced: !isUtf8(shown) },
+  };
+}
 
 /** A character that a window cuts in two comes with the next one, unless the window has no room for any. */
 function wholeCharacters(data: Uint8Array): Uint8Array {

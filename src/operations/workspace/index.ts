@@ -1,5 +1,6 @@
 import type { Declaration } from "../operation.js";
 import { workspaceCreate } from "./create.js";
+import { workspaceDiskExport, workspaceDiskList, workspaceDiskRead } from "./disk.js";
 import { workspaceCancel, workspaceExec, workspaceLogs } from "./exec.js";
 import {
   workspaceFileEdit,
@@ -46,6 +47,9 @@ export const WORKSPACE_OPERATIONS: readonly Declaration[] = [
   serviceStop,
   workspaceStop,
   workspaceStart,
+  workspaceDiskList,
+  workspaceDiskRead,
+  workspaceDiskExport,
   workspaceDelete,
   workspaceTop,
 ];

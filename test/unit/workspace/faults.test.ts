@@ -31,9 +31,10 @@ describe("a daemon that is killed", () => {
         env,
       });
       expect(signal).toBe(failpoint === "never" ? null : "SIGKILL");
+      const machines = new FakeWorkspaceMachines(join(state.path, "trees"));
       await using workspaces = new Workspaces({
         directory: join(state.path, "workspaces"),
-        machines: new FakeWorkspaceMachines(join(state.path, "trees")),
+        ...{ machines, disks: machines.disks },
         ...{ log: silentLogger, now: () => Date.now() },
       });
       await workspaces.load();

@@ -5,9 +5,11 @@ import { createSnapshot, deleteSnapshot, exportPath, Workspaces } from "../../..
 import { FakeWorkspaceMachines } from "../../fakes/fake-workspace-machines.js";
 
 const [directory = ""] = process.argv.slice(2);
+const machines = new FakeWorkspaceMachines(join(directory, "trees"));
 const workspaces = new Workspaces({
   directory: join(directory, "workspaces"),
-  machines: new FakeWorkspaceMachines(join(directory, "trees")),
+  machines,
+  disks: machines.disks,
   log: silentLogger,
   now: () => Date.now(),
 });
