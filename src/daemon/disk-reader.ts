@@ -78,7 +78,21 @@ export function workspaceDisks(options: DiskReadersOptions): WorkspaceDisks {
       using _held = inUse.hold(layers.imageDigest);
       await convert(chainOf(layers), path, signal);
     },
+    check,
   };
+}
+
+/** Exit codes of `qemu-img check` (its manual) for a file without errors: whole, or only with space that nothing uses. */
+const WHOLE = new Set([0, 3]);
+
+async function check(path: string, signal: AbortSignal): Promise<string | undefined> {
+  // By itself: what lies below it is checked by itself too.
+  const source = `json:${JSON.stringify(imageOptions({ path, format: "qcow2" }))}`;
+  const { code, stdout, stderrTail } = await complete("qemu-img", ["check", "-q", source], { signal });
+  if (code !== null && WHOLE.has(code)) return undefined;
+  const [reason = ""] = `${stderrTail}\n${stdout}`.trim().split("\n");
+  const shown = reason.replace(/^qemu-img: /, "").replace(/'?json:\{.*\}'?/, "its file");
+  return shown === "" ? "qemu-img finds errors in its tables" : shown;
 }
 
 /**

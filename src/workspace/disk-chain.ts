@@ -2,8 +2,10 @@ import { link, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { exists, failpoint, freshId, sealFile, syncDirectory } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
+import { factsOf } from "./disk-check.js";
 import type { KeptRecord } from "./kept-record.js";
 import type { SnapshotRecord, WorkspacePaths } from "./record.js";
+import { BASELINE } from "./snapshot-record.js";
 import type { WorkspaceLayers, WorkspaceMachine, WorkspaceMachines } from "./workspace-machine.js";
 import { workspaceFailed } from "./workspace-errors.js";
 
@@ -104,6 +106,7 @@ export class DiskChain {
     const snapshot = { ...sealing.snapshot, layers: chain, bytes: await allocatedBytes(sealed) };
     await this.kept.save({
       layers: chain,
+      sealedFiles: { ...this.kept.now.sealedFiles, [sealing.layer]: await factsOf(sealed) },
       snapshots: keep ? [...snapshots, snapshot] : snapshots,
       sealing: null,
     });
@@ -128,6 +131,10 @@ export class DiskChain {
     const { layers, snapshots, sealing } = this.kept.now;
     const needed = new Set([...layers, ...snapshots.flatMap((snapshot) => snapshot.layers), sealing?.layer]);
     const files = await readdir(this.paths.layers).catch(() => []);
+    const { sealedFiles } = this.kept.now;
+    const known = Object.entries(sealedFiles).filter(([name]) => name === BASELINE || needed.has(name));
+    if (known.length < Object.keys(sealedFiles).length)
+      await this.kept.save({ sealedFiles: Object.fromEntries(known) });
     const unneeded = files.filter((file) => !needed.has(basename(file, ".qcow2")));
     await Promise.all(unneeded.map((file) => rm(join(this.paths.layers, file), { force: true })));
     if (sealing === null) await rm(this.paths.next, { force: true });

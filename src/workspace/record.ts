@@ -74,6 +74,12 @@ const recordSchema = z.object({
   layers: z.array(z.string()).default([]),
   /** Oldest first. Their layers need not be among those of the active chain. */
   snapshots: z.array(snapshotSchema).default([]),
+  /** How sealed files were when they were sealed: by their layer's id, or "baseline". */
+  sealedFiles: z
+    .record(z.string(), z.object({ sizeBytes: z.number(), modifiedAtMs: z.number() }))
+    .default({}),
+  /** A machine may write to the active layer, or ended without a word while it did. */
+  diskInUse: z.boolean().default(false),
   /** A layer that is being sealed, and the snapshot that it is sealed for. */
   sealing: z
     .object({ layer: z.string(), snapshot: snapshotSchema.pick({ name: true, createdAtMs: true }) })
@@ -171,6 +177,8 @@ export function newRecord(
     resetTo: null,
     layers: [],
     snapshots: [],
+    sealedFiles: {},
+    diskInUse: false,
     sealing: null,
     spent: false,
   };

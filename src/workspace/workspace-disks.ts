@@ -21,4 +21,6 @@ export interface WorkspaceDisks {
    * @throws {PyroError} DISK_FULL, EXPORT_FAILED
    */
   copy(layers: WorkspaceLayers, path: string, signal: AbortSignal): Promise<void>;
+  /** What is wrong with the tables of a layer's file; undefined where nothing is. Lost space is not wrong. */
+  check(path: string, signal: AbortSignal): Promise<string | undefined>;
 }

@@ -3,6 +3,7 @@ import { failpoint, Slots, untilAborted, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { CommandLog } from "./command-log.js";
 import { DiskChain } from "./disk-chain.js";
+import { factsOf, fileSystemDamaged, requireWholeDisk } from "./disk-check.js";
 import { KeptRecord } from "./kept-record.js";
 import { explainLoss } from "./loss.js";
 import { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
@@ -186,7 +187,14 @@ export class Workspace {
     report({ message: "sealing the baseline" });
     await fresh.seal();
     failpoint("workspace.sealed");
-    await this.#kept.save({ ...this.#withoutSecrets(filled), state: "started", ...this.#kept.touched() });
+    const sealedFiles = { [BASELINE]: await factsOf(this.paths.baseline) };
+    await this.#kept.save({
+      ...this.#withoutSecrets(filled),
+      sealedFiles,
+      diskInUse: true,
+      state: "started",
+      ...this.#kept.touched(),
+    });
     this.#watch(machine);
   }
 
@@ -206,16 +214,41 @@ export class Workspace {
     const { environment, vcpuCount, memMib } = this.record;
     const signal = this.#over.signal;
     const { layers } = this.#chain;
-    const machine = await this.context.machines.open({ environment, vcpuCount, memMib }, layers, {
-      signal,
-      onPhase: report,
-    });
+    await this.#requireWholeDisk(this.record.diskInUse);
+    await this.#kept.save({ diskInUse: true });
+    const machine = await this.context.machines
+      .open({ environment, vcpuCount, memMib }, layers, { signal, onPhase: report })
+      .catch(async (thrown: unknown) => {
+        const error = PyroError.from(thrown);
+        if (error.code === "VM_START_FAILED") await this.#requireWholeDisk(true);
+        if (error.code !== "ENVIRONMENT_DAMAGED") throw error;
+        throw await this.#quarantined(fileSystemDamaged(this.record, error));
+      });
     this.#attach(machine);
     const { id: machineId, isolation } = machine;
     const started = { state: "started", stoppedBy: null, stoppedAtMs: null, failure: null } as const;
     await this.#kept.save({ machineId, isolation, ...started, ...this.#kept.touched() });
     this.#watch(machine);
     failpoint("workspace.started");
+  }
+
+  /** @throws {PyroError} DISK_DAMAGED */
+  async #requireWholeDisk(unclean: boolean): Promise<void> {
+    const { signal } = this.#over;
+    const { disks } = this.context;
+    await requireWholeDisk(this.record, this.#chain.layers, disks, { unclean, signal }).catch(
+      async (thrown: unknown) => {
+        throw await this.#quarantined(PyroError.from(thrown));
+      },
+    );
+  }
+
+  /** Everything stays as it is, and the record says why it does not start. */
+  async #quarantined(error: PyroError): Promise<PyroError> {
+    const { code, message, hint } = error;
+    if (code === "DISK_DAMAGED")
+      await this.#kept.save({ stoppedBy: "crash", diskInUse: true, failure: { code, message, hint } });
+    return error;
   }
 
   /** Flushes its disk and ends its machine; commands that run are ended. */
@@ -229,12 +262,10 @@ export class Workspace {
       await this.services.end(by === "ttl" ? "workspace_expired" : "workspace_stopped", this.context.now());
       await machine?.shutDown();
       failpoint("workspace.shut-down");
-      await this.#kept.save({
-        state: "stopped",
-        stoppedBy: by,
-        stoppedAtMs: this.context.now(),
-        machineId: null,
-      });
+      const stopped = { state: "stopped", stoppedBy: by, stoppedAtMs: this.context.now() } as const;
+      // Of one that was lost before, nobody flushed the disk.
+      const diskInUse = machine === undefined && this.record.diskInUse;
+      await this.#kept.save({ ...stopped, machineId: null, diskInUse });
     });
   }
 
@@ -263,7 +294,7 @@ export class Workspace {
     const { reset: last, resetTo } = this.record;
     const reset = { count: last.count + 1, atMs: this.context.now(), snapshot: resetTo ?? BASELINE };
     const stopped = { state: "stopped", stoppedBy: "reset", stoppedAtMs: this.context.now() } as const;
-    const change = { ...stopped, machineId: null, failure: null, reset, resetTo: null };
+    const change = { ...stopped, machineId: null, failure: null, reset, resetTo: null, diskInUse: false };
     await this.#kept.save({ ...change, ...this.#kept.touched() });
     await this.#chain.sweep();
   }

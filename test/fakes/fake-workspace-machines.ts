@@ -108,6 +108,10 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
         await this.step("copyDisk", signal);
         await writeFile(path, `disk of ${layers.sealed.length} sealed layers`, { flag: "wx" });
       },
+      check: async (path, signal) => {
+        await this.step("checkDisk", signal);
+        return (await readFile(path, "utf8")).startsWith("/") ? undefined : "the fake cannot read it";
+      },
     };
   }
 

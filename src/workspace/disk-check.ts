@@ -1,0 +1,91 @@
+import { stat } from "node:fs/promises";
+import { PyroError } from "../protocol/index.js";
+import type { WorkspaceRecord } from "./record.js";
+import { BASELINE } from "./snapshot-record.js";
+import type { WorkspaceDisks } from "./workspace-disks.js";
+import type { WorkspaceLayers } from "./workspace-machine.js";
+
+/** By which a sealed file shows that nobody wrote to it: its names and its owner may change, these do not. */
+export interface SealedFacts {
+  readonly sizeBytes: number;
+  readonly modifiedAtMs: number;
+}
+
+export async function factsOf(path: string): Promise<SealedFacts> {
+  const { size, mtimeMs } = await stat(path);
+  return { sizeBytes: size, modifiedAtMs: mtimeMs };
+}
+
+/**
+ * Proves the layers of a workspace's disk before a machine lies on them: sealed ones are as they were sealed; where the
+ * machine before ended without a word (`unclean`), or a start failed, the tables of the active one are checked too.
+ * @throws {PyroError} DISK_DAMAGED; every file stays as it is
+ */
+export async function requireWholeDisk(
+  record: WorkspaceRecord,
+  layers: WorkspaceLayers,
+  disks: WorkspaceDisks,
+  { unclean, signal }: { readonly unclean: boolean; readonly signal: AbortSignal },
+): Promise<void> {
+  const sealed = [
+    { name: BASELINE, path: layers.baseline },
+    ...record.layers.map((name, index) => ({ name, path: layers.sealed[index] ?? "" })),
+  ];
+  for (const { name, path } of sealed) {
+    const was = record.sealedFiles[name];
+    const is = await factsOf(path).catch(() => undefined);
+    if (is === undefined) throw sealedDamaged(record, name, "its file is gone");
+    // Of a version that did not note them.
+    if (was === undefined) continue;
+    if (is.sizeBytes !== was.sizeBytes || is.modifiedAtMs !== was.modifiedAtMs)
+      throw sealedDamaged(record, name, "its file was changed after it was sealed");
+  }
+  if (!unclean) return;
+  const reason = await disks.check(layers.active, signal);
+  if (reason !== undefined) throw activeDamaged(record, reason);
+}
+
+/** The error of a start over a disk whose file system the guest could not mount. */
+export function fileSystemDamaged(record: WorkspaceRecord, cause: PyroError): PyroError {
+  return activeDamaged(record, cause.message, cause);
+}
+
+function activeDamaged(
+  { workspaceId, snapshots }: WorkspaceRecord,
+  reason: string,
+  cause?: unknown,
+): PyroError {
+  const last = snapshots.at(-1)?.name ?? BASELINE;
+  return new PyroError(
+    "DISK_DAMAGED",
+    `the disk of workspace ${workspaceId} is damaged in what was written last: ${reason}`,
+    {
+      hint: `go back to what is whole: \`pyro workspace reset ${workspaceId} --snapshot ${last}\`; its files are kept until then, and \`pyro workspace disk export\` copies what can be read`,
+      details: { layer: "active" },
+      cause,
+    },
+  );
+}
+
+function sealedDamaged(record: WorkspaceRecord, layer: string, reason: string): PyroError {
+  const { workspaceId } = record;
+  // What does not need the layer is whole.
+  const whole = [
+    ...(layer === BASELINE ? [] : [BASELINE]),
+    ...record.snapshots
+      .filter(({ layers }) => layer !== BASELINE && !layers.includes(layer))
+      .map(({ name }) => name),
+  ];
+  const what = layer === BASELINE ? "its baseline" : "a sealed layer";
+  return new PyroError(
+    "DISK_DAMAGED",
+    `the disk of workspace ${workspaceId} is damaged in ${what}: ${reason}`,
+    {
+      hint:
+        whole.length === 0
+          ? `nothing of it is whole: \`pyro workspace disk export ${workspaceId}\` copies what can be read, then delete it`
+          : `what is whole: \`pyro workspace reset ${workspaceId} --snapshot ${whole.at(-1) ?? BASELINE}\``,
+      details: { layer },
+    },
+  );
+}
