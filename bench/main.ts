@@ -13,6 +13,7 @@ import { rawMachine } from "./raw-machine.js";
 import { report, type Row } from "./report.js";
 import { restoreRows } from "./restore-rows.js";
 import { openRig, type Subject } from "./rig.js";
+import { snapshotRows } from "./snapshot-rows.js";
 import { startRows } from "./start-rows.js";
 import { workspaceRows } from "./workspace-rows.js";
 
@@ -77,6 +78,7 @@ if (wanted("workspace")) {
   const load = { rounds, fileCount: short ? 2_000 : 10_000, largeMib: short ? 64 : 256 };
   rows.push(...(await group("workspace", () => workspaceRows(state, floors, load))));
 }
+if (wanted("snapshot")) rows.push(...(await group("snapshot", () => snapshotRows(state, short ? 3 : 10))));
 if (wanted("cycles")) rows.push(...(await group("cycles", () => cycleRows(state, cycles, options.pooled))));
 
 report(
