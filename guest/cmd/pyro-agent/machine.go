@@ -23,6 +23,7 @@ import (
 	"pyro/guest/internal/reaper"
 	"pyro/guest/internal/rootdir"
 	"pyro/guest/internal/serve"
+	"pyro/guest/internal/shell"
 	"pyro/guest/internal/supervisor"
 	"pyro/guest/internal/system"
 	"pyro/guest/internal/workload"
@@ -75,7 +76,8 @@ func runMachine(begin time.Duration, log guard.Log) error {
 	baseline := &boot.Baseline{Device: baselineDevice}
 	files := file.New(file.Options{Root: root, Baseline: baseline.Root, Inodes: baseline.Inodes})
 	images := builder.New(builder.Options{Workload: commands, RootMounted: state.RootMounted, Log: log})
-	epochs.Methods = call.Join(state.Methods(), processes.Methods(), services.Methods(), files.Methods(), images.Methods(),
+	shells := shell.New(ctx, shell.Options{Workload: commands, Root: root, Log: log})
+	epochs.Methods = call.Join(state.Methods(), processes.Methods(), services.Methods(), files.Methods(), images.Methods(), shells.Methods(),
 		diagnostics.New(collector, root, l).Methods())
 
 	var owned sync.WaitGroup
@@ -104,7 +106,7 @@ func openPort(ctx context.Context) (*link.PortFile, error) {
 }
 
 func capabilities() []string {
-	return []string{"process", "file", "workspace", "supervisor", "builder", "diagnostics"}
+	return []string{"process", "file", "workspace", "supervisor", "shell", "builder", "diagnostics"}
 }
 
 // bootTimings are complete with the first host that connects.

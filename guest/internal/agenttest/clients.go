@@ -81,3 +81,34 @@ type BuilderClient struct{ Host *call.Peer }
 func (c BuilderClient) BuildImage(ctx context.Context, request *guestv1.BuildImageRequest) (*Download[guestv1.BuildImageResponse, *guestv1.BuildImageResponse], error) {
 	return OpenDownload[guestv1.BuildImageResponse](ctx, c.Host, service+"BuilderService/BuildImage", request)
 }
+
+// ShellClient calls the ShellService.
+type ShellClient struct{ Host *call.Peer }
+
+func (c ShellClient) Open(ctx context.Context, request *guestv1.OpenShellRequest) (*guestv1.OpenShellResponse, error) {
+	return Unary(ctx, c.Host, service+"ShellService/Open", request, &guestv1.OpenShellResponse{})
+}
+
+func (c ShellClient) Read(ctx context.Context, request *guestv1.ReadShellRequest) (*Download[guestv1.ReadShellResponse, *guestv1.ReadShellResponse], error) {
+	return OpenDownload[guestv1.ReadShellResponse](ctx, c.Host, service+"ShellService/Read", request)
+}
+
+func (c ShellClient) Write(ctx context.Context, request *guestv1.WriteShellRequest) (*guestv1.WriteShellResponse, error) {
+	return Unary(ctx, c.Host, service+"ShellService/Write", request, &guestv1.WriteShellResponse{})
+}
+
+func (c ShellClient) Signal(ctx context.Context, request *guestv1.SignalShellRequest) (*guestv1.SignalShellResponse, error) {
+	return Unary(ctx, c.Host, service+"ShellService/Signal", request, &guestv1.SignalShellResponse{})
+}
+
+func (c ShellClient) Resize(ctx context.Context, request *guestv1.ResizeShellRequest) (*guestv1.ResizeShellResponse, error) {
+	return Unary(ctx, c.Host, service+"ShellService/Resize", request, &guestv1.ResizeShellResponse{})
+}
+
+func (c ShellClient) Close(ctx context.Context, request *guestv1.CloseShellRequest) (*guestv1.CloseShellResponse, error) {
+	return Unary(ctx, c.Host, service+"ShellService/Close", request, &guestv1.CloseShellResponse{})
+}
+
+func (c ShellClient) List(ctx context.Context) (*guestv1.ListShellsResponse, error) {
+	return Unary(ctx, c.Host, service+"ShellService/List", &guestv1.ListShellsRequest{}, &guestv1.ListShellsResponse{})
+}

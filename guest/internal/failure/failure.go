@@ -20,6 +20,8 @@ const (
 	InvalidArgument          Code = "INVALID_ARGUMENT"
 	ArgumentTooLarge         Code = "ARGUMENT_TOO_LARGE"
 	ProcessNotFound          Code = "PROCESS_NOT_FOUND"
+	ShellNotFound            Code = "SHELL_NOT_FOUND"
+	ShellExited              Code = "SHELL_EXITED"
 	CommandNotFound          Code = "COMMAND_NOT_FOUND"
 	CommandNotExecutable     Code = "COMMAND_NOT_EXECUTABLE"
 	WorkingDirectoryNotFound Code = "WORKING_DIRECTORY_NOT_FOUND"
@@ -59,13 +61,13 @@ func (c Code) wireCode() WireCode {
 	switch c {
 	case InvalidArgument, ArgumentTooLarge:
 		return InvalidMessage
-	case ProcessNotFound, CommandNotFound, WorkingDirectoryNotFound, GuestFileNotFound, ServiceNotFound:
+	case ProcessNotFound, CommandNotFound, WorkingDirectoryNotFound, GuestFileNotFound, ServiceNotFound, ShellNotFound:
 		return NotFound
 	case CommandNotExecutable, GuestFileRefused:
 		return PermissionDenied
 	case GuestDiskFull, GuestProcessLimit:
 		return ResourceExhausted
-	case EnvironmentDamaged, EnvironmentBuildFailed, GuestFileChanged, GuestEditNoMatch, GuestEditAmbiguous, ServiceExists:
+	case EnvironmentDamaged, EnvironmentBuildFailed, GuestFileChanged, GuestEditNoMatch, GuestEditAmbiguous, ServiceExists, ShellExited:
 		return FailedPrecondition
 	default:
 		return Broken

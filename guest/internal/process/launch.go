@@ -21,7 +21,7 @@ type Launched struct {
 // Launch starts a command as Start does, without input, and keeps it from being found by an id: of the request only what
 // is executed, the policy and the bound count. The context is that of the start alone.
 func (s *Service) Launch(ctx context.Context, message *guestv1.StartRequest) (*Launched, error) {
-	spec, err := s.specOf(message)
+	spec, err := SpecOf(s.options.Root, message)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 
 // Signal sends a signal to the command's process group or to its whole tree; to a command that has ended it does nothing.
 func (s *Service) Signal(ctx context.Context, request *guestv1.SignalRequest) (*guestv1.SignalResponse, error) {
-	number := signalNumber(request.Signal)
+	number := SignalNumber(request.Signal)
 	if number == 0 {
 		return nil, failure.New(failure.InvalidArgument, "use a name such as SIGINT, SIGTERM or SIGKILL",
 			"%q is no signal", request.Signal)

@@ -17,12 +17,13 @@ const (
 
 func exitStatus(status syscall.WaitStatus) *guestv1.ExitStatus {
 	if status.Signaled() {
-		return &guestv1.ExitStatus{Signal: signalName(status.Signal())}
+		return &guestv1.ExitStatus{Signal: SignalName(status.Signal())}
 	}
 	return &guestv1.ExitStatus{Code: uint32(status.ExitStatus())}
 }
 
-func signalName(signal syscall.Signal) string {
+// SignalName is "SIGINT" and the like.
+func SignalName(signal syscall.Signal) string {
 	if name := unix.SignalName(signal); name != "" {
 		return name
 	}
@@ -32,8 +33,8 @@ func signalName(signal syscall.Signal) string {
 	return fmt.Sprintf("SIG%d", signal)
 }
 
-// signalNumber is the inverse; 0 is no signal.
-func signalNumber(name string) unix.Signal {
+// SignalNumber is the inverse; 0 is no signal.
+func SignalNumber(name string) unix.Signal {
 	if number := unix.SignalNum(name); number != 0 {
 		return number
 	}

@@ -10,6 +10,7 @@ import (
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/failure"
+	"pyro/guest/internal/rootdir"
 	"pyro/guest/internal/workload"
 )
 
@@ -50,7 +51,7 @@ func (s *Service) Start(ctx context.Context, message *guestv1.StartRequest) (*gu
 
 // start runs on the caller's context only as far as the fork.
 func (p *process) start(ctx context.Context, message *guestv1.StartRequest) error {
-	spec, err := p.service.specOf(message)
+	spec, err := SpecOf(p.service.options.Root, message)
 	if err != nil {
 		return err
 	}
@@ -63,14 +64,14 @@ func (p *process) start(ctx context.Context, message *guestv1.StartRequest) erro
 	task, err := p.service.options.Workload.Start(ctx, spec)
 	if err != nil {
 		pipes.closeAgentEnds()
-		return startFailure(spec, err)
+		return StartFailure(spec, err)
 	}
 	p.run(task, pipes, message)
 	return nil
 }
 
-// specOf checks the request and finds the command.
-func (s *Service) specOf(message *guestv1.StartRequest) (workload.Spec, error) {
+// SpecOf checks a request and finds its command; what has a terminal is found in the same way.
+func SpecOf(root rootdir.Root, message *guestv1.StartRequest) (workload.Spec, error) {
 	argv, err := checkedArgv(message.Argv)
 	if err != nil {
 		return workload.Spec{}, err
@@ -82,7 +83,7 @@ func (s *Service) specOf(message *guestv1.StartRequest) (workload.Spec, error) {
 	if err := checkTotal(argv, env); err != nil {
 		return workload.Spec{}, err
 	}
-	find := finder{root: s.options.Root, cwd: string(message.Cwd)}
+	find := finder{root: root, cwd: string(message.Cwd)}
 	if err := find.checkDirectory(); err != nil {
 		return workload.Spec{}, err
 	}
@@ -172,8 +173,8 @@ func tooLarge(format string, args ...any) error {
 
 func clip(text []byte) []byte { return text[:min(len(text), 80)] }
 
-// startFailure names what fork, chroot, chdir or exec refused; the finder has looked before, so little is left.
-func startFailure(spec workload.Spec, err error) error {
+// StartFailure names what fork, chroot, chdir or exec refused; the finder has looked before, so little is left.
+func StartFailure(spec workload.Spec, err error) error {
 	errno, ok := errors.AsType[syscall.Errno](err)
 	if !ok {
 		return internal("start the command", err)

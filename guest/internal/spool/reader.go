@@ -51,6 +51,13 @@ func (r *Reader) Next() (offset uint64, data []byte) {
 	return offset, data
 }
 
+// Position is the offset behind what Next gave last.
+func (r *Reader) Position() uint64 {
+	r.spool.mu.Lock()
+	defer r.spool.mu.Unlock()
+	return r.position
+}
+
 // AtEnd tells that the stream has ended and all of it was given.
 func (r *Reader) AtEnd() bool {
 	s := r.spool

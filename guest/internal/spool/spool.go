@@ -96,6 +96,16 @@ func (s *Spool) Totals() (written, dropped uint64) {
 	return s.end, s.dropped
 }
 
+// Extent gives the first byte that is still held and the end of the stream.
+func (s *Spool) Extent() (first, end uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.segments) == 0 {
+		return s.end, s.end
+	}
+	return s.segments[0].offset, s.end
+}
+
 // Reserve gives room for the next bytes, at least one; with policy Block it waits for the readers. Commit says how
 // much of it was used.
 func (s *Spool) Reserve() []byte {

@@ -72,6 +72,8 @@ type Spec struct {
 	// Empty for the agent's own root.
 	Chroot     string
 	Credential *syscall.Credential
+	// The first of the files is a terminal, and becomes the controlling one of the session.
+	Terminal bool
 }
 
 // Start forks and executes in a new session and group; it waits while commands are frozen.
@@ -81,7 +83,7 @@ func (w *Workload) Start(ctx context.Context, spec Spec) (*Task, error) {
 	}
 	defer w.starting.Done()
 	task := &Task{workload: w}
-	attr := &syscall.SysProcAttr{Setsid: true, Chroot: spec.Chroot, Credential: spec.Credential}
+	attr := &syscall.SysProcAttr{Setsid: true, Chroot: spec.Chroot, Credential: spec.Credential, Setctty: spec.Terminal}
 	if w.parent != nil {
 		group, err := w.takeGroup()
 		if err != nil {
