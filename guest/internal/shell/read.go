@@ -115,15 +115,19 @@ func (r *reading) follow(ctx context.Context) error {
 			return err
 		case sent:
 			continue
-		case atEnd, r.left == 0:
+		case r.left == 0:
 			return nil
+		case atEnd:
+			// The exit is told right behind the last byte.
+			select {
+			case <-r.shell.ended:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 		select {
 		case <-r.wake:
-		case <-r.shell.ended:
-			if !r.reader.AtEnd() {
-				continue
-			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
