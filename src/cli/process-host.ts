@@ -1,7 +1,7 @@
 import { fstatSync, readFileSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
 import type { Readable } from "node:stream";
-import type { CliHost } from "./host.js";
+import type { CliHost, LocalTerminal } from "./host.js";
 import { kernelArguments } from "./raw-arguments.js";
 
 /** The process itself as the world of the command. */
@@ -13,6 +13,7 @@ export function processHost(runDaemon: CliHost["runDaemon"]): CliHost {
     stdout: process.stdout,
     stderr: process.stderr,
     openStdin,
+    openTerminal,
     confirm,
     onSignal: (name, listener) => {
       process.on(name, listener);
@@ -31,6 +32,20 @@ function openStdin(): Readable | undefined {
     return undefined;
   }
   return process.stdin.isTTY && isForeground() ? process.stdin : undefined;
+}
+
+function openTerminal(): LocalTerminal | undefined {
+  const { stdin, stdout } = process;
+  if (!stdin.isTTY || !stdout.isTTY || !isForeground()) return undefined;
+  return {
+    input: stdin,
+    setRaw: (isRaw) => void stdin.setRawMode(isRaw),
+    size: () => ({ cols: stdout.columns || 80, rows: stdout.rows || 24 }),
+    onResize: (listener) => {
+      stdout.on("resize", listener);
+      return { [Symbol.dispose]: () => void stdout.off("resize", listener) };
+    },
+  };
 }
 
 /** A job in the background that reads the terminal is stopped by SIGTTIN; such a job gets no input instead. */

@@ -178,6 +178,8 @@ async function act(
       return await (await import("./workspace-exec.js")).workspaceExecCommand(input, context);
     case "workspace_top":
       return await (await import("./top.js")).workspaceTopCommand(proven(declaration, input), context);
+    case "shell_attach":
+      return await (await import("./shell-attach.js")).shellAttachCommand(input, context);
     case "daemon_logs":
       return await (await import("./daemon-logs.js")).daemonLogsCommand(proven(declaration, input), context);
     case "mcp_serve":

@@ -23,6 +23,7 @@ import { TopService } from "../protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";
 import { SupervisorService } from "../protocol/gen/pyro/daemon/v1/service_pb.js";
 import { WorkspaceDiskService } from "../protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
+import { ShellService } from "../protocol/gen/pyro/daemon/v1/shell_pb.js";
 import {
   locateQemu,
   locateRuntimeBundle,
@@ -53,6 +54,7 @@ import { runService } from "./services/run.js";
 import { topService } from "./services/top.js";
 import { vmService } from "./services/vm.js";
 import { supervisorService } from "./services/service.js";
+import { shellService } from "./services/shell.js";
 import { workspaceService } from "./services/workspace.js";
 import { workspaceDiskService } from "./services/workspace-disk.js";
 import { workspaceMachines } from "./workspace-machines.js";
@@ -169,6 +171,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       router.service(TopService, topService(workspaces));
       router.service(SupervisorService, supervisorService(workspaces));
       router.service(WorkspaceDiskService, workspaceDiskService(workspaces));
+      router.service(ShellService, shellService(workspaces));
       const prune = async (all: boolean) => {
         // What only waits holds no environment.
         await pool.clear();

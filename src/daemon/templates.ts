@@ -25,7 +25,10 @@ export interface TemplatesOptions {
   readonly log: Logger;
 }
 
-export interface RestoreRequest extends Omit<BootRequest, "memoryFile" | "restore" | "savedAs" | "beforeRun"> {
+export interface RestoreRequest extends Omit<
+  BootRequest,
+  "memoryFile" | "restore" | "savedAs" | "beforeRun"
+> {
   /** Virtual size of each of its disks. */
   readonly diskBytes: readonly number[];
   /** Goes on in a memory of its own, where the host has room for it, so that the machine can be saved at once later. */

@@ -16,6 +16,7 @@ const CONNECT_CODES: Partial<Record<ErrorCode, Code>> = {
   WORKSPACE_DELETED: Code.NotFound,
   SEQUENCE_NOT_FOUND: Code.NotFound,
   PROCESS_NOT_FOUND: Code.NotFound,
+  SHELL_NOT_FOUND: Code.NotFound,
   COMMAND_NOT_FOUND: Code.NotFound,
   WORKING_DIRECTORY_NOT_FOUND: Code.NotFound,
   GUEST_FILE_NOT_FOUND: Code.NotFound,

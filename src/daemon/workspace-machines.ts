@@ -1,6 +1,6 @@
 import { link } from "node:fs/promises";
 import { join } from "node:path";
-import { followProcess, startProcess, type StartOptions } from "../guest/index.js";
+import { followProcess, GuestShells, startProcess, type StartOptions } from "../guest/index.js";
 import { imagePath, type ImageLayout } from "../image/index.js";
 import { within, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
@@ -104,13 +104,13 @@ function toWorkspaceMachine(
   const { machine } = booted;
   const over = new AbortController();
   let hindrance: Hindrance | undefined;
-  const options: StartOptions = {
-    reconnect: async (signal) => {
+  const options = {
+    reconnect: async (signal?: AbortSignal) => {
       // The line of a machine that was let go of is the next daemon's.
       over.signal.throwIfAborted();
       return await booted.reconnect(signal);
     },
-  };
+  } satisfies StartOptions;
   const end = async (): Promise<void> => {
     over.abort();
     await owner[Symbol.asyncDispose]();
@@ -126,6 +126,7 @@ function toWorkspaceMachine(
     lost: watchMachine(machine, over.signal, log, (seen) => (hindrance = seen)),
     files: guestFiles(booted),
     services: guestServices(booted, over.signal),
+    shells: new GuestShells({ connection: () => booted.guest, reconnect: () => options.reconnect() }),
     start: async (spec) => await startProcess(booted.guest, spec, options),
     follow: async (processId, from) => await followProcess(booted.guest, processId, from, options),
     forget: async (processId) => {

@@ -11,6 +11,7 @@ import {
   type HelloResponse,
 } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
 import { SupervisorService } from "../protocol/gen/pyro/guest/v1/supervisor_pb.js";
+import { ShellService } from "../protocol/gen/pyro/guest/v1/shell_pb.js";
 import type { GuestConnection, GuestEvents } from "./connection.js";
 import { Caller } from "./caller.js";
 import { disconnected, protocolError } from "./errors.js";
@@ -112,7 +113,7 @@ function unanswered(timeoutMs: number): PyroError {
 
 type Services = Pick<
   GuestConnection,
-  "system" | "control" | "process" | "file" | "supervisor" | "builder" | "diagnostics"
+  "system" | "control" | "process" | "shell" | "shellOutput" | "file" | "supervisor" | "builder" | "diagnostics"
 >;
 
 function servicesOf(link: HostLink, events: GuestEvents): Services {
@@ -123,6 +124,8 @@ function servicesOf(link: HostLink, events: GuestEvents): Services {
     system: createClient(SystemService, control),
     control: createClient(ProcessService, control),
     process: createClient(ProcessService, bulk),
+    shell: createClient(ShellService, control),
+    shellOutput: createClient(ShellService, bulk),
     file: createClient(FileService, bulk),
     supervisor: createClient(SupervisorService, bulk),
     builder: createClient(BuilderService, bulk),

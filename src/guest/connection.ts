@@ -11,6 +11,7 @@ import type {
   SystemService,
 } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
 import type { SupervisorService } from "../protocol/gen/pyro/guest/v1/supervisor_pb.js";
+import type { ShellService } from "../protocol/gen/pyro/guest/v1/shell_pb.js";
 
 /** What the agent reports by itself, on the event channel. */
 export interface GuestEvents {
@@ -35,7 +36,9 @@ export interface GuestConnection extends AsyncDisposable {
   /** Small calls on the control channel. */
   readonly system: Client<typeof SystemService>;
   readonly control: Client<typeof ProcessService>;
+  readonly shell: Client<typeof ShellService>;
   /** Streams on the bulk channel. */
+  readonly shellOutput: Client<typeof ShellService>;
   readonly process: Client<typeof ProcessService>;
   readonly file: Client<typeof FileService>;
   /** On the bulk channel too: its calls may wait for a service. */

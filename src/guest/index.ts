@@ -32,4 +32,11 @@ export {
   type GuestService,
   type GuestServiceSpec,
 } from "./supervisor.js";
+export {
+  GuestShells,
+  type GuestShell,
+  type GuestShellPiece,
+  type GuestShellRead,
+  type GuestShellSpec,
+} from "./shell.js";
 export { holdWrites, type HeldWrites } from "./hold.js";

@@ -7,6 +7,7 @@ import { callProgress } from "./progress.js";
 import { recordHandler } from "./record-tools.js";
 import { errorResult } from "./result.js";
 import { serviceLogsHandler } from "./service-tools.js";
+import { shellReadHandler } from "./shell-tools.js";
 import { TimeLimits } from "./time-limits.js";
 import type { ToolCall, ToolHandler, ToolSetting } from "./tool.js";
 import { vmExecHandler } from "./vm-exec.js";
@@ -97,4 +98,5 @@ const BULK_TEXT: Readonly<Record<string, (setting: ToolSetting, limits: TimeLimi
   workspace_disk_read: diskReadHandler,
   workspace_diff: diffHandler,
   service_logs: serviceLogsHandler,
+  shell_read: shellReadHandler,
 };

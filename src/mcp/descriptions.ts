@@ -111,6 +111,13 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
   snapshot_list: "List what a workspace can be reset to.",
   snapshot_delete: "Delete a snapshot.",
   workspace_reset: "Rebuild the whole VM from its baseline or a snapshot; ends commands, clears the history.",
+  shell_open: "Open a persistent terminal (a login shell) in a workspace.",
+  shell_read:
+    "Read a shell: what it showed from `cursor` on, or with `plain` what a person would see: lines scrolled off since " +
+    "`cursor`, then the screen. `wait_for_idle_ms` waits until it is quiet or waits for input.",
+  shell_write: "Type into a shell and press Enter; control characters are keys (\\u0003 is Ctrl-C).",
+  shell_signal: "Send a signal to what runs in a shell's foreground.",
+  shell_close: "Close a shell and end all it started.",
   workspace_stop: "Stop a workspace: its disk is kept, its memory and commands end.",
   workspace_start: "Start a stopped workspace over what its disk holds.",
   workspace_disk_list: "List files on the disk of a stopped workspace; nothing of it runs.",
@@ -133,6 +140,8 @@ const FIELDS: Readonly<Record<string, string>> = {
   secrets: "Reach commands by secret_env only, shown as [REDACTED]. Each a value, or a file_path of the host",
   secret_env: "{secret: VARIABLE}",
   recursive: "All the way down",
+  cursor: "next_cursor of the last read",
+  append_newline: "Press Enter",
   patch: "Paths relative to /workspace, with or without a/ b/",
 };
 
@@ -168,6 +177,7 @@ const PAGED = new Set([
   "workspace_disk_read",
   "workspace_diff",
   "service_logs",
+  "shell_read",
 ]);
 
 /** Claude Code counts the characters of the result's JSON, where a line's end takes two. */

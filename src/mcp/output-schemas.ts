@@ -14,6 +14,7 @@ function record(fields: Readonly<Record<string, "string" | "number">>): Standard
 
 const ofWorkspace = record({ workspace_id: "string" });
 const ofVm = record({ vm_id: "string" });
+const ofShell = record({ workspace_id: "string", shell_id: "string", state: "string" });
 const list = record({ count: "number" });
 const open = record({});
 
@@ -42,6 +43,10 @@ export const OUTPUT_SCHEMAS: Readonly<Record<string, StandardSchemaWithJSON>> = 
   service_list: list,
   service_status: ofWorkspace,
   service_stop: ofWorkspace,
+  shell_open: ofShell,
+  shell_write: ofShell,
+  shell_signal: ofShell,
+  shell_close: ofShell,
   workspace_stop: ofWorkspace,
   workspace_start: ofWorkspace,
   workspace_disk_list: open,

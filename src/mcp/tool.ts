@@ -55,6 +55,8 @@ export function toolInput(declaration: Declaration, { environment, set }: ToolSe
   if (shape["environment"] !== undefined) describe("environment", field.environment().default(environment));
   if (shape["max_bytes"] !== undefined)
     describe("max_bytes", z.int().min(1).max(MAX_BYTES_MAX).default(LIMITS.mcpTextBytes));
+  if (shape["max_chars"] !== undefined)
+    describe("max_chars", z.int().min(1).max(MAX_BYTES_MAX).default(LIMITS.mcpTextBytes));
   for (const name of declaration.neededInTool ?? []) {
     const optional = shape[name];
     if (optional instanceof z.ZodOptional) describe(name, optional.unwrap() as z.ZodType);

@@ -52,6 +52,28 @@ export const LIMITS = {
   commandStreamBytes: 8 * 1024 * 1024,
   /** A command that a daemon takes over waits this long for a client that followed it before. */
   attachGraceMs: 300,
+  /** Shells of one workspace, those that have exited included (the agent's own bound, guest/internal/shell). */
+  shellsPerWorkspace: 128,
+  /** Kept of what a shell's terminal showed (the agent's own bound). */
+  shellRingBytes: 1024 * 1024,
+  /** Largest terminal. */
+  shellColsMax: 1000,
+  shellRowsMax: 500,
+  /** Typed by one call. */
+  shellInputBytes: 65_536,
+  /** How long typing waits for a program that does not read. */
+  shellInputWaitMs: 2_000,
+  /** Longest quiet that a read may wait for, and the longest that it then waits in all. */
+  shellQuietMs: 30_000,
+  shellWaitMs: 40_000,
+  /** Output of one read; a plain one counts characters. */
+  shellOutputBytes: 65_536,
+  /** Lines above the screen that a plain read can still show. */
+  shellScrollbackLines: 1000,
+  /** Screens that the daemon keeps drawn; any other is drawn anew from what the agent keeps. */
+  shellScreens: 8,
+  /** Typing in an attached terminal counts as activity this often. */
+  shellActivityMs: 5_000,
   /** Longest wait of one call for what goes on in a workspace: a day. */
   longestWaitMs: 24 * 3600 * 1000,
   /** Operations of one workspace that wait for their turn behind the one that goes on. */

@@ -19,6 +19,7 @@ import { TopService } from "../protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";
 import { SupervisorService } from "../protocol/gen/pyro/daemon/v1/service_pb.js";
 import { WorkspaceDiskService } from "../protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
+import { ShellService } from "../protocol/gen/pyro/daemon/v1/shell_pb.js";
 
 /** One HTTP/2 connection to a daemon, with its typed services. */
 export interface Connection extends Disposable {
@@ -31,6 +32,7 @@ export interface Connection extends Disposable {
   readonly top: Client<typeof TopService>;
   readonly supervisor: Client<typeof SupervisorService>;
   readonly workspaceDisk: Client<typeof WorkspaceDiskService>;
+  readonly shell: Client<typeof ShellService>;
   readonly closed: boolean;
 }
 
@@ -78,6 +80,7 @@ export async function openConnection(socketPath: string): Promise<Connection> {
     top: createClient(TopService, transport),
     supervisor: createClient(SupervisorService, transport),
     workspaceDisk: createClient(WorkspaceDiskService, transport),
+    shell: createClient(ShellService, transport),
     get closed() {
       return session.closed || session.destroyed;
     },

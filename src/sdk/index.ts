@@ -56,6 +56,9 @@ export type {
 } from "./service-record.js";
 export type { StartServiceOptions } from "./workspace-service-calls.js";
 export type { ArtifactType, HostExecutable, WorkspaceExport, WorkspaceSync } from "./transfer-result.js";
+export type { OpenShellOptions, ReadShellOptions, Shell, ShellReference } from "./shell-calls.js";
+export type { AttachShellOptions, ShellAttachment, ShellEvent } from "./shell-attach.js";
+export type { ShellOutput, ShellRecord, ShellState } from "./shell-record.js";
 export type {
   WorkspaceDiff,
   WorkspaceDiffEntry,

@@ -18,6 +18,11 @@ const DEFAULT_ENVIRONMENT: Readonly<Record<string, string>> = {
   TERM: "dumb",
 };
 
+/** What a shell finds: the same, with a terminal that is a real one. */
+export function terminalEnvironment(): Uint8Array[] {
+  return mergeEnvironment([encoder.encode("TERM=xterm-256color")]);
+}
+
 /** The guest directory where commands start. */
 export const WORKSPACE_PATH = "/workspace";
 

@@ -1,5 +1,6 @@
 import type { PyroError } from "../protocol/index.js";
 import type { MachineServices } from "./machine-services.js";
+import type { MachineShells } from "./machine-shells.js";
 import type { CommandSpec, Phase, RunningCommand } from "./sandbox.js";
 import type { WorkspaceFiles } from "./workspace-files.js";
 
@@ -46,6 +47,7 @@ export interface WorkspaceMachine extends AsyncDisposable {
   readonly lost: Promise<PyroError>;
   readonly files: WorkspaceFiles;
   readonly services: MachineServices;
+  readonly shells: MachineShells;
   start(spec: CommandSpec & { readonly processId: string }): Promise<RunningCommand>;
   /**
    * A command that was started before, its output from a position on.

@@ -11,6 +11,7 @@ import { pathsOf, type WorkspacePaths, type WorkspaceRecord } from "./record.js"
 import type { RunningCommand } from "./sandbox.js";
 import { BASELINE, layersOf } from "./snapshot-record.js";
 import { removeSecrets, type WorkspaceSecrets } from "./secrets/index.js";
+import { Shells } from "./shells.js";
 import { keptOf, type Transferred, type TransferResult } from "./transfer.js";
 import type { WorkspaceCommand } from "./workspace-command.js";
 import type { WorkspaceDisks } from "./workspace-disks.js";
@@ -66,6 +67,7 @@ export class Workspace {
   #lost: Promise<PyroError> | undefined;
   #operation: Operation<unknown> | undefined;
   #held: Disposable | undefined;
+  readonly shells: Shells = new Shells(this);
   readonly #turn = new Slots(1);
   readonly #over = new AbortController();
 
@@ -124,10 +126,11 @@ export class Workspace {
     return this.record.lastActivityAtMs + this.record.ttlSeconds * 1000;
   }
 
-  /** Running commands, services and operations hold it beyond its TTL. */
+  /** Running commands, services, attached shells and operations hold it beyond its TTL. */
   get isIdle(): boolean {
-    const { commands, services } = this;
-    return commands.running.length + services.alive.length === 0 && this.#operation?.isRunning !== true;
+    const { commands, services, shells } = this;
+    const using = commands.running.length + services.alive.length + shells.attached;
+    return using === 0 && this.#operation?.isRunning !== true;
   }
 
   // ------------------------------------------------------------------ its machine
@@ -260,6 +263,7 @@ export class Workspace {
       this.#machine = undefined;
       await this.#interrupt("the workspace was stopped");
       await this.services.end(by === "ttl" ? "workspace_expired" : "workspace_stopped", this.context.now());
+      this.shells.clear();
       await machine?.shutDown();
       failpoint("workspace.shut-down");
       const stopped = { state: "stopped", stoppedBy: by, stoppedAtMs: this.context.now() } as const;
@@ -486,6 +490,7 @@ export class Workspace {
     await this.#dropMachine();
     await interrupt();
     await this.commands[Symbol.asyncDispose]();
+    this.shells.clear();
     this.#held?.[Symbol.dispose]();
     // Out of the way in one step: what is half removed is never taken for a workspace.
     const condemned = `${this.paths.directory}${CONDEMNED}`;
@@ -550,6 +555,7 @@ export class Workspace {
   async #dropMachine(): Promise<void> {
     const machine = this.#machine;
     this.#machine = undefined;
+    this.shells.clear();
     await machine?.[Symbol.asyncDispose]();
   }
 

@@ -15,6 +15,7 @@ export interface CliSetup {
   /** Terminals instead of pipes. */
   readonly tty?: boolean;
   readonly confirm?: boolean;
+  readonly terminal?: ReturnType<CliHost["openTerminal"]>;
   /** Sends signals while the command runs. */
   readonly during?: (send: (name: string) => void, stdout: () => string) => Promise<void>;
   readonly stdout?: Writable;
@@ -34,6 +35,7 @@ export async function cli(argv: readonly string[], setup: CliSetup = {}): Promis
     stdout: setup.stdout ?? stdout.stream,
     stderr: stderr.stream,
     openStdin: () => stdin,
+    openTerminal: () => setup.terminal,
     confirm: () => Promise.resolve(setup.confirm === true),
     onSignal: (name, listener) => {
       const all = listeners.get(name) ?? new Set();

@@ -13,6 +13,7 @@ import type {
   WorkspaceMachines,
 } from "../../src/workspace/index.js";
 import { FakeSupervisor } from "./fake-supervisor.js";
+import { FakeShells } from "./fake-shells.js";
 import { guestError, hostFiles, type HostTrees } from "./host-files.js";
 
 type StartSpec = Parameters<WorkspaceMachine["start"]>[0];
@@ -161,6 +162,7 @@ export class FakeMachine {
   /** The layer that was put last. */
   top = "disk0";
   readonly supervisor = new FakeSupervisor();
+  readonly shells = new FakeShells();
   #connection: Connection | undefined;
 
   constructor(
@@ -189,6 +191,7 @@ export class FakeMachine {
       get files() {
         return files();
       },
+      shells: this.shells.connect((step) => host.step(step), connection.signal),
       start: async (spec) => {
         await host.step("start");
         const child = await FakeProcess.start(spec, this.trees.active);
@@ -260,6 +263,7 @@ export class FakeMachine {
     this.host.running.delete(this.id);
     this.#connection?.end(error);
     for (const child of this.processes.values()) child.kill();
+    this.shells.end();
   }
 }
 

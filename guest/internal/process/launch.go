@@ -34,7 +34,7 @@ func (s *Service) Launch(ctx context.Context, message *guestv1.StartRequest) (*L
 	task, err := s.options.Workload.Start(ctx, spec)
 	if err != nil {
 		pipes.closeAgentEnds()
-		return nil, startFailure(spec, err)
+		return nil, StartFailure(spec, err)
 	}
 	l := &Launched{Task: task}
 	l.Stdout, l.Stderr, l.pumps = s.pumps(pipes, message)

@@ -13,6 +13,16 @@ import { workspaceDelete, workspaceReset, workspaceStart, workspaceStop } from "
 import { workspaceList } from "./list.js";
 import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./services.js";
 import { snapshotCreate, snapshotDelete, snapshotList } from "./snapshots.js";
+import {
+  shellAttach,
+  shellClose,
+  shellList,
+  shellOpen,
+  shellRead,
+  shellResize,
+  shellSignal,
+  shellWrite,
+} from "./shells.js";
 import { workspaceStatus } from "./status.js";
 import { workspaceDiff, workspaceExport, workspaceSummary, workspaceSyncPush } from "./transfers.js";
 import { workspaceTop } from "./top.js";
@@ -45,6 +55,14 @@ export const WORKSPACE_OPERATIONS: readonly Declaration[] = [
   serviceStatus,
   serviceLogs,
   serviceStop,
+  shellOpen,
+  shellList,
+  shellRead,
+  shellWrite,
+  shellSignal,
+  shellResize,
+  shellClose,
+  shellAttach,
   workspaceStop,
   workspaceStart,
   workspaceDiskList,
