@@ -37,7 +37,11 @@ export async function shellAttachCommand(
     for await (const event of shells) {
       if (event.type === "attached") {
         await stderr.say(`pyro: attached to shell ${event.shell.shellId}${keyWords(detachKey)}`);
-        wiring = wire(terminal, shells, keyByte(detachKey), () => detached.abort(leaving()));
+        wiring = wire(terminal, shells, keyByte(detachKey), () => {
+          shells.detach();
+          // A daemon that does not answer keeps nobody.
+          setTimeout(() => detached.abort(leaving()), DETACH_MS).unref();
+        });
         // What stands on the terminal is scrolled away, not painted over.
         await stdout.write("\r\n".repeat(terminal.size().rows));
       } else if (event.type === "output") {
@@ -58,6 +62,9 @@ export async function shellAttachCommand(
   return 0;
 }
 
+/** How long the last keys may take to the shell. */
+const DETACH_MS = 1_000;
+
 function leaving(): PyroError {
   return new PyroError("CANCELLED", "detached");
 }
@@ -73,12 +80,13 @@ function wire(
   const onData = (data: Buffer): void => {
     const at = detachByte === undefined ? -1 : data.indexOf(detachByte);
     const keys = at < 0 ? data : data.subarray(0, at);
-    // A shell that takes no keys now is not asked for more meanwhile.
-    if (keys.length > 0) {
-      input.pause();
-      void shell.write(keys).finally(() => input.resume());
-    }
-    if (at >= 0) detach();
+    // What follows waits until these are on their way.
+    input.pause();
+    void (async () => {
+      if (keys.length > 0) await shell.write(keys);
+      if (at >= 0) detach();
+      else input.resume();
+    })();
   };
   terminal.setRaw(true);
   input.on("data", onData);

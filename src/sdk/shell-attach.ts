@@ -32,6 +32,8 @@ export interface ShellAttachment extends AsyncIterable<ShellEvent> {
   /** Resolves when there is room for more. */
   write(data: Uint8Array): Promise<void>;
   resize(size: { readonly cols: number; readonly rows: number }): Promise<void>;
+  /** Ends the iteration once the shell has what was written before. */
+  detach(): void;
 }
 
 /** Daemons in a row that are lost before they bring anything new. */
@@ -93,6 +95,7 @@ export function attachStream(
       size = { ...next };
       await requests?.put({ request: { case: "resize", value: size } });
     },
+    detach: () => requests?.end(),
     [Symbol.asyncIterator]: () => events(),
   };
 }

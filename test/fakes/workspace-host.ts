@@ -2,6 +2,7 @@ import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { silentLogger } from "../../src/kit/index.js";
 import { supervisorService } from "../../src/daemon/services/service.js";
+import { shellService } from "../../src/daemon/services/shell.js";
 import { workspaceService } from "../../src/daemon/services/workspace.js";
 import { workspaceDiskService } from "../../src/daemon/services/workspace-disk.js";
 import {
@@ -31,6 +32,7 @@ export async function serveWorkspaces(
     workspace: workspaces,
     workspaceDisk: workspaceDiskService(host.workspaces),
     supervisor: supervisorService(host.workspaces),
+    shell: shellService(host.workspaces),
   });
   return { stateDir, daemon, [Symbol.asyncDispose]: () => Promise.resolve(daemon[Symbol.asyncDispose]()) };
 }

@@ -88,7 +88,7 @@ async function* attach(
   using attachment = await attachShell(workspace, shell, { cols, rows, cursor: from }, over);
   try {
     yield { event: { case: "attached", value: toShell(workspace, attachment.shell) } };
-    void feed(requests, attachment);
+    void feed(requests, attachment, () => ended.abort(left()));
     for await (const piece of attachment.output) {
       if (piece.kind === "ended") {
         yield { event: { case: "ended", value: toShell(workspace, piece.shell) } };
@@ -97,19 +97,31 @@ async function* attach(
       const { data, nextCursor } = piece;
       yield { event: { case: "output", value: { data, nextCursor: BigInt(nextCursor) } } };
     }
+  } catch (error) {
+    // Detached: that is how it ends.
+    if (!ended.signal.aborted) throw error;
   } finally {
-    ended.abort(new PyroError("CANCELLED", "the caller left"));
+    ended.abort(left());
   }
 }
 
-/** Keys and sizes, in their order, until the caller leaves. */
-async function feed(requests: AsyncIterator<AttachShellRequest>, attachment: Attachment): Promise<void> {
+function left(): PyroError {
+  return new PyroError("CANCELLED", "the caller left");
+}
+
+/** Keys and sizes, in their order, until the caller has no more. */
+async function feed(
+  requests: AsyncIterator<AttachShellRequest>,
+  attachment: Attachment,
+  onEnd: () => void,
+): Promise<void> {
   try {
     for (let next = await requests.next(); next.done !== true; next = await requests.next()) {
       const { request } = next.value;
       if (request.case === "input") await attachment.write(request.value);
       else if (request.case === "resize") await attachment.resize(request.value.cols, request.value.rows);
     }
+    onEnd();
   } catch {
     // The call was aborted, the shell has exited or the machine is gone: its output says so.
   }
