@@ -58,7 +58,10 @@ export async function shellAttachCommand(
   }
   await restore(terminal, wiring, modes, context);
   if (ended === undefined) await stderr.say(`pyro: detached; the shell goes on: \`${says}\``);
-  else await stderr.say(`pyro: the shell has ended: ${shellState({ state: ended.state, exit_code: ended.exitCode, signal: ended.signal })}`);
+  else
+    await stderr.say(
+      `pyro: the shell has ended: ${shellState({ state: ended.state, exit_code: ended.exitCode, signal: ended.signal })}`,
+    );
   return 0;
 }
 

@@ -246,19 +246,23 @@ class ShellCursor {
           idle: IDLE[event.value.idle as 1 | 2 | 3 | 4],
         };
       case undefined:
-        return this.#nothing();
+        this.#nothing();
+        return undefined;
     }
   }
 
   #takeData(offset: number, data: Uint8Array): GuestShellPiece | undefined {
     const known = Math.max(0, this.offset - offset);
-    if (known >= data.length) return this.#nothing();
+    if (known >= data.length) {
+      this.#nothing();
+      return undefined;
+    }
     this.#empty = 0;
     this.offset = offset + data.length;
     return { kind: "data", offset: offset + known, data: known === 0 ? data : data.subarray(known) };
   }
 
-  #nothing(): undefined {
+  #nothing(): void {
     this.#empty += 1;
     if (this.#empty > MAX_EMPTY_MESSAGES) throw protocolError(`${MAX_EMPTY_MESSAGES} messages without output`);
   }

@@ -26,6 +26,15 @@ export function terminalEnvironment(): Uint8Array[] {
 /** The guest directory where commands start. */
 export const WORKSPACE_PATH = "/workspace";
 
+/** A path of the guest: relative ones lie under /workspace (contract section 1). */
+export function absolutePath(path: string): string {
+  if (path.includes("\0")) {
+    throw new PyroError("INVALID_ARGUMENT", "a path holds a NUL byte", { hint: "leave it out" });
+  }
+  if (path === "") return WORKSPACE_PATH;
+  return path.startsWith("/") ? path : `${WORKSPACE_PATH}/${path}`;
+}
+
 const encoder = new TextEncoder();
 
 /**

@@ -9,7 +9,7 @@ import {
   type FileDiff,
 } from "./diff/index.js";
 import { inWorkspace } from "./editing.js";
-import { absolutePath } from "./exec.js";
+import { absolutePath } from "./command-line.js";
 import type { Redactor } from "./secrets/index.js";
 import type { Workspace } from "./workspace.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";

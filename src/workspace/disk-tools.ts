@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { posix } from "node:path";
 import { LIMITS } from "../protocol/index.js";
-import { absolutePath } from "./exec.js";
+import { absolutePath } from "./command-line.js";
 import { placeOnHost } from "./exporting.js";
 import type { Operation } from "./operation.js";
 import type { FileEntry } from "./workspace-files.js";

@@ -1,6 +1,6 @@
 import { byteString, bytesOf } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
-import { absolutePath } from "./exec.js";
+import { absolutePath } from "./command-line.js";
 import { applyPatch, type PatchPlan, type WorkspaceTree } from "./patch/index.js";
 import { WORKSPACE_PATH } from "./command-line.js";
 import type { Redactor } from "./secrets/index.js";

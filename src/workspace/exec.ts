@@ -1,5 +1,5 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
-import { resolveCommand, WORKSPACE_PATH, type CommandRequest } from "./command-line.js";
+import { absolutePath, resolveCommand, type CommandRequest } from "./command-line.js";
 import type { OutputListener, WorkspaceCommand } from "./workspace-command.js";
 import type { Redactor, SecretEnv } from "./secrets/index.js";
 import { settled } from "./wait.js";
@@ -78,15 +78,6 @@ export async function cancelCommand(workspace: Workspace, sequence: number): Pro
   });
   await command.done;
   return command;
-}
-
-/** A path of the guest: relative ones lie under /workspace (contract section 1). */
-export function absolutePath(path: string): string {
-  if (path.includes("\0")) {
-    throw new PyroError("INVALID_ARGUMENT", "a path holds a NUL byte", { hint: "leave it out" });
-  }
-  if (path === "") return WORKSPACE_PATH;
-  return path.startsWith("/") ? path : `${WORKSPACE_PATH}/${path}`;
 }
 
 /** The command as people write it, without secrets: those are looked for before words are quoted. */

@@ -4,7 +4,7 @@ import { complete, failpoint, freshId } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { hostExecutablePaths, type HostExecutablePath } from "./diff/index.js";
 import { WORKSPACE_PATH } from "./command-line.js";
-import { absolutePath } from "./exec.js";
+import { absolutePath } from "./command-line.js";
 import { pathsWithSecrets } from "./exported-secrets.js";
 import { exportedTree } from "./exported-tree.js";
 import { diskFull, writeHostFile } from "./host-file.js";

@@ -2,7 +2,7 @@
  * The domain: what runs in machines, and what is kept of it. Knows machines, images and networks only through the
  * interfaces of sandbox.ts, which the daemon fills in.
  */
-export { resolveCommand } from "./command-line.js";
+export { absolutePath, resolveCommand } from "./command-line.js";
 export {
   networkNotAvailable,
   runOneShot,
@@ -35,7 +35,7 @@ export { BASELINE, layersOf } from "./snapshot-record.js";
 export { createSnapshot, deleteSnapshot, listSnapshots, type Snapshot } from "./snapshots.js";
 export { NAME_PATTERN, type WorkspaceRecord, type WorkspaceSeed } from "./record.js";
 export { Seeding } from "./seeding.js";
-export { absolutePath, cancelCommand, startCommand, waitForCommand, type ExecRequest } from "./exec.js";
+export { cancelCommand, startCommand, waitForCommand, type ExecRequest } from "./exec.js";
 export type {
   FreshWorkspaceMachine,
   Hindrance,

@@ -1,4 +1,4 @@
-import { absolutePath } from "./exec.js";
+import { absolutePath } from "./command-line.js";
 import { maskedRange, withSurroundings, type ReadRange } from "./secrets/index.js";
 import type { Workspace } from "./workspace.js";
 import type { FileContent } from "./workspace-files.js";

@@ -1,7 +1,7 @@
 import { freshId, sleep } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import { resolveCommand, type CommandRequest } from "./command-line.js";
-import { absolutePath, describe } from "./exec.js";
+import { absolutePath, resolveCommand, type CommandRequest } from "./command-line.js";
+import { describe } from "./exec.js";
 import type { MachineLog, ServiceSpec } from "./machine-services.js";
 import { checkReadiness, type ReadinessRequest } from "./readiness.js";
 import { NAME_PATTERN } from "./record.js";

@@ -52,7 +52,9 @@ export async function attachShell(
       // A program that reads nothing loses what is typed beyond what there is room for, as on any terminal.
       if (taken > 0) await activity();
     },
-    resize: async (toCols, toRows) => void (await shells.resize(shellId, toCols, toRows, signal)),
+    resize: async (toCols, toRows) => {
+      await shells.resize(shellId, toCols, toRows, signal);
+    },
     [Symbol.dispose]: () => held[Symbol.dispose](),
   };
 }

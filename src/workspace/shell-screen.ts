@@ -1,3 +1,4 @@
+import type * as Xterm from "@xterm/headless";
 import type { IBuffer, IMarker, Terminal } from "@xterm/headless";
 import { LIMITS } from "../protocol/index.js";
 import type { TerminalSize } from "./machine-shells.js";
@@ -155,12 +156,12 @@ export class ShellScreen {
   }
 }
 
-let loading: Promise<typeof import("@xterm/headless")> | undefined;
+let loading: Promise<typeof Xterm> | undefined;
 
 /** The emulator is CommonJS: its names stand on the default export, or beside it, as who loads it sees fit. */
-function emulator(): Promise<typeof import("@xterm/headless")> {
+function emulator(): Promise<typeof Xterm> {
   return (loading ??= import("@xterm/headless").then((module) => {
-    const { default: inner } = module as unknown as { default?: typeof import("@xterm/headless") };
+    const { default: inner } = module as unknown as { default?: typeof Xterm };
     return inner ?? module;
   }));
 }

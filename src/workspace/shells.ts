@@ -1,12 +1,10 @@
 import { freshId, untilAborted } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import { terminalEnvironment } from "./command-line.js";
-import { absolutePath } from "./exec.js";
+import { absolutePath, terminalEnvironment } from "./command-line.js";
 import { explainLoss } from "./loss.js";
 import type { MachineShell, ShellIdleness, ShellPiece, ShellReading } from "./machine-shells.js";
 import { findShell, inputFull, noShells, requireSignal, requireSize } from "./shell-arguments.js";
 import { ShellScreens } from "./shell-screens.js";
-import type { Workspace } from "./workspace.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
 
 export type ShellState = "running" | "exited" | "closed";
@@ -40,6 +38,16 @@ export interface ShellOutput {
   readonly idle: ShellIdleness | undefined;
 }
 
+/** What shells need of their workspace. */
+interface ShellOwner {
+  readonly id: string;
+  readonly record: { readonly state: string };
+  readonly operation: { readonly state: string } | undefined;
+  readonly runningMachine: WorkspaceMachine | undefined;
+  machine(signal: AbortSignal): Promise<WorkspaceMachine>;
+  touch(): Promise<void>;
+}
+
 const DEFAULT_SIZE = { cols: 120, rows: 30 } as const;
 
 /**
@@ -47,11 +55,11 @@ const DEFAULT_SIZE = { cols: 120, rows: 30 } as const;
  * there. They end with the machine: at stop, reset and delete.
  */
 export class Shells {
-  readonly #workspace: Workspace;
+  readonly #workspace: ShellOwner;
   readonly #screens = new ShellScreens();
   #attached = 0;
 
-  constructor(workspace: Workspace) {
+  constructor(workspace: ShellOwner) {
     this.#workspace = workspace;
   }
 

@@ -21,7 +21,10 @@ beforeAll(async () => {
   scratch = await mkdtemp(join(tmpdir(), "pyro-shells-"));
   const seed = join(scratch, "seed");
   await bringVim(seed);
-  await writeFile(join(seed, "text.txt"), Array.from({ length: 200 }, (_, at) => `line ${at} of the text\n`).join(""));
+  await writeFile(
+    join(seed, "text.txt"),
+    Array.from({ length: 200 }, (_, at) => `line ${at} of the text\n`).join(""),
+  );
   await writeFile(
     join(seed, "bar.py"),
     `import sys, time
@@ -38,7 +41,7 @@ print("done")
   const built = join(import.meta.dirname, "../../dist/index.js");
   const sdk = (await import(pathToFileURL(built).href)) as { Pyro: typeof Pyro };
   pyro = new sdk.Pyro({ stateDir: state.path });
-  const source = { kind: "path", path: seed } as never;
+  const source = { kind: "path", path: seed } as const;
   await pyro.createWorkspace({ environment: "debian:12", name: WORKSPACE, source, ttlSeconds: 3600 });
 });
 
@@ -55,7 +58,11 @@ afterAll(async () => {
 
 const SOCKET = `pyro-shells-${process.pid}`;
 const tmux = async (...args: string[]): Promise<string> =>
-  (await execute("tmux", ["-L", SOCKET, "-f", "/dev/null", ...args], { env: { ...process.env, LC_ALL: "C.UTF-8", TERM: "xterm-256color" } })).stdout;
+  (
+    await execute("tmux", ["-L", SOCKET, "-f", "/dev/null", ...args], {
+      env: { ...process.env, LC_ALL: "C.UTF-8", TERM: "xterm-256color" },
+    })
+  ).stdout;
 
 /** Where there is none, root gets it; who is not root has to. */
 async function requireTmux(): Promise<void> {
@@ -92,7 +99,11 @@ async function captured(bytes: Uint8Array, cols: number, rows: number, all: bool
   await tmux("new-session", "-d", "-s", name, "-x", String(cols), "-y", String(rows), show);
   return async (): Promise<string> => {
     const shown = await tmux("capture-pane", "-p", "-t", name, ...(all ? ["-S", "-"] : []));
-    return `${shown.split("\n").map((line) => line.trimEnd()).join("\n").trimEnd()}\n`;
+    return `${shown
+      .split("\n")
+      .map((line) => line.trimEnd())
+      .join("\n")
+      .trimEnd()}\n`;
   };
 }
 
@@ -100,10 +111,18 @@ const open = async (options: { cols?: number; rows?: number; argv?: string[] } =
   await pyro.shell({ workspaceId: WORKSPACE, cols: 80, rows: 24, ...options });
 type Shell = Awaited<ReturnType<typeof open>>;
 
-/** Reads from the beginning once the shell waits for input, or was quiet for a while. */
-const settle = async (shell: Shell, waitForIdleMs = 1500) =>
+/** Long enough for a program that starts on a slow machine; what waits for input is not waited for. */
+const LONG_MS = 10_000;
+/** For what never waits for input alone. */
+const QUIET_MS = 1_500;
+const PATIENT = { timeout: 20_000, interval: 50 };
+
+/** Reads from the beginning once the shell waits for input, or was quiet for so long. */
+const settle = async (shell: Shell, waitForIdleMs = LONG_MS) =>
   await pyro.readShell({ workspaceId: WORKSPACE, shellId: shell.shellId, plain: true, waitForIdleMs });
-const enter = async (shell: Shell, text: string): Promise<void> => void (await shell.write(`${text}\r`));
+const enter = async (shell: Shell, text: string): Promise<void> => {
+  await shell.write(`${text}\r`);
+};
 
 /** The plain read and tmux agree on what was shown until now. */
 async function agrees(shell: Shell, all: boolean): Promise<string> {
@@ -119,7 +138,7 @@ async function agrees(shell: Shell, all: boolean): Promise<string> {
   // A program that draws by itself has drawn again meanwhile.
   if (plain.nextCursor !== at) return await agrees(shell, all);
   const seen = await captured(Buffer.concat(bytes), raw.cols, raw.rows, all);
-  await vi.waitFor(async () => expect(await seen()).toBe(plain.output), { timeout: 10_000, interval: 100 });
+  await vi.waitFor(async () => expect(await seen()).toBe(plain.output), PATIENT);
   return plain.output;
 }
 
@@ -128,11 +147,14 @@ describe("a plain read equals what tmux shows of", () => {
     await using shell = await open();
     await settle(shell);
     await enter(shell, "VIMRUNTIME=/nowhere vim/usr/bin/vim.tiny -u NONE text.txt");
-    await settle(shell);
+    await vi.waitFor(
+      async () => expect((await settle(shell, QUIET_MS)).output).toContain("line 5 of"),
+      PATIENT,
+    );
     await shell.write("/line 100\r");
-    await settle(shell);
+    await settle(shell, QUIET_MS);
     await shell.write("Onew words here\x1b");
-    expect((await settle(shell)).output).toContain("new words here\n");
+    expect((await settle(shell, QUIET_MS)).output).toContain("new words here\n");
     expect(await agrees(shell, false)).toContain("line 100 of the text");
     await shell.write(":q!\r");
     await settle(shell);
@@ -142,7 +164,10 @@ describe("a plain read equals what tmux shows of", () => {
     await using shell = await open({ cols: 100, rows: 30 });
     await settle(shell);
     await enter(shell, "top -d 30");
-    await settle(shell);
+    await vi.waitFor(
+      async () => expect((await settle(shell, QUIET_MS)).output).toContain("PID USER"),
+      PATIENT,
+    );
     expect(await agrees(shell, false)).toMatch(/^top - /);
     await shell.write("q");
     expect((await settle(shell)).idle).toBe("input");
@@ -180,7 +205,10 @@ describe("a plain read equals what tmux shows of", () => {
     await using shell = await open();
     await settle(shell);
     await enter(shell, `python3 -c 'import getpass; print(len(getpass.getpass("Password for you: ")))'`);
-    expect(await settle(shell)).toMatchObject({ idle: "input", output: expect.stringMatching(/Password for you:\n$/) as never });
+    expect(await settle(shell)).toMatchObject({
+      idle: "input",
+      output: expect.stringMatching(/Password for you:\n$/) as never,
+    });
     await enter(shell, "xyzzy42");
     const { output } = await settle(shell);
     expect(output).not.toContain("xyzzy42");
@@ -201,7 +229,9 @@ describe("a shell", () => {
     await using shell = await open();
     await settle(shell);
     for (let round = 0; round < 10; round += 1)
-      await Promise.all(Array.from({ length: 10 }, (_, at) => shell.resize({ cols: 60 + at, rows: 20 + round })));
+      await Promise.all(
+        Array.from({ length: 10 }, (_, at) => shell.resize({ cols: 60 + at, rows: 20 + round })),
+      );
     await shell.resize({ cols: 132, rows: 43 });
     await enter(shell, "stty size");
     expect((await settle(shell)).output).toContain("43 132\n");
@@ -225,27 +255,51 @@ describe("a shell", () => {
     expect((await settle(shell)).output).toContain("through cat\nthrough cat\n");
     await shell.signal("INT");
     await enter(shell, "exit 7");
-    await vi.waitFor(async () => expect(await shell.read()).toMatchObject({ state: "exited", exitCode: 7 }));
+    await vi.waitFor(
+      async () => expect(await shell.read()).toMatchObject({ state: "exited", exitCode: 7 }),
+      PATIENT,
+    );
   });
 
   it("is closed with its jobs, and with what ignores the hang-up", async () => {
     const shell = await open();
     await settle(shell);
-    await enter(shell, "sleep 7771 & nohup setsid sleep 7772 >/dev/null 2>&1 & trap '' HUP; sh -c \"trap '' HUP; sleep 7773\"");
+    await enter(
+      shell,
+      "sleep 7771 & nohup setsid sleep 7772 >/dev/null 2>&1 & trap '' HUP; sh -c \"trap '' HUP; sleep 7773\"",
+    );
     await settle(shell, 500);
     const running = await pyro.execWorkspace({ workspaceId: WORKSPACE, command: "pgrep -c -x sleep" });
-    expect(Buffer.from(running.output?.stdout.data ?? []).toString().trim()).toBe("3");
+    expect(
+      Buffer.from(running.output?.stdout.data ?? [])
+        .toString()
+        .trim(),
+    ).toBe("3");
     expect(await shell.close()).toMatchObject({ state: "closed" });
-    expect((await pyro.execWorkspace({ workspaceId: WORKSPACE, command: "pgrep -x sleep" })).result?.exitCode).toBe(1);
+    expect(
+      (await pyro.execWorkspace({ workspaceId: WORKSPACE, command: "pgrep -x sleep" })).result?.exitCode,
+    ).toBe(1);
     await expect(shell.read()).rejects.toMatchObject({ code: "SHELL_NOT_FOUND" });
   });
 
   it("carries bytes of any kind both ways", async () => {
-    await using shell = await open({ argv: ["sh", "-c", "stty raw -echo; echo ready; head -c 256 | od -An -v -tx1 | tr -d ' \\n'; printf '\\377\\000\\033'"] });
-    await vi.waitFor(async () => expect((await shell.read({ cursor: 0 })).output).toContain("ready"));
+    await using shell = await open({
+      argv: [
+        "sh",
+        "-c",
+        "stty raw -echo; echo ready; head -c 256 | od -An -v -tx1 | tr -d ' \\n'; printf '\\377\\000\\033'",
+      ],
+    });
+    await vi.waitFor(
+      async () => expect((await shell.read({ cursor: 0 })).output).toContain("ready"),
+      PATIENT,
+    );
     const all = Buffer.from(Array.from({ length: 256 }, (_, at) => at));
     await shell.write(all);
-    await vi.waitFor(async () => expect(await shell.read({ cursor: 0 })).toMatchObject({ state: "exited" }));
+    await vi.waitFor(
+      async () => expect(await shell.read({ cursor: 0 })).toMatchObject({ state: "exited" }),
+      PATIENT,
+    );
     const { data } = await shell.read({ cursor: 0 });
     expect(Buffer.from(data).toString("latin1")).toBe(`ready\n${all.toString("hex")}\u00ff\u0000\u001b`);
   });
@@ -254,8 +308,9 @@ describe("a shell", () => {
     const shells = await Promise.all(Array.from({ length: 100 }, () => open({ argv: ["sh"] })));
     await Promise.all(shells.map((shell, at) => enter(shell, `echo $((40+2))-${at}`)));
     await Promise.all(
-      shells.map(async (shell, at) =>
-        await vi.waitFor(async () => expect((await settle(shell)).output).toContain(`\n42-${at}\n`), { timeout: 30_000 }),
+      shells.map(
+        async (shell, at) =>
+          await vi.waitFor(async () => expect((await settle(shell)).output).toContain(`42-${at}\n`), PATIENT),
       ),
     );
     await Promise.all(shells.map((shell) => shell.close()));
@@ -267,7 +322,8 @@ describe("a shell", () => {
     await settle(shell);
     const leave = new AbortController();
     const vanished = (async () => {
-      for await (const event of shell.attach({}, { signal: leave.signal })) if (event.type === "output") leave.abort();
+      for await (const event of shell.attach({}, { signal: leave.signal }))
+        if (event.type === "output") leave.abort();
     })();
     await expect(vanished).rejects.toThrow();
     const heard: string[] = [];
@@ -276,14 +332,16 @@ describe("a shell", () => {
       for await (const event of shell.attach({}, { signal: follow.signal }))
         heard.push(event.type === "output" ? Buffer.from(event.data).toString() : `<${event.type}>`);
     })().catch(() => undefined);
-    await vi.waitFor(() => expect(heard).toContain("<attached>"));
-    await enter(shell, "for i in 1 2 3 4 5 6 7 8; do echo tick $i; sleep 0.3; done; echo all over");
-    await vi.waitFor(() => expect(heard.join("")).toContain("tick 2"));
+    await vi.waitFor(() => expect(heard).toContain("<attached>"), PATIENT);
+    await enter(shell, "for i in 1 2 3 4 5 6 7 8; do echo tick $i; sleep 0.3; done; echo all o''ver");
+    await vi.waitFor(() => expect(heard.join("")).toContain("tick 2\r\n"), PATIENT);
     process.kill((await pyro.daemonStatus()).pid ?? 0, "SIGKILL");
-    await vi.waitFor(() => expect(heard.join("")).toContain("all over\r\n"), { timeout: 20_000 });
+    await vi.waitFor(() => expect(heard.join("")).toContain("all over\r\n"), PATIENT);
     const text = heard.join("");
     expect(text).toContain("<reconnecting>");
-    expect(text.replaceAll("<reconnecting>", "").match(/tick \d/g)).toEqual(Array.from({ length: 8 }, (_, at) => `tick ${at + 1}`));
+    expect(text.replaceAll("<reconnecting>", "").match(/tick \d/g)).toEqual(
+      Array.from({ length: 8 }, (_, at) => `tick ${at + 1}`),
+    );
     expect((await settle(shell)).output).toContain("tick 8\nall over\n");
     follow.abort();
     await following;
@@ -297,20 +355,30 @@ describe("attached to a person's terminal", () => {
     const attach = `${process.execPath} ${PYRO} --state-dir ${state.path} workspace shell attach ${WORKSPACE} ${shell.shellId}`;
     const pid = join(scratch, "attach-pid");
     const line = `sh -c 'echo $$ > ${pid}; exec ${attach}'; echo status $?; stty -a | grep -o -w -- '-*icanon\\|-*echo'; exec sleep 600`;
-    const seen = async (name: string): Promise<string> => await tmux("capture-pane", "-p", "-S", "-", "-t", name);
+    const size = async () => {
+      const all = await pyro.listShells(WORKSPACE);
+      return all
+        .filter(({ shellId }) => shellId === shell.shellId)
+        .map(({ cols, rows }) => `${cols}x${rows}`);
+    };
+    const seen = async (name: string): Promise<string> =>
+      await tmux("capture-pane", "-p", "-S", "-", "-t", name);
     for (const how of ["key", "term"] as const) {
       await tmux("new-session", "-d", "-s", how, "-x", "90", "-y", "20", line);
-      await vi.waitFor(async () => expect(await pyro.listShells(WORKSPACE)).toMatchObject([{ cols: 90, rows: 20 }]), { timeout: 10_000 });
+      await vi.waitFor(async () => expect(await size()).toEqual(["90x20"]), PATIENT);
       await tmux("send-keys", "-t", how, `echo typed by ${how}`, "Enter");
-      await vi.waitFor(async () => expect(await seen(how)).toContain(`\ntyped by ${how}\n`), { timeout: 10_000 });
+      await vi.waitFor(async () => expect(await seen(how)).toContain(`\ntyped by ${how}\n`), PATIENT);
       await enter(shell, `echo the other one, ${how}`);
-      await vi.waitFor(async () => expect(await seen(how)).toContain(`\nthe other one, ${how}\n`), { timeout: 10_000 });
+      await vi.waitFor(async () => expect(await seen(how)).toContain(`\nthe other one, ${how}\n`), PATIENT);
       await tmux("resize-window", "-t", how, "-x", "100", "-y", "25");
-      await vi.waitFor(async () => expect(await pyro.listShells(WORKSPACE)).toMatchObject([{ cols: 100, rows: 25 }]), { timeout: 10_000 });
+      await vi.waitFor(async () => expect(await size()).toEqual(["100x25"]), PATIENT);
       if (how === "key") await tmux("send-keys", "-t", how, "C-]");
       else await execute("sh", ["-c", `kill -TERM $(cat ${pid})`]);
       const status = how === "key" ? 0 : 143;
-      await vi.waitFor(async () => expect(await seen(how)).toContain(`status ${status}\nicanon\necho\n`), { timeout: 10_000 });
+      await vi.waitFor(
+        async () => expect(await seen(how)).toContain(`status ${status}\nicanon\necho\n`),
+        PATIENT,
+      );
       await tmux("kill-session", "-t", how);
       await shell.resize({ cols: 80, rows: 24 });
     }

@@ -52,7 +52,11 @@ export const shellOpen = defineOperation({
   kind: "write",
   input: z.strictObject({
     workspace_id: workspaceId(),
-    cwd: z.string().max(4096).optional().describe("Where it begins; relative paths lie under /workspace, the default"),
+    cwd: z
+      .string()
+      .max(4096)
+      .optional()
+      .describe("Where it begins; relative paths lie under /workspace, the default"),
     cols: cols().default(120).describe("Columns of the terminal"),
     rows: rows().default(30).describe("Rows of the terminal"),
   }),
@@ -125,7 +129,12 @@ export const shellRead = defineOperation({
       .max(Number.MAX_SAFE_INTEGER)
       .default(0)
       .describe("Where to read on: the next_cursor of the last read"),
-    max_chars: z.int().min(1).max(LIMITS.shellOutputBytes).default(65_536).describe("Most characters to show"),
+    max_chars: z
+      .int()
+      .min(1)
+      .max(LIMITS.shellOutputBytes)
+      .default(65_536)
+      .describe("Most characters to show"),
     plain: z.boolean().default(false).describe("Show what a person would see"),
     wait_for_idle_ms: z
       .int()
@@ -137,7 +146,10 @@ export const shellRead = defineOperation({
   output: shellOutputRecord,
   positionals: ["workspace_id", "shell_id"],
   examples: [
-    { command: "pyro workspace shell read fix-1 SHELL --plain --wait-for-idle-ms 500", says: "the screen, once it is quiet" },
+    {
+      command: "pyro workspace shell read fix-1 SHELL --plain --wait-for-idle-ms 500",
+      says: "the screen, once it is quiet",
+    },
     { command: "pyro workspace shell read fix-1 SHELL --cursor 1042 --json", says: "the bytes since then" },
   ],
   run: async (given, { pyro, signal, waitMs }) => {
@@ -229,7 +241,9 @@ export const shellResize = defineOperation({
   }),
   output: shellRecord,
   positionals: ["workspace_id", "shell_id"],
-  examples: [{ command: "pyro workspace shell resize fix-1 SHELL --cols 200 --rows 50", says: "a larger one" }],
+  examples: [
+    { command: "pyro workspace shell resize fix-1 SHELL --cols 200 --rows 50", says: "a larger one" },
+  ],
   run: async (given, { pyro, signal }) => {
     const place = { workspaceId: given.workspace_id, shellId: given.shell_id };
     if (given.cols === undefined && given.rows === undefined) {

@@ -30,23 +30,44 @@ const open = async (): Promise<string> => (await shell("open", "fix", "--id-only
 
 describe("on the command line", () => {
   it("a shell is opened, typed into, read, signalled, resized, listed and closed", async () => {
-    const opened = fields(await shell("open", "fix", "--cwd", "src", "--cols", "100", "--rows", "20", "--json"));
-    expect(opened).toMatchObject({ workspace_id: id, state: "running", cwd: "/workspace/src", cols: 100, rows: 20 });
+    const opened = fields(
+      await shell("open", "fix", "--cwd", "src", "--cols", "100", "--rows", "20", "--json"),
+    );
+    expect(opened).toMatchObject({
+      workspace_id: id,
+      state: "running",
+      cwd: "/workspace/src",
+      cols: 100,
+      rows: 20,
+    });
     const shellId = String(opened["shell_id"]);
     await shell("write", "fix", shellId, "--input", "make test");
     await shell("write", "fix", shellId, "--input", "q", "--no-newline");
     expect((await shell("read", "fix", shellId, "--plain")).stdout).toBe("$ make test\nq\n");
     const raw = fields(await shell("read", "fix", shellId, "--cursor", "2", "--max-chars", "4", "--json"));
-    expect(raw).toMatchObject({ output: "make", cursor: 2, next_cursor: 6, truncated: true, exit_code: null });
+    expect(raw).toMatchObject({
+      output: "make",
+      cursor: 2,
+      next_cursor: 6,
+      truncated: true,
+      exit_code: null,
+    });
     const idle = fields(await shell("read", "fix", shellId, "--wait-for-idle-ms", "100", "--json"));
     expect(idle).toMatchObject({ idle: "input", dropped_bytes: 0 });
     await shell("signal", "fix", shellId, "--signal", "TERM");
     await shell("signal", "fix", shellId);
     expect(shown().one.signals).toEqual(["SIGTERM", "SIGINT"]);
-    expect(fields(await shell("resize", "fix", shellId, "--rows", "44", "--json"))).toMatchObject({ cols: 100, rows: 44 });
+    expect(fields(await shell("resize", "fix", shellId, "--rows", "44", "--json"))).toMatchObject({
+      cols: 100,
+      rows: 44,
+    });
     expect((await shell("resize", "fix", shellId)).status).toBe(1);
     expect((await shell("list", "fix")).stdout).toContain(`${shellId}  running`);
-    expect(fields(await shell("close", "fix", shellId, "--json"))).toMatchObject({ closed: true, state: "closed", signal: "SIGHUP" });
+    expect(fields(await shell("close", "fix", shellId, "--json"))).toMatchObject({
+      closed: true,
+      state: "closed",
+      signal: "SIGHUP",
+    });
     expect((await shell("list", "fix")).stdout).toBe("no shells\n");
     const gone = await shell("read", "fix", shellId);
     expect([gone.status, gone.stderr]).toEqual([1, expect.stringContaining("SHELL_NOT_FOUND")]);
@@ -65,7 +86,9 @@ describe("on the command line", () => {
     shown().one.show("ä");
     const first = fields(await shell("read", "fix", shellId, "--max-chars", "3", "--json"));
     expect(first).toMatchObject({ output: "$ ", next_cursor: 2, truncated: true });
-    expect(fields(await shell("read", "fix", shellId, "--cursor", "2", "--json"))).toMatchObject({ output: "ä" });
+    expect(fields(await shell("read", "fix", shellId, "--cursor", "2", "--json"))).toMatchObject({
+      output: "ä",
+    });
   });
 });
 
@@ -129,7 +152,11 @@ describe("attached", () => {
         shown().one.end({ exitCode: 5 });
       },
     });
-    expect([status, raw, stderr]).toEqual([0, [true, false], expect.stringContaining("has ended: exited, exit 5")]);
+    expect([status, raw, stderr]).toEqual([
+      0,
+      [true, false],
+      expect.stringContaining("has ended: exited, exit 5"),
+    ]);
   });
 
   it("a terminal is given back when the command is told to end", async () => {
@@ -155,7 +182,9 @@ describe("attached", () => {
     const { status, stderr } = await run(["attach", "fix", "x"]);
     expect([status, stderr]).toEqual([2, expect.stringContaining("shell read")]);
     expect((await run(["attach", "fix", "x", "--json"], { terminal: terminal().local })).status).toBe(2);
-    expect((await run(["attach", "fix", "x", "--detach-key", "F1"], { terminal: terminal().local })).status).toBe(2);
+    expect(
+      (await run(["attach", "fix", "x", "--detach-key", "F1"], { terminal: terminal().local })).status,
+    ).toBe(2);
   });
 });
 
@@ -196,8 +225,7 @@ describe("in the SDK", () => {
 });
 
 describe("through MCP", () => {
-  const connect = () =>
-    mcpSession({ mode: "review-eval", noProjectSource: true, stateDir: served.stateDir });
+  const connect = () => mcpSession({ mode: "review-eval", noProjectSource: true, stateDir: served.stateDir });
 
   it("a shell is opened, typed into, read, signalled and closed", async () => {
     await using session = await connect();
@@ -210,7 +238,13 @@ describe("through MCP", () => {
     expect(read.texts[0]).toMatch(/^running, waits for input\nscreen: /);
     expect(read.texts[0]).toContain("next: shell_read(");
     expect(read.texts[1]).toBe("$ echo hi\n");
-    expect(read.fields).toMatchObject({ ...place, workspace_id: id, output: "$ echo hi\n", next_cursor: 12, truncated: false });
+    expect(read.fields).toMatchObject({
+      ...place,
+      workspace_id: id,
+      output: "$ echo hi\n",
+      next_cursor: 12,
+      truncated: false,
+    });
     const raw = await session.tool("shell_read", { ...place, cursor: 2 });
     expect(raw.texts[0]).toMatch(/^running\noutput: 12 bytes; 10 of them from byte 2 on below\n/);
     expect(raw.texts[1]).toBe("echo hi\n");
@@ -218,7 +252,10 @@ describe("through MCP", () => {
     expect(shown().one.signals).toEqual(["SIGINT"]);
     await session.tool("shell_write", { ...place, input: "exit 4" });
     expect((await session.tool("shell_read", place)).texts[0]).toMatch(/^exit 4\n/);
-    expect((await session.tool("shell_close", place)).record).toMatchObject({ closed: true, state: "closed" });
+    expect((await session.tool("shell_close", place)).record).toMatchObject({
+      closed: true,
+      state: "closed",
+    });
     const gone = await session.tool("shell_read", place);
     expect([gone.isError, gone.texts[0]]).toEqual([true, expect.stringContaining("SHELL_NOT_FOUND")]);
     expect(gone.texts[0]).not.toContain("`pyro");

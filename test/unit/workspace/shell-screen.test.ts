@@ -22,7 +22,9 @@ describe("what a person would see", () => {
   });
 
   test("cursor moves, erasing and colours leave the picture alone", async () => {
-    const screen = await shown("\x1b[31mred\x1b[0m\r\nxxxx\x1b[4Dab\x1b[K\x1b[1;10Hright\x1b[3;1H\x07\x1b]0;title\x07end");
+    const screen = await shown(
+      "\x1b[31mred\x1b[0m\r\nxxxx\x1b[4Dab\x1b[K\x1b[1;10Hright\x1b[3;1H\x07\x1b]0;title\x07end",
+    );
     expect(screen.text(0, 1000).text).toBe("red      right\nab\nend\n");
   });
 

@@ -23,7 +23,8 @@ describe("shells of a workspace", () => {
     const { output, ...rest } = await workspace.shells.read(id, { ...READ, ...request }, NEVER);
     return { ...rest, output: Buffer.from(output).toString() };
   };
-  const write = async (id: string, text: string) => await workspace.shells.write(id, Buffer.from(text), NEVER);
+  const write = async (id: string, text: string) =>
+    await workspace.shells.write(id, Buffer.from(text), NEVER);
   const shown = () => host.machines.machine.shells;
 
   it("are opened with a terminal's environment and the usual size, below /workspace", async () => {
@@ -37,12 +38,20 @@ describe("shells of a workspace", () => {
     const { shellId } = await open();
     await write(shellId, "hello\r");
     const first = await read(shellId, { maxChars: 5 });
-    expect(first).toMatchObject({ output: "$ hel", cursor: 0, nextCursor: 5, isTruncated: true, droppedBytes: 0 });
+    expect(first).toMatchObject({
+      output: "$ hel",
+      cursor: 0,
+      nextCursor: 5,
+      isTruncated: true,
+      droppedBytes: 0,
+    });
     const rest = await read(shellId, { cursor: first.nextCursor });
     expect(rest).toMatchObject({ output: "lo\r\n", nextCursor: 9, isTruncated: false });
     expect(await read(shellId, { cursor: 9 })).toMatchObject({ output: "", nextCursor: 9 });
     await expect(read(shellId, { cursor: 10 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
-    await expect(read(shellId, { cursor: 10, plain: true })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(read(shellId, { cursor: 10, plain: true })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
   });
 
   it("say what is not kept any more", async () => {
@@ -74,7 +83,9 @@ describe("shells of a workspace", () => {
     const before = await read(shellId, { plain: true });
     await host.crash();
     workspace = host.workspaces.find(workspace.id);
-    expect((await workspace.shells.list(NEVER)).map((shell) => [shell.shellId, shell.cols])).toEqual([[shellId, 30]]);
+    expect((await workspace.shells.list(NEVER)).map((shell) => [shell.shellId, shell.cols])).toEqual([
+      [shellId, 30],
+    ]);
     expect((await read(shellId, { plain: true })).output).toBe(before.output);
   });
 
@@ -104,8 +115,12 @@ describe("shells of a workspace", () => {
     const [first, second] = [shellId, shown().one.spec.shellId].map((id) => id.slice(3));
     let same = 0;
     while (first?.[same] === second?.[same]) same += 1;
-    if (same > 0) await expect(read(first?.slice(0, same) ?? "")).rejects.toMatchObject({ code: "AMBIGUOUS_REFERENCE" });
-    await expect(read("nonsense")).rejects.toMatchObject({ code: "SHELL_NOT_FOUND", hint: expect.stringContaining(shellId) as never });
+    if (same > 0)
+      await expect(read(first?.slice(0, same) ?? "")).rejects.toMatchObject({ code: "AMBIGUOUS_REFERENCE" });
+    await expect(read("nonsense")).rejects.toMatchObject({
+      code: "SHELL_NOT_FOUND",
+      hint: expect.stringContaining(shellId) as never,
+    });
   });
 
   it("end with an exit code that is kept until they are closed", async () => {
@@ -134,12 +149,16 @@ describe("shells of a workspace", () => {
     for (const name of ["INT", "sigterm", "SIGRTMIN+1"]) await workspace.shells.signal(shellId, name, NEVER);
     expect(shown().one.signals).toEqual(["SIGINT", "SIGTERM", "SIGRTMIN+1"]);
     for (const name of ["", "SIG INT", "SIG"])
-      await expect(workspace.shells.signal(shellId, name, NEVER)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+      await expect(workspace.shells.signal(shellId, name, NEVER)).rejects.toMatchObject({
+        code: "INVALID_ARGUMENT",
+      });
   });
 
   it("have sizes within bounds", async () => {
     const { shellId } = await open();
-    await expect(workspace.shells.resize(shellId, 0, 10, NEVER)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    await expect(workspace.shells.resize(shellId, 0, 10, NEVER)).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
     await expect(open({ cols: 1001 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     expect(await workspace.shells.resize(shellId, 1000, 500, NEVER)).toMatchObject({ cols: 1000, rows: 500 });
   });
@@ -164,7 +183,10 @@ describe("shells of a workspace", () => {
   it("end with stop, and a stopped workspace is not started to look for one", async () => {
     const { shellId } = await open();
     await workspace.stop("user").result;
-    await expect(read(shellId)).rejects.toMatchObject({ code: "SHELL_NOT_FOUND", message: expect.stringContaining("stopped") as never });
+    await expect(read(shellId)).rejects.toMatchObject({
+      code: "SHELL_NOT_FOUND",
+      message: expect.stringContaining("stopped") as never,
+    });
     expect(await workspace.shells.list(NEVER)).toEqual([]);
     expect(host.machines.running.size).toBe(0);
     await workspace.start().result;
