@@ -14,6 +14,7 @@ import { report, type Row } from "./report.js";
 import { restoreRows } from "./restore-rows.js";
 import { openRig, type Subject } from "./rig.js";
 import { snapshotRows } from "./snapshot-rows.js";
+import { shellRows } from "./shell-rows.js";
 import { startRows } from "./start-rows.js";
 import { workspaceRows } from "./workspace-rows.js";
 
@@ -107,5 +108,5 @@ async function inOneMachine(of: Subject, megabytes: number): Promise<Row[]> {
   const disks = await rig.disks(rig.scratch);
   await using machine = await rawMachine(of, rig.shape.memMib, disks);
   await machine.guest.system.mountRoot({ device: "/dev/vda", filesystem: "ext4", createWorkspace: true });
-  return await guestRows(machine.guest, megabytes);
+  return [...(await guestRows(machine.guest, megabytes)), ...(await shellRows(machine.guest))];
 }
