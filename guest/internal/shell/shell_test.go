@@ -151,7 +151,9 @@ func TestSeveralReadersFollowAndOneThatVanishesCostsNothing(t *testing.T) {
 	failures := make([]error, len(readers))
 	var done sync.WaitGroup
 	for i := range readers {
-		done.Go(func() { readers[i], failures[i] = f.tryRead(t.Context(), &guestv1.ReadShellRequest{ShellId: id, Follow: true}) })
+		done.Go(func() {
+			readers[i], failures[i] = f.tryRead(t.Context(), &guestv1.ReadShellRequest{ShellId: id, Follow: true})
+		})
 	}
 	f.write(id, "one\n")
 	f.until(id, "one\r\none")

@@ -13,7 +13,7 @@ const cols = (): z.ZodNumber => z.int().min(1).max(LIMITS.shellColsMax);
 const rows = (): z.ZodNumber => z.int().min(1).max(LIMITS.shellRowsMax);
 
 /** A shell, as section 6 of the contract names its fields. */
-export const shellRecord = z.object({
+const shellRecord = z.object({
   workspace_id: z.string(),
   shell_id: z.string(),
   state: z.enum(["running", "exited", "closed"]),
@@ -300,7 +300,7 @@ export const shellAttach = declare({
 });
 
 /** The SDK's record with the contract's field names. */
-export function toShellView(shell: ShellRecord): ShellView {
+function toShellView(shell: ShellRecord): ShellView {
   return shellRecord.parse(snakeKeys(shell));
 }
 
