@@ -310,7 +310,10 @@ describe("a shell", () => {
     await Promise.all(
       shells.map(
         async (shell, at) =>
-          await vi.waitFor(async () => expect((await settle(shell)).output).toBe(`shell ${at}\nshell ${at}\n`), PATIENT),
+          await vi.waitFor(
+            async () => expect((await settle(shell)).output).toBe(`shell ${at}\nshell ${at}\n`),
+            PATIENT,
+          ),
       ),
     );
     await Promise.all(shells.map((shell) => shell.close()));

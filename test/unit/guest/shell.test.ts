@@ -13,7 +13,7 @@ import { FakeGuest } from "../../fakes/fake-guest.js";
 /** By their names; they answer with plain fields. */
 type Methods = Readonly<Record<string, unknown>>;
 function route(router: GuestRouter, methods: Methods): void {
-  router.service(ShellService, methods as never);
+  router.service(ShellService, methods);
 }
 
 /** The client of a fake agent, which serves the shells as the script says. */
