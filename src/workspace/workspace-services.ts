@@ -67,6 +67,8 @@ const RETRY_MS = 1_000;
  */
 export class WorkspaceServices {
   readonly #known: Map<string, ServiceFacts>;
+  /** The one that runs now. */
+  #machine: MachineServices | undefined;
   #following: { readonly machine: MachineServices; readonly over: AbortController } | undefined;
   #saving: Promise<void> = Promise.resolve();
   #isClosed = false;
@@ -107,6 +109,8 @@ export class WorkspaceServices {
 
   /** What a machine said of one of them; it is followed from now on while any lives. */
   take(machine: MachineServices, said: MachineService): ServiceFacts {
+    // What the answer came from has been stopped, reset or lost meanwhile.
+    if (machine !== this.#machine) return this.#factsOf(said);
     const facts = this.#put(said);
     this.#save();
     if (this.alive.length > 0) this.#follow(machine);
@@ -123,11 +127,13 @@ export class WorkspaceServices {
 
   /** The machine that they live in, after a daemon's death. What a restored machine holds is found by `refresh`. */
   attach(machine: MachineServices): void {
+    this.#machine = machine;
     if (this.alive.length > 0) this.#follow(machine);
   }
 
   /** Their machine is gone, or about to go. */
   async end(reason: MachineEnd, nowMs: number): Promise<void> {
+    this.#machine = undefined;
     this.#leave();
     for (const { pid: _pid, ...facts } of this.alive) {
       this.#known.set(facts.name, { ...facts, state: "stopped", stopReason: reason, endedAtMs: nowMs });
@@ -138,6 +144,7 @@ export class WorkspaceServices {
 
   /** Nothing of them is to be known any more. */
   async clear(): Promise<void> {
+    this.#machine = undefined;
     this.#leave();
     this.#known.clear();
     this.#save();
@@ -156,15 +163,19 @@ export class WorkspaceServices {
     return this.options.hear(bytes);
   }
 
-  /** The one place where a machine's word about a service becomes ours. */
-  #put({ end, failure, command, ...said }: MachineService): ServiceFacts {
+  #put(said: MachineService): ServiceFacts {
     const known = this.#known.get(said.name);
     // An answer that was overtaken by a later one.
     if (known?.startId === said.startId && rank(known) > rank(said)) return known;
-    const text = (value: string): string => Buffer.from(this.hear(Buffer.from(value))).toString();
-    const facts = { ...said, command: text(command), failure: text(failure), stopReason: end };
+    const facts = this.#factsOf(said);
     this.#known.set(said.name, facts);
     return facts;
+  }
+
+  /** The one place where a machine's word about a service becomes ours. */
+  #factsOf({ end, failure, command, ...said }: MachineService): ServiceFacts {
+    const text = (value: string): string => Buffer.from(this.hear(Buffer.from(value))).toString();
+    return { ...said, command: text(command), failure: text(failure), stopReason: end };
   }
 
   /** @param lived those that lived when the machine was asked: it need not know what was started since */

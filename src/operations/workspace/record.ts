@@ -145,6 +145,9 @@ export function renderWorkspace(view: WorkspaceView): string {
     ],
     ...(view.secrets.length === 0 ? [] : [["secrets", view.secrets.map(({ name }) => name).join(", ")]]),
     ["commands", commandsText(view, last)],
+    ...(view.service_count === 0
+      ? []
+      : [["services", `${view.service_count}, ${view.running_service_count} running`]]),
     ...(reset.count === 0 ? [] : [["resets", `${reset.count}, last ${reset.at ?? ""}`]]),
     ["created", view.created_at],
     ["expires", view.expires_at],

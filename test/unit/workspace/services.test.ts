@@ -130,6 +130,14 @@ describe("A service", () => {
     expect(services.find("web")).toMatchObject({ state: "running" });
   });
 
+  it("whose machine was reset while it was started is not kept", async () => {
+    const { services: machine } = await workspace.machine(NEVER);
+    const started = await start("web");
+    await workspace.reset().result;
+    workspace.services.take(machine, { ...started, end: undefined } as never);
+    expect([workspace.services.all, workspace.isIdle]).toEqual([[], true]);
+  });
+
   it("is stopped once; an answer that was overtaken changes nothing", async () => {
     const started = await start("web");
     expect(await stopService(workspace, "web", NEVER)).toMatchObject({
