@@ -32,6 +32,26 @@ const tool = (name: string, args: Record<string, unknown> = {}) =>
 const pyro = (...args: string[]) => cli(["--state-dir", served.stateDir, "workspace", "service", ...args]);
 
 describe("A model", () => {
+  it("of mode cold-start has the tools of services, and instructions that say when to use them", async () => {
+    const { tools } = await session.client.listTools();
+    const own = tools.filter(({ name }) => name.startsWith("service_"));
+    expect(own.map(({ name, annotations }) => [name, annotations?.readOnlyHint])).toEqual([
+      ["service_start", false],
+      ["service_list", true],
+      ["service_status", true],
+      ["service_logs", true],
+      ["service_stop", false],
+    ]);
+    const words = JSON.stringify(
+      own.map(({ name, description, inputSchema }) => [name, description, inputSchema]),
+    );
+    // A token is about four characters of this.
+    expect(words.length / 4).toBeLessThan(900);
+    const instructions = session.client.getInstructions() ?? "";
+    expect(Buffer.byteLength(instructions)).toBeLessThan(2_048);
+    expect(instructions).toContain("A server belongs in service_start");
+  });
+
   it("starts one, and is told what waits for it where that takes longer than a call", async () => {
     const running = await tool("start", { command: "serve" });
     expect(running.record).toMatchObject({
