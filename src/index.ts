@@ -33,6 +33,7 @@ export type {
   RunRecord,
   RunStream,
   RunWindow,
+  SecretSource,
   StreamWindow,
 } from "./sdk/index.js";
 export { createServer, type PyroMcpServer, type ServerOptions } from "./mcp/index.js";

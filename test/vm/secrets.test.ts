@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { mcpSession, type Session } from "./mcp-session.js";
-import { json, pyro, testState, type Result, type TestState } from "./support.js";
+import { eventually, json, pyro, testState, type Result, type TestState } from "./support.js";
 
 const execute = promisify(execFile);
 
@@ -73,6 +73,18 @@ describe("a secret that is given by a file", () => {
     return result;
   };
 
+  /** Waits until a command that begins so runs; its sequence. */
+  const runs = async (name: string, begins: string): Promise<number> => {
+    let sequence = 0;
+    await eventually(`${begins} runs`, async () => {
+      const last = json(await command("workspace", "status", name, "--json"))["last_command"];
+      const seen = last as { command: string; sequence: number };
+      sequence = seen.sequence;
+      return seen.command.startsWith(begins);
+    });
+    return sequence;
+  };
+
   it(
     "is found nowhere: no log, no file, no command line, no environment, no answer",
     { timeout: 300_000 },
@@ -130,9 +142,7 @@ describe("a secret that is given by a file", () => {
       const holding = command(
         ...["workspace", "exec", "by-mcp", "--secret-env", "TOKEN", "--", "sleep", "300"],
       );
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
-      const status = json(await command("workspace", "status", "by-mcp", "--json"));
-      const { sequence } = status["last_command"] as { sequence: number };
+      const sequence = await runs("by-mcp", "sleep 300");
       await expectNowhere(state.path, []);
       await call("workspace_cancel", { workspace_id, sequence });
       expect((await holding).code).toBe(137);
@@ -175,6 +185,8 @@ describe("a secret that is given by a file", () => {
         "-c",
         slow,
       );
+      await runs("by-mcp", "python3 -c");
+      // Some of it has come by then, on a quiet machine; at any instant the rest comes from the next daemon.
       await new Promise((resolve) => setTimeout(resolve, 2_000));
       const { pid } = json(await command("daemon", "status", "--json")) as { pid: number };
       process.kill(pid, "SIGKILL");
