@@ -62,6 +62,8 @@ export interface WorkspaceRecord {
   readonly failure: { readonly code: string; readonly message: string; readonly hint: string } | null;
   /** Why it is stopped: "user", "ttl", "crash" or "reset". All but the user's start again when they are used. */
   readonly stoppedBy: string | null;
+  /** What holds its machine up just now: "host disk full" (it goes on when there is room), "hangs"; null: nothing. */
+  readonly hindrance: string | null;
   readonly warnings: readonly string[];
 }
 
@@ -118,6 +120,7 @@ export function toWorkspaceRecord(wire: WireWorkspace): WorkspaceRecord {
     failure:
       failure === undefined ? null : { code: failure.code, message: failure.message, hint: failure.hint },
     stoppedBy: orNull(wire.stoppedBy),
+    hindrance: orNull(wire.hindrance),
     warnings: [...wire.warnings],
   };
 }

@@ -69,6 +69,7 @@ export const workspaceRecord = z.object({
     .nullable(),
   failure: failureRecord.nullable(),
   stopped_by: z.string().nullable(),
+  hindrance: z.string().nullable(),
   warnings: z.array(z.string()),
 });
 
@@ -134,6 +135,7 @@ export function renderWorkspace(view: WorkspaceView): string {
     ...(labels.length === 0 ? [] : [["labels", labels.join(", ")]]),
     ["state", view.stopped_by === null ? view.state : `${view.state} (${view.stopped_by})`],
     ...(operation?.state === "running" ? [["now", `${operation.kind}: ${operation.message}`]] : []),
+    ...(view.hindrance === null ? [] : [["held up", view.hindrance]]),
     ...(failure === null ? [] : [["failure", `${failure.code}: ${failure.message}`]]),
     ["environment", `${view.environment}, ${isolationText(view.isolation)}`],
     ["machine", `${view.vcpu_count} vCPU, ${view.mem_mib} MiB, network ${view.network_policy}`],

@@ -82,14 +82,18 @@ describe("watchMachine", () => {
     vi.useRealTimers();
   });
 
-  it("continues a machine that was paused for a full disk", async () => {
+  it("continues a machine that was paused for a full disk, and tells at each look what holds it up", async () => {
     vi.useFakeTimers();
-    const paused = machine(() => "io-error");
+    const answers = ["io-error", "io-error", "unresponsive"];
+    const paused = machine(() => answers.shift() ?? "running");
     const over = new AbortController();
-    void watchMachine(paused, over.signal, silentLogger);
-    await vi.advanceTimersByTimeAsync(5_000);
+    const seen = vi.fn();
+    void watchMachine(paused, over.signal, silentLogger, seen);
+    await vi.advanceTimersByTimeAsync(9_000);
     over.abort();
-    expect(resume).toHaveBeenCalled();
+    expect(resume).toHaveBeenCalledTimes(2);
+    const full = ["host disk full"];
+    expect(seen.mock.calls).toEqual([full, full, ["hangs"], [undefined]]);
     vi.useRealTimers();
   });
 });
