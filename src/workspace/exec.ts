@@ -53,6 +53,8 @@ export async function startCommand(
   } catch (thrown) {
     await command.interrupt("it was not started");
     await workspace.commands.remove(command.sequence);
+    // A machine that goes away with its workspace is no fault of its own.
+    workspace.signal.throwIfAborted();
     throw thrown;
   }
 }

@@ -517,6 +517,7 @@ export class Workspace {
       try {
         return await body(report);
       } catch (error) {
+        this.#over.signal.throwIfAborted();
         throw this.secrets.error(await explainLoss(error, this.#lost));
       }
     };
