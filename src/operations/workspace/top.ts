@@ -28,7 +28,7 @@ const usageRecord = z.object({
 });
 
 /** What all workspaces cost, as the command prints it. */
-export const topRecord = z.object({
+const topRecord = z.object({
   at: z.string(),
   cpu_count: z.number(),
   count: z.number(),

@@ -12,8 +12,10 @@ import { temporaryState } from "../../fakes/state-directory.js";
 it("a daemon whose descriptors are all taken by idle callers serves the next ones after they left", async () => {
   await using state = await temporaryState();
   const socket = join(state.path, "daemon.sock");
-  const limited = ["--nofile=48", process.execPath, PYRO, "--state-dir", state.path, "daemon", "run"];
-  const daemon = spawn("prlimit", limited, { stdio: "ignore", env: { ...process.env, PYRO_POOL: "0" } });
+  const limit = ["-c", 'ulimit -n 48; exec "$@"', "sh", process.execPath, PYRO];
+  const daemon = spawn("sh", [...limit, "--state-dir", state.path, "daemon", "run"], {
+    ...{ stdio: "ignore", env: { ...process.env, PYRO_POOL: "0" } },
+  });
   try {
     for (
       let tries = 0;
