@@ -158,6 +158,7 @@ describe.each(ERAS)("a model, in protocol era %s", (era) => {
     expect(refused.texts[0]).toMatch(
       /^NETWORK_NOT_AVAILABLE: this version of pyro gives no machine a network/,
     );
+    expect(refused.texts[0]).toContain("hint: leave network out");
     const { record } = await mcp.tool("vm_list_environments", {});
     expect(record["environments"]).toEqual(
       expect.arrayContaining([expect.objectContaining({ installed: true })]),
