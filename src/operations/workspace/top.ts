@@ -128,7 +128,7 @@ export function topRows({ workspaces }: TopView): readonly string[] {
     ["WORKSPACE", "STATE", "CPU %", "MEMORY", "DISK", "RUNS", "LAST COMMAND"],
     ...workspaces.map((usage) => [
       nameOf(usage),
-      usage.hindrance === null ? usage.state : `${usage.state}: ${usage.hindrance}`,
+      usage.hindrance ?? usage.state,
       usage.cpu_percent === null ? "-" : usage.cpu_percent.toFixed(1),
       usage.pid === null ? "-" : formatBytes(usage.memory_bytes),
       formatBytes(usage.disk_bytes),
