@@ -1,4 +1,4 @@
-import { rm } from "node:fs/promises";
+import { chmod, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { downloadFile, listFiles } from "../guest/index.js";
 import { imagePath, type ImageLayout } from "../image/index.js";
@@ -35,6 +35,8 @@ export function workspaceDisks(options: DiskReadersOptions): WorkspaceDisks {
     open: async (layers, signal): Promise<DiskReader> => {
       const held = inUse.hold(layers.imageDigest);
       try {
+        // As root the reader runs as another user than the machine that wrote it; the directory above stays ours alone.
+        await chmod(layers.active, 0o644);
         const booted = await templates.start(
           {
             ...DEFAULT_MACHINE,
@@ -48,6 +50,7 @@ export function workspaceDisks(options: DiskReadersOptions): WorkspaceDisks {
         );
         const close = async (): Promise<void> => {
           await booted[Symbol.asyncDispose]();
+          await chmod(layers.active, 0o600);
           held[Symbol.dispose]();
         };
         try {
@@ -114,7 +117,7 @@ async function convert(chain: DiskLayer, path: string, signal: AbortSignal): Pro
 }
 
 /** A layer and all below it, as QEMU's block layer takes them; what a header says of what lies below is not followed. */
-export function imageOptions({ path, format, backing }: DiskLayer): Readonly<Record<string, unknown>> {
+function imageOptions({ path, format, backing }: DiskLayer): Readonly<Record<string, unknown>> {
   return {
     driver: format,
     file: { driver: "file", filename: path },

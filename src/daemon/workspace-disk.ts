@@ -16,7 +16,7 @@ export function baselineLayer({ baseline }: Pick<WorkspaceLayers, "baseline">, i
 }
 
 /** The layers below the active one. */
-export function sealedLayers(
+function sealedLayers(
   { baseline, sealed }: Pick<WorkspaceLayers, "baseline" | "sealed">,
   imagePath: string,
 ): DiskLayer {

@@ -1,12 +1,13 @@
 import { stat } from "node:fs/promises";
 import { PyroError } from "../protocol/index.js";
+import type { KeptRecord } from "./kept-record.js";
 import type { WorkspaceRecord } from "./record.js";
 import { BASELINE } from "./snapshot-record.js";
 import type { WorkspaceDisks } from "./workspace-disks.js";
 import type { WorkspaceLayers } from "./workspace-machine.js";
 
 /** By which a sealed file shows that nobody wrote to it: its names and its owner may change, these do not. */
-export interface SealedFacts {
+interface SealedFacts {
   readonly sizeBytes: number;
   readonly modifiedAtMs: number;
 }
@@ -16,12 +17,58 @@ export async function factsOf(path: string): Promise<SealedFacts> {
   return { sizeBytes: size, modifiedAtMs: mtimeMs };
 }
 
+/** What stands between a disk that may be damaged and a machine. */
+export class DiskProof {
+  constructor(
+    private readonly kept: KeptRecord,
+    private readonly chain: { readonly layers: WorkspaceLayers },
+    private readonly disks: WorkspaceDisks,
+  ) {}
+
+  /**
+   * Before a machine is started over the disk: from now on it is in use.
+   * @throws {PyroError} DISK_DAMAGED; everything stays as it is, and the record says why it does not start
+   */
+  async begin(signal: AbortSignal): Promise<void> {
+    await this.#require(this.kept.now.diskInUse, signal);
+    await this.kept.save({ diskInUse: true });
+  }
+
+  /** Why a machine did not start over the disk, where that is the disk's fault; otherwise the error itself. */
+  async explain(thrown: unknown, signal: AbortSignal): Promise<PyroError> {
+    const error = PyroError.from(thrown);
+    if (error.code === "ENVIRONMENT_DAMAGED")
+      return await this.#quarantined(activeDamaged(this.kept.now, error.message, error));
+    if (error.code !== "VM_START_FAILED") return error;
+    return await this.#require(true, signal).then(
+      () => error,
+      (damage: unknown) => PyroError.from(damage),
+    );
+  }
+
+  async #require(unclean: boolean, signal: AbortSignal): Promise<void> {
+    const { now } = this.kept;
+    await requireWholeDisk(now, this.chain.layers, this.disks, { unclean, signal }).catch(
+      async (thrown: unknown) => {
+        throw await this.#quarantined(PyroError.from(thrown));
+      },
+    );
+  }
+
+  async #quarantined(error: PyroError): Promise<PyroError> {
+    const { code, message, hint } = error;
+    if (code === "DISK_DAMAGED")
+      await this.kept.save({ stoppedBy: "crash", diskInUse: true, failure: { code, message, hint } });
+    return error;
+  }
+}
+
 /**
  * Proves the layers of a workspace's disk before a machine lies on them: sealed ones are as they were sealed; where the
  * machine before ended without a word (`unclean`), or a start failed, the tables of the active one are checked too.
  * @throws {PyroError} DISK_DAMAGED; every file stays as it is
  */
-export async function requireWholeDisk(
+async function requireWholeDisk(
   record: WorkspaceRecord,
   layers: WorkspaceLayers,
   disks: WorkspaceDisks,
@@ -43,11 +90,6 @@ export async function requireWholeDisk(
   if (!unclean) return;
   const reason = await disks.check(layers.active, signal);
   if (reason !== undefined) throw activeDamaged(record, reason);
-}
-
-/** The error of a start over a disk whose file system the guest could not mount. */
-export function fileSystemDamaged(record: WorkspaceRecord, cause: PyroError): PyroError {
-  return activeDamaged(record, cause.message, cause);
 }
 
 function activeDamaged(

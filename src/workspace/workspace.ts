@@ -3,7 +3,7 @@ import { failpoint, Slots, untilAborted, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { CommandLog } from "./command-log.js";
 import { DiskChain } from "./disk-chain.js";
-import { factsOf, fileSystemDamaged, requireWholeDisk } from "./disk-check.js";
+import { DiskProof, factsOf } from "./disk-check.js";
 import { KeptRecord } from "./kept-record.js";
 import { explainLoss } from "./loss.js";
 import { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
@@ -62,6 +62,7 @@ export class Workspace {
   readonly paths: WorkspacePaths;
   readonly #kept: KeptRecord;
   readonly #chain: DiskChain;
+  readonly #proof: DiskProof;
   #machine: WorkspaceMachine | undefined;
   /** How its last machine was lost, once it is. */
   #lost: Promise<PyroError> | undefined;
@@ -83,6 +84,7 @@ export class Workspace {
     this.paths = pathsOf(directory);
     this.#kept = new KeptRecord(this.paths, record, context.now);
     this.#chain = new DiskChain(this.paths, this.#kept, context.machines);
+    this.#proof = new DiskProof(this.#kept, this.#chain, context.disks);
     if (record.imageDigest !== null) this.#held = context.machines.holdImage(record.imageDigest);
   }
 
@@ -217,15 +219,11 @@ export class Workspace {
     const { environment, vcpuCount, memMib } = this.record;
     const signal = this.#over.signal;
     const { layers } = this.#chain;
-    await this.#requireWholeDisk(this.record.diskInUse);
-    await this.#kept.save({ diskInUse: true });
+    await this.#proof.begin(signal);
     const machine = await this.context.machines
       .open({ environment, vcpuCount, memMib }, layers, { signal, onPhase: report })
       .catch(async (thrown: unknown) => {
-        const error = PyroError.from(thrown);
-        if (error.code === "VM_START_FAILED") await this.#requireWholeDisk(true);
-        if (error.code !== "ENVIRONMENT_DAMAGED") throw error;
-        throw await this.#quarantined(fileSystemDamaged(this.record, error));
+        throw await this.#proof.explain(thrown, signal);
       });
     this.#attach(machine);
     const { id: machineId, isolation } = machine;
@@ -233,25 +231,6 @@ export class Workspace {
     await this.#kept.save({ machineId, isolation, ...started, ...this.#kept.touched() });
     this.#watch(machine);
     failpoint("workspace.started");
-  }
-
-  /** @throws {PyroError} DISK_DAMAGED */
-  async #requireWholeDisk(unclean: boolean): Promise<void> {
-    const { signal } = this.#over;
-    const { disks } = this.context;
-    await requireWholeDisk(this.record, this.#chain.layers, disks, { unclean, signal }).catch(
-      async (thrown: unknown) => {
-        throw await this.#quarantined(PyroError.from(thrown));
-      },
-    );
-  }
-
-  /** Everything stays as it is, and the record says why it does not start. */
-  async #quarantined(error: PyroError): Promise<PyroError> {
-    const { code, message, hint } = error;
-    if (code === "DISK_DAMAGED")
-      await this.#kept.save({ stoppedBy: "crash", diskInUse: true, failure: { code, message, hint } });
-    return error;
   }
 
   /** Flushes its disk and ends its machine; commands that run are ended. */

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { json, machinesOf, pyro, testState, type Result, type TestState } from "./support.js";
+import { json, machinesOf, pyro, start, testState, type Result, type TestState } from "./support.js";
 
 let state: TestState;
 beforeAll(async () => {
@@ -39,11 +39,18 @@ describe("A workspace's disk", () => {
   it("is snapshot while it is written to, and each snapshot is a whole file system of its time", async () => {
     await shell("echo one > state");
     await ok("file", "write", "w", "writer.py", "--text", WRITER);
-    await shell("(python3 writer.py >/dev/null 2>&1 &) ; sleep 1");
+    const writing = start(["workspace", "exec", "w", "--", "python3", "writer.py"], {
+      stateDir: state.path,
+    }).done;
+    await shell("until [ -s log ] && [ -s bulk ]; do sleep 0.1; done");
     await ok("snapshot", "create", "w", "one");
     await shell("echo two > state; apt-mark showmanual > /etc/mine");
     await ok("snapshot", "create", "w", "two");
-    await shell("echo three > state; pgrep -f writer.py");
+    await shell("echo three > state");
+    const { entries } = json(await call("logs", "w", "--json")) as { entries: { state: string }[] };
+    expect(entries[0]?.state).toBe("running");
+    await ok("cancel", "w", "1");
+    expect((await writing).code).not.toBe(0);
     const sizes = await Promise.all((await layers()).map((path) => stat(path)));
     expect(sizes.map(({ mode, uid }) => [mode & 0o777, uid])).toEqual(
       sizes.map(() => [0o444, process.getuid?.() ?? 0]),

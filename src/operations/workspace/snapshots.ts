@@ -85,7 +85,7 @@ export const snapshotDelete = defineOperation({
 });
 
 /** Snapshots for people. */
-export function renderSnapshots(snapshots: readonly z.output<typeof snapshotRecord>[]): string {
+function renderSnapshots(snapshots: readonly z.output<typeof snapshotRecord>[]): string {
   return formatTable(
     snapshots.map(({ snapshot_name: name, created_at: at, bytes, memory }) => [
       ...[name, at, formatBytes(bytes)],
