@@ -50,7 +50,7 @@ export function workspaceDisks(options: DiskReadersOptions): WorkspaceDisks {
         );
         const close = async (): Promise<void> => {
           await booted[Symbol.asyncDispose]();
-          await chmod(layers.active, 0o600);
+          await chmod(layers.active, 0o600).catch(() => undefined);
           held[Symbol.dispose]();
         };
         try {
