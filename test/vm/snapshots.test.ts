@@ -47,9 +47,12 @@ describe("A workspace's disk", () => {
     await shell("echo two > state; apt-mark showmanual > /etc/mine");
     await ok("snapshot", "create", "w", "two");
     await shell("echo three > state");
-    const { entries } = json(await call("logs", "w", "--json")) as { entries: { state: string }[] };
-    expect(entries[0]?.state).toBe("running");
-    await ok("cancel", "w", "1");
+    const { entries } = json(await call("logs", "w", "--json")) as {
+      entries: { sequence: number; command: string; state: string }[];
+    };
+    const writer = entries.find(({ command }) => command.includes("writer.py"));
+    expect(writer?.state).toBe("running");
+    await ok("cancel", "w", String(writer?.sequence));
     expect((await writing).code).not.toBe(0);
     const sizes = await Promise.all((await layers()).map((path) => stat(path)));
     expect(sizes.map(({ mode, uid }) => [mode & 0o777, uid])).toEqual(
