@@ -5,7 +5,7 @@ import { PyroError } from "../protocol/index.js";
 /** In which a connection that somebody found broken is known to be so. */
 const BROKEN_MS = 50;
 /** A call that takes longer is cut: what reads on by offset goes on afterwards, and nothing else lasts. */
-const QUIET_MS = 5_000;
+const QUIET_MS = 2_000;
 /** A burst of input to a command ends so long after its last byte (src/guest/input.ts), and its answer is quick. */
 const INPUT_LINGERS_MS = 80;
 
@@ -36,7 +36,11 @@ export class AgentLine implements AsyncDisposable {
 
   /** One short call. Waits while nobody may be on the line; the line is not left before it has ended. */
   async during<T>(call: (guest: GuestConnection) => Promise<T>): Promise<T> {
-    while (this.#away !== undefined) await this.#away.over;
+    while (this.#away !== undefined) {
+      await this.#away.over;
+      // After the streams, which know the new connection then.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
     this.#uses += 1;
     try {
       return await call(this.#guest);
@@ -59,8 +63,13 @@ export class AgentLine implements AsyncDisposable {
 
   /** A connection that works, for one who found his broken; all who ask at once get the same. */
   async reconnect(signal?: AbortSignal): Promise<GuestConnection> {
-    while (this.#away !== undefined) await this.#away.over;
-    if (!this.#isClosed) await within(this.#guest.closed, BROKEN_MS, "its end").catch(() => undefined);
+    let isRenewed = false;
+    while (this.#away !== undefined) {
+      await this.#away.over;
+      isRenewed = true;
+    }
+    if (!isRenewed && !this.#isClosed)
+      await within(this.#guest.closed, BROKEN_MS, "its end").catch(() => undefined);
     // Another has connected since.
     if (!this.#isClosed) return this.#guest;
     return await this.#renew(signal);

@@ -142,11 +142,15 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
 
   const lasting = {
-    machines: workspaceMachines({ ...opening, machines, inUse, overlays, layout: store.layout }),
+    machines: workspaceMachines({ ...opening, templates, machines, inUse, overlays, layout: store.layout }),
     disks: workspaceDisks({ templates, overlays, inUse, layout: store.layout, isolation }),
     ...{ log, now: () => Date.now() },
   };
-  const workspaces = new Workspaces({ directory: join(directories.state, "workspaces"), ...lasting });
+  const workspaces = new Workspaces({
+    directory: join(directories.state, "workspaces"),
+    idleSuspendMs: (configuration.settings.idle_suspend ?? 0) * 1000,
+    ...lasting,
+  });
   const vms = new Vms({
     ...{ directory: join(directories.state, "kept-vms"), runs, ...lasting },
     requireKnown: (environment) => store.inspect(environment),

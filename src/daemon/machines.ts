@@ -182,7 +182,10 @@ export class Machines {
       if ((await machine.status()) === "paused") await machine.resume();
       const signal = AbortSignal.timeout(LIMITS.bootTimeoutMs);
       const guest = await connect(machine.agentSocket, { signal });
-      await guest.system.setFrozen({ frozen: false }, { timeoutMs: LIMITS.agentCallTimeoutMs });
+      // Commands that its daemon froze before it died. An agent that cannot do this says so at its first use.
+      await guest.system
+        .setFrozen({ frozen: false }, { timeoutMs: LIMITS.agentCallTimeoutMs })
+        .catch(() => undefined);
       const record = recordSchema.safeParse(await readJsonFile(join(directory, "record.json")));
       const savedAs = record.data?.savedAs ?? "";
       const booted = this.#toBooted(machine, guest, { directory, bootMs: 0, savedAs });

@@ -4,13 +4,13 @@ import { startProcess, type GuestConnection } from "../guest/index.js";
 import type { InstalledImage } from "../image/index.js";
 import { failpoint, Slots, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { Disk, DiskSlot, Isolation } from "../vmm/index.js";
+import type { Disk, DiskSlot, Holder, Isolation } from "../vmm/index.js";
 import { resolveCommand } from "../workspace/index.js";
 import { EMPTY_SLOT, MACHINE_DISK_BYTES } from "./disks.js";
 import { freshIdentity, giveIdentity, setClock } from "./identity.js";
 import type { ImagesInUse } from "./images-in-use.js";
 import type { BootedMachine, BootRequest } from "./machines.js";
-import type { Templates } from "./templates.js";
+import type { RestoreRequest, Templates } from "./templates.js";
 import { availableMemory } from "./memory.js";
 import type { Overlays } from "./overlay.js";
 import { WarmPool, type Pooled } from "./warm-pool.js";
@@ -102,6 +102,59 @@ export class ReadyMachines {
         signal,
       );
       await mountWithIdentity(booted.guest, signal);
+      return toReady(booted, held);
+    } catch (error) {
+      await booted?.[Symbol.asyncDispose]();
+      held[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /**
+   * A machine that goes on from an image, over its disks: with an identity of its own before any command runs.
+   * @throws {PyroError} SAVED_MEMORY_STALE, SAVED_MEMORY_DAMAGED, MEMORY_FULL, what a start throws; nothing is left then
+   */
+  async revive(
+    shape: ShapeOfImage & { readonly disks: readonly Disk[] },
+    from: { readonly directory: string; readonly beforeRun: () => Promise<void> },
+    signal: AbortSignal,
+  ): Promise<ReadyMachine> {
+    return await this.#goOn(shape, signal, (request) =>
+      this.options.templates.revive(request, from.directory, signal, from.beforeRun),
+    );
+  }
+
+  /**
+   * One that goes on from what was taken of another.
+   * @throws {PyroError} MEMORY_FULL, what a start throws; nothing is left then
+   */
+  async branch(
+    shape: ShapeOfImage & { readonly disks: readonly Disk[] },
+    from: { readonly holder: Holder; readonly savedAs: string },
+    signal: AbortSignal,
+  ): Promise<ReadyMachine> {
+    return await this.#goOn(shape, signal, (request) =>
+      this.options.templates.branch(request, from.holder, from.savedAs, signal),
+    );
+  }
+
+  async #goOn(
+    { disks, image, ...shape }: ShapeOfImage & { readonly disks: readonly Disk[] },
+    signal: AbortSignal,
+    start: (request: Omit<RestoreRequest, "savable">) => Promise<BootedMachine>,
+  ): Promise<ReadyMachine> {
+    using _turn = await this.#turns.take(signal);
+    const held = this.options.inUse.hold(image.digest);
+    let booted: BootedMachine | undefined;
+    try {
+      const diskBytes = MACHINE_DISK_BYTES;
+      booted = await start({ ...shape, kind: "sandbox", disks: () => Promise.resolve(disks), diskBytes });
+      failpoint("resume.running");
+      await giveIdentity(booted.guest, signal);
+      await booted.guest.system.setFrozen(
+        { frozen: false },
+        { signal, timeoutMs: LIMITS.agentCallTimeoutMs },
+      );
       return toReady(booted, held);
     } catch (error) {
       await booted?.[Symbol.asyncDispose]();

@@ -29,10 +29,10 @@ export async function standStill({ line, machine }: BootedMachine): Promise<Stil
   await line.hush();
   try {
     await line.guest.system.setFrozen({ frozen: true }, call);
-    failpoint("still.frozen");
+    failpoint("suspend.frozen");
     await line.hangUp();
     await machine.pause();
-    failpoint("still.paused");
+    failpoint("suspend.paused");
   } catch (error) {
     await wake().catch(() => undefined);
     throw error;

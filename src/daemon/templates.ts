@@ -1,9 +1,16 @@
 import type { Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import {
+  holdMachine,
   ownMemory,
+  readImage,
+  storeImage,
+  takeImage,
   TemplateStore,
+  type Holder,
+  type ImageManifest,
   type Isolation,
+  type Machine,
   type OwnMemory,
   type RuntimeBundle,
   type Template,
@@ -132,6 +139,66 @@ export class Templates implements AsyncDisposable {
     await this.#store[Symbol.asyncDispose]();
   }
 
+  /** Writes the memory of a machine that stands still beside its state, as an image of that directory. */
+  async store({ machine, savedAs }: BootedMachine, directory: string): Promise<ImageManifest> {
+    const program = (await this.options.bundle()).holderPath;
+    return await storeImage(program, directory, {
+      memoryFile: requireOwnMemory(machine, savedAs),
+      key: savedAs,
+    });
+  }
+
+  /**
+   * A machine of the request that goes on from an image, once: where it was saved as what this host has now.
+   * @throws {PyroError} SAVED_MEMORY_STALE, SAVED_MEMORY_DAMAGED, MEMORY_FULL, what a start throws
+   */
+  async revive(
+    request: Omit<RestoreRequest, "savable">,
+    directory: string,
+    signal: AbortSignal,
+    beforeRun: () => Promise<void>,
+  ): Promise<BootedMachine> {
+    const savedAs = await this.#store.keyOf(request);
+    const image = await readImage(directory);
+    await this.requireMemory(image?.memory.used_bytes ?? 0);
+    const program = (await this.options.bundle()).holderPath;
+    await using holder = await takeImage(program, directory, savedAs, { own: true, signal });
+    const { memoryFile } = holder.saved;
+    const start = { ...request, memoryFile, restore: holder.saved, savedAs, beforeRun };
+    return await this.options.machines.boot(start, signal);
+  }
+
+  /**
+   * Takes a machine that stands still, and whose state is saved, into memory.
+   * @throws {PyroError} MEMORY_FULL, VM_SAVE_FAILED
+   */
+  async take({ machine, savedAs }: BootedMachine, stateFile: string): Promise<Holder> {
+    const memoryFile = requireOwnMemory(machine, savedAs);
+    return await holdMachine(
+      (await this.options.bundle()).holderPath,
+      { memoryFile, stateFile },
+      { fast: true },
+    );
+  }
+
+  /**
+   * A machine of the request that goes on from what `take` took of another; any number may.
+   * @throws {PyroError} MEMORY_FULL, what a start throws
+   */
+  async branch(
+    request: Omit<RestoreRequest, "savable">,
+    { saved, digests }: Holder,
+    savedAs: string,
+    signal: AbortSignal,
+  ): Promise<BootedMachine> {
+    await this.requireMemory(digests.memory.usedBytes);
+    const program = (await this.options.bundle()).holderPath;
+    await using own = await ownMemory(program, saved.memoryFile, signal);
+    const { memoryFile } = own;
+    const start = { ...request, memoryFile, restore: { ...saved, memoryFile }, savedAs };
+    return await this.options.machines.boot(start, signal);
+  }
+
   /**
    * Whether the host has room for so much more memory in use.
    * @throws {PyroError} MEMORY_FULL
@@ -178,6 +245,17 @@ export class Templates implements AsyncDisposable {
       return undefined;
     }
   }
+}
+
+/**
+ * Where the memory of a machine is read.
+ * @throws {PyroError} VM_SAVE_FAILED
+ */
+export function requireOwnMemory({ memoryFile }: Pick<Machine, "memoryFile">, savedAs: string): string {
+  if (memoryFile !== undefined && savedAs !== "") return memoryFile;
+  throw new PyroError("VM_SAVE_FAILED", "the memory of this machine cannot be saved", {
+    hint: "it was started when memory was short or without a template, or by a daemon before this one that ran as root without CAP_SYS_PTRACE; stop and start the workspace, then try again",
+  });
 }
 
 /** Nothing a template could be blamed for, and a cold boot would meet it too. */

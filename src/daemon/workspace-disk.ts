@@ -77,7 +77,7 @@ export async function putLayer(
 }
 
 /** An empty layer for a machine that runs, whole and durable before it has the name under which it stays. */
-async function makeLayer(
+export async function makeLayer(
   { directory }: BootedMachine,
   overlays: Overlays,
   imagePath: string,
@@ -107,6 +107,11 @@ async function whileHeld({ guest }: BootedMachine, what: string, work: () => Pro
     hint: "is the host overloaded? try again",
     retryable: true,
   });
+}
+
+/** The guest writes out what it has. */
+export async function flush(booted: BootedMachine): Promise<void> {
+  await whileHeld(booted, "its disk", () => Promise.resolve());
 }
 
 /** A guest whose daemon died while it held its writes goes on at once; otherwise it does so by itself. */

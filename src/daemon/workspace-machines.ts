@@ -1,11 +1,26 @@
 import { link } from "node:fs/promises";
 import { join } from "node:path";
-import { followProcess, GuestShells, startProcess, type StartOptions } from "../guest/index.js";
+import {
+  followProcess,
+  GuestShells,
+  startProcess,
+  type GuestProcess,
+  type StartOptions,
+} from "../guest/index.js";
 import { imagePath, type ImageLayout } from "../image/index.js";
-import { within, type Logger } from "../kit/index.js";
+import { failpoint, within, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { Isolation } from "../vmm/index.js";
-import type { Hindrance, WorkspaceMachine, WorkspaceMachines, WorkspaceShape } from "../workspace/index.js";
+import { imageFiles, type Isolation } from "../vmm/index.js";
+import type {
+  Hindrance,
+  RunningCommand,
+  WorkspaceLayers,
+  WorkspaceMachine,
+  WorkspaceMachines,
+  WorkspaceShape,
+} from "../workspace/index.js";
+import type { AgentLine } from "./agent-line.js";
+import { captureMachine, type Captured } from "./capture.js";
 import { ROOT_DISK } from "./disks.js";
 import { guestFiles } from "./guest-files.js";
 import { guestServices } from "./guest-services.js";
@@ -13,19 +28,24 @@ import { setClock } from "./identity.js";
 import type { ImagesInUse } from "./images-in-use.js";
 import { watchMachine } from "./machine-watch.js";
 import type { BootedMachine, Machines } from "./machines.js";
+import { standStill } from "./still-machine.js";
+import { requireOwnMemory, type Templates } from "./templates.js";
 import { ROOT_LAYER, type ReadyMachine, type ReadyMachines } from "./ready-machine.js";
 import type { Overlays } from "./overlay.js";
 import { openReady, type SandboxesOptions } from "./sandboxes.js";
 import {
   activeLayer,
   baselineLayer,
+  flush,
   letGoOfWrites,
+  makeLayer,
   putLayer,
   renewActive,
   sealBaseline,
 } from "./workspace-disk.js";
 
 export interface WorkspaceMachinesOptions extends SandboxesOptions {
+  readonly templates: Templates;
   readonly ready: ReadyMachines;
   readonly machines: Machines;
   readonly inUse: ImagesInUse;
@@ -41,6 +61,18 @@ export interface WorkspaceMachinesOptions extends SandboxesOptions {
  */
 export function workspaceMachines(options: WorkspaceMachinesOptions): WorkspaceMachines {
   const { ready, machines, inUse, overlays, layout } = options;
+  /** Its machine's shape and disks, over layers that are there. */
+  const placeOf = async (shape: WorkspaceShape, layers: WorkspaceLayers, signal: AbortSignal) => {
+    const image = { digest: layers.imageDigest, path: imagePath(layout, layers.imageDigest) };
+    return {
+      ...(await shapeOf(options, shape, signal)),
+      image,
+      disks: [
+        { ...activeLayer(layers, image.path), readOnly: false },
+        { ...baselineLayer(layers, image.path), readOnly: true },
+      ],
+    };
+  };
   return {
     make: async (shape, layers, open) => {
       const { machine, image } = await openReady(options, { ...shape, savable: true }, open);
@@ -60,20 +92,20 @@ export function workspaceMachines(options: WorkspaceMachinesOptions): WorkspaceM
       };
     },
     open: async (shape, layers, { signal, onPhase }) => {
-      const image = { digest: layers.imageDigest, path: imagePath(layout, layers.imageDigest) };
       onPhase?.({ phase: "booting", message: "its machine starts" });
-      const opened = await ready.makeOver(
-        {
-          ...(await shapeOf(options, shape, signal)),
-          image,
-          disks: [
-            { ...activeLayer(layers, image.path), readOnly: false },
-            { ...baselineLayer(layers, image.path), readOnly: true },
-          ],
-        },
-        signal,
-      );
+      const opened = await ready.makeOver(await placeOf(shape, layers, signal), signal);
       return toWorkspaceMachine(opened, opened.booted, options);
+    },
+    resume: async (shape, layers, from, { signal, onPhase }) => {
+      onPhase?.({ phase: "booting", message: "its machine goes on" });
+      const revived = await ready.revive(await placeOf(shape, layers, signal), from, signal);
+      return toWorkspaceMachine(revived, revived.booted, options);
+    },
+    branch: async (shape, layers, captured, { signal, onPhase }) => {
+      onPhase?.({ phase: "booting", message: "its machine goes on" });
+      const place = await placeOf(shape, layers, signal);
+      const branched = await ready.branch(place, captured as Captured, signal);
+      return toWorkspaceMachine(branched, branched.booted, options);
     },
     adopt: async (machineId, { isolation }) => {
       const booted = await machines.adopt(machineId, isolation);
@@ -96,12 +128,28 @@ async function shapeOf(
   return { vcpuCount, memMib, isolation: await isolation(signal) };
 }
 
+/** Input goes in while the line is there, and holds it. */
+function heard(line: AgentLine, command: GuestProcess): RunningCommand {
+  return {
+    output: command.output,
+    exit: command.exit,
+    writeInput: async (data) => await line.duringInput(async () => await command.writeInput(data)),
+    endInput: async () => await line.duringInput(async () => await command.endInput()),
+    signal: async (name) => await line.during(async () => await command.signal(name)),
+  };
+}
+
 function toWorkspaceMachine(
   owner: ReadyMachine | BootedMachine,
   booted: BootedMachine,
-  { log, layout, overlays }: Pick<WorkspaceMachinesOptions, "log" | "layout" | "overlays">,
+  {
+    log,
+    layout,
+    overlays,
+    templates,
+  }: Pick<WorkspaceMachinesOptions, "log" | "layout" | "overlays" | "templates">,
 ): WorkspaceMachine {
-  const { machine } = booted;
+  const { machine, line } = booted;
   const over = new AbortController();
   let hindrance: Hindrance | undefined;
   const options = {
@@ -127,13 +175,41 @@ function toWorkspaceMachine(
     files: guestFiles(booted),
     services: guestServices(booted, over.signal),
     shells: new GuestShells({ connection: () => booted.guest, reconnect: () => options.reconnect() }),
-    start: async (spec) => await startProcess(booted.guest, spec, options),
-    follow: async (processId, from) => await followProcess(booted.guest, processId, from, options),
+    start: async (spec) =>
+      heard(line, await line.during(async (guest) => await startProcess(guest, spec, options))),
+    follow: async (processId, from) =>
+      heard(line, await line.during(async (guest) => await followProcess(guest, processId, from, options))),
     forget: async (processId) => {
-      await booted.guest.control.remove({ processId });
+      await line.during(async ({ control }) => await control.remove({ processId }));
     },
     kill: async (processId) => {
-      await booted.guest.control.signal({ processId, signal: "SIGKILL", wholeTree: true });
+      await line.during(async ({ control }) => {
+        await control.signal({ processId, signal: "SIGKILL", wholeTree: true });
+      });
+    },
+    capture: async (layers, name, whileStill) => {
+      const path = imagePath(layout, layers.imageDigest);
+      const overlay = await makeLayer(booted, overlays, path, layers, name);
+      const captured = await captureMachine(booted, templates, { overlay, name }, whileStill);
+      const { pauseMs, usedBytes } = captured;
+      log.info("workspace.captured", { machine: machine.id, pauseMs: Math.round(pauseMs), usedBytes });
+      return captured;
+    },
+    suspend: async (directory) => {
+      requireOwnMemory(machine, booted.savedAs);
+      // Whoever gives the memory up loses nothing that was written.
+      await flush(booted);
+      const still = await standStill(booted);
+      try {
+        await machine.save(imageFiles(directory).stateFile);
+        failpoint("suspend.saved");
+        await templates.store(booted, directory);
+      } catch (error) {
+        // One that cannot go on is ended, which its watch says.
+        await still.wake().catch(() => machine.kill());
+        throw error;
+      }
+      return { wake: () => still.wake() };
     },
     setClock: async () => await setClock(booted.guest, over.signal),
     shutDown: async () => {

@@ -118,11 +118,12 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
   shell_write: "Type into a shell and press Enter; control characters are keys (\\u0003 is Ctrl-C).",
   shell_signal: "Send a signal to what runs in a shell's foreground.",
   shell_close: "Close a shell and end all it started.",
-  workspace_stop: "Stop a workspace: its disk is kept, its memory and commands end.",
+  workspace_stop: "Stop a workspace: its disk is kept; with suspend its memory too.",
   workspace_start: "Start a stopped workspace over what its disk holds.",
   workspace_disk_list: "List files on the disk of a stopped workspace; nothing of it runs.",
   workspace_disk_read: "Read a text file on the disk of a stopped workspace.",
   workspace_disk_export: "Copy the disk of a stopped workspace to the host, as one raw ext4 image.",
+  workspace_fork: "Make running copies of a running workspace, processes and memory included.",
   workspace_delete: "Delete a workspace; what was not exported is gone.",
 };
 

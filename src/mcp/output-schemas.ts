@@ -51,6 +51,7 @@ export const OUTPUT_SCHEMAS: Readonly<Record<string, StandardSchemaWithJSON>> = 
   workspace_start: ofWorkspace,
   workspace_disk_list: open,
   workspace_disk_export: open,
+  workspace_fork: open,
   workspace_delete: ofWorkspace,
   vm_list_environments: open,
   vm_create: ofVm,

@@ -86,6 +86,8 @@ export const LIMITS = {
   workspaceLayers: 64,
   /** Of a file on a stopped workspace's disk, read at once. */
   diskReadBytes: 64 * 1024 * 1024,
+  /** Children of one fork. */
+  forkCountMax: 16,
   /** How long the guest may hold its writes back while its disk is sealed; 20 ms are needed. */
   holdWritesMs: 10_000,
   /** How long a guest has to flush its disk and power off before it is ended. */

@@ -146,7 +146,7 @@ export abstract class WorkspaceCalls {
     });
   }
 
-  /** Starts a stopped workspace over what its disk holds. */
+  /** Starts a stopped workspace over what its disk holds, and a suspended one where it was. */
   async startWorkspace(
     workspaceId: string,
     options: WaitOptions = {},
@@ -157,14 +157,20 @@ export abstract class WorkspaceCalls {
     );
   }
 
-  /** Flushes the workspace's disk and ends its machine, with all commands. */
+  /**
+   * Flushes the workspace's disk and ends its machine, with all commands.
+   * @throws {PyroError} with `suspend`: VM_SAVE_FAILED, DISK_FULL; it runs on then
+   */
   async stopWorkspace(
     workspaceId: string,
-    options: WaitOptions = {},
+    options: WaitOptions & {
+      /** Keeps its memory on the disk: a start lets it go on where it was, commands and all. Default false. */
+      readonly suspend?: boolean | undefined;
+    } = {},
     call: CallOptions = {},
   ): Promise<WorkspaceRecord> {
     return await this.#begin("stopping the workspace", options, call, ({ workspace }, waitMs, signal) =>
-      workspace.stop({ workspace: workspaceId, waitMs }, { signal }),
+      workspace.stop({ workspace: workspaceId, waitMs, suspend: options.suspend ?? false }, { signal }),
     );
   }
 
@@ -184,6 +190,39 @@ export abstract class WorkspaceCalls {
     return await this.#begin("resetting the workspace", options, call, ({ workspace }, waitMs, signal) =>
       workspace.reset({ workspace: workspaceId, waitMs, snapshot }, { signal }),
     );
+  }
+
+  /**
+   * Makes running copies of a running workspace, processes and memory included. Each child has its own outcome: one that
+   * could not be made is "failed" and says why.
+   * @throws {PyroError} WORKSPACE_STOPPED, VM_SAVE_FAILED, MEMORY_FULL, DISK_FULL: there are no children then
+   */
+  async forkWorkspace(
+    workspaceId: string,
+    options: {
+      /** Default 1. */
+      readonly count?: number | undefined;
+      /** Children are named by it and "-1", "-2", …; without it they have no names. */
+      readonly namePrefix?: string | undefined;
+      /** Waits at most so long for the children; by default until each runs or failed. */
+      readonly waitMs?: number | undefined;
+    } = {},
+    call: CallOptions = {},
+  ): Promise<{ readonly sourceWorkspaceId: string; readonly children: readonly WorkspaceRecord[] }> {
+    const { count = 1, namePrefix = "", waitMs = NO_BOUND } = options;
+    const deadline = performance.now() + waitMs;
+    const forked = await this.client.call("forking the workspace", call, async ({ workspace }, { signal }) =>
+      workspace.fork({ workspace: workspaceId, count, namePrefix, waitMs: 0 }, { signal }),
+    );
+    const children = forked.children.map(async (child) => {
+      let record = toWorkspaceRecord(child);
+      for (;;) {
+        const leftMs = Math.round(Math.min(LOOK_MS, deadline - performance.now()));
+        if (record.operation?.state !== "running" || leftMs <= 0) return record;
+        record = await this.statusWorkspace(record.workspaceId, { waitMs: leftMs }, call);
+      }
+    });
+    return { sourceWorkspaceId: forked.sourceWorkspaceId, children: await Promise.all(children) };
   }
 
   // ------------------------------------------------------------------ commands

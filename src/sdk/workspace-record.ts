@@ -9,7 +9,7 @@ import { toWindow, type RunWindow } from "./run-record.js";
 import { toExport, toSync, type WorkspaceExport, type WorkspaceSync } from "./transfer-result.js";
 import { toIsolation, toOutcome, type CommandOutcome, type Isolation } from "./run-result.js";
 
-export type WorkspaceState = "creating" | "started" | "stopped" | "resetting" | "failed";
+export type WorkspaceState = "creating" | "started" | "stopped" | "suspended" | "resetting" | "failed";
 
 /** Where a workspace's files came from. */
 export interface WorkspaceSeed {
@@ -60,10 +60,12 @@ export interface WorkspaceRecord {
   readonly operation: WorkspaceOperation | null;
   /** Why it failed, or how its machine was lost. */
   readonly failure: { readonly code: string; readonly message: string; readonly hint: string } | null;
-  /** Why it is stopped: "user", "ttl", "crash" or "reset". All but the user's start again when they are used. */
+  /** Why it is stopped or suspended: "user", "ttl", "idle", "crash" or "reset". All but the user's start again when they are used. */
   readonly stoppedBy: string | null;
   /** What holds its machine up just now: "host disk full" (it goes on when there is room), "hangs"; null: nothing. */
   readonly hindrance: string | null;
+  /** The workspace that it was forked from. */
+  readonly sourceWorkspaceId: string | null;
   readonly warnings: readonly string[];
 }
 
@@ -121,6 +123,7 @@ export function toWorkspaceRecord(wire: WireWorkspace): WorkspaceRecord {
       failure === undefined ? null : { code: failure.code, message: failure.message, hint: failure.hint },
     stoppedBy: orNull(wire.stoppedBy),
     hindrance: orNull(wire.hindrance),
+    sourceWorkspaceId: orNull(wire.sourceWorkspaceId),
     warnings: [...wire.warnings],
   };
 }

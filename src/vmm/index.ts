@@ -22,8 +22,15 @@ export type {
   VmmCapabilities,
   VmmDriver,
 } from "./driver.js";
-export { ownMemory, type Holder, type OwnMemory } from "./memory/holder.js";
-export { imageFiles, placeImage, readImage, storeImage, takeImage, type ImageManifest } from "./memory/image.js";
+export { holdMachine, ownMemory, type Holder, type OwnMemory } from "./memory/holder.js";
+export {
+  imageFiles,
+  placeImage,
+  readImage,
+  storeImage,
+  takeImage,
+  type ImageManifest,
+} from "./memory/image.js";
 export { QemuDriver, type QemuDriverOptions } from "./qemu/driver.js";
 export { locateQemu } from "./qemu/locate.js";
 export type { TemplateShape } from "./templates/key.js";

@@ -47,7 +47,7 @@ export class DiskChain {
    */
   async seal(
     snapshot: Pick<SnapshotRecord, "name" | "createdAtMs">,
-    machine?: WorkspaceMachine,
+    machine?: Pick<WorkspaceMachine, "putLayer" | "topLayer">,
   ): Promise<void> {
     await this.settle(machine);
     const { layers } = this.kept.now;
@@ -78,7 +78,7 @@ export class DiskChain {
    * @throws {PyroError} what the machine throws where it does not answer; nothing was changed then
    */
   async settle(
-    machine?: WorkspaceMachine,
+    machine?: Pick<WorkspaceMachine, "topLayer">,
     { keep }: { readonly keep: boolean } = { keep: true },
   ): Promise<void> {
     const { sealing } = this.kept.now;

@@ -37,9 +37,12 @@ export { NAME_PATTERN, type WorkspaceRecord, type WorkspaceSeed } from "./record
 export { Seeding } from "./seeding.js";
 export { cancelCommand, startCommand, waitForCommand, type ExecRequest } from "./exec.js";
 export type {
+  CapturedMachine,
   FreshWorkspaceMachine,
   Hindrance,
   OpenOptions,
+  SavedMemory,
+  SuspendedMachine,
   WorkspaceLayers,
   WorkspaceMachine,
   WorkspaceMachines,

@@ -8,7 +8,16 @@ export type Report = (phase: Pick<Phase, "message" | "progress">) => void;
 
 /** What takes long enough to be waited for. */
 export type OperationKind =
-  "create" | "start" | "stop" | "reset" | "snapshot" | "disk_read" | "disk_export" | "sync_push" | "export";
+  | "create"
+  | "start"
+  | "stop"
+  | "reset"
+  | "snapshot"
+  | "fork"
+  | "disk_read"
+  | "disk_export"
+  | "sync_push"
+  | "export";
 
 /** What goes on in a workspace, or went on last. */
 export interface OperationView {

@@ -48,11 +48,11 @@ const recordSchema = z.object({
   lastActivityAtMs: z.number(),
   /**
    * "created": it has neither machine nor layers yet, as VMs of the low level begin; "resetting": its active layer is to
-   * be renewed, whatever it holds.
+   * be renewed, whatever it holds; "suspended": stopped, with its memory saved.
    */
-  state: z.enum(["created", "creating", "started", "stopped", "resetting", "failed"]),
+  state: z.enum(["created", "creating", "started", "stopped", "suspended", "resetting", "failed"]),
   /** Why a stopped one stopped: it starts again by itself when it is used, unless the user stopped it. */
-  stoppedBy: z.enum(["user", "ttl", "daemon", "crash", "reset"]).nullable(),
+  stoppedBy: z.enum(["user", "ttl", "idle", "daemon", "crash", "reset"]).nullable(),
   /** Also when a failed one failed: its retention begins there. */
   stoppedAtMs: z.number().nullable(),
   /** Why it is failed, or how its machine was lost. */
@@ -68,6 +68,8 @@ const recordSchema = z.object({
   /** Sequence of the last command. */
   lastSequence: z.number(),
   reset: z.object({ count: z.number(), atMs: z.number().nullable(), snapshot: z.string().nullable() }),
+  /** The one that it was forked from. */
+  sourceWorkspaceId: z.string().nullable().default(null),
   /** What a reset that is begun goes back to. */
   resetTo: z.string().nullable().default(null),
   /** The sealed layers between baseline and active layer, the lowest first. */
@@ -103,6 +105,8 @@ export interface WorkspacePaths {
   readonly next: string;
   /** Sealed layers above the baseline, by their ids. */
   readonly layers: string;
+  /** The memory of a suspended one. */
+  readonly memory: string;
   /** One directory per command. */
   readonly commands: string;
   /** What was done besides commands: one JSON line each. */
@@ -121,6 +125,7 @@ export function pathsOf(directory: string): WorkspacePaths {
     active: join(directory, "active.qcow2"),
     next: join(directory, "next.qcow2"),
     layers: join(directory, "layers"),
+    memory: join(directory, "memory"),
     commands: join(directory, "commands"),
     history: join(directory, "history.jsonl"),
     services: join(directory, "services.json"),
@@ -174,6 +179,7 @@ export function newRecord(
     warnings: [],
     lastSequence: 0,
     reset: { count: 0, atMs: null, snapshot: null },
+    sourceWorkspaceId: null,
     resetTo: null,
     layers: [],
     snapshots: [],

@@ -40,6 +40,10 @@ export class WorkspaceCommand {
   #onDone: () => void = () => undefined;
   #onHeard: () => void = () => undefined;
   #isLetGo = false;
+  /** Counts who follows it: one whose machine was suspended is followed anew later. */
+  #turn = 0;
+  #following: Promise<void> = Promise.resolve();
+  #appending: Promise<void> = Promise.resolve();
   /** Resolves, never rejects, when it is over and recorded. */
   readonly done: Promise<void>;
 
@@ -93,17 +97,39 @@ export class WorkspaceCommand {
    */
   async follow(running: RunningCommand, graceMs = 0): Promise<void> {
     this.#running = running;
+    this.#turn += 1;
+    const turn = this.#turn;
+    this.#following = this.#follow(running, graceMs, () => turn === this.#turn);
+    await this.#following;
+  }
+
+  /**
+   * Leaves a command that stands still with its machine: it is neither over nor followed until `follow` is called anew.
+   * Resolves when nothing more is taken in.
+   */
+  async leave(): Promise<void> {
+    this.#turn += 1;
+    this.#running = undefined;
+    await this.#appending;
+  }
+
+  async #follow(running: RunningCommand, graceMs: number, isFollowed: () => boolean): Promise<void> {
+    const before = this.#following;
     try {
+      await before;
       await this.#heard(graceMs);
       for await (const { stream, data } of running.output) {
-        await this.#show(stream, this.output.take(stream, data));
+        if (!isFollowed()) return;
+        this.#appending = this.#show(stream, this.output.take(stream, data));
+        await this.#appending;
       }
+      if (!isFollowed()) return;
       for (const stream of STREAMS) await this.#show(stream, this.output.takeRest(stream));
       const { exitCode = null, signal = null, timedOut, outOfMemory, durationUs } = await running.exit;
       const exit = { exitCode, signal, timedOut, outOfMemory, durationUs };
       await this.#end({ exit });
     } catch (thrown) {
-      await this.interrupt(PyroError.from(thrown).message);
+      if (isFollowed()) await this.interrupt(PyroError.from(thrown).message);
     }
   }
 

@@ -49,6 +49,18 @@ export function unfinished(): PyroError {
   });
 }
 
+export function nothingToSuspend(id: string): PyroError {
+  return new PyroError("WORKSPACE_STOPPED", `workspace ${id} is stopped: there is no memory to keep`, {
+    hint: `start it with \`pyro workspace start ${id}\``,
+  });
+}
+
+export function memorySpent(): PyroError {
+  return new PyroError("VM_CRASHED", "the daemon ended while the workspace went on from its saved memory", {
+    hint: "use the workspace: it starts again from its disk",
+  });
+}
+
 export function stopping(): PyroError {
   return new PyroError("DAEMON_STOPPING", "the daemon stops", { retryable: true, hint: "call again" });
 }

@@ -63,6 +63,18 @@ export interface WorkspaceMachine extends AsyncDisposable {
   kill(processId: string): Promise<void>;
   /** Gives the guest the host's time, which was set. */
   setClock(): Promise<void>;
+  /**
+   * Stops it where it is, and writes its memory into a directory, which is there, private and empty. It stands still
+   * afterwards: dispose of it, or wake it and remove the directory. When it rejects, the machine runs on as before.
+   * @throws {PyroError} VM_SAVE_FAILED, DISK_FULL, VM_UNRESPONSIVE
+   */
+  suspend(directory: string): Promise<SuspendedMachine>;
+  /**
+   * Stops it for a moment and takes what other machines can go on from: memory and devices; its disk goes on in a new
+   * layer, as by `putLayer`, so that what lies below is what the memory fits. `whileStill` is called meanwhile.
+   * @throws {PyroError} VM_SAVE_FAILED, MEMORY_FULL, DISK_FULL, VM_UNRESPONSIVE; it runs on then, and `topLayer` says over what
+   */
+  capture(layers: WorkspaceLayers, name: string, whileStill: () => Promise<void>): Promise<CapturedMachine>;
   /** Flushes the disk and powers off; the machine is gone afterwards. */
   shutDown(): Promise<void>;
   /**
@@ -76,6 +88,27 @@ export interface WorkspaceMachine extends AsyncDisposable {
   topLayer(): Promise<string>;
   /** Lets go of a machine that runs on, for another daemon to adopt. */
   release(): Promise<void>;
+}
+
+/** Memory and devices of a machine, held in memory until it is disposed of. Only the daemon's side knows more. */
+export interface CapturedMachine extends AsyncDisposable {
+  /** What of its memory is in use. */
+  readonly usedBytes: number;
+  /** How long the machine stood still. */
+  readonly pauseMs: number;
+}
+
+/** A machine that stands still. */
+export interface SuspendedMachine {
+  /** Lets it run on. */
+  wake(): Promise<void>;
+}
+
+/** Where a machine goes on from. */
+export interface SavedMemory {
+  readonly directory: string;
+  /** Called when the machine is about to run: from then on what was saved does not fit the disk any more. */
+  readonly beforeRun: () => Promise<void>;
 }
 
 /** A machine that was made for a new workspace: its disk is the baseline in the making. */
@@ -99,6 +132,27 @@ export interface WorkspaceMachines {
   ): Promise<FreshWorkspaceMachine>;
   /** A machine over layers that are there. */
   open(shape: WorkspaceShape, layers: WorkspaceLayers, options: OpenOptions): Promise<WorkspaceMachine>;
+  /**
+   * A machine that goes on where it was suspended, over the same layers: commands and all, as another machine to those
+   * that ask (entropy, clock, names).
+   * @throws {PyroError} SAVED_MEMORY_STALE, SAVED_MEMORY_DAMAGED, MEMORY_FULL, what a start throws
+   */
+  resume(
+    shape: WorkspaceShape,
+    layers: WorkspaceLayers,
+    from: SavedMemory,
+    options: OpenOptions,
+  ): Promise<WorkspaceMachine>;
+  /**
+   * A machine that goes on from what was captured of another, over layers that end where that one's did.
+   * @throws {PyroError} MEMORY_FULL, what a start throws
+   */
+  branch(
+    shape: WorkspaceShape,
+    layers: WorkspaceLayers,
+    captured: CapturedMachine,
+    options: OpenOptions,
+  ): Promise<WorkspaceMachine>;
   /** A machine that an earlier daemon left running; undefined where it is gone. */
   adopt(
     machineId: string,

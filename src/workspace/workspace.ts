@@ -10,6 +10,7 @@ import { Operation, type OperationKind, type OperationView, type Report } from "
 import { pathsOf, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
 import type { RunningCommand } from "./sandbox.js";
 import { BASELINE, layersOf } from "./snapshot-record.js";
+import { SavedMemory } from "./saved-memory.js";
 import { removeSecrets, type WorkspaceSecrets } from "./secrets/index.js";
 import { Shells } from "./shells.js";
 import { keptOf, type Transferred, type TransferResult } from "./transfer.js";
@@ -20,13 +21,21 @@ import {
   deleted,
   goneMeanwhile,
   lostAtOnce,
+  memorySpent,
+  nothingToSuspend,
   runs,
   stoppedByUser,
   stopping,
   unfinished,
   workspaceFailed,
 } from "./workspace-errors.js";
-import type { WorkspaceLayers, WorkspaceMachine, WorkspaceMachines } from "./workspace-machine.js";
+import type {
+  CapturedMachine,
+  SuspendedMachine,
+  WorkspaceLayers,
+  WorkspaceMachine,
+  WorkspaceMachines,
+} from "./workspace-machine.js";
 import { WorkspaceServices } from "./workspace-services.js";
 
 export interface WorkspaceContext {
@@ -63,6 +72,7 @@ export class Workspace {
   readonly #kept: KeptRecord;
   readonly #chain: DiskChain;
   readonly #proof: DiskProof;
+  readonly #memory: SavedMemory;
   #machine: WorkspaceMachine | undefined;
   /** How its last machine was lost, once it is. */
   #lost: Promise<PyroError> | undefined;
@@ -85,6 +95,7 @@ export class Workspace {
     this.#kept = new KeptRecord(this.paths, record, context.now);
     this.#chain = new DiskChain(this.paths, this.#kept, context.machines);
     this.#proof = new DiskProof(this.#kept, this.#chain, context.disks);
+    this.#memory = new SavedMemory(this.paths);
     if (record.imageDigest !== null) this.#held = context.machines.holdImage(record.imageDigest);
   }
 
@@ -119,6 +130,10 @@ export class Workspace {
     return this.#operation?.view;
   }
 
+  get #isStarted(): boolean {
+    return this.record.state === "started";
+  }
+
   /** Aborts when it is deleted, or when the daemon leaves. */
   get signal(): AbortSignal {
     return this.#over.signal;
@@ -128,11 +143,11 @@ export class Workspace {
     return this.record.lastActivityAtMs + this.record.ttlSeconds * 1000;
   }
 
-  /** Running commands, services, attached shells and operations hold it beyond its TTL. */
+  /** Running commands, services, attached shells and operations hold it beyond its TTL; in a suspended one nothing runs. */
   get isIdle(): boolean {
     const { commands, services, shells } = this;
     const using = commands.running.length + services.alive.length + shells.attached;
-    return using === 0 && this.#operation?.isRunning !== true;
+    return (using === 0 || this.record.state === "suspended") && this.#operation?.isRunning !== true;
   }
 
   // ------------------------------------------------------------------ its machine
@@ -149,7 +164,7 @@ export class Workspace {
       if (state === "failed") throw workspaceFailed(this.record);
       const operation = this.#operation;
       if (operation?.isRunning === true) await untilAborted(machineOf(operation), signal);
-      else if (state === "stopped" && stoppedBy === "user") throw stoppedByUser(this.id);
+      else if (isDown(state) && stoppedBy === "user") throw stoppedByUser(this.id);
       else await untilAborted(this.start().result, signal);
     }
   }
@@ -165,11 +180,7 @@ export class Workspace {
       try {
         await this.#create(populate, options, report);
       } catch (thrown) {
-        const known = await explainLoss(thrown, this.#lost);
-        const error = this.secrets.error(this.#over.signal.aborted ? this.#over.signal.reason : known);
-        await this.#dropMachine();
-        if (!this.#over.signal.aborted) await this.#fail(error);
-        throw error;
+        await this.#giveUp(thrown);
       }
     });
   }
@@ -203,6 +214,36 @@ export class Workspace {
     this.#watch(machine);
   }
 
+  /** The machine of one that was forked off: it goes on where the other was captured. */
+  branch(captured: CapturedMachine): Operation<void> {
+    return this.#operate("create", async (report) => {
+      try {
+        await this.#chain.renew();
+        const { environment, vcpuCount, memMib } = this.record;
+        const options = { signal: this.#over.signal, onPhase: report };
+        const shape = { environment, vcpuCount, memMib };
+        const machine = await this.context.machines.branch(shape, this.#chain.layers, captured, options);
+        this.#attach(machine);
+        await this.#kept.save({ machineId: machine.id, isolation: machine.isolation, state: "started" });
+        failpoint("fork.started");
+        this.#watch(machine);
+        await this.#followAll(machine);
+      } catch (thrown) {
+        await this.#giveUp(thrown);
+      }
+    });
+  }
+
+  /** What is being made fails; it says why until it is deleted. */
+  async #giveUp(thrown: unknown): Promise<never> {
+    const known = await explainLoss(thrown, this.#lost);
+    const error = this.secrets.error(this.#over.signal.aborted ? this.#over.signal.reason : known);
+    await this.#dropMachine();
+    await this.#interrupt(error.message);
+    if (!this.#over.signal.aborted) await this.#fail(error);
+    throw error;
+  }
+
   /** Starts a stopped one over what its disk holds. */
   start(): Operation<void> {
     return this.#operate("start", async (report) => {
@@ -216,21 +257,96 @@ export class Workspace {
     // Its active layer may lie on other layers than those that the record names.
     if (this.record.state === "resetting") await this.finishReset();
     await this.#chain.settle();
-    const { environment, vcpuCount, memMib } = this.record;
-    const signal = this.#over.signal;
-    const { layers } = this.#chain;
-    await this.#proof.begin(signal);
-    const machine = await this.context.machines
-      .open({ environment, vcpuCount, memMib }, layers, { signal, onPhase: report })
-      .catch(async (thrown: unknown) => {
-        throw await this.#proof.explain(thrown, signal);
-      });
+    const machine = this.record.state === "suspended" ? await this.#goOn(report) : await this.#open(report);
     this.#attach(machine);
     const { id: machineId, isolation } = machine;
     const started = { state: "started", stoppedBy: null, stoppedAtMs: null, failure: null } as const;
     await this.#kept.save({ machineId, isolation, ...started, ...this.#kept.touched() });
+    await this.#memory.remove();
     this.#watch(machine);
     failpoint("workspace.started");
+    await this.#followAll(machine);
+  }
+
+  async #open(report: Report): Promise<WorkspaceMachine> {
+    const { environment, vcpuCount, memMib } = this.record;
+    const signal = this.#over.signal;
+    const shape = { environment, vcpuCount, memMib };
+    await this.#proof.begin(signal);
+    return await this.context.machines
+      .open(shape, this.#chain.layers, { signal, onPhase: report })
+      .catch(async (thrown: unknown) => {
+        throw await this.#proof.explain(thrown, signal);
+      });
+  }
+
+  /** Where its memory fits the disk no more and no machine goes on from it, it is stopped, and its commands are lost. */
+  async #goOn(report: Report): Promise<WorkspaceMachine> {
+    const { environment, vcpuCount, memMib } = this.record;
+    const options = { signal: this.#over.signal, onPhase: report };
+    const from = { directory: this.#memory.directory, beforeRun: () => this.#memory.spend() };
+    const shape = { environment, vcpuCount, memMib };
+    try {
+      return await this.context.machines.resume(shape, this.#chain.layers, from, options);
+    } catch (thrown) {
+      if (!(await this.#memory.exists())) await this.#loseMemory(PyroError.from(thrown));
+      throw thrown;
+    }
+  }
+
+  async #loseMemory({ code, message, hint }: PyroError): Promise<void> {
+    await this.#interrupt(message);
+    await this.#crashed({ code, message, hint });
+    await this.#memory.remove();
+  }
+
+  /** What runs in a machine, from where each command's output was left. */
+  async #followAll(machine: WorkspaceMachine, graceMs = 0): Promise<void> {
+    for (const command of this.commands.running) {
+      this.holdSecrets(command);
+      const running = await machine.follow(command.processId, command.output.position).catch(() => undefined);
+      if (running === undefined) await command.interrupt("its machine does not know it any more");
+      else this.keep(command, running, machine, graceMs);
+    }
+  }
+
+  /**
+   * Ends its machine and keeps its memory: it goes on where it was, commands and all. One that is suspended already only
+   * gets another reason.
+   */
+  suspend(by: "user" | "idle"): Operation<void> {
+    return this.#operate("stop", async (report) => {
+      const { state } = this.record;
+      if (state === "failed") throw workspaceFailed(this.record);
+      const machine = this.#machine;
+      if (machine !== undefined) await this.#suspend(machine, by, report);
+      else if (state !== "suspended") throw nothingToSuspend(this.id);
+      else if (by === "user") await this.#kept.save({ stoppedBy: by });
+    });
+  }
+
+  async #suspend(machine: WorkspaceMachine, by: "user" | "idle", report: Report): Promise<void> {
+    report({ message: "saving its memory" });
+    // Without the machine it could not be told any more.
+    await this.#chain.settle(machine);
+    let suspended: SuspendedMachine | undefined;
+    try {
+      suspended = await machine.suspend(await this.#memory.begin());
+      await this.#memory.place();
+      if (this.#machine !== machine) throw lostAtOnce(this.id);
+    } catch (error) {
+      // In this order: a machine that runs makes what was saved worthless.
+      await this.#memory.remove();
+      // One that cannot go on is lost, which its watch says.
+      await suspended?.wake().catch(() => machine[Symbol.asyncDispose]());
+      throw error;
+    }
+    this.#machine = undefined;
+    for (const command of this.commands.running) await command.leave();
+    const stoppedAtMs = this.context.now();
+    await this.#kept.save({ state: "suspended", stoppedBy: by, stoppedAtMs, machineId: null, failure: null });
+    failpoint("suspend.recorded");
+    await machine[Symbol.asyncDispose]();
   }
 
   /** Flushes its disk and ends its machine; commands that run are ended. */
@@ -245,6 +361,7 @@ export class Workspace {
       this.shells.clear();
       await machine?.shutDown();
       failpoint("workspace.shut-down");
+      await this.#memory.remove();
       const stopped = { state: "stopped", stoppedBy: by, stoppedAtMs: this.context.now() } as const;
       // Of one that was lost before, nobody flushed the disk.
       const diskInUse = machine === undefined && this.record.diskInUse;
@@ -269,6 +386,7 @@ export class Workspace {
 
   /** The part of a reset that a later daemon can do as well: it may be done twice. */
   async finishReset(): Promise<void> {
+    await this.#memory.remove();
     await this.#chain.renew();
     failpoint("workspace.renewed");
     await this.commands.clear();
@@ -294,7 +412,7 @@ export class Workspace {
       const { state, stoppedBy } = this.record;
       if (state === "failed") throw workspaceFailed(this.record);
       if (this.#machine === undefined) {
-        if (state === "stopped" && stoppedBy === "user") throw stoppedByUser(this.id);
+        if (isDown(state) && stoppedBy === "user") throw stoppedByUser(this.id);
         await this.#boot(report);
       }
       if (this.#machine === undefined) throw lostAtOnce(this.id);
@@ -347,7 +465,12 @@ export class Workspace {
         await this.#interrupt("the workspace was reset");
         await this.finishReset();
       } else if (state === "started" && machineId !== null && isolation !== null) {
+        // Of a machine that runs it is worth nothing, whole or not.
+        await this.#memory.remove();
         await this.#adopt(machineId, isolation);
+      } else if (state === "suspended") {
+        if (await this.#memory.exists()) await this.#memory.sweep();
+        else await this.#loseMemory(memorySpent());
       } else {
         await this.#interrupt("the workspace was stopped");
         await this.services.end("workspace_stopped", this.context.now());
@@ -375,12 +498,7 @@ export class Workspace {
     }
     this.#attach(machine);
     this.#watch(machine);
-    for (const command of this.commands.running) {
-      this.holdSecrets(command);
-      const running = await machine.follow(command.processId, command.output.position).catch(() => undefined);
-      if (running === undefined) await command.interrupt("its machine does not know it any more");
-      else this.keep(command, running, machine, LIMITS.attachGraceMs);
-    }
+    await this.#followAll(machine, LIMITS.attachGraceMs);
   }
 
   /** Notes the secrets that a command was given, as long as it runs. */
@@ -521,6 +639,8 @@ export class Workspace {
     if (this.#machine !== machine || this.record.state !== "started") return;
     this.#machine = undefined;
     await machine[Symbol.asyncDispose]();
+    // What was about to suspend it has said what became of it.
+    if (!this.#isStarted) return;
     const { code, message, hint } = this.secrets.error(error);
     this.context.log.warn("workspace.machine-lost", { workspace: this.id, error: message });
     await this.#crashed({ code, message, hint });
@@ -564,6 +684,11 @@ export class Workspace {
     const { seedPath, originRef } = redactor.values({ seedPath: seed.seedPath, originRef: seed.originRef });
     return { seed: { ...seed, seedPath, originRef }, warnings: redactor.values(warnings) };
   }
+}
+
+/** Whether it has no machine, and may get one over its disk. */
+function isDown(state: WorkspaceRecord["state"]): boolean {
+  return state === "stopped" || state === "suspended";
 }
 
 /** What the directory of a workspace ends with while it is removed. */

@@ -12,6 +12,7 @@ import {
 } from "./record.js";
 import { ClockWatch } from "./clock-watch.js";
 import { sweepExport } from "./exporting.js";
+import { beginFork, type ForkRequest } from "./forking.js";
 import { resolveReference } from "./reference.js";
 import { checkSecrets, loadSecrets, saveSecrets, WorkspaceSecrets, type Secret } from "./secrets/index.js";
 import { CONDEMNED, Workspace, type Populate, type WorkspaceContext } from "./workspace.js";
@@ -21,6 +22,8 @@ export interface WorkspacesOptions extends WorkspaceContext {
   readonly directory: string;
   /** What comes of one past its TTL; default "stop". */
   readonly whenExpired?: "stop" | "delete";
+  /** After so long without use a running one is suspended; 0: never. */
+  readonly idleSuspendMs?: number;
 }
 
 export type NewWorkspace = Pick<
@@ -129,6 +132,31 @@ export class Workspaces implements AsyncDisposable {
   }
 
   /**
+   * Running copies of a running workspace, each on its way: its operation says how far it is, and what became of it. One
+   * that fails does not take the others along.
+   * @throws {PyroError} what beginFork throws, and what starts the workspace where it stopped by itself; nothing is left then
+   */
+  async fork(
+    parent: Workspace,
+    request: Omit<ForkRequest, "directory">,
+    signal: AbortSignal,
+  ): Promise<readonly Workspace[]> {
+    await parent.machine(signal);
+    const brood = await beginFork(parent, { ...request, directory: this.options.directory }).result;
+    const children: Workspace[] = [];
+    for (const record of brood.records) {
+      const directory = join(this.options.directory, record.workspaceId);
+      const secrets = new WorkspaceSecrets(parent.secrets.all, record.workspaceId);
+      const child = await Workspace.open(directory, record, secrets, this.options);
+      this.#all.set(child.id, child);
+      children.push(child);
+    }
+    const begun = children.map((child) => child.branch(brood.captured).result);
+    void Promise.allSettled(begun).then(() => brood[Symbol.asyncDispose]());
+    return children;
+  }
+
+  /**
    * By id, unique prefix of an id, or unique name.
    * @throws {PyroError} WORKSPACE_NOT_FOUND, AMBIGUOUS_REFERENCE
    */
@@ -157,11 +185,15 @@ export class Workspaces implements AsyncDisposable {
     const now = this.options.now();
     for (const workspace of this.#all.values()) {
       const { state, stoppedAtMs, lastActivityAtMs } = workspace.record;
-      const isOver = state === "stopped" || state === "failed";
+      const isOver = state === "stopped" || state === "suspended" || state === "failed";
+      const idleMs = this.options.idleSuspendMs ?? 0;
+      const unused = state === "started" && idleMs > 0 && workspace.isIdle && now > lastActivityAtMs + idleMs;
       const expired = state === "started" && workspace.isIdle && now > workspace.expiresAtMs;
       const retired = now > (stoppedAtMs ?? lastActivityAtMs) + LIMITS.workspaceRetentionMs;
       if (expired)
         void workspace.stop("ttl").result.catch((error: unknown) => this.#failed(workspace, error));
+      else if (unused)
+        void workspace.suspend("idle").result.catch((error: unknown) => this.#failed(workspace, error));
       else if (isOver && workspace.isIdle && retired && mayDelete)
         void this.delete(workspace).catch((error: unknown) => this.#failed(workspace, error));
     }

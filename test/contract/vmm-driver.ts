@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
@@ -147,6 +147,34 @@ export function vmmDriverContract(name: string, harness: () => DriverHarness): v
       await machine.resume();
       expect(await machine.status()).toBe("running");
       await machine.save(join(spec.directory, "second"));
+    });
+
+    it("goes on in a memory of its own, told right before it runs, and is saved with it again", async () => {
+      const restore = await saved();
+      const spec = await harness().spec();
+      const memoryFile = join(spec.directory, "own");
+      copyFileSync(restore.memoryFile, memoryFile);
+      let told = 0;
+      const beforeRun = (): Promise<void> => {
+        told += 1;
+        return Promise.resolve();
+      };
+      const options = { restore: { ...restore, memoryFile }, beforeRun };
+      const machine = await harness().driver.start({ ...spec, memoryFile }, options);
+      started.push({ machine, spec });
+      expect([told, await machine.status()]).toEqual([1, "running"]);
+      expect(statSync(machine.memoryFile ?? "").ino).toBe(statSync(memoryFile).ino);
+      await machine.save(join(spec.directory, "again"));
+      await machine.resume();
+      expect(await machine.status()).toBe("running");
+    });
+
+    it("starts nothing where what is told before it runs refuses", async () => {
+      const restore = await saved();
+      const spec = await harness().spec();
+      const beforeRun = (): Promise<void> => Promise.reject(new Error("not now"));
+      await expect(harness().driver.start(spec, { restore, beforeRun })).rejects.toThrow();
+      expect(await processesNamed(spec.id)).toEqual([]);
     });
 
     it("names a state that cannot be loaded, and leaves nothing of the machine", async () => {

@@ -27,6 +27,8 @@ export type Step = string;
  */
 export class FakeWorkspaceMachines implements WorkspaceMachines {
   readonly running = new Map<string, FakeMachine>();
+  /** By the directory that holds their memory. */
+  readonly suspended = new Map<string, FakeMachine>();
   readonly steps: Step[] = [];
   readonly held = new Set<string>();
   /** Called at each step, with the signal of the call where it has one. */
@@ -63,6 +65,29 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
   async open(...[, layers, { signal, onPhase }]: Parameters<WorkspaceMachines["open"]>) {
     onPhase?.({ phase: "booting", message: "a fake boots again" });
     await this.step("open", signal);
+    return this.#boot({
+      active: await readFile(layers.active, "utf8"),
+      baseline: await readFile(layers.baseline, "utf8"),
+    }).connect();
+  }
+
+  async resume(...[, , { directory, beforeRun }, { signal }]: Parameters<WorkspaceMachines["resume"]>) {
+    await this.step("resume", signal);
+    const from = await readFile(join(directory, "memory"), "utf8");
+    const machine = this.suspended.get(from) ?? this.#revived(from);
+    if (machine === undefined)
+      throw new PyroError("SAVED_MEMORY_DAMAGED", "it is no memory", { hint: "stop it" });
+    await beforeRun();
+    await this.step("run", signal);
+    this.suspended.delete(from);
+    machine.id = `vm-fake${(this.#count += 1)}`;
+    this.running.set(machine.id, machine);
+    machine.signalAll("SIGCONT");
+    return machine.connect();
+  }
+
+  async branch(...[, layers, , { signal }]: Parameters<WorkspaceMachines["branch"]>) {
+    await this.step("branch", signal);
     return this.#boot({
       active: await readFile(layers.active, "utf8"),
       baseline: await readFile(layers.baseline, "utf8"),
@@ -142,6 +167,13 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
     return path;
   }
 
+  /** Of another process: what ran in it is not known here. */
+  #revived(memory: string): FakeMachine | undefined {
+    if (!memory.startsWith("{")) return undefined;
+    const { trees } = JSON.parse(memory) as { trees: HostTrees };
+    return new FakeMachine("", trees, this);
+  }
+
   #boot(trees: HostTrees): FakeMachine {
     const machine = new FakeMachine(`vm-fake${(this.#count += 1)}`, trees, this);
     this.running.set(machine.id, machine);
@@ -166,7 +198,7 @@ export class FakeMachine {
   #connection: Connection | undefined;
 
   constructor(
-    readonly id: string,
+    public id: string,
     public trees: HostTrees,
     private readonly host: FakeWorkspaceMachines,
   ) {}
@@ -180,6 +212,7 @@ export class FakeMachine {
     };
     const files = (): WorkspaceMachine["files"] => hostFiles(this.trees, (step) => this.host.step(step));
     const host = this.host;
+    let isSuspended = false;
     return {
       services: this.supervisor.face(connection.signal),
       id: this.id,
@@ -215,6 +248,22 @@ export class FakeMachine {
       setClock: async () => {
         await host.step("setClock");
       },
+      suspend: async (directory) => {
+        await host.step("suspend");
+        const name = JSON.stringify({ name: freshId("memory"), trees: this.trees });
+        await writeFile(join(directory, "memory"), name);
+        this.signalAll("SIGSTOP");
+        host.suspended.set(name, this);
+        isSuspended = true;
+        return {
+          wake: () => {
+            isSuspended = false;
+            host.suspended.delete(name);
+            this.signalAll("SIGCONT");
+            return Promise.resolve();
+          },
+        };
+      },
       shutDown: async () => {
         await host.step("shutDown");
         this.#end();
@@ -223,6 +272,13 @@ export class FakeMachine {
         if (!connection.isOpen) throw guestError("GUEST_DISCONNECTED", "the connection was closed");
         await host.put(this, layers, name);
       },
+      capture: async (layers, name, whileStill) => {
+        await host.step("capture");
+        await host.put(this, layers, name);
+        await whileStill();
+        const dispose = async (): Promise<void> => await host.step("let go of what was captured");
+        return { usedBytes: 1, pauseMs: 0, [Symbol.asyncDispose]: dispose };
+      },
       topLayer: async () => {
         await host.step("topLayer");
         if (!host.running.has(this.id)) throw new PyroError("VM_CRASHED", "the fake is gone", { hint: "" });
@@ -230,10 +286,17 @@ export class FakeMachine {
       },
       release,
       [Symbol.asyncDispose]: () => {
-        this.#end();
+        if (isSuspended) {
+          host.running.delete(this.id);
+          connection.end(guestError("GUEST_DISCONNECTED", "the machine was ended"));
+        } else this.#end();
         return Promise.resolve();
       },
     };
+  }
+
+  signalAll(name: NodeJS.Signals): void {
+    for (const child of this.processes.values()) child.kill(name);
   }
 
   /** It crashes. */

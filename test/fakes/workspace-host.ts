@@ -40,6 +40,8 @@ export async function serveWorkspaces(
 /** A host with fake machines, a clock that only tests move, and daemons that come and go. */
 export class WorkspaceHost implements AsyncDisposable {
   nowMs = 1_800_000_000_000;
+  /** Of the next daemon. */
+  idleSuspendMs = 0;
   readonly machines: FakeWorkspaceMachines;
   readonly directory: string;
   workspaces: Workspaces;
@@ -112,6 +114,7 @@ export class WorkspaceHost implements AsyncDisposable {
       machines: this.machines,
       disks: this.machines.disks,
       log: silentLogger,
+      idleSuspendMs: this.idleSuspendMs,
       now: () => this.nowMs,
     });
   }

@@ -7,7 +7,10 @@ import { FAILPOINTS, prefixOf } from "../failpoints.js";
  */
 const REACHED = {
   unit: ["pull"],
-  vm: ["layer", "machine", "pool", "restore", "save", "snapshot", "template", "workspace"],
+  vm: [
+    ...["fork", "layer", "machine", "pool", "restore", "resume", "save", "snapshot", "suspend", "template"],
+    "workspace",
+  ],
 };
 
 it("Each failpoint has a name of its own, and a prefix that says which generated test reaches it", () => {

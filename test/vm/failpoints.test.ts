@@ -49,37 +49,44 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   workspace: { pool: 0, failed: 1, pass: useAWorkspace },
   snapshot: { pool: 0, failed: 1, pass: useSnapshots },
   layer: { pool: 0, failed: 1, pass: useSnapshots },
+  suspend: { pool: 0, failed: 1, pass: useItsMemory },
+  resume: { pool: 0, failed: 1, pass: useItsMemory },
+  fork: { pool: 0, failed: 1, pass: useItsMemory },
 };
 
 /** Once through a workspace's life; ends with the first call that could not be done. */
 async function useAWorkspace(): Promise<Result> {
   const output = join(state.path, "exported");
   await rm(output, { recursive: true, force: true });
-  const calls = [
-    ["create", "debian:12", "--name", "w"],
+  return await through([
     ["file", "write", "w", "dir/file", "--text", "text"],
     ["export", "w", "dir", "--output", output],
     ["stop", "w"],
     ["start", "w"],
     ["reset", "w"],
-    ["delete", "w"],
-  ];
-  return await callAll(calls);
+  ]);
 }
 
 /** A workspace whose disk gets layers, running and stopped. */
 async function useSnapshots(): Promise<Result> {
-  return await callAll([
-    ["create", "debian:12", "--name", "w"],
+  return await through([
     ["file", "write", "w", "file", "--text", "text"],
     ["snapshot", "create", "w", "one"],
-    ["delete", "w"],
   ]);
 }
 
-/** One after the other, to the first that could not be done, or the delete. */
-async function callAll(calls: readonly string[][]): Promise<Result> {
-  for (const args of calls) {
+/** The same with what concerns its memory. */
+async function useItsMemory(): Promise<Result> {
+  return await through([
+    ["stop", "w", "--suspend"],
+    ["start", "w"],
+    ["fork", "w"],
+  ]);
+}
+
+/** A workspace and these calls, one after the other, to the first that could not be done, or the delete. */
+async function through(calls: readonly string[][]): Promise<Result> {
+  for (const args of [["create", "debian:12", "--name", "w"], ...calls, ["delete", "w"]]) {
     const result = await call("workspace", ...args);
     if (result.code !== 0 || args[0] === "delete") return result;
   }

@@ -67,6 +67,7 @@ export function toWorkspace(workspace: Workspace): MessageInitShape<typeof Works
     stoppedBy: stoppedBy ?? "",
     secrets: record.secrets,
     hindrance: workspace.runningMachine?.hindrance ?? "",
+    sourceWorkspaceId: record.sourceWorkspaceId ?? "",
   };
 }
 

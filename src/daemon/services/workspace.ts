@@ -30,7 +30,7 @@ const LABELS_MAX = 64;
 
 type LifeCycle = Pick<
   ServiceImpl<typeof WorkspaceService>,
-  "create" | "list" | "status" | "update" | "delete" | "start" | "stop" | "reset"
+  "create" | "list" | "status" | "update" | "delete" | "start" | "stop" | "fork" | "reset"
 >;
 
 /** The WorkspaceService. */
@@ -86,9 +86,19 @@ function lifeCycleCalls(workspaces: Workspaces, seeding: Seeding): LifeCycle {
       const workspace = workspaces.find(reference);
       return await finish(workspace, workspace.start(), waitMs, signal);
     },
-    stop: async ({ workspace: reference, waitMs }, { signal }) => {
+    stop: async ({ workspace: reference, waitMs, suspend }, { signal }) => {
       const workspace = workspaces.find(reference);
-      return await finish(workspace, workspace.stop("user"), waitMs, signal);
+      const operation = suspend ? workspace.suspend("user") : workspace.stop("user");
+      return await finish(workspace, operation, waitMs, signal);
+    },
+    fork: async ({ workspace: reference, waitMs, count, namePrefix }, { signal }) => {
+      const workspace = workspaces.find(reference);
+      const prefix = namePrefix === "" ? null : requireName("name prefix", namePrefix);
+      // A name is the prefix and at most "-16".
+      if (prefix !== null) requireName("name", `${prefix}-00`);
+      const children = await workspaces.fork(workspace, { count: count || 1, namePrefix: prefix }, signal);
+      await Promise.all(children.map(async (child) => await child.settle(waitOf(waitMs), signal)));
+      return { sourceWorkspaceId: workspace.id, children: children.map(toWorkspace) };
     },
     reset: async ({ workspace: reference, waitMs, snapshot }, { signal }) => {
       const workspace = workspaces.find(reference);

@@ -10,6 +10,7 @@ import {
   workspacePatchApply,
 } from "./files.js";
 import { workspaceDelete, workspaceReset, workspaceStart, workspaceStop } from "./life-cycle.js";
+import { workspaceFork } from "./fork.js";
 import { workspaceList } from "./list.js";
 import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./services.js";
 import { snapshotCreate, snapshotDelete, snapshotList } from "./snapshots.js";
@@ -68,6 +69,7 @@ export const WORKSPACE_OPERATIONS: readonly Declaration[] = [
   workspaceDiskList,
   workspaceDiskRead,
   workspaceDiskExport,
+  workspaceFork,
   workspaceDelete,
   workspaceTop,
 ];

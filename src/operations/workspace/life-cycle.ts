@@ -10,7 +10,8 @@ export const workspaceStart = defineOperation({
   name: "workspace_start",
   command: ["workspace", "start"],
   summary: "Start a stopped workspace over what its disk holds",
-  description: "One that stopped by itself (its TTL, a crash) starts again when it is used.",
+  description:
+    "A suspended one goes on where it was. One that stopped by itself (its TTL, a crash) starts again when it is used.",
   profiles: FULL,
   kind: "write",
   input,
@@ -27,15 +28,23 @@ export const workspaceStop = defineOperation({
   name: "workspace_stop",
   command: ["workspace", "stop"],
   summary: "Stop a workspace: its disk is kept, its memory and commands end",
-  description: "",
+  description:
+    "With --suspend the memory is kept too, on the host's disk: a start lets all go on where it was, commands and " +
+    "all, in under a second. A stop of a suspended one gives its memory up.",
   profiles: FULL,
   kind: "write",
-  input,
+  input: z.strictObject({
+    workspace_id: workspaceId(),
+    suspend: z.boolean().default(false).describe("Keep the memory: start goes on where it was"),
+  }),
   output: workspaceRecord,
   positionals: ["workspace_id"],
-  examples: [{ command: "pyro workspace stop fix-1", says: "it costs no memory any more" }],
-  run: async ({ workspace_id: id }, { pyro, signal, onProgress }) =>
-    toWorkspaceView(await pyro.stopWorkspace(id, following(onProgress), { signal })),
+  examples: [
+    { command: "pyro workspace stop fix-1", says: "it costs no memory any more" },
+    { command: "pyro workspace stop fix-1 --suspend", says: "what runs in it goes on at the next start" },
+  ],
+  run: async ({ workspace_id: id, suspend }, { pyro, signal, onProgress }) =>
+    toWorkspaceView(await pyro.stopWorkspace(id, { suspend, ...following(onProgress) }, { signal })),
   render: renderWorkspace,
 });
 

@@ -33,7 +33,7 @@ export const workspaceRecord = z.object({
   name: z.string().nullable(),
   labels: z.record(z.string(), z.string()),
   environment: z.string(),
-  state: z.enum(["creating", "started", "stopped", "resetting", "failed"]),
+  state: z.enum(["creating", "started", "stopped", "suspended", "resetting", "failed"]),
   isolation: isolation.nullable(),
   network_policy: z.literal("off"),
   workspace_path: z.string(),
@@ -70,6 +70,7 @@ export const workspaceRecord = z.object({
   failure: failureRecord.nullable(),
   stopped_by: z.string().nullable(),
   hindrance: z.string().nullable(),
+  source_workspace_id: z.string().nullable(),
   warnings: z.array(z.string()),
 });
 

@@ -140,7 +140,10 @@ async function ask<Answer>(
     throw new PyroError(
       "TEMPLATE_DAMAGED",
       `a machine's memory cannot be copied: ${said === "" ? String(error) : said}`,
-      { hint: "free some memory or disk space if this stays; templates are made anew by themselves", cause: error },
+      {
+        hint: "free some memory or disk space if this stays; templates are made anew by themselves",
+        cause: error,
+      },
     );
   }
 }

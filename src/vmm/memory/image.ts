@@ -53,7 +53,7 @@ export async function storeImage(
   const files = imageFiles(directory);
   const from = { memoryFile, stateFile: files.stateFile };
   const { memory, state } = await storeMachine(program, from, files.memoryFile, signal);
-  failpoint("save.copied");
+  failpoint("suspend.copied");
   const manifest: ImageManifest = {
     ...{ format: FORMAT, key, created_at_ms: Date.now() },
     memory: toFacts(memory),

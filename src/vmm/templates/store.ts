@@ -65,7 +65,7 @@ export class TemplateStore implements AsyncDisposable {
    * @throws {PyroError} TEMPLATE_NOT_PRIVATE, DISK_FULL, VM_SAVE_FAILED and what a boot throws; the signal's reason
    */
   async require(shape: TemplateShape, signal: AbortSignal): Promise<Template> {
-    const key = await this.#keyOf(shape);
+    const key = await this.keyOf(shape);
     const resting = this.#resting.get(key);
     if (resting !== undefined && resting.until > performance.now() && this.#held.find(key) === undefined)
       throw resting.error;
@@ -77,7 +77,7 @@ export class TemplateStore implements AsyncDisposable {
    * where a good one stands.
    */
   async prepare(shape: TemplateShape, anew: boolean, signal: AbortSignal): Promise<Template> {
-    return await this.#lend(await this.#keyOf(shape), shape, anew, signal);
+    return await this.#lend(await this.keyOf(shape), shape, anew, signal);
   }
 
   /**
@@ -87,7 +87,7 @@ export class TemplateStore implements AsyncDisposable {
    * @throws {PyroError} TEMPLATE_NOT_PRIVATE; what the ground of the shape cannot be found by
    */
   async readiness(shape: TemplateShape): Promise<TemplateReadiness> {
-    const key = await this.#keyOf(shape);
+    const key = await this.keyOf(shape);
     if (this.#held.find(key) !== undefined || (await this.#shelf.has(key))) return "warm";
     return (await this.#shelf.stale(key, shapeName(shape))).length > 0 ? "stale" : "cold";
   }
@@ -110,14 +110,15 @@ export class TemplateStore implements AsyncDisposable {
     this.options.log.warn("template.discarded", { key, failures, code: error.code, reason: error.message });
   }
 
+  /** Names what a machine of the shape is saved as now, and what it can go on from. */
+  async keyOf(shape: TemplateShape): Promise<string> {
+    return templateKey(shape, await this.options.ground(shape));
+  }
+
   /** Ends builds and holders; machines that were restored live on. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#work[Symbol.asyncDispose]();
     await this.#held[Symbol.asyncDispose]();
-  }
-
-  async #keyOf(shape: TemplateShape): Promise<string> {
-    return templateKey(shape, await this.options.ground(shape));
   }
 
   async #lend(key: string, shape: TemplateShape, anew: boolean, signal: AbortSignal): Promise<Template> {

@@ -252,7 +252,7 @@ describe("pyro workspace", () => {
     });
     expect((await pyro(["reset", "fix-1"])).stdout).toMatch(/resets +1, last /);
     expect((await pyro(["reset", "fix-1", "--snapshot", "before"])).stderr).toContain(
-      'the snapshots that it has: baseline',
+      "the snapshots that it has: baseline",
     );
     expect((await pyro(["reset", "fix-1", "--snapshot", "baseline"])).stdout).toMatch(/resets +2, last /);
     expect((await pyro(["diff", "fix-1", "--stat"])).stdout).toBe("nothing changed\n");

@@ -82,6 +82,8 @@ test("the list of error codes is pinned: codes may be added, never renamed, remo
       "VM_UNRESPONSIVE",
       "VM_SAVE_FAILED",
       "VM_RESTORE_FAILED",
+      "SAVED_MEMORY_DAMAGED",
+      "SAVED_MEMORY_STALE",
       "TEMPLATE_DAMAGED",
       "TEMPLATE_NOT_PRIVATE",
       "VMM_PROTOCOL_ERROR",

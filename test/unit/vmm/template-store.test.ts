@@ -223,7 +223,7 @@ describe("The template store", () => {
     ).rejects.toMatchObject({
       code: "MEMORY_FULL",
       retryable: true,
-      message: "this host has no memory for a memory template: pyro-hold: no memory",
+      message: "this host has no memory for a machine's memory: pyro-hold: no memory",
     });
     await open().require(shape, never);
     expect(built).toBe(1);

@@ -19,7 +19,10 @@ beforeAll(async () => {
 });
 
 describe("a daemon that is killed", () => {
-  it.each([...FAILPOINTS.filter((name) => ["snapshot", "workspace"].includes(prefixOf(name))), "never"])(
+  // Those of suspend and resume that are in machines are reached in test/vm/failpoints.
+  const memory = ["suspend.placed", "suspend.recorded", "resume.spent"];
+  const disk = FAILPOINTS.filter((name) => ["snapshot", "workspace"].includes(prefixOf(name)));
+  it.each([...disk, ...memory, "never"])(
     "at %s leaves what the next can finish or remove",
     async (failpoint) => {
       await using state = await temporaryState();
@@ -41,7 +44,7 @@ describe("a daemon that is killed", () => {
       workspaces.adopt();
       for (const workspace of workspaces.all) {
         await workspace.settle(10_000, NEVER);
-        expect(["started", "stopped", "failed"]).toContain(workspace.record.state);
+        expect(["started", "stopped", "suspended", "failed"]).toContain(workspace.record.state);
         if (workspace.record.state !== "failed")
           expect(await content(workspace, "seeded")).toBe("as seeded\n");
         await workspaces.delete(workspace);

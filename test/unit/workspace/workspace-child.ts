@@ -37,6 +37,8 @@ await createSnapshot(workspace, "running").result;
 await workspace.stop("ttl").result;
 await createSnapshot(workspace, "stopped").result;
 await workspace.reset("running").result;
+await workspace.suspend("idle").result;
+await workspace.start().result;
 await deleteSnapshot(workspace, "stopped").result;
 await workspaces.delete(workspace);
 
