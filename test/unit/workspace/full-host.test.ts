@@ -10,13 +10,13 @@ describe("while the host's disk is full", () => {
   it("a command waits with its output, and nothing is lost or doubled once there is room", async () => {
     await using host = await WorkspaceHost.start();
     const workspace = await host.create();
-    const append = vi.spyOn(CommandOutput.prototype, "append").mockImplementationOnce(full);
+    const store = vi.spyOn(CommandOutput.prototype, "store").mockImplementationOnce(full);
     const command = await start(workspace, "echo one; echo two >&2; exit 5");
     await command.done;
     expect(command.facts.exit).toMatchObject({ exitCode: 5 });
     expect((await written(command)).split("\n").sort()).toEqual(["", "one", "two"]);
-    expect(append.mock.calls.length).toBeGreaterThan(2);
-    append.mockRestore();
+    expect(store.mock.calls.length).toBeGreaterThan(2);
+    store.mockRestore();
   });
 
   it("a command that ended is known to have, and forgotten by its machine only when that is recorded", async () => {
@@ -37,22 +37,22 @@ describe("while the host's disk is full", () => {
     await using host = await WorkspaceHost.start();
     const workspace = await host.create();
     const command = await start(workspace, "sleep 60");
-    const append = vi.spyOn(CommandOutput.prototype, "append").mockImplementation(full);
+    const store = vi.spyOn(CommandOutput.prototype, "store").mockImplementation(full);
     vi.spyOn(command.output, Symbol.asyncDispose).mockImplementationOnce(full);
     await host.workspaces.delete(workspace);
-    append.mockRestore();
+    store.mockRestore();
     expect([await host.left(), host.machines.running.size, command.isRunning]).toEqual([[], 0, false]);
   });
 
   it("any other failure of its output ends the command's record, and says why", async () => {
     await using host = await WorkspaceHost.start();
     const workspace = await host.create();
-    const append = vi
-      .spyOn(CommandOutput.prototype, "append")
+    const store = vi
+      .spyOn(CommandOutput.prototype, "store")
       .mockRejectedValueOnce(new PyroError("INTERNAL", "the disk is on fire"));
     const command = await start(workspace, "echo out");
     await command.done;
-    append.mockRestore();
+    store.mockRestore();
     expect(command.facts.interrupted).toBe("the disk is on fire");
     expect(await run(workspace, "echo next")).toBe("next\n");
   });
