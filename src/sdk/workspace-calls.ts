@@ -159,18 +159,21 @@ export abstract class WorkspaceCalls {
 
   /**
    * Flushes the workspace's disk and ends its machine, with all commands.
-   * @throws {PyroError} with `suspend`: VM_SAVE_FAILED, DISK_FULL; it runs on then
+   * @throws {PyroError} with `suspend`: SECRET_IN_MEMORY, VM_SAVE_FAILED, DISK_FULL; it runs on then
    */
   async stopWorkspace(
     workspaceId: string,
     options: WaitOptions & {
       /** Keeps its memory on the disk: a start lets it go on where it was, commands and all. Default false. */
       readonly suspend?: boolean | undefined;
+      /** With `suspend`: also while a live process holds a secret, which is on the disk then. Default false. */
+      readonly allowSecrets?: boolean | undefined;
     } = {},
     call: CallOptions = {},
   ): Promise<WorkspaceRecord> {
+    const { suspend = false, allowSecrets = false } = options;
     return await this.#begin("stopping the workspace", options, call, ({ workspace }, waitMs, signal) =>
-      workspace.stop({ workspace: workspaceId, waitMs, suspend: options.suspend ?? false }, { signal }),
+      workspace.stop({ workspace: workspaceId, waitMs, suspend, allowSecrets }, { signal }),
     );
   }
 
@@ -195,7 +198,7 @@ export abstract class WorkspaceCalls {
   /**
    * Makes running copies of a running workspace, processes and memory included. Each child has its own outcome: one that
    * could not be made is "failed" and says why.
-   * @throws {PyroError} WORKSPACE_STOPPED, VM_SAVE_FAILED, MEMORY_FULL, DISK_FULL: there are no children then
+   * @throws {PyroError} WORKSPACE_STOPPED, SECRET_IN_MEMORY, VM_SAVE_FAILED, MEMORY_FULL, DISK_FULL: there are no children then
    */
   async forkWorkspace(
     workspaceId: string,
@@ -204,15 +207,17 @@ export abstract class WorkspaceCalls {
       readonly count?: number | undefined;
       /** Children are named by it and "-1", "-2", …; without it they have no names. */
       readonly namePrefix?: string | undefined;
+      /** Also while a live process holds a secret, which is in each child's memory then. Default false. */
+      readonly allowSecrets?: boolean | undefined;
       /** Waits at most so long for the children; by default until each runs or failed. */
       readonly waitMs?: number | undefined;
     } = {},
     call: CallOptions = {},
   ): Promise<{ readonly sourceWorkspaceId: string; readonly children: readonly WorkspaceRecord[] }> {
-    const { count = 1, namePrefix = "", waitMs = NO_BOUND } = options;
+    const { count = 1, namePrefix = "", allowSecrets = false, waitMs = NO_BOUND } = options;
     const deadline = performance.now() + waitMs;
     const forked = await this.client.call("forking the workspace", call, async ({ workspace }, { signal }) =>
-      workspace.fork({ workspace: workspaceId, count, namePrefix, waitMs: 0 }, { signal }),
+      workspace.fork({ workspace: workspaceId, count, namePrefix, allowSecrets, waitMs: 0 }, { signal }),
     );
     const children = forked.children.map(async (child) => {
       let record = toWorkspaceRecord(child);

@@ -66,6 +66,8 @@ export interface WorkspaceRecord {
   readonly hindrance: string | null;
   /** The workspace that it was forked from. */
   readonly sourceWorkspaceId: string | null;
+  /** Names of the secrets that live processes held when its memory was saved, or copied into it. */
+  readonly secretsInMemory: readonly string[];
   readonly warnings: readonly string[];
 }
 
@@ -124,6 +126,7 @@ export function toWorkspaceRecord(wire: WireWorkspace): WorkspaceRecord {
     stoppedBy: orNull(wire.stoppedBy),
     hindrance: orNull(wire.hindrance),
     sourceWorkspaceId: orNull(wire.sourceWorkspaceId),
+    secretsInMemory: wire.secretsInMemory,
     warnings: [...wire.warnings],
   };
 }

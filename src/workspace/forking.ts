@@ -14,6 +14,8 @@ export interface ForkRequest {
   readonly count: number;
   /** Names are the prefix and "-1", "-2", …; null: children have no names. */
   readonly namePrefix: string | null;
+  /** Also while a live process holds a secret. */
+  readonly allowSecrets?: boolean;
   /** Where workspaces are. */
   readonly directory: string;
 }
@@ -28,14 +30,18 @@ export interface Brood extends AsyncDisposable {
 /**
  * Takes a running workspace as it is, processes and memory, and lays out its children. It pauses for the device state, a
  * new layer and one copy of the memory in use; then it goes on. When this rejects, nothing of the children is left.
- * @throws {PyroError} INVALID_ARGUMENT, WORKSPACE_STOPPED, VM_SAVE_FAILED, MEMORY_FULL, DISK_FULL, SNAPSHOT_LIMIT
+ * @throws {PyroError} INVALID_ARGUMENT, WORKSPACE_STOPPED, SECRET_IN_MEMORY, VM_SAVE_FAILED, MEMORY_FULL, DISK_FULL, SNAPSHOT_LIMIT
  */
 export function beginFork(parent: Workspace, request: ForkRequest): Operation<Brood> {
   return parent.change("fork", async (change) => {
     requireCount(request.count);
     const { machine } = change;
     if (machine === undefined) throw stoppedByUser(parent.id);
-    const records = newChildren(parent, request, change.nowMs);
+    const secretsInMemory = parent.secrets.allowInMemory("fork", request.allowSecrets ?? false);
+    const records = newChildren(parent, request, change.nowMs).map((record) => ({
+      ...record,
+      secretsInMemory,
+    }));
     const directoryOf = ({ workspaceId }: WorkspaceRecord): string => join(request.directory, workspaceId);
     let captured: CapturedMachine | undefined;
     try {

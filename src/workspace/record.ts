@@ -70,6 +70,8 @@ const recordSchema = z.object({
   reset: z.object({ count: z.number(), atMs: z.number().nullable(), snapshot: z.string().nullable() }),
   /** The one that it was forked from. */
   sourceWorkspaceId: z.string().nullable().default(null),
+  /** Names of the secrets that live processes held when its memory was saved, or copied into it. */
+  secretsInMemory: z.array(z.string()).default([]),
   /** What a reset that is begun goes back to. */
   resetTo: z.string().nullable().default(null),
   /** The sealed layers between baseline and active layer, the lowest first. */
@@ -180,6 +182,7 @@ export function newRecord(
     lastSequence: 0,
     reset: { count: 0, atMs: null, snapshot: null },
     sourceWorkspaceId: null,
+    secretsInMemory: [],
     resetTo: null,
     layers: [],
     snapshots: [],

@@ -261,7 +261,8 @@ export class Workspace {
     this.#attach(machine);
     const { id: machineId, isolation } = machine;
     const started = { state: "started", stoppedBy: null, stoppedAtMs: null, failure: null } as const;
-    await this.#kept.save({ machineId, isolation, ...started, ...this.#kept.touched() });
+    const change = { machineId, isolation, ...started, secretsInMemory: [] };
+    await this.#kept.save({ ...change, ...this.#kept.touched() });
     await this.#memory.remove();
     this.#watch(machine);
     failpoint("workspace.started");
@@ -314,18 +315,24 @@ export class Workspace {
    * Ends its machine and keeps its memory: it goes on where it was, commands and all. One that is suspended already only
    * gets another reason.
    */
-  suspend(by: "user" | "idle"): Operation<void> {
+  suspend(by: "user" | "idle", allowSecrets = false): Operation<void> {
     return this.#operate("stop", async (report) => {
       const { state } = this.record;
       if (state === "failed") throw workspaceFailed(this.record);
       const machine = this.#machine;
-      if (machine !== undefined) await this.#suspend(machine, by, report);
-      else if (state !== "suspended") throw nothingToSuspend(this.id);
+      if (machine !== undefined) {
+        const secretsInMemory = this.secrets.allowInMemory("stop --suspend", allowSecrets);
+        await this.#suspend(machine, { stoppedBy: by, secretsInMemory }, report);
+      } else if (state !== "suspended") throw nothingToSuspend(this.id);
       else if (by === "user") await this.#kept.save({ stoppedBy: by });
     });
   }
 
-  async #suspend(machine: WorkspaceMachine, by: "user" | "idle", report: Report): Promise<void> {
+  async #suspend(
+    machine: WorkspaceMachine,
+    how: Pick<WorkspaceRecord, "stoppedBy" | "secretsInMemory">,
+    report: Report,
+  ): Promise<void> {
     report({ message: "saving its memory" });
     // Without the machine it could not be told any more.
     await this.#chain.settle(machine);
@@ -344,7 +351,7 @@ export class Workspace {
     this.#machine = undefined;
     for (const command of this.commands.running) await command.leave();
     const stoppedAtMs = this.context.now();
-    await this.#kept.save({ state: "suspended", stoppedBy: by, stoppedAtMs, machineId: null, failure: null });
+    await this.#kept.save({ state: "suspended", ...how, stoppedAtMs, machineId: null, failure: null });
     failpoint("suspend.recorded");
     await machine[Symbol.asyncDispose]();
   }

@@ -187,7 +187,9 @@ export class Workspaces implements AsyncDisposable {
       const { state, stoppedAtMs, lastActivityAtMs } = workspace.record;
       const isOver = state === "stopped" || state === "suspended" || state === "failed";
       const idleMs = this.options.idleSuspendMs ?? 0;
-      const unused = state === "started" && idleMs > 0 && workspace.isIdle && now > lastActivityAtMs + idleMs;
+      // What holds a secret keeps its memory off the disk.
+      const maySuspend = idleMs > 0 && workspace.secrets.holders.length === 0;
+      const unused = state === "started" && maySuspend && workspace.isIdle && now > lastActivityAtMs + idleMs;
       const expired = state === "started" && workspace.isIdle && now > workspace.expiresAtMs;
       const retired = now > (stoppedAtMs ?? lastActivityAtMs) + LIMITS.workspaceRetentionMs;
       if (expired)

@@ -68,6 +68,7 @@ export function toWorkspace(workspace: Workspace): MessageInitShape<typeof Works
     secrets: record.secrets,
     hindrance: workspace.runningMachine?.hindrance ?? "",
     sourceWorkspaceId: record.sourceWorkspaceId ?? "",
+    secretsInMemory: record.secretsInMemory,
   };
 }
 

@@ -86,17 +86,21 @@ function lifeCycleCalls(workspaces: Workspaces, seeding: Seeding): LifeCycle {
       const workspace = workspaces.find(reference);
       return await finish(workspace, workspace.start(), waitMs, signal);
     },
-    stop: async ({ workspace: reference, waitMs, suspend }, { signal }) => {
+    stop: async ({ workspace: reference, waitMs, suspend, allowSecrets }, { signal }) => {
       const workspace = workspaces.find(reference);
-      const operation = suspend ? workspace.suspend("user") : workspace.stop("user");
+      const operation = suspend ? workspace.suspend("user", allowSecrets) : workspace.stop("user");
       return await finish(workspace, operation, waitMs, signal);
     },
-    fork: async ({ workspace: reference, waitMs, count, namePrefix }, { signal }) => {
+    fork: async ({ workspace: reference, waitMs, count, namePrefix, allowSecrets }, { signal }) => {
       const workspace = workspaces.find(reference);
       const prefix = namePrefix === "" ? null : requireName("name prefix", namePrefix);
       // A name is the prefix and at most "-16".
       if (prefix !== null) requireName("name", `${prefix}-00`);
-      const children = await workspaces.fork(workspace, { count: count || 1, namePrefix: prefix }, signal);
+      const children = await workspaces.fork(
+        workspace,
+        { count: count || 1, namePrefix: prefix, allowSecrets },
+        signal,
+      );
       await Promise.all(children.map(async (child) => await child.settle(waitOf(waitMs), signal)));
       return { sourceWorkspaceId: workspace.id, children: children.map(toWorkspace) };
     },

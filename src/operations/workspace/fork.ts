@@ -2,6 +2,7 @@ import * as z from "zod";
 import { LIMITS } from "../../protocol/index.js";
 import { defineOperation } from "../operation.js";
 import { renderWorkspace, toWorkspaceView, workspaceId, workspaceRecord } from "./record.js";
+import { allowSecrets } from "./secrets.js";
 import { FULL } from "./tool-sets.js";
 
 /** `pyro workspace fork`, `workspace_fork`, `forkWorkspace`. */
@@ -23,16 +24,20 @@ export const workspaceFork = defineOperation({
       .max(61)
       .optional()
       .describe("Children are named by it and -1, -2, …; without it they have no names"),
+    allow_secrets: allowSecrets(),
   }),
   output: z.object({ source_workspace_id: z.string(), children: z.array(workspaceRecord) }),
   positionals: ["workspace_id"],
   examples: [
     { command: "pyro workspace fork fix-1 --count 3 --name-prefix try", says: "try-1, try-2, try-3" },
   ],
-  run: async ({ workspace_id: id, count, name_prefix: namePrefix }, { pyro, signal, waitMs }) => {
+  run: async (
+    { workspace_id: id, count, name_prefix: namePrefix, allow_secrets: allowSecrets },
+    { pyro, signal, waitMs },
+  ) => {
     const { sourceWorkspaceId, children } = await pyro.forkWorkspace(
       id,
-      { count, namePrefix, waitMs },
+      { count, namePrefix, allowSecrets, waitMs },
       { signal },
     );
     return { source_workspace_id: sourceWorkspaceId, children: children.map(toWorkspaceView) };

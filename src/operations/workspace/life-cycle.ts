@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { defineOperation } from "../operation.js";
 import { following, renderWorkspace, toWorkspaceView, workspaceId, workspaceRecord } from "./record.js";
+import { allowSecrets } from "./secrets.js";
 import { CORE, CORE_AND_INSPECT, FULL } from "./tool-sets.js";
 
 const input = z.strictObject({ workspace_id: workspaceId() });
@@ -36,6 +37,7 @@ export const workspaceStop = defineOperation({
   input: z.strictObject({
     workspace_id: workspaceId(),
     suspend: z.boolean().default(false).describe("Keep the memory: start goes on where it was"),
+    allow_secrets: allowSecrets(),
   }),
   output: workspaceRecord,
   positionals: ["workspace_id"],
@@ -43,8 +45,10 @@ export const workspaceStop = defineOperation({
     { command: "pyro workspace stop fix-1", says: "it costs no memory any more" },
     { command: "pyro workspace stop fix-1 --suspend", says: "what runs in it goes on at the next start" },
   ],
-  run: async ({ workspace_id: id, suspend }, { pyro, signal, onProgress }) =>
-    toWorkspaceView(await pyro.stopWorkspace(id, { suspend, ...following(onProgress) }, { signal })),
+  run: async ({ workspace_id: id, suspend, allow_secrets: allowSecrets }, { pyro, signal, onProgress }) =>
+    toWorkspaceView(
+      await pyro.stopWorkspace(id, { suspend, allowSecrets, ...following(onProgress) }, { signal }),
+    ),
   render: renderWorkspace,
 });
 

@@ -71,6 +71,7 @@ export const workspaceRecord = z.object({
   stopped_by: z.string().nullable(),
   hindrance: z.string().nullable(),
   source_workspace_id: z.string().nullable(),
+  secrets_in_memory: z.array(z.string()),
   warnings: z.array(z.string()),
 });
 

@@ -41,6 +41,13 @@ export const secretEnvField = z
   .default({})
   .describe("Give the process a secret of the workspace as a variable: NAME, or NAME=VARIABLE; repeatable");
 
+/** For what keeps or copies memory. */
+export const allowSecrets = (): z.ZodDefault<z.ZodBoolean> =>
+  z
+    .boolean()
+    .default(false)
+    .describe("Also while a live process holds a secret: its value is in that memory");
+
 type Given = z.output<z.ZodObject<typeof secretFields>>;
 
 /**

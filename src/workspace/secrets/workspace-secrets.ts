@@ -33,7 +33,8 @@ interface Shown {
  */
 export class WorkspaceSecrets {
   readonly redactor: Redactor;
-  readonly #holders = new Set<SecretHolder>();
+  /** By kind and name: who goes on in another machine is the same. */
+  readonly #holders = new Map<string, SecretHolder>();
 
   constructor(
     /** With their values: for the workspace's own file, and for forks. */
@@ -70,24 +71,30 @@ export class WorkspaceSecrets {
 
   /** Notes that a process lives with secrets, until the result is disposed of. Nothing where it has none. */
   hold(holder: SecretHolder): Disposable {
-    if (holder.secrets.length > 0) this.#holders.add(holder);
-    return { [Symbol.dispose]: () => void this.#holders.delete(holder) };
+    const key = `${holder.kind} ${holder.name}`;
+    if (holder.secrets.length > 0) this.#holders.set(key, holder);
+    return {
+      [Symbol.dispose]: () => {
+        if (this.#holders.get(key) === holder) this.#holders.delete(key);
+      },
+    };
   }
 
   /** The live processes that were given secrets. */
   get holders(): readonly SecretHolder[] {
-    return [...this.#holders];
+    return [...this.#holders.values()];
   }
 
   /**
    * Before memory is written or copied: refuses while a live process holds a secret, unless that is allowed.
    * @param what for the message: "snapshot --memory", "fork", "stop --suspend"
-   * @returns the holders whose secrets are in what is made then; the result of the call names them
+   * @returns names of the secrets that are in what is made then, which the result of the call says
    * @throws {PyroError} SECRET_IN_MEMORY
    */
-  allowInMemory(what: string, allowSecrets: boolean): readonly SecretHolder[] {
+  allowInMemory(what: string, allowSecrets: boolean): string[] {
     const { holders, workspaceId } = this;
-    if (holders.length === 0 || allowSecrets) return holders;
+    if (holders.length === 0 || allowSecrets)
+      return [...new Set(holders.flatMap(({ secrets }) => secrets))].sort();
     const named = holders.map(
       ({ kind, name, secrets }) =>
         `${kind} ${name} was given ${secrets.length === 1 ? "the secret" : "the secrets"} ${secrets.join(", ")}`,

@@ -1,4 +1,4 @@
-import { readdir, rm } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { PyroError } from "../../../src/protocol/index.js";
@@ -107,6 +107,48 @@ describe("a workspace that is suspended", () => {
     host.workspaces.reap();
     await workspace.settle(5_000, NEVER);
     expect(workspace.record).toMatchObject({ state: "suspended", stoppedBy: "idle" });
+  });
+});
+
+describe("a workspace whose live command holds a secret", () => {
+  const TOKEN = { name: "TOKEN", sourceKind: "value", value: Buffer.from("hunter2hunter2") } as const;
+  const holding = async (workspace: Workspace): Promise<WorkspaceCommand> => {
+    const request = {
+      command: "sleep 60",
+      argv: [],
+      env: [],
+      cwd: "",
+      timeoutMs: undefined,
+      openStdin: false,
+    };
+    return await startCommand(workspace, { ...request, secretEnv: { TOKEN: "" } }, { signal: NEVER });
+  };
+
+  it("keeps its memory off the disk unless that is allowed, and says then what is in it", async () => {
+    await using host = await WorkspaceHost.start();
+    const workspace = await host.create({ secrets: [TOKEN] });
+    await holding(workspace);
+    await expect(workspace.suspend("user").result).rejects.toMatchObject({ code: "SECRET_IN_MEMORY" });
+    expect(workspace.record).toMatchObject({ state: "started", secretsInMemory: [] });
+    await workspace.suspend("user", true).result;
+    expect(workspace.record).toMatchObject({ state: "suspended", secretsInMemory: ["TOKEN"] });
+    await workspace.start().result;
+    expect(workspace.record).toMatchObject({ state: "started", secretsInMemory: [] });
+    expect(workspace.secrets.holders).toMatchObject([{ kind: "command", secrets: ["TOKEN"] }]);
+  });
+
+  it("is not forked unless that is allowed; its children have its secrets, and keep them to themselves", async () => {
+    await using host = await WorkspaceHost.start();
+    const workspace = await host.create({ secrets: [TOKEN] });
+    await holding(workspace);
+    const fork = (allowSecrets: boolean): Promise<readonly Workspace[]> =>
+      host.workspaces.fork(workspace, { count: 1, namePrefix: null, allowSecrets }, NEVER);
+    await expect(fork(false)).rejects.toMatchObject({ code: "SECRET_IN_MEMORY" });
+    const [child] = await fork(true);
+    await child?.settle(5_000, NEVER);
+    expect(child?.record).toMatchObject({ state: "started", secretsInMemory: ["TOKEN"] });
+    expect(child?.secrets.all).toEqual([TOKEN]);
+    expect((await stat(child?.paths.secrets ?? "")).mode & 0o777).toBe(0o600);
   });
 });
 
