@@ -1,4 +1,4 @@
-import { mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { readJsonFile, writeFileAtomic } from "../kit/index.js";
@@ -138,8 +138,14 @@ export function pathsOf(directory: string): WorkspacePaths {
 /** Makes a workspace's directory with its first record. */
 export async function createRecord(paths: WorkspacePaths, record: WorkspaceRecord): Promise<void> {
   await mkdir(paths.directory, { mode: 0o700 });
-  await mkdir(paths.commands, { mode: 0o700 });
-  await saveRecord(paths, record);
+  try {
+    await mkdir(paths.commands, { mode: 0o700 });
+    await saveRecord(paths, record);
+  } catch (error) {
+    // Without a record nobody would know what it is.
+    await rm(paths.directory, { recursive: true, force: true });
+    throw error;
+  }
 }
 
 export async function saveRecord(paths: WorkspacePaths, record: WorkspaceRecord): Promise<void> {

@@ -125,7 +125,12 @@ export class Workspaces implements AsyncDisposable {
     const paths = pathsOf(directory);
     await createRecord(paths, record);
     // Killed before this, it has a record by which the next daemon removes it.
-    if (given.length > 0) await saveSecrets(paths.secrets, given);
+    if (given.length > 0) {
+      await saveSecrets(paths.secrets, given).catch(async (error: unknown) => {
+        await rm(directory, { recursive: true, force: true });
+        throw error;
+      });
+    }
     const workspace = await Workspace.open(directory, record, secrets, this.options);
     this.#all.set(workspaceId, workspace);
     return workspace;
