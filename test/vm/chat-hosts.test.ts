@@ -1,17 +1,16 @@
 /** Real chat hosts, driven by a model that plays a script: what the model sees of pyro through each. */
-import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { instructionsOf } from "../../src/mcp/descriptions.js";
 import { toolInput } from "../../src/mcp/tool.js";
 import { toolsOf } from "../../src/operations/index.js";
 import { checkoutOf, type Checkout } from "../chat-hosts/checkout.js";
-import { CHAT_HOSTS, type ChatHost } from "../chat-hosts/hosts.js";
-import { HOMES, installHosts } from "../chat-hosts/installed.js";
+import { CHAT_HOSTS } from "../chat-hosts/hosts.js";
 import { C_PROJECT, PYTHON_PROJECT, type BrokenProject } from "../chat-hosts/projects.js";
-import { namedCall, readingOf, type Reading } from "../chat-hosts/reading.js";
-import { runHost } from "../chat-hosts/run-host.js";
-import { eventually, json, machinesOf, processes, pyro, PYRO, testState, type TestState } from "./support.js";
+import { namedCall, type Reading } from "../chat-hosts/reading.js";
+import { hostSuite, seesRecord } from "../chat-hosts/suite.js";
+import { eventually, processes } from "./support.js";
 
 const { claudeCode, codex, openCode } = CHAT_HOSTS;
 const CASES = [
@@ -28,43 +27,7 @@ const ALWAYS_LOADED = ["create", "exec", "logs", "file_read", "patch_apply", "di
 /** Much more than a result may hold: what `seq 100000` writes. */
 const LONG = Array.from({ length: 100_000 }, (_, i) => `${i + 1}\n`).join("");
 
-let missing: string | undefined;
-let state: TestState;
-let home: string;
-beforeAll(async () => {
-  state = await testState();
-  missing = await installHosts();
-});
-beforeEach(async ({ skip }) => {
-  if (missing !== undefined) skip(missing);
-  await mkdir(HOMES, { recursive: true });
-  home = await mkdtemp(join(HOMES, "h-"));
-  return () => rm(home, { recursive: true, force: true });
-});
-afterEach(async () => {
-  // Only where a test failed there are any.
-  for (const { workspace_id } of await workspaces())
-    await pyro(["workspace", "delete", String(workspace_id)], { stateDir: state.path });
-});
-afterAll(() => state[Symbol.asyncDispose]());
-
-/** Runs the host in the checkout, where it starts `pyro mcp serve`; nothing of either runs any more afterwards. */
-async function run(
-  host: ChatHost,
-  { path: checkout }: Checkout,
-  environment: string,
-  script: (reading: Reading) => Promise<string>,
-): Promise<void> {
-  const serve = [PYRO, "--state-dir", state.path, "mcp", "serve", "--environment", environment];
-  const server = [process.execPath, ...serve] as const;
-  await runHost(host, {
-    ...{ home, checkout, server, serverEnv: { PYRO_POOL: "0" } },
-    script: (model) => script(readingOf(host, model)),
-  });
-  await eventually(`${host.name} and its server have ended`, async () =>
-    (await processes()).every(({ line, cwd }) => !line.includes(home) && !cwd.startsWith(checkout)),
-  );
-}
+const { state, run, workspaces, leavesNothing } = hostSuite();
 
 it.for(CASES.map((both) => [both[0].name, both[1].language, ...both] as const))(
   "%s, with a repository in %s: reproduces, patches, proves, exports, resets and deletes, sees errors and pages output",
@@ -73,7 +36,7 @@ it.for(CASES.map((both) => [both[0].name, both[1].language, ...both] as const))(
     const before = await checkout.fingerprint();
     const { path, wrong, right } = project;
     const output_path = `${path}.mended`;
-    await run(host, checkout, project.environment, async (reading) => {
+    await run(host, checkout, ["--environment", project.environment], async (reading) => {
       await seesTheServer(reading, checkout, project.environment);
       const workspace_id = await create(reading, checkout);
       await seesErrors(reading, workspace_id, project);
@@ -87,15 +50,14 @@ it.for(CASES.map((both) => [both[0].name, both[1].language, ...both] as const))(
     expect(await checkout.status()).toBe(`?? ${output_path}\n`);
     for (const added of [output_path, ...host.leaves]) await rm(join(checkout.path, added));
     expect(await checkout.fingerprint()).toEqual(before);
-    expect(await workspaces()).toEqual([]);
-    expect(await machinesOf(state.path)).toEqual([]);
+    await leavesNothing();
   },
 );
 
 it("Claude Code, whose server is killed in mid-exec, finds workspace, command and all output in its next run", async () => {
   await using checkout = await checkoutOf(PYTHON_PROJECT.files);
   let workspace_id = "";
-  await run(claudeCode, checkout, "debian:12", async (reading) => {
+  await run(claudeCode, checkout, [], async (reading) => {
     workspace_id = await create(reading, checkout);
     const command = "for i in 1 2 3 4 5 6; do echo line $i; sleep 0.5; done";
     const lost = reading.model.call("workspace_exec", { workspace_id, command });
@@ -103,14 +65,14 @@ it("Claude Code, whose server is killed in mid-exec, finds workspace, command an
       const [workspace] = await workspaces();
       return workspace?.["running_command_count"] === 1;
     });
-    const isServer = (line: string): boolean => line.includes(state.path) && line.includes(" mcp serve ");
+    const isServer = (line: string): boolean => line.includes(state().path) && line.includes(" mcp serve ");
     const servers = (await processes()).filter(({ line }) => isServer(line));
     expect(servers).toHaveLength(1);
     for (const { pid } of servers) process.kill(pid, "SIGKILL");
     expect(await lost).toMatchObject({ isError: true });
     return "The server is gone.";
   });
-  await run(claudeCode, checkout, "debian:12", async ({ call, load }) => {
+  await run(claudeCode, checkout, [], async ({ call, load }) => {
     await load("workspace_list", "workspace_delete");
     expect(JSON.parse((await call("workspace_list")).words)).toMatchObject({
       count: 1,
@@ -183,12 +145,8 @@ async function mends({ host, call }: Reading, workspace_id: string, project: Bro
   const bytes = files[path]?.length ?? 0;
   expect(read).toEqual({ words: `file: ${bytes} bytes, all below`, guest: files[path] });
   const patched = await call("workspace_patch_apply", { workspace_id, patch });
-  if (host.showsRecordsAs === "text") expect(patched.words).toBe(`modified ${path}`);
-  else
-    expect(JSON.parse(patched.words)).toMatchObject({
-      changed: true,
-      entries: [{ path, change: "modified" }],
-    });
+  const entries = [{ path, change: "modified" }];
+  seesRecord(host, patched, new RegExp(`^modified ${path}$`), { changed: true, entries });
   const green = await call("workspace_exec", { workspace_id, command });
   expect(green.words).toMatch(/^exit 0\n/);
   expect(green.guest).toContain(project.success);
@@ -259,9 +217,4 @@ async function pagesLongOutput({ host, call }: Reading, workspace_id: string): P
   expect(most.words).toMatch(/^exit 0\n/);
   const end = Number(namedCall(most).args["offset"]);
   expect(most.guest.startsWith(LONG.slice(offset, host.showsWhole ? end : offset + 1_000))).toBe(true);
-}
-
-async function workspaces(): Promise<Record<string, unknown>[]> {
-  const listed = await pyro(["workspace", "list", "--json"], { stateDir: state.path });
-  return json(listed)["workspaces"] as Record<string, unknown>[];
 }
