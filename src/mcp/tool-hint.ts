@@ -22,6 +22,10 @@ const CALLS: readonly (readonly [RegExp, (...words: string[]) => string])[] = [
       `its user stopped it: ask them to run \`pyro workspace start ${id}\`, or work in another one: workspace_create()`,
   ],
   [/, or replace it with --overwrite/g, () => ": a tool replaces nothing on the host"],
+  [
+    /`pyro workspace snapshot delete (\S+) (\S+)`/g,
+    (id, name) => `snapshot_delete(${named(id)}, snapshot_name=${JSON.stringify(name)})`,
+  ],
   [/`pyro workspace shell open (\S+)`/g, (id) => `shell_open(${named(id)})`],
   [/`--seed-path ([^`]*)`/g, (path) => `seed_path=${JSON.stringify(path)}`],
   [/(`)?--(project-path|repo-url|seed-include)( [^`;,]*)?(`)?/g, (_, flag, value) => serverFlag(flag, value)],

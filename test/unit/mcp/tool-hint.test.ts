@@ -20,6 +20,10 @@ test.each([
     "start it with `pyro workspace start ws-1`",
     "its user stopped it: ask them to run `pyro workspace start ws-1`, or work in another one: workspace_create()",
   ],
+  [
+    "delete it: `pyro workspace snapshot delete ws-1 installed`",
+    'delete it: snapshot_delete(workspace_id="ws-1", snapshot_name="installed")',
+  ],
   ["make the file with `pyro workspace sync push`, or so", "make the file with workspace_sync_push, or so"],
   [
     "name another path, or replace it with --overwrite",
