@@ -31,13 +31,17 @@ export function operationText(tool: string, record: JsonRecord): string {
   return [firstLine(tool, view), renderWorkspace(view)].join("\n");
 }
 
-function firstLine(tool: string, { operation, workspace_id: id, state }: WorkspaceView): string {
+function firstLine(tool: string, { operation, workspace_id: id, state, reset }: WorkspaceView): string {
   if (operation?.state === "running") {
     const percent = operation.progress === null ? "" : ` (${Math.floor(operation.progress * 100)} %)`;
     return `still running: ${operation.kind} of ${id}: ${operation.message}${percent}`;
   }
   if (tool === "workspace_create") return `workspace ${id} is ready`;
-  if (tool === "workspace_reset") return `workspace ${id} is as it was created`;
+  if (tool === "workspace_reset") {
+    const { snapshot } = reset;
+    const isBaseline = snapshot === null || snapshot === "baseline";
+    return `workspace ${id} is as ${isBaseline ? "it was created" : `at snapshot ${snapshot}`}`;
+  }
   return `workspace ${id} is ${state}`;
 }
 
