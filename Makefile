@@ -50,7 +50,7 @@ test-vm: build runtime
 smoke-chat-hosts: build runtime
 	@$(PYRO) env pull debian:12
 	@$(PYRO) env pull debian:12-build
-	@npx vitest run --project vm --reporter=verbose test/vm/chat-hosts.test.ts test/vm/cold-start.test.ts
+	@npx vitest run --project vm --reporter=verbose test/vm/chat-hosts.test.ts test/vm/cold-start.test.ts test/vm/review-eval.test.ts
 
 generate: setup
 	npm run generate
