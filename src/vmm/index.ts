@@ -25,7 +25,6 @@ export type {
 export { holdMachine, ownMemory, type Holder, type OwnMemory } from "./memory/holder.js";
 export {
   imageFiles,
-  placeImage,
   readImage,
   storeImage,
   takeImage,

@@ -1,7 +1,7 @@
-import { chmod, rename } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { chmod } from "node:fs/promises";
+import { join } from "node:path";
 import * as z from "zod";
-import { failpoint, readJsonFile, syncDirectory, writeFileAtomic } from "../../kit/index.js";
+import { failpoint, readJsonFile, writeFileAtomic } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 import type { SavedMachine } from "../driver.js";
 import { difference } from "../templates/manifest.js";
@@ -116,10 +116,4 @@ function stale(): PyroError {
       hint: "`pyro workspace stop ID` gives the memory up, and the workspace then starts from its disk",
     },
   );
-}
-
-/** Gives a finished image the name it is found by. */
-export async function placeImage(unfinished: string, directory: string): Promise<void> {
-  await rename(unfinished, directory);
-  await syncDirectory(dirname(directory));
 }
