@@ -2,6 +2,7 @@ import { Argument, Option, type Command } from "commander";
 import * as z from "zod";
 import type { Declaration } from "../operations/index.js";
 import { splitPair } from "./pair.js";
+import { secretVariables } from "./secret-variables.js";
 
 /** What a field of an operation's input looks like to the command line. */
 interface Property {
@@ -65,6 +66,7 @@ export function withRecords(declaration: Declaration, input: Given): Record<stri
   const properties = propertiesOf(declaration);
   return Object.fromEntries(
     Object.entries(input).map(([name, value]) => {
+      if (name === "secret_env") return [name, secretVariables(value)];
       if (properties[name]?.type !== "object" || !Array.isArray(value)) return [name, value];
       const flag = flagOf(shownName(declaration, name));
       const pairs = (value as string[]).map((text) => splitPair(text, flag, `write \`${flag} NAME=value\``));

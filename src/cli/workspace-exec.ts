@@ -7,11 +7,12 @@ import {
   type WorkspaceCommandRecord,
 } from "../sdk/index.js";
 import type { CommandContext } from "./context.js";
-import { reportFailure, UsageError } from "./failure.js";
+import { reportFailure } from "./failure.js";
 import { interrupts } from "./interrupts.js";
 import { proven } from "./proven.js";
 import { RawArguments } from "./raw-arguments.js";
 import { takeVariables } from "./run-input.js";
+import { secretVariables } from "./secret-variables.js";
 
 /** `pyro workspace exec`: streams both ways; the exit status is the command's own. It goes on when this process dies. */
 export async function workspaceExecCommand(
@@ -71,18 +72,6 @@ function toOptions(input: Record<string, unknown>, rawArgv: readonly Uint8Array[
     timeoutSeconds: given.timeout_seconds,
     secretEnv: given.secret_env,
   };
-}
-
-/** `--secret-env NAME` or `NAME=VARIABLE`, as {NAME: VARIABLE}. */
-function secretVariables(options: unknown): Record<string, string> {
-  const given = ((options ?? []) as readonly string[]).map((text) => {
-    const [name = "", variable = name] = text.split(/=(.*)/s);
-    return [name, variable] as const;
-  });
-  const twice = given.find(([name], index) => given.findIndex(([other]) => other === name) < index);
-  if (twice !== undefined)
-    throw new UsageError(`--secret-env ${twice[0]} is given twice`, "a secret has one variable in a command");
-  return Object.fromEntries(given);
 }
 
 async function printJson(

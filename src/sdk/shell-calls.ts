@@ -13,6 +13,8 @@ export interface OpenShellOptions {
   readonly rows?: number | undefined;
   /** A program instead of a login shell. */
   readonly argv?: readonly (string | Uint8Array)[] | undefined;
+  /** Secrets of the workspace that it is given, each by the name of its variable: {secret: variable}. */
+  readonly secretEnv?: Readonly<Record<string, string>> | undefined;
 }
 
 /** A shell, by its id or a unique prefix of it. */
@@ -52,7 +54,8 @@ export abstract class ShellCalls extends WorkspaceServiceCalls {
   /** Opens a shell; it lives until it is closed, or its workspace stops, is reset or deleted. */
   async openShell(options: OpenShellOptions, call: CallOptions = {}): Promise<ShellRecord> {
     const { workspaceId: workspace, cwd = "", cols = 0, rows = 0, argv = [] } = options;
-    const request = { workspace, cwd, cols, rows, argv: argv.map(toBytes) };
+    const secretEnv = { ...options.secretEnv };
+    const request = { workspace, cwd, cols, rows, argv: argv.map(toBytes), secretEnv };
     return await this.client.call("opening a shell", call, async ({ shell }, { signal }) =>
       toShellRecord(await shell.openShell(request, { signal })),
     );

@@ -21,6 +21,8 @@ export interface StartServiceOptions {
   readonly command?: string | undefined;
   readonly argv?: readonly string[] | undefined;
   readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Secrets of the workspace that it is given, each by the name of its variable: {secret: variable}. */
+  readonly secretEnv?: Readonly<Record<string, string>> | undefined;
   /** Relative ones lie under /workspace, the default. */
   readonly cwd?: string | undefined;
   /** Left out, it is ready as soon as it is started. */
@@ -49,6 +51,7 @@ export abstract class WorkspaceServiceCalls extends WorkspaceDiskCalls {
     const { workspaceId, serviceName, cwd = "", readiness } = options;
     const request = {
       ...{ workspace: workspaceId, name: serviceName, ...toCommandWords(options), cwd },
+      secretEnv: { ...options.secretEnv },
       ...(readiness === undefined ? {} : { readiness: toWireReadiness(readiness, options) }),
       waitMs: Math.min(options.waitMs ?? LIMITS.longestWaitMs, LIMITS.longestWaitMs),
     };

@@ -19,8 +19,8 @@ const DEFAULT_ENVIRONMENT: Readonly<Record<string, string>> = {
 };
 
 /** What a shell finds: the same, with a terminal that is a real one. */
-export function terminalEnvironment(): Uint8Array[] {
-  return mergeEnvironment([encoder.encode("TERM=xterm-256color")]);
+export function terminalEnvironment(extra: readonly Uint8Array[] = []): Uint8Array[] {
+  return mergeEnvironment([encoder.encode("TERM=xterm-256color"), ...extra]);
 }
 
 /** The guest directory where commands start. */

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { posix } from "node:path";
 import { LIMITS } from "../protocol/index.js";
 import { absolutePath } from "./command-line.js";
+import { maskedRange, withSurroundings } from "./secrets/index.js";
 import { placeOnHost } from "./exporting.js";
 import type { Operation } from "./operation.js";
 import type { FileEntry } from "./workspace-files.js";
@@ -24,10 +25,14 @@ export async function listDisk(
   { path, recursive, maxEntries }: { path: string; recursive: boolean; maxEntries: number },
 ): Promise<{ path: string; entries: readonly FileEntry[]; truncated: boolean }> {
   const absolute = posix.normalize(absolutePath(path));
+  const { redactor } = workspace.secrets;
   return await workspace.offline("disk_read", async ({ layers, disks, signal }) => {
     await using reader = await disks.open(layers, signal);
     const listing = await reader.list(Buffer.from(absolute), { recursive, maxEntries });
-    return { path: absolute, ...listing };
+    const entries = listing.entries.map((entry) => ({
+      ...{ ...entry, path: redactor.bytes(entry.path), linkTarget: redactor.bytes(entry.linkTarget) },
+    }));
+    return { path: redactor.text(absolute), ...listing, entries };
   }).result;
 }
 
@@ -40,12 +45,15 @@ export async function readDisk(
   { path, offset, maxBytes }: { path: string; offset: number; maxBytes: number },
 ): Promise<{ sizeBytes: number; data: Uint8Array }> {
   const absolute = posix.normalize(absolutePath(path));
+  const { redactor } = workspace.secrets;
   const most = Math.min(maxBytes || LIMITS.diskReadBytes, LIMITS.diskReadBytes);
   return await workspace.offline("disk_read", async ({ layers, disks, signal }) => {
     await using reader = await disks.open(layers, signal);
-    const { sizeBytes, data } = await reader.read(Buffer.from(absolute), { offset, maxBytes: most });
+    const range = { offset, maxBytes: most };
+    const around = redactor.isEmpty ? range : withSurroundings(range, redactor);
+    const { sizeBytes, data } = await reader.read(Buffer.from(absolute), around);
     const parts: Uint8Array[] = [];
-    for await (const part of data) parts.push(part);
+    for await (const part of redactor.isEmpty ? data : maskedRange(data, range, redactor)) parts.push(part);
     return { sizeBytes, data: Buffer.concat(parts) };
   }).result;
 }

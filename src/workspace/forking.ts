@@ -3,7 +3,14 @@ import { join } from "node:path";
 import { failpoint, freshId } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { Operation } from "./operation.js";
-import { createRecord, newRecord, pathsOf, saveRecord, type WorkspaceRecord } from "./record.js";
+import {
+  createRecord,
+  newRecord,
+  pathsOf,
+  saveRecord,
+  type WorkspacePaths,
+  type WorkspaceRecord,
+} from "./record.js";
 import { saveSecrets } from "./secrets/index.js";
 import type { Change, Workspace } from "./workspace.js";
 import { stoppedByUser } from "./workspace-errors.js";
@@ -52,7 +59,7 @@ export function beginFork(parent: Workspace, request: ForkRequest): Operation<Br
       }
       failpoint("fork.recorded");
       captured = await capture(parent, change, machine, async () => {
-        for (const record of records) await copyRunning(parent, pathsOf(directoryOf(record)).commands);
+        for (const record of records) await copyRunning(parent, pathsOf(directoryOf(record)));
       });
       failpoint("fork.captured");
       const laidOut = [];
@@ -99,8 +106,15 @@ async function capture(
   return captured;
 }
 
-/** Commands that run go on in the child, from where their output was. */
-async function copyRunning(parent: Workspace, into: string): Promise<void> {
+/** What runs goes on in the child: commands from where their output was, and with them who was given secrets. */
+async function copyRunning(
+  parent: Workspace,
+  { commands: into, secretHolders }: WorkspacePaths,
+): Promise<void> {
+  await parent.secretHolders.saved();
+  await cp(parent.paths.secretHolders, secretHolders).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  });
   for (const { sequence } of parent.commands.running) {
     await cp(join(parent.paths.commands, String(sequence)), join(into, String(sequence)), {
       recursive: true,

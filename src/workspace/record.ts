@@ -117,6 +117,8 @@ export interface WorkspacePaths {
   readonly services: string;
   /** The values of its secrets: the only file that holds them. */
   readonly secrets: string;
+  /** Which shells and services were given secrets; no values. */
+  readonly secretHolders: string;
 }
 
 export function pathsOf(directory: string): WorkspacePaths {
@@ -132,6 +134,7 @@ export function pathsOf(directory: string): WorkspacePaths {
     history: join(directory, "history.jsonl"),
     services: join(directory, "services.json"),
     secrets: join(directory, "secrets.json"),
+    secretHolders: join(directory, "secret-holders.json"),
   };
 }
 

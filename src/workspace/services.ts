@@ -2,10 +2,10 @@ import { freshId, sleep } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { absolutePath, resolveCommand, type CommandRequest } from "./command-line.js";
 import { describe } from "./exec.js";
-import type { MachineLog, ServiceSpec } from "./machine-services.js";
+import type { MachineLog, MachineService, ServiceSpec } from "./machine-services.js";
 import { checkReadiness, type ReadinessRequest } from "./readiness.js";
 import { NAME_PATTERN } from "./record.js";
-import type { Redactor } from "./secrets/index.js";
+import type { Redactor, SecretEnv, SecretEnvironment } from "./secrets/index.js";
 import { settled } from "./wait.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
 import { isAlive, type ServiceFacts } from "./workspace-services.js";
@@ -17,6 +17,8 @@ export interface ServiceRequest extends CommandRequest {
   /** Absolute, or below /workspace; empty: /workspace. */
   readonly cwd: string;
   readonly readiness: ReadinessRequest | undefined;
+  /** Secrets of the workspace that it is given: {secret: variable}. */
+  readonly secretEnv?: SecretEnv;
 }
 
 /** A part of a service's log. */
@@ -47,20 +49,44 @@ export async function startService(
   request: ServiceRequest,
   { waitMs, signal }: { readonly waitMs: number; readonly signal: AbortSignal },
 ): Promise<ServiceFacts> {
-  const spec = specOf(request, workspace.secrets.redactor);
+  const { secrets } = workspace;
+  const given = secrets.environment(request.secretEnv ?? {}, request.env);
+  const spec = specOf(request, given, secrets.redactor);
   const machine = await workspace.machine(signal);
-  const started = workspace.services.take(machine.services, await machine.services.start(spec, { signal }));
+  const said = await started(workspace, machine, spec, given.names, signal);
+  const first = workspace.services.take(machine.services, said);
   await workspace.touch();
-  const facts = await untilReady(workspace, machine, started, waitMs, signal);
+  const facts = await untilReady(workspace, machine, first, waitMs, signal);
   if (facts.state === "failed") throw await failed(workspace, machine, facts);
   return facts;
 }
 
+/** Whoever is given secrets is held from before the machine hears of it. */
+async function started(
+  { secretHolders }: Workspace,
+  { services }: WorkspaceMachine,
+  spec: ServiceSpec,
+  secrets: readonly string[],
+  signal: AbortSignal,
+): Promise<MachineService> {
+  const { name, startId } = spec;
+  await secretHolders.begin(startId, { kind: "service", name, secrets });
+  try {
+    return await services.start(spec, { signal });
+  } catch (error) {
+    // What was given up may have been started all the same.
+    if (error instanceof PyroError && !signal.aborted && !error.retryable) secretHolders.end(startId);
+    throw error;
+  } finally {
+    secretHolders.answered(startId);
+  }
+}
+
 /** The one place where what a service is given comes together: its words and its environment. */
-function specOf(request: ServiceRequest, redactor: Redactor): ServiceSpec {
+function specOf(request: ServiceRequest, given: SecretEnvironment, redactor: Redactor): ServiceSpec {
   const { name, readiness } = request;
   requireServiceName(name);
-  const { argv, env } = resolveCommand(request);
+  const { argv, env } = resolveCommand({ ...request, env: [...request.env, ...given.entries] });
   return {
     ...{ name, startId: freshId("start"), argv, env, cwd: absolutePath(request.cwd) },
     command: describe(request, redactor).slice(0, LIMITS.serviceCommandCharacters),
@@ -130,16 +156,31 @@ export async function serviceLogs(
       },
     );
   }
-  const heard = (log: MachineLog): ServiceLog => lastLines(workspace, log, tailLines);
+  const heard = (log: MachineLog): ServiceLog => lastLines(shownLog(workspace, log, facts), log, tailLines);
   return { facts, stdout: heard(logs.stdout), stderr: heard(logs.stderr) };
 }
 
+/**
+ * A log without secrets, nor the rest of one whose beginning is not kept; of a service that lives, without what may be the
+ * beginning of one.
+ */
+function shownLog(
+  { secrets: { redactor } }: Workspace,
+  { data, totalBytes }: MachineLog,
+  facts: ServiceFacts,
+): Uint8Array {
+  if (redactor.isEmpty) return data;
+  const stream = redactor.stream();
+  const shown = stream.push(totalBytes > data.length ? redactor.maskRest(data) : data);
+  if (isAlive(facts) && stream.openBytes >= LIMITS.secretMinBytes) return shown;
+  return Buffer.concat([shown, stream.end()]);
+}
+
 function lastLines(
-  { services }: Workspace,
+  kept: Uint8Array,
   { data, totalBytes }: MachineLog,
   lines: number | undefined,
 ): ServiceLog {
-  const kept = services.hear(data);
   const shown = lines === undefined ? kept : kept.subarray(tailFrom(kept, lines));
   return {
     ...{ data: shown, totalBytes, droppedBytes: Math.max(0, totalBytes - data.length) },

@@ -1,7 +1,8 @@
 import { LIMITS } from "../protocol/index.js";
 import { explainLoss } from "./loss.js";
 import type { ShellPiece } from "./machine-shells.js";
-import { guestBytes, toOpened, type OpenedShell } from "./shells.js";
+import type { Redactor } from "./secrets/index.js";
+import { toOpened, type OpenedShell } from "./shells.js";
 import type { Workspace } from "./workspace.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
 
@@ -73,8 +74,10 @@ async function* attached(
       at = picture.nextCursor;
       yield { kind: "output", ...picture };
     }
-    for await (const piece of guestBytes(machine, shell.shellId, { offset: at, follow: true, signal }))
-      yield* toAttached(piece);
+    for await (const piece of workspace.shells.bytes(machine, shell.shellId, {
+      ...{ offset: at, follow: true, signal },
+    }))
+      yield* toAttached(piece, workspace.secrets.redactor);
   } catch (error) {
     throw await explainLoss(error, machine.lost);
   }
@@ -88,13 +91,16 @@ async function pictureOf(
   signal: AbortSignal,
 ): Promise<{ readonly data: Uint8Array; readonly nextCursor: number }> {
   using screen = (await workspace.shells.drawn(machine, shellId, 0, { signal })).screen;
-  return { data: Buffer.from(screen.value.picture()), nextCursor: screen.value.end };
+  return {
+    data: workspace.secrets.redactor.mask(Buffer.from(screen.value.picture())),
+    nextCursor: screen.value.end,
+  };
 }
 
-function* toAttached(piece: ShellPiece): Generator<AttachedPiece> {
+function* toAttached(piece: ShellPiece, redactor: Redactor): Generator<AttachedPiece> {
   if (piece.kind === "data") {
     yield { kind: "output", data: piece.data, nextCursor: piece.offset + piece.data.length };
-  } else if (piece.kind === "end") yield { kind: "ended", shell: toOpened(piece.shell) };
+  } else if (piece.kind === "end") yield { kind: "ended", shell: toOpened(piece.shell, redactor) };
 }
 
 /** Each key would write the record otherwise. */

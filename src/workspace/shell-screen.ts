@@ -2,6 +2,8 @@ import type * as Xterm from "@xterm/headless";
 import type { IBuffer, IMarker, Terminal } from "@xterm/headless";
 import { LIMITS } from "../protocol/index.js";
 import type { TerminalSize } from "./machine-shells.js";
+import { Redactor } from "./secrets/index.js";
+import { maskedRows } from "./shell-masking.js";
 import { repaint } from "./shell-repaint.js";
 
 /** Bytes drawn in one step; after each it is known which lines have left the screen. */
@@ -93,7 +95,7 @@ export class ShellScreen {
   }
 
   /** Lines that left the screen since the cursor, then the screen; trailing blanks are left out, the newest text is kept. */
-  text(cursor: number, maxChars: number): ScreenText {
+  text(cursor: number, maxChars: number, redactor = Redactor.none): ScreenText {
     const { active, normal } = this.#terminal.buffer;
     this.#keepPlace();
     const place = this.#places.findLast(({ offset }) => offset <= cursor);
@@ -102,10 +104,13 @@ export class ShellScreen {
       (place?.lines ?? 0) < this.#forgotten ||
       cursor < this.#whole ||
       (place === undefined && this.#begin > 0);
-    const rows = [
-      ...linesOf(normal, from, normal.baseY),
+    // A secret may have begun in the rows above.
+    const above = Math.min(from, Math.ceil(redactor.reachBytes / this.#terminal.cols));
+    const seen = [
+      ...linesOf(normal, from - above, normal.baseY),
       ...linesOf(active, active.baseY, active.baseY + this.#terminal.rows),
     ];
+    const rows = maskedRows(seen, redactor).slice(above);
     while (rows.at(-1) === "") rows.pop();
     const { text, isCut } = newest(rows, maxChars);
     return { text, isCut: isCut || lost };

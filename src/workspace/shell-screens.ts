@@ -96,7 +96,8 @@ async function idleness(pieces: AsyncIterable<ShellPiece>): Promise<End["idle"]>
   return undefined;
 }
 
-function beyond(cursor: number, total: number): PyroError {
+/** @returns {PyroError} INVALID_ARGUMENT */
+export function beyond(cursor: number, total: number): PyroError {
   return new PyroError(
     "INVALID_ARGUMENT",
     `the cursor ${cursor} lies beyond the ${total} bytes that were shown`,

@@ -4,7 +4,9 @@ import { absolutePath, terminalEnvironment } from "./command-line.js";
 import { explainLoss } from "./loss.js";
 import type { MachineShell, ShellIdleness, ShellPiece, ShellReading } from "./machine-shells.js";
 import { findShell, inputFull, noShells, requireSignal, requireSize } from "./shell-arguments.js";
-import { ShellScreens } from "./shell-screens.js";
+import { maskedPieces } from "./shell-masking.js";
+import { beyond, ShellScreens } from "./shell-screens.js";
+import type { Redactor, SecretEnv, SecretHolders, WorkspaceSecrets } from "./secrets/index.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
 
 export type ShellState = "running" | "exited" | "closed";
@@ -44,6 +46,8 @@ interface ShellOwner {
   readonly record: { readonly state: string };
   readonly operation: { readonly state: string } | undefined;
   readonly runningMachine: WorkspaceMachine | undefined;
+  readonly secrets: WorkspaceSecrets;
+  readonly secretHolders: SecretHolders;
   machine(signal: AbortSignal): Promise<WorkspaceMachine>;
   touch(): Promise<void>;
 }
@@ -90,19 +94,29 @@ export class Shells {
       readonly cols: number;
       readonly rows: number;
       readonly argv: readonly Uint8Array[];
+      /** Secrets of the workspace that it is given: {secret: variable}. */
+      readonly secretEnv?: SecretEnv;
     },
     signal: AbortSignal,
   ): Promise<OpenedShell> {
     const size = requireSize(request.cols || DEFAULT_SIZE.cols, request.rows || DEFAULT_SIZE.rows);
     const cwd = absolutePath(request.cwd);
+    const { secrets, secretHolders } = this.#workspace;
+    const given = secrets.environment(request.secretEnv ?? {});
+    const env = terminalEnvironment(given.entries);
     const machine = await this.#workspace.machine(signal);
     const shellId = freshId("sh");
-    const env = shellEnvironment();
-    const opened = await this.#explained(machine, () =>
-      machine.shells.open({ shellId, argv: request.argv, env, cwd, ...size }),
-    );
-    await this.#workspace.touch();
-    return toOpened(opened);
+    await secretHolders.begin(shellId, { kind: "shell", name: shellId, secrets: given.names });
+    try {
+      const opened = await this.#explained(machine, () =>
+        machine.shells.open({ shellId, argv: request.argv, env, cwd, ...size }),
+      );
+      await this.#workspace.touch();
+      return this.#toOpened(opened);
+    } finally {
+      // One that was not opened is let go of at the next look.
+      secretHolders.answered(shellId);
+    }
   }
 
   /** In the order in which they were opened; none where the workspace does not run. */
@@ -112,7 +126,7 @@ export class Shells {
       throw error;
     });
     if (machine === undefined) return [];
-    return (await this.#explained(machine, () => machine.shells.list())).map(toOpened);
+    return (await this.#all(machine)).map((shell) => this.#toOpened(shell));
   }
 
   /**
@@ -131,11 +145,36 @@ export class Shells {
     return await this.#explained(machine, async () =>
       plain
         ? await this.#readScreen(machine, shellId, cursor, maxChars, waiting)
-        : await readRaw(
-            guestBytes(machine, shellId, { ...waiting, offset: cursor, maxBytes: maxChars }),
+        : await this.#readRaw(
+            this.bytes(machine, shellId, { ...waiting, offset: cursor, maxBytes: maxChars }),
             cursor,
           ),
     );
+  }
+
+  /** The bytes from the cursor on, as many as were asked for. */
+  async #readRaw(pieces: AsyncIterable<ShellPiece>, cursor: number): Promise<ShellOutput> {
+    const parts: Uint8Array[] = [];
+    let droppedBytes = 0;
+    let at = cursor;
+    for await (const piece of pieces) {
+      if (piece.kind === "data") {
+        droppedBytes += piece.offset - at;
+        at = piece.offset + piece.data.length;
+        parts.push(piece.data);
+      } else if (piece.kind === "end") {
+        const { shell, idle } = piece;
+        if (cursor > shell.totalBytes) throw beyond(cursor, shell.totalBytes);
+        const isTruncated = droppedBytes > 0 || at < shell.totalBytes;
+        const facts = { shell: this.#toOpened(shell), output: Buffer.concat(parts), cursor, idle };
+        return { ...facts, nextCursor: at, isTruncated, droppedBytes };
+      }
+    }
+    throw new PyroError("GUEST_PROTOCOL_ERROR", "a read of a shell ended without its state");
+  }
+
+  #toOpened(shell: MachineShell): OpenedShell {
+    return toOpened(shell, this.#workspace.secrets.redactor);
   }
 
   async #readScreen(
@@ -147,10 +186,10 @@ export class Shells {
   ): Promise<ShellOutput> {
     const drawn = await this.drawn(machine, shellId, cursor, waiting);
     using screen = drawn.screen;
-    const { text, isCut } = screen.value.text(cursor, maxChars);
+    const { text, isCut } = screen.value.text(cursor, maxChars, this.#workspace.secrets.redactor);
     const { shell, idle } = drawn.end;
     const droppedBytes = Math.max(0, shell.firstByte - cursor);
-    const facts = { shell: toOpened(shell), output: Buffer.from(text), cursor, idle };
+    const facts = { shell: this.#toOpened(shell), output: Buffer.from(text), cursor, idle };
     return { ...facts, nextCursor: screen.value.end, isTruncated: isCut, droppedBytes };
   }
 
@@ -164,12 +203,12 @@ export class Shells {
     const { signal, waitForIdleMs = 0 } = waiting;
     const reading = signal === undefined ? {} : { signal };
     const reads = {
-      from: (offset: number) => guestBytes(machine, shellId, { ...reading, offset }),
+      from: (offset: number) => this.bytes(machine, shellId, { ...reading, offset }),
       // A byte, because there has to be a bound: what counts is how it ends.
       idle:
         waitForIdleMs === 0
           ? undefined
-          : () => guestBytes(machine, shellId, { ...waiting, offset: cursor, maxBytes: 1 }),
+          : () => this.bytes(machine, shellId, { ...waiting, offset: cursor, maxBytes: 1 }),
     };
     return await this.#screens.draw(shellId, cursor, reads, signal);
   }
@@ -200,7 +239,7 @@ export class Shells {
   async resize(reference: string, cols: number, rows: number, signal: AbortSignal): Promise<OpenedShell> {
     const size = requireSize(cols, rows);
     const { machine, shellId } = await this.#find(reference, signal);
-    return toOpened(await this.#explained(machine, () => machine.shells.resize(shellId, size)));
+    return this.#toOpened(await this.#explained(machine, () => machine.shells.resize(shellId, size)));
   }
 
   /** Ends it with all that it started; its output is gone with it. */
@@ -208,9 +247,10 @@ export class Shells {
     const { machine, shellId } = await this.#find(reference, signal);
     const before = await this.#one(machine, shellId);
     const last = await this.#explained(machine, () => machine.shells.close(shellId));
+    this.#workspace.secretHolders.end(shellId);
     this.#screens.forget(shellId);
     await this.#workspace.touch();
-    return { ...(last === undefined ? before : toOpened(last)), state: "closed" };
+    return { ...(last === undefined ? before : this.#toOpened(last)), state: "closed" };
   }
 
   /**
@@ -222,8 +262,8 @@ export class Shells {
     signal: AbortSignal,
   ): Promise<{ readonly machine: WorkspaceMachine; readonly shell: OpenedShell }> {
     const machine = await this.#running(signal);
-    const all = await this.#explained(machine, () => machine.shells.list());
-    return { machine, shell: toOpened(findShell(reference, all, this.#workspace.id)) };
+    const all = await this.#all(machine);
+    return { machine, shell: this.#toOpened(findShell(reference, all, this.#workspace.id)) };
   }
 
   async #find(
@@ -238,8 +278,21 @@ export class Shells {
   }
 
   async #one(machine: WorkspaceMachine, shellId: string): Promise<OpenedShell> {
+    return this.#toOpened(findShell(shellId, await this.#all(machine), this.#workspace.id));
+  }
+
+  /** Those that have exited hold no secrets any more. */
+  async #all(machine: WorkspaceMachine): Promise<readonly MachineShell[]> {
+    const looked = this.#workspace.secretHolders.look("shell");
     const all = await this.#explained(machine, () => machine.shells.list());
-    return toOpened(findShell(shellId, all, this.#workspace.id));
+    looked(all.filter(({ isRunning }) => isRunning).map(({ shellId }) => shellId));
+    return all;
+  }
+
+  /** All that comes of a shell's terminal comes by here: raw reads, screens, attached terminals. Secrets are masked. */
+  bytes(machine: WorkspaceMachine, shellId: string, reading: ShellReading): AsyncIterable<ShellPiece> {
+    const read = (of: ShellReading): AsyncIterable<ShellPiece> => machine.shells.read(shellId, of);
+    return maskedPieces(read, reading, this.#workspace.secrets.redactor);
   }
 
   /** The machine, if it runs or is on its way: no shell is in one that would have to be started. */
@@ -260,40 +313,8 @@ export class Shells {
   }
 }
 
-/** The environment of every shell. */
-function shellEnvironment(): Uint8Array[] {
-  return terminalEnvironment();
-}
-
-/** All that comes of a shell's terminal comes by here: raw reads, screens, attached terminals. */
-export function guestBytes(
-  machine: WorkspaceMachine,
-  shellId: string,
-  reading: ShellReading,
-): AsyncIterable<ShellPiece> {
-  return machine.shells.read(shellId, reading);
-}
-
-/** The bytes from the cursor on, as many as were asked for. */
-async function readRaw(pieces: AsyncIterable<ShellPiece>, cursor: number): Promise<ShellOutput> {
-  const parts: Uint8Array[] = [];
-  let droppedBytes = 0;
-  let at = cursor;
-  for await (const piece of pieces) {
-    if (piece.kind === "data") {
-      droppedBytes += piece.offset - at;
-      at = piece.offset + piece.data.length;
-      parts.push(piece.data);
-    } else if (piece.kind === "end") {
-      const { shell, idle } = piece;
-      const isTruncated = droppedBytes > 0 || at < shell.totalBytes;
-      const facts = { shell: toOpened(shell), output: Buffer.concat(parts), cursor, idle };
-      return { ...facts, nextCursor: at, isTruncated, droppedBytes };
-    }
-  }
-  throw new PyroError("GUEST_PROTOCOL_ERROR", "a read of a shell ended without its state");
-}
-
-export function toOpened({ isRunning, ...shell }: MachineShell): OpenedShell {
-  return { ...shell, state: isRunning ? "running" : "exited" };
+/** A shell of a machine as it is told, without secrets. */
+export function toOpened({ isRunning, argv, cwd, ...shell }: MachineShell, redactor: Redactor): OpenedShell {
+  const shown = { argv: redactor.values(argv), cwd: redactor.text(cwd) };
+  return { ...shell, ...shown, state: isRunning ? "running" : "exited" };
 }

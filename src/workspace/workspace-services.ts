@@ -2,6 +2,7 @@ import * as z from "zod";
 import { readJsonFile, sleep, writeFileAtomic } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { MachineService, MachineServices } from "./machine-services.js";
+import type { SecretHolders } from "./secrets/index.js";
 
 const readinessSchema = z.object({
   type: z.enum(["file", "tcp", "http", "command"]),
@@ -52,6 +53,8 @@ export interface WorkspaceServicesOptions {
   readonly hear: (bytes: Uint8Array) => Uint8Array;
   /** The last one that lived has ended by itself. */
   readonly onQuiet: () => void;
+  /** Those that were given secrets, by the ids of their starts. */
+  readonly holders: SecretHolders;
 }
 
 /** A look at the machine's services waits this long for a change, … */
@@ -120,8 +123,9 @@ export class WorkspaceServices {
   /** Asks the machine for all of them, and follows those that live. */
   async refresh(machine: MachineServices, signal?: AbortSignal): Promise<void> {
     const lived = this.alive;
+    const looked = this.options.holders.look("service");
     const { services } = await machine.list({ afterGeneration: 0n, waitMs: 0, signal });
-    this.#takeAll(services, lived);
+    this.#takeAll(services, lived, looked);
     if (this.alive.length > 0) this.#follow(machine);
   }
 
@@ -169,17 +173,26 @@ export class WorkspaceServices {
     if (known?.startId === said.startId && rank(known) > rank(said)) return known;
     const facts = this.#factsOf(said);
     this.#known.set(said.name, facts);
+    if (!isAlive(facts)) this.options.holders.end(facts.startId);
     return facts;
   }
 
   /** The one place where a machine's word about a service becomes ours. */
-  #factsOf({ end, failure, command, ...said }: MachineService): ServiceFacts {
+  #factsOf({ end, failure, command, cwd, readiness, ...said }: MachineService): ServiceFacts {
     const text = (value: string): string => Buffer.from(this.hear(Buffer.from(value))).toString();
-    return { ...said, command: text(command), failure: text(failure), stopReason: end };
+    return {
+      ...{ ...said, command: text(command), cwd: text(cwd), failure: text(failure), stopReason: end },
+      readiness: readiness === undefined ? undefined : { ...readiness, value: text(readiness.value) },
+    };
   }
 
   /** @param lived those that lived when the machine was asked: it need not know what was started since */
-  #takeAll(services: readonly MachineService[], lived: readonly ServiceFacts[]): void {
+  #takeAll(
+    services: readonly MachineService[],
+    lived: readonly ServiceFacts[],
+    looked: (alive: readonly string[]) => void,
+  ): void {
+    looked(services.filter(isAlive).map(({ startId }) => startId));
     const wasQuiet = this.alive.length === 0;
     for (const said of services) this.#put(said);
     const told = new Set(services.map(({ name }) => name));
@@ -217,10 +230,11 @@ export class WorkspaceServices {
     do {
       try {
         const lived = this.alive;
+        const looked = this.options.holders.look("service");
         const list = await machine.list({ afterGeneration, waitMs: FOLLOW_MS, signal });
         if (signal.aborted) return;
         afterGeneration = list.generation;
-        this.#takeAll(list.services, lived);
+        this.#takeAll(list.services, lived, looked);
         await sleep(PAUSE_MS, signal);
       } catch {
         // Whoever calls meets the error; how the machine ended is told by others.

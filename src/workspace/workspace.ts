@@ -11,7 +11,7 @@ import { pathsOf, type WorkspacePaths, type WorkspaceRecord } from "./record.js"
 import type { RunningCommand } from "./sandbox.js";
 import { BASELINE, layersOf } from "./snapshot-record.js";
 import { SavedMemory } from "./saved-memory.js";
-import { removeSecrets, type WorkspaceSecrets } from "./secrets/index.js";
+import { removeSecrets, SecretHolders, type WorkspaceSecrets } from "./secrets/index.js";
 import { Shells } from "./shells.js";
 import { keptOf, type Transferred, type TransferResult } from "./transfer.js";
 import type { WorkspaceCommand } from "./workspace-command.js";
@@ -89,6 +89,8 @@ export class Workspace {
     readonly services: WorkspaceServices,
     /** What processes get of its secrets, and how those are kept out of what is shown. */
     readonly secrets: WorkspaceSecrets,
+    /** The shells and services that were given some. */
+    readonly secretHolders: SecretHolders,
     private readonly context: WorkspaceContext,
   ) {
     this.paths = pathsOf(directory);
@@ -108,12 +110,15 @@ export class Workspace {
     const paths = pathsOf(directory);
     const { redactor } = secrets;
     const commands = await CommandLog.open(paths.commands, redactor);
+    const holders = await SecretHolders.open(paths.secretHolders, secrets);
     const services = await WorkspaceServices.open({
       path: paths.services,
       hear: (bytes) => redactor.bytes(bytes),
       onQuiet: () => void workspace.touch().catch(() => undefined),
+      holders,
     });
-    const workspace: Workspace = new Workspace(directory, record, commands, services, secrets, context);
+    const parts = [commands, services, secrets, holders] as const;
+    const workspace: Workspace = new Workspace(directory, record, ...parts, context);
     return workspace;
   }
 
@@ -367,6 +372,7 @@ export class Workspace {
       await this.services.end(by === "ttl" ? "workspace_expired" : "workspace_stopped", this.context.now());
       this.shells.clear();
       await machine?.shutDown();
+      await this.secretHolders.clear();
       failpoint("workspace.shut-down");
       await this.#memory.remove();
       const stopped = { state: "stopped", stoppedBy: by, stoppedAtMs: this.context.now() } as const;
@@ -398,6 +404,7 @@ export class Workspace {
     failpoint("workspace.renewed");
     await this.commands.clear();
     await this.services.clear();
+    await this.secretHolders.clear();
     await rm(this.paths.history, { force: true });
     const { reset: last, resetTo } = this.record;
     const reset = { count: last.count + 1, atMs: this.context.now(), snapshot: resetTo ?? BASELINE };
@@ -481,6 +488,7 @@ export class Workspace {
       } else {
         await this.#interrupt("the workspace was stopped");
         await this.services.end("workspace_stopped", this.context.now());
+        await this.secretHolders.clear();
       }
       await this.#chain.settle(this.#machine);
       await this.#chain.sweep();
@@ -530,6 +538,7 @@ export class Workspace {
     using _turn = await this.#turn.take();
     for (const command of this.commands.running) command.letGo();
     await this.services.close();
+    await this.secretHolders.saved();
     const machine = this.#machine;
     this.#machine = undefined;
     await machine?.release();
@@ -655,6 +664,7 @@ export class Workspace {
 
   async #crashed(failure: NonNullable<WorkspaceRecord["failure"]>): Promise<void> {
     await this.services.end("machine_lost", this.context.now());
+    await this.secretHolders.clear();
     const stopped = { state: "stopped", stoppedBy: "crash", stoppedAtMs: this.context.now() } as const;
     await this.#kept.save({ ...stopped, machineId: null, failure });
   }

@@ -26,12 +26,12 @@ export function supervisorService(workspaces: Workspaces): ServiceImpl<typeof Su
   return {
     start: async (request, { signal }) => {
       const workspace = workspaces.find(request.workspace);
-      const { name, argv, command, env, cwd } = request;
+      const { name, argv, command, env, cwd, secretEnv } = request;
       const readiness = fromReadiness(request.readiness);
       const wait = { waitMs: waitOf(request.waitMs), signal };
       return toService(
         workspace,
-        await startService(workspace, { name, argv, command, env, cwd, readiness }, wait),
+        await startService(workspace, { name, argv, command, env, cwd, readiness, secretEnv }, wait),
       );
     },
     list: async ({ workspace: reference }, { signal }) => {

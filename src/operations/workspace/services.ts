@@ -5,6 +5,7 @@ import { snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatDuration, formatTable, visible, visibleName } from "../text.js";
 import { workspaceId } from "./record.js";
+import { secretEnvField } from "./secrets.js";
 import { SERVICES } from "./tool-sets.js";
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -88,6 +89,7 @@ export const serviceStart = defineOperation({
       })
       .optional()
       .describe("By what it is ready"),
+    secret_env: secretEnvField,
     ready_file: text().optional().describe("It is ready when this file is there; relative to --cwd"),
     ready_tcp: text().optional().describe("… when this address takes connections: HOST:PORT or :PORT"),
     ready_http: text().optional().describe("… when this URL answers with 200 to 399; http only"),
@@ -103,6 +105,7 @@ export const serviceStart = defineOperation({
   output: serviceRecord,
   positionals: ["workspace_id", "service_name", "argv"],
   notOnCommandLine: ["command", "readiness"],
+  fullOnly: ["secret_env"],
   notInTool: ["ready_file", "ready_tcp", "ready_http", "ready_command"],
   examples: [
     {
@@ -122,6 +125,7 @@ export const serviceStart = defineOperation({
       {
         ...{ workspaceId: given.workspace_id, serviceName: given.service_name },
         ...{ command: given.command, argv: given.argv, cwd: given.cwd, env: given.env },
+        secretEnv: given.secret_env,
         readiness: readinessOf(given),
         readyTimeoutSeconds: given.ready_timeout_seconds,
         readyIntervalMs: given.ready_interval_ms,

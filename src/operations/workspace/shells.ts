@@ -5,6 +5,7 @@ import { snakeKeys } from "../fields.js";
 import { declare, defineOperation } from "../operation.js";
 import { formatTable } from "../text.js";
 import { workspaceId } from "./record.js";
+import { secretEnvField } from "./secrets.js";
 import { REVIEW } from "./tool-sets.js";
 
 const shellId = (): z.ZodString =>
@@ -59,9 +60,11 @@ export const shellOpen = defineOperation({
       .describe("Where it begins; relative paths lie under /workspace, the default"),
     cols: cols().default(120).describe("Columns of the terminal"),
     rows: rows().default(30).describe("Rows of the terminal"),
+    secret_env: secretEnvField,
   }),
   output: shellRecord,
   positionals: ["workspace_id"],
+  fullOnly: ["secret_env"],
   idOnly: "shell_id",
   examples: [
     { command: "pyro workspace shell open fix-1 --id-only", says: "a shell, by its id" },
@@ -70,7 +73,10 @@ export const shellOpen = defineOperation({
   run: async (given, { pyro, signal }) =>
     toShellView(
       await pyro.openShell(
-        { workspaceId: given.workspace_id, cwd: given.cwd, cols: given.cols, rows: given.rows },
+        {
+          ...{ workspaceId: given.workspace_id, cwd: given.cwd, cols: given.cols, rows: given.rows },
+          secretEnv: given.secret_env,
+        },
         { signal },
       ),
     ),

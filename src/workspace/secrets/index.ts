@@ -12,6 +12,7 @@ export { Redactor, REDACTED, type Redaction } from "./redactor.js";
 export type { ScanPosition } from "./scan.js";
 export { checkSecrets, type Secret } from "./secret.js";
 export { loadSecrets, removeSecrets, saveSecrets } from "./secret-file.js";
+export { SecretHolders } from "./secret-holders.js";
 export { maskedRange, withSurroundings, type ReadRange } from "./masked-read.js";
 export {
   WorkspaceSecrets,

@@ -1,5 +1,6 @@
 import { Automaton } from "./automaton.js";
-import { formsOf } from "./forms.js";
+import { LIMITS } from "../../protocol/index.js";
+import { formsOf, type Forms } from "./forms.js";
 import { Scan, type Patterns, type ScanPosition, type ScanSink } from "./scan.js";
 
 /** What stands in the place of a secret. */
@@ -17,6 +18,8 @@ export interface Redaction {
   end(): Uint8Array;
   /** From where another process has to read the source again to go on. */
   readonly position: ScanPosition;
+  /** How many of the last bytes may be the beginning of a secret, those that were given by `end` already among them. */
+  readonly openBytes: number;
 }
 
 /**
@@ -29,6 +32,7 @@ export class Redactor {
   static readonly none = new Redactor([]);
   readonly #values: readonly Uint8Array[];
   #patterns: Patterns | undefined;
+  #forms: Forms | undefined;
 
   constructor(values: readonly Uint8Array[]) {
     this.#values = values;
@@ -109,9 +113,26 @@ export class Redactor {
     });
   }
 
+  /**
+   * A part of a source without its beginning, as many bytes, where its first ones may be the rest of a secret that began
+   * before: of one as it is or in base64, from `LIMITS.secretMinBytes` bytes on.
+   */
+  maskRest(data: Uint8Array): Uint8Array {
+    if (this.isEmpty || data.length === 0) return data;
+    this.#forms ??= formsOf(this.#values);
+    const begins = Buffer.from(data.buffer, data.byteOffset, data.length);
+    const rest = Math.max(
+      0,
+      ...[...this.#forms.plain, ...this.#forms.base64].map((form) => restAt(begins, form)),
+    );
+    if (rest === 0) return data;
+    const masked = Uint8Array.from(data);
+    return masked.fill(STAR, 0, rest);
+  }
+
   #loaded(): Patterns {
     if (this.#patterns === undefined) {
-      const { plain, base64 } = formsOf(this.#values);
+      const { plain, base64 } = (this.#forms ??= formsOf(this.#values));
       const hasSpace = plain.some((pattern) => pattern.includes(0x20));
       this.#patterns = { plain: new Automaton(plain), base64: new Automaton(base64), hasSpace };
     }
@@ -124,6 +145,17 @@ export class Redactor {
     if (typeof value !== "object" || value === null) return value;
     return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, this.#inside(each)]));
   }
+}
+
+/** How many of the first bytes are the end of a form, at most all but its first; 0: too few to tell. */
+function restAt(data: Buffer, form: Uint8Array): number {
+  const first = data[0] ?? 0;
+  const last = form.length - LIMITS.secretMinBytes;
+  for (let from = form.indexOf(first, 1); from > 0 && from <= last; from = form.indexOf(first, from + 1)) {
+    const rest = form.subarray(from);
+    if (data.subarray(0, rest.length).equals(rest)) return rest.length;
+  }
+  return 0;
 }
 
 const NOTHING = new Uint8Array();
@@ -151,6 +183,10 @@ class Replacing implements Redaction {
 
   get position(): ScanPosition {
     return this.#scan.position;
+  }
+
+  get openBytes(): number {
+    return this.#scan.openBytes;
   }
 
   push(data: Uint8Array): Uint8Array {
@@ -188,6 +224,8 @@ class Finding {
 
 /** Where there is nothing to look for. */
 class Untouched implements Redaction {
+  readonly openBytes = 0;
+
   constructor(private taken: number) {}
 
   get position(): ScanPosition {

@@ -75,12 +75,17 @@ export class Scan {
     return this.#intervals.length > 0;
   }
 
+  /** How many of the last bytes may be the beginning of a secret, whether they were handed on or not. */
+  get openBytes(): number {
+    return this.#end - this.#openAt();
+  }
+
   push(data: Uint8Array): void {
     const at = this.#end;
     this.#read(data, at);
     this.#end = at + data.length;
     this.#held = this.#held.length === 0 ? data : Buffer.concat([this.#held, data]);
-    this.#handOn(this.#openFrom());
+    this.#handOn(Math.max(this.#base, this.#openAt()));
     // What is kept must not change when the caller uses its buffer again.
     this.#held = Uint8Array.prototype.slice.call(this.#held);
   }
@@ -124,11 +129,11 @@ export class Scan {
     this.#intervals.push({ start: Math.max(start, this.#base), end });
   }
 
-  #openFrom(): number {
+  #openAt(): number {
     const plain = this.#end - this.patterns.plain.open(this.#plainState);
     const percent = this.#percent.openFrom(plain);
     const plus = this.#plus?.openFrom(plain) ?? plain;
-    return Math.max(this.#base, Math.min(plain, percent, plus, this.#base64.openFrom(this.#end)));
+    return Math.min(plain, percent, plus, this.#base64.openFrom(this.#end));
   }
 
   /** Hands on what lies before `to`. */
