@@ -11,6 +11,7 @@ import {
   type WorkspacePaths,
   type WorkspaceRecord,
 } from "./record.js";
+import { allowInMemory } from "./secrets-in-memory.js";
 import { saveSecrets } from "./secrets/index.js";
 import type { Change, Workspace } from "./workspace.js";
 import { stoppedByUser } from "./workspace-errors.js";
@@ -44,7 +45,7 @@ export function beginFork(parent: Workspace, request: ForkRequest): Operation<Br
     requireCount(request.count);
     const { machine } = change;
     if (machine === undefined) throw stoppedByUser(parent.id);
-    const secretsInMemory = parent.secrets.allowInMemory("fork", request.allowSecrets ?? false);
+    const secretsInMemory = await allowInMemory(parent, "fork", request.allowSecrets ?? false);
     const records = newChildren(parent, request, change.nowMs).map((record) => ({
       ...record,
       secretsInMemory,

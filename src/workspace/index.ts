@@ -49,7 +49,6 @@ export type {
   WorkspaceShape,
 } from "./workspace-machine.js";
 export { attachShell, type AttachedPiece, type Attachment } from "./shell-attach.js";
-export { allowInMemory } from "./secrets-in-memory.js";
 export type { OpenedShell, ShellOutput, ShellReadRequest, ShellState } from "./shells.js";
 export type { MachineShells, ShellPiece } from "./machine-shells.js";
 export type { FileContent, FileEntry, WorkspaceFiles } from "./workspace-files.js";

@@ -11,6 +11,7 @@ import { pathsOf, type WorkspacePaths, type WorkspaceRecord } from "./record.js"
 import type { RunningCommand } from "./sandbox.js";
 import { BASELINE, layersOf } from "./snapshot-record.js";
 import { SavedMemory } from "./saved-memory.js";
+import { allowInMemory } from "./secrets-in-memory.js";
 import { removeSecrets, SecretHolders, type WorkspaceSecrets } from "./secrets/index.js";
 import { Shells } from "./shells.js";
 import { keptOf, type Transferred, type TransferResult } from "./transfer.js";
@@ -326,7 +327,7 @@ export class Workspace {
       if (state === "failed") throw workspaceFailed(this.record);
       const machine = this.#machine;
       if (machine !== undefined) {
-        const secretsInMemory = this.secrets.allowInMemory("stop --suspend", allowSecrets);
+        const secretsInMemory = await allowInMemory(this, "stop --suspend", allowSecrets);
         await this.#suspend(machine, { stoppedBy: by, secretsInMemory }, report);
       } else if (state !== "suspended") throw nothingToSuspend(this.id);
       else if (by === "user") await this.#kept.save({ stoppedBy: by });
