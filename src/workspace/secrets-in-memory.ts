@@ -1,8 +1,19 @@
-import { listServices } from "./services.js";
-import type { Workspace } from "./workspace.js";
+import type { WorkspaceSecrets } from "./secrets/index.js";
+import type { Shells } from "./shells.js";
+import type { WorkspaceMachine } from "./workspace-machine.js";
+import type { WorkspaceServices } from "./workspace-services.js";
 
 /** How long the machine may take to answer. */
 const ANSWER_MS = 5_000;
+
+/** A workspace, as far as its memory may hold secrets. */
+interface Remembering {
+  readonly secrets: WorkspaceSecrets;
+  readonly services: WorkspaceServices;
+  readonly shells: Shells;
+  readonly runningMachine: WorkspaceMachine | undefined;
+  readonly signal: AbortSignal;
+}
 
 /**
  * Before a workspace's memory is written or copied: as `WorkspaceSecrets.allowInMemory`, once its machine has said which of
@@ -10,15 +21,15 @@ const ANSWER_MS = 5_000;
  * @throws {PyroError} SECRET_IN_MEMORY
  */
 export async function allowInMemory(
-  workspace: Workspace,
+  workspace: Remembering,
   what: string,
   allowSecrets: boolean,
 ): Promise<string[]> {
-  const { secrets, shells, runningMachine } = workspace;
+  const { secrets, services, shells, runningMachine } = workspace;
   if (secrets.holders.length > 0 && runningMachine !== undefined) {
     const signal = AbortSignal.any([workspace.signal, AbortSignal.timeout(ANSWER_MS)]);
     // A machine that does not answer lets go of nobody.
-    await Promise.allSettled([listServices(workspace, signal), shells.list(signal)]);
+    await Promise.allSettled([services.refresh(runningMachine.services, signal), shells.list(signal)]);
   }
   return secrets.allowInMemory(what, allowSecrets);
 }
