@@ -144,6 +144,20 @@ describe("a secret that is given by a file", () => {
       );
       const sequence = await runs("by-mcp", "sleep 300");
       await expectNowhere(state.path, []);
+      // A service and a shell hold it as well.
+      const serve = "sh -c 'echo \"serves $TOKEN\"; exec sleep 300'";
+      await call("service_start", { workspace_id, service_name: "web", command: serve, secret_env });
+      const opened = await call("shell_open", { workspace_id, secret_env });
+      const shell_id = /"shell_id":"(sh-[0-9a-f]+)"/.exec(opened)?.[1] ?? "";
+      const type = `printf '%s\\n' "<$TOKEN>"; printf %s "$TOKEN" | base64 -w0; echo; echo do''ne`;
+      await call("shell_write", { workspace_id, shell_id, input: type });
+      const reads = { workspace_id, shell_id, wait_for_idle_ms: 1_000 };
+      expect(await call("shell_read", { ...reads, plain: true })).toMatch(/<\[REDACTED\]\**>.*done/);
+      expect(await call("shell_read", reads)).toContain("<[REDACTED]");
+      expect(await call("service_logs", { workspace_id, service_name: "web" })).toContain(
+        "serves [REDACTED]",
+      );
+      await expectNowhere(state.path, []);
       await call("workspace_cancel", { workspace_id, sequence });
       expect((await holding).code).toBe(137);
 
@@ -191,6 +205,15 @@ describe("a secret that is given by a file", () => {
       const { pid } = json(await command("daemon", "status", "--json")) as { pid: number };
       process.kill(pid, "SIGKILL");
       expect((await following).stdout.toString()).toBe("[REDACTED]\n");
+      expect(await call("service_logs", { workspace_id, service_name: "web" })).toContain(
+        "serves [REDACTED]",
+      );
+      await call("shell_read", { ...reads, cursor: 7 });
+      const [id] = await ids(state.path, "by-mcp");
+      const holders = join(state.path, "workspaces", String(id), "secret-holders.json");
+      expect(await readFile(holders, "utf8")).toMatch(/"shell".*"service"|"service".*"shell"/);
+      await call("shell_close", { workspace_id, shell_id });
+      await call("service_stop", { workspace_id, service_name: "web" });
       await call("workspace_logs", { workspace_id });
       await call("workspace_summary", { workspace_id });
       await call("workspace_exec", { workspace_id, secret_env, command: "python3 prints.py" });
