@@ -33,8 +33,7 @@ interface Shown {
  */
 export class WorkspaceSecrets {
   readonly redactor: Redactor;
-  /** By kind and name: who goes on in another machine is the same. */
-  readonly #holders = new Map<string, SecretHolder>();
+  readonly #holders = new Set<SecretHolder>();
 
   constructor(
     /** With their values: for the workspace's own file, and for forks. */
@@ -71,18 +70,14 @@ export class WorkspaceSecrets {
 
   /** Notes that a process lives with secrets, until the result is disposed of. Nothing where it has none. */
   hold(holder: SecretHolder): Disposable {
-    const key = `${holder.kind} ${holder.name}`;
-    if (holder.secrets.length > 0) this.#holders.set(key, holder);
-    return {
-      [Symbol.dispose]: () => {
-        if (this.#holders.get(key) === holder) this.#holders.delete(key);
-      },
-    };
+    if (holder.secrets.length > 0) this.#holders.add(holder);
+    return { [Symbol.dispose]: () => void this.#holders.delete(holder) };
   }
 
-  /** The live processes that were given secrets. */
+  /** The live processes that were given secrets; one that goes on in another machine is the same. */
   get holders(): readonly SecretHolder[] {
-    return [...this.#holders.values()];
+    const held = [...this.#holders].map((holder) => [`${holder.kind} ${holder.name}`, holder] as const);
+    return [...new Map(held).values()];
   }
 
   /**
