@@ -19,10 +19,15 @@ import {
   type Workspace,
   type Workspaces,
 } from "../../workspace/index.js";
+import { withRedactedErrors } from "./redacted-errors.js";
 import { waitOf } from "./workspace-view.js";
 
 /** The SupervisorService: long-running programs of workspaces. */
 export function supervisorService(workspaces: Workspaces): ServiceImpl<typeof SupervisorService> {
+  return withRedactedErrors(supervisorCalls(workspaces), workspaces);
+}
+
+function supervisorCalls(workspaces: Workspaces): ServiceImpl<typeof SupervisorService> {
   return {
     start: async (request, { signal }) => {
       const workspace = workspaces.find(request.workspace);

@@ -15,12 +15,17 @@ import {
   type Workspaces,
 } from "../../workspace/index.js";
 import { bounded } from "./bounded.js";
+import { withRedactedErrors } from "./redacted-errors.js";
 
 type Shell = MessageInitShape<typeof ShellSchema>;
 type AttachResponse = MessageInitShape<typeof AttachShellResponseSchema>;
 
 /** Shells of workspaces. */
 export function shellService(workspaces: Workspaces): ServiceImpl<typeof ShellService> {
+  return withRedactedErrors(shellCalls(workspaces), workspaces);
+}
+
+function shellCalls(workspaces: Workspaces): ServiceImpl<typeof ShellService> {
   return {
     openShell: async ({ workspace: reference, ...request }, { signal }) => {
       const workspace = workspaces.find(reference);

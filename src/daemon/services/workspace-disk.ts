@@ -2,6 +2,7 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import type { WorkspaceDiskService } from "../../protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
 import { LIMITS } from "../../protocol/index.js";
 import { exportDisk, listDisk, readDisk, type Workspaces } from "../../workspace/index.js";
+import { withRedactedErrors } from "./redacted-errors.js";
 import { snapshotCalls } from "./workspace-snapshots.js";
 import { toWorkspace, waitOf } from "./workspace-view.js";
 
@@ -9,7 +10,7 @@ type DiskCalls = Pick<ServiceImpl<typeof WorkspaceDiskService>, "listDisk" | "re
 
 /** The WorkspaceDiskService. */
 export function workspaceDiskService(workspaces: Workspaces): ServiceImpl<typeof WorkspaceDiskService> {
-  return { ...snapshotCalls(workspaces), ...diskCalls(workspaces) };
+  return withRedactedErrors({ ...snapshotCalls(workspaces), ...diskCalls(workspaces) }, workspaces);
 }
 
 /** Disks of stopped workspaces. */

@@ -157,6 +157,42 @@ describe("secrets", () => {
     }
   });
 
+  it("are given to services and shells, on the command line, by the SDK and in chat hosts", async () => {
+    const secrets = [{ name: "TOKEN", value: CANARY }];
+    const { workspaceId } = await pyro.createWorkspace({ environment, secrets });
+    const options = { stateDir: served.stateDir, noProjectSource: true, profile: "workspace-full" } as const;
+    await using full = await mcpSession(options);
+    const given = { workspace_id: workspaceId, secret_env: { TOKEN: "AS" } };
+    await pyro.startService({
+      workspaceId,
+      serviceName: "sdk",
+      command: "serve",
+      secretEnv: { TOKEN: "AS" },
+    });
+    const named = ["--secret-env", "TOKEN"];
+    expect((await pyroCommand("service", "start", workspaceId, "cli", ...named, "--", "serve")).status).toBe(
+      0,
+    );
+    await full.tool("service_start", { ...given, service_name: "mcp", command: "serve" });
+    const { supervisor, shells } = host.machines.machine;
+    const held = (env: readonly string[]) => env.find((entry) => entry.includes(CANARY));
+    const services = supervisor.specs.map(({ env }) => held(env.map(text)));
+    expect(services).toEqual([`AS=${CANARY}`, `TOKEN=${CANARY}`, `AS=${CANARY}`]);
+    await pyro.openShell({ workspaceId, secretEnv: { TOKEN: "AS" } });
+    expect((await pyroCommand("shell", "open", workspaceId, ...named)).status).toBe(0);
+    await full.tool("shell_open", given);
+    expect([...shells.all.values()].map(({ env }) => held(env))).toEqual(services);
+    const twice = await pyroCommand("shell", "open", workspaceId, ...named, ...named);
+    expect(twice.stderr).toContain("--secret-env TOKEN is given twice");
+    const unknown = await full.tool("service_stop", {
+      workspace_id: workspaceId,
+      service_name: CANARY.slice(0, 11),
+    });
+    expect(unknown.isError).toBe(true);
+    const shown = await full.tool("shell_read", { workspace_id: workspaceId, shell_id: CANARY });
+    expect(JSON.stringify(shown)).not.toContain("&+value");
+  });
+
   it("are read from standard input, one of them", async () => {
     const face = {
       hostPath: (path: string) => Promise.resolve(path),
