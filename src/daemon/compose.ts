@@ -53,7 +53,6 @@ import { environmentService, readinessOf } from "./services/environment.js";
 import { runService } from "./services/run.js";
 import { topService } from "./services/top.js";
 import { vmService } from "./services/vm.js";
-import { withRedactedErrors } from "./services/redacted-errors.js";
 import { supervisorService } from "./services/service.js";
 import { shellService } from "./services/shell.js";
 import { workspaceService } from "./services/workspace.js";
@@ -174,9 +173,9 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       router.service(WorkspaceService, workspaceService(workspaces, seeding));
       router.service(VmService, vmService(vms));
       router.service(TopService, topService(workspaces));
-      router.service(SupervisorService, withRedactedErrors(supervisorService(workspaces), workspaces));
-      router.service(WorkspaceDiskService, withRedactedErrors(workspaceDiskService(workspaces), workspaces));
-      router.service(ShellService, withRedactedErrors(shellService(workspaces), workspaces));
+      router.service(SupervisorService, supervisorService(workspaces));
+      router.service(WorkspaceDiskService, workspaceDiskService(workspaces));
+      router.service(ShellService, shellService(workspaces));
       const prune = async (all: boolean) => {
         // What only waits holds no environment.
         await pool.clear();
