@@ -2,6 +2,7 @@
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
+import { instructionsOf } from "../../src/mcp/descriptions.js";
 import { checkoutOf } from "../chat-hosts/checkout.js";
 import type { Reading } from "../chat-hosts/reading.js";
 import { REVIEW_PROJECT } from "../chat-hosts/review-project.js";
@@ -18,7 +19,10 @@ it.for(EACH_HOST)(
     await using checkout = await checkoutOf(REVIEW_PROJECT.files);
     const before = await checkout.fingerprint();
     await run(host, checkout, ["--mode", "review-eval"], async (reading) => {
-      const { call, load } = reading;
+      const { call, load, model } = reading;
+      const source = `the project ${checkout.path} (tracked and unignored files)`;
+      const said = instructionsOf({ set: "review-eval", source, environment: "debian:12" });
+      expect(model.opening.instructions.split(said)).toHaveLength(2);
       await load(...TOOLS);
       const created = await call("workspace_create");
       const [workspace_id = ""] = /ws-[0-9a-f]+/.exec(created.words) ?? [];
