@@ -1,11 +1,11 @@
 import type { Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import {
-  holdMachine,
   ownMemory,
   readImage,
   storeImage,
   takeImage,
+  takeMachine,
   TemplateStore,
   type Holder,
   type ImageManifest,
@@ -174,11 +174,7 @@ export class Templates implements AsyncDisposable {
    */
   async take({ machine, savedAs }: BootedMachine, stateFile: string): Promise<Holder> {
     const memoryFile = requireOwnMemory(machine, savedAs);
-    return await holdMachine(
-      (await this.options.bundle()).holderPath,
-      { memoryFile, stateFile },
-      { fast: true },
-    );
+    return await takeMachine((await this.options.bundle()).holderPath, { memoryFile, stateFile });
   }
 
   /**

@@ -23,7 +23,10 @@ beforeAll(async () => {
   await expectNothingLeft();
 });
 // Whatever one of them left, the next starts from nothing.
-afterEach(() => call("daemon", "stop", "--force"));
+afterEach(async () => {
+  for (const { workspace_id: id } of await workspaces()) await call("workspace", "delete", id);
+  await call("daemon", "stop", "--force");
+});
 afterAll(() => state[Symbol.asyncDispose]());
 
 const call = (...args: string[]): Promise<Result> => pyro(args, { stateDir: state.path });
@@ -93,13 +96,17 @@ async function through(calls: readonly string[][]): Promise<Result> {
   throw new Error("the last call is a delete");
 }
 
+async function workspaces(): Promise<{ workspace_id: string }[]> {
+  const listed = json(await call("workspace", "list", "--json"));
+  return listed["workspaces"] as { workspace_id: string }[];
+}
+
 /** Every workspace is usable, or says why not (threats.md I4); then it is deleted. */
 async function expectUsableWorkspaces(): Promise<void> {
-  const { workspaces } = json(await call("workspace", "list", "--json")) as {
-    workspaces: { workspace_id: string }[];
-  };
-  for (const { workspace_id: id } of workspaces) {
+  for (const { workspace_id: id } of await workspaces()) {
     const status = json(await call("workspace", "status", id, "--wait-seconds", "20", "--json"));
+    // What its user stopped, or suspended, waits for its user.
+    if (status["stopped_by"] === "user") expect((await call("workspace", "start", id)).code).toBe(0);
     const { code } = await call("workspace", "exec", id, "--", "true");
     expect([status["state"], code, status["failure"]]).toEqual(
       code === 0

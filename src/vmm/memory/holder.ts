@@ -111,12 +111,29 @@ export async function storeMachine(
     await child.close();
     return answer;
   } catch (error) {
-    if (!(error instanceof PyroError) || error.code !== "TEMPLATE_DAMAGED") throw error;
-    throw new PyroError("VM_SAVE_FAILED", error.message, {
-      hint: "`pyro doctor` examines this host",
-      cause: error,
-    });
+    throw notSaved(error);
   }
+}
+
+/**
+ * Takes a machine that stands still into memory, unproven: others go on from it at once.
+ * @throws {PyroError} MEMORY_FULL; VM_SAVE_FAILED when it cannot be read, for one because the machine is gone
+ */
+export async function takeMachine(program: string, from: SavedMachine): Promise<Holder> {
+  try {
+    return await holdMachine(program, from, { fast: true });
+  } catch (error) {
+    throw notSaved(error);
+  }
+}
+
+/** What is copied here is no template. */
+function notSaved(error: unknown): unknown {
+  if (!(error instanceof PyroError) || error.code !== "TEMPLATE_DAMAGED") return error;
+  return new PyroError("VM_SAVE_FAILED", error.message, {
+    hint: "`pyro workspace status` says whether its machine still runs; `pyro doctor` examines this host",
+    cause: error,
+  });
 }
 
 async function ask<Answer>(
