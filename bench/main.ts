@@ -8,6 +8,7 @@ import { cycleRows } from "./cycle-rows.js";
 import { daemonRows } from "./daemon-rows.js";
 import { guestRows } from "./guest-rows.js";
 import { linkFloors } from "./link-floors.js";
+import { memoryRows } from "./memory-rows.js";
 import { poolRows } from "./pool-rows.js";
 import { rawMachine } from "./raw-machine.js";
 import { report, type Row } from "./report.js";
@@ -80,6 +81,7 @@ if (wanted("workspace")) {
   rows.push(...(await group("workspace", () => workspaceRows(state, floors, load))));
 }
 if (wanted("snapshot")) rows.push(...(await group("snapshot", () => snapshotRows(state, short ? 3 : 10))));
+if (wanted("memory")) rows.push(...(await group("memory", () => memoryRows(state, short ? 3 : 7))));
 if (wanted("cycles")) rows.push(...(await group("cycles", () => cycleRows(state, cycles, options.pooled))));
 
 report(
