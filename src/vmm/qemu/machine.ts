@@ -90,19 +90,19 @@ export class QemuMachine implements Machine {
 
   async pause(): Promise<void> {
     if (this.#ended) return;
-    await this.#qmp?.execute("stop", {}, LIMITS.saveTimeoutMs);
+    await this.#qmp?.execute("stop", {}, LIMITS.saveTimeoutMs).catch(unlessEnding);
   }
 
   async save(stateFile: string): Promise<void> {
-    if (this.#ended || this.#qmp === undefined) {
-      throw new PyroError("VM_SAVE_FAILED", `machine ${this.id} has ended and cannot be saved`, {
-        hint: "start another",
-      });
+    if (this.#ended || this.#qmp === undefined) throw endedUnsaved(this.id);
+    try {
+      await requirePortLeft(this.#qmp, this.id);
+      await this.pause();
+      this.migration = new MigrationEnd();
+      await saveState(this.#qmp, this.migration, this.#directory, stateFile);
+    } catch (error) {
+      throw error instanceof QmpClosed ? endedUnsaved(this.id, error) : error;
     }
-    await requirePortLeft(this.#qmp, this.id);
-    await this.pause();
-    this.migration = new MigrationEnd();
-    await saveState(this.#qmp, this.migration, this.#directory, stateFile);
   }
 
   async sealDisk(index: number, slot: number, overlay: string): Promise<void> {
@@ -133,7 +133,7 @@ export class QemuMachine implements Machine {
 
   async resume(): Promise<void> {
     if (this.#ended) return;
-    await this.#qmp?.execute("cont", {}, ANSWER_MS);
+    await this.#qmp?.execute("cont", {}, ANSWER_MS).catch(unlessEnding);
   }
 
   async diagnostics(): Promise<MachineDiagnostics> {
@@ -176,6 +176,18 @@ export class QemuMachine implements Machine {
       () => "unresponsive",
     );
   }
+}
+
+/** What ends under a call is as what ended before it. */
+function unlessEnding(error: unknown): void {
+  if (!(error instanceof QmpClosed)) throw error;
+}
+
+function endedUnsaved(id: string, cause?: unknown): PyroError {
+  return new PyroError("VM_SAVE_FAILED", `machine ${id} has ended and cannot be saved`, {
+    hint: "start another",
+    cause,
+  });
 }
 
 /**
