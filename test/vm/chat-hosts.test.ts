@@ -65,7 +65,7 @@ it("Claude Code, whose server is killed in mid-exec, finds workspace, command an
       const [workspace] = await workspaces();
       return workspace?.["running_command_count"] === 1;
     });
-    const isServer = (line: string): boolean => line.includes(state().path) && line.includes(" mcp serve ");
+    const isServer = (line: string): boolean => line.includes(state().path) && line.endsWith(" mcp serve");
     const servers = (await processes()).filter(({ line }) => isServer(line));
     expect(servers).toHaveLength(1);
     for (const { pid } of servers) process.kill(pid, "SIGKILL");
