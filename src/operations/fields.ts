@@ -30,6 +30,16 @@ export const field = {
       .default(DEFAULT_MACHINE.memMib)
       .describe("Memory of the VM in MiB"),
   seconds: () => z.int().min(1).max(LIMITS.longestSeconds),
+  /** A command, as a line for the shell: of this and `argv` exactly one is given. */
+  shellLine: () => z.string().min(1).max(LIMITS.argumentBytes).optional(),
+  /** A command, by its words. */
+  argv: () =>
+    z
+      .array(z.string().max(LIMITS.argumentBytes))
+      .min(1)
+      .max(1000)
+      .optional()
+      .describe("Program and arguments, run without a shell"),
 };
 
 export const isolation = z.enum(["kvm", "software"]);

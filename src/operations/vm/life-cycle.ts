@@ -87,18 +87,10 @@ export const vmExec = declare({
   kind: "write",
   input: z.strictObject({
     vm_id: vmId(),
-    command: z
-      .string()
-      .min(1)
-      .max(LIMITS.argumentBytes)
-      .optional()
+    command: field
+      .shellLine()
       .describe("Shell line, run by /bin/sh -lc in /workspace. Exactly one of command and argv"),
-    argv: z
-      .array(z.string().max(LIMITS.argumentBytes))
-      .min(1)
-      .max(1000)
-      .optional()
-      .describe("Program and arguments, run without a shell"),
+    argv: field.argv(),
     timeout_seconds: field
       .seconds()
       .default(30)

@@ -9,18 +9,10 @@ const names = CURATED_ENVIRONMENTS.map(({ name }) => name).join(", ");
 
 const input = z.strictObject({
   environment: field.environment().default(DEFAULT_ENVIRONMENT).describe(`What the VM runs: ${names}`),
-  command: z
-    .string()
-    .min(1)
-    .max(LIMITS.argumentBytes)
-    .optional()
+  command: field
+    .shellLine()
     .describe("Shell line, run by /bin/sh -lc in /workspace. Exactly one of command and argv"),
-  argv: z
-    .array(z.string().max(LIMITS.argumentBytes))
-    .min(1)
-    .max(1000)
-    .optional()
-    .describe("Program and arguments, run without a shell"),
+  argv: field.argv(),
   vcpu_count: field.vcpuCount(),
   mem_mib: field.memMib(),
   timeout_seconds: field

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { LIMITS } from "../../protocol/index.js";
 import type { WorkspaceCommandRecord } from "../../sdk/index.js";
-import { isolation } from "../fields.js";
+import { field, isolation } from "../fields.js";
 import { declare, defineOperation } from "../operation.js";
 import { outcomeText, toWorkspaceCommandView, workspaceCommandRecord, workspaceId } from "./record.js";
 import { formatTable } from "../text.js";
@@ -41,18 +41,8 @@ export const workspaceExec = declare({
   kind: "write",
   input: z.strictObject({
     workspace_id: workspaceId(),
-    command: z
-      .string()
-      .min(1)
-      .max(LIMITS.argumentBytes)
-      .optional()
-      .describe("Shell line, run by /bin/sh -lc. Exactly one of command and argv"),
-    argv: z
-      .array(z.string().max(LIMITS.argumentBytes))
-      .min(1)
-      .max(1000)
-      .optional()
-      .describe("Program and arguments, run without a shell"),
+    command: field.shellLine().describe("Shell line, run by /bin/sh -lc. Exactly one of command and argv"),
+    argv: field.argv(),
     cwd: z
       .string()
       .max(4096)

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { LIMITS, PyroError } from "../../protocol/index.js";
 import type { ServiceLog, ServiceReadiness, ServiceRecord } from "../../sdk/index.js";
-import { snakeKeys } from "../fields.js";
+import { field, snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatDuration, formatTable, visible, visibleName } from "../text.js";
 import { workspaceId } from "./record.js";
@@ -61,18 +61,8 @@ export const serviceStart = defineOperation({
   input: z.strictObject({
     workspace_id: workspaceId(),
     service_name: serviceName(),
-    command: z
-      .string()
-      .min(1)
-      .max(LIMITS.argumentBytes)
-      .optional()
-      .describe("Shell line, run by /bin/sh -lc. Exactly one of command and argv"),
-    argv: z
-      .array(z.string().max(LIMITS.argumentBytes))
-      .min(1)
-      .max(1000)
-      .optional()
-      .describe("Program and arguments, run without a shell"),
+    command: field.shellLine().describe("Shell line, run by /bin/sh -lc. Exactly one of command and argv"),
+    argv: field.argv(),
     cwd: z
       .string()
       .max(4096)
