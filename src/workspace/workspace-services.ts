@@ -135,10 +135,15 @@ export class WorkspaceServices {
     if (this.alive.length > 0) this.#follow(machine);
   }
 
-  /** Their machine is gone, or about to go. */
-  async end(reason: MachineEnd, nowMs: number): Promise<void> {
+  /** Their machine is suspended: they live on in its memory, and nobody is there to ask. */
+  detach(): void {
     this.#machine = undefined;
     this.#leave();
+  }
+
+  /** Their machine is gone, or about to go. */
+  async end(reason: MachineEnd, nowMs: number): Promise<void> {
+    this.detach();
     for (const { pid: _pid, ...facts } of this.alive) {
       this.#known.set(facts.name, { ...facts, state: "stopped", stopReason: reason, endedAtMs: nowMs });
     }
@@ -148,8 +153,7 @@ export class WorkspaceServices {
 
   /** Nothing of them is to be known any more. */
   async clear(): Promise<void> {
-    this.#machine = undefined;
-    this.#leave();
+    this.detach();
     this.#known.clear();
     this.#save();
     await this.#saving;

@@ -234,6 +234,8 @@ export class Workspace {
         failpoint("fork.started");
         this.#watch(machine);
         await this.#followAll(machine);
+        // Those that the other had run on here; it is told by none of its own files.
+        await this.services.refresh(machine.services).catch(() => undefined);
       } catch (thrown) {
         await this.#giveUp(thrown);
       }
@@ -355,6 +357,7 @@ export class Workspace {
       throw error;
     }
     this.#machine = undefined;
+    this.services.detach();
     for (const command of this.commands.running) await command.leave();
     const stoppedAtMs = this.context.now();
     await this.#kept.save({ state: "suspended", ...how, stoppedAtMs, machineId: null, failure: null });

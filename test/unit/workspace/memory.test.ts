@@ -1,8 +1,13 @@
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { PyroError } from "../../../src/protocol/index.js";
-import { startCommand, type Workspace, type WorkspaceCommand } from "../../../src/workspace/index.js";
+import {
+  startCommand,
+  startService,
+  type Workspace,
+  type WorkspaceCommand,
+} from "../../../src/workspace/index.js";
 import { NEVER, WorkspaceHost } from "../../fakes/workspace-host.js";
 
 /** A shell line that runs in it. */
@@ -32,6 +37,23 @@ describe("a workspace that is suspended", () => {
     await workspace.start().result;
     expect((await readdir(workspace.paths.directory)).filter((name) => name.startsWith("memory"))).toEqual(
       [],
+    );
+  });
+
+  it("keeps its services as they were, asks nobody for them meanwhile, and follows them when it goes on", async () => {
+    await using host = await WorkspaceHost.start();
+    const workspace = await host.create();
+    const { supervisor } = host.machines.machine;
+    const request = { name: "web", command: "serve", argv: [], env: [], cwd: "", readiness: undefined };
+    await startService(workspace, request, { waitMs: 0, signal: NEVER });
+    await workspace.suspend("user").result;
+    expect(workspace.services.alive.map(({ name }) => name)).toEqual(["web"]);
+    supervisor.change("web", { state: "exited", exitCode: 3 });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(workspace.services.find("web").state).toBe("running");
+    await workspace.start().result;
+    await vi.waitFor(() =>
+      expect(workspace.services.find("web")).toMatchObject({ state: "exited", exitCode: 3 }),
     );
   });
 
