@@ -24,7 +24,8 @@ export type {
   SandboxSpec,
 } from "./sandbox.js";
 export { Workspaces, type NewWorkspace } from "./workspaces.js";
-export { Workspace, type Populate } from "./workspace.js";
+export type { Populate } from "./making.js";
+export { Workspace } from "./workspace.js";
 export { Vms, vmStateOf, type NewVm, type VmCommand, type VmState } from "./vms.js";
 export { asVmError } from "./vm-errors.js";
 export { WorkspaceCommand, type CommandFacts, type OutputListener } from "./workspace-command.js";

@@ -3,7 +3,8 @@ import { WORKSPACE_PATH } from "./command-line.js";
 import type { Report } from "./operation.js";
 import { openSeed, sweepSeeds, type SeedSource } from "./seed/index.js";
 import type { Pushed } from "./transfer.js";
-import type { Populate, Workspace } from "./workspace.js";
+import type { Populate } from "./making.js";
+import type { Workspace } from "./workspace.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
 
 /** Brings files of the host into workspaces. */

@@ -9,7 +9,8 @@ import type { Sandbox, SandboxFactory } from "./sandbox.js";
 import { asVmError, lostVm, noSuchVm, severalVms, spentVm } from "./vm-errors.js";
 import type { WorkspaceDisks } from "./workspace-disks.js";
 import type { WorkspaceMachines } from "./workspace-machine.js";
-import type { Populate, Workspace } from "./workspace.js";
+import type { Populate } from "./making.js";
+import type { Workspace } from "./workspace.js";
 import { Workspaces } from "./workspaces.js";
 
 export interface VmsOptions {

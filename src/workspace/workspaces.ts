@@ -15,7 +15,10 @@ import { sweepExport } from "./exporting.js";
 import { beginFork, type ForkRequest } from "./forking.js";
 import { resolveReference } from "./reference.js";
 import { checkSecrets, loadSecrets, saveSecrets, WorkspaceSecrets, type Secret } from "./secrets/index.js";
-import { CONDEMNED, Workspace, type Populate, type WorkspaceContext } from "./workspace.js";
+import type { Populate } from "./making.js";
+import { CONDEMNED } from "./stopping.js";
+import { Workspace } from "./workspace.js";
+import type { WorkspaceContext } from "./workspace-parts.js";
 
 export interface WorkspacesOptions extends WorkspaceContext {
   /** One directory per workspace below it. */

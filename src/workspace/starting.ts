@@ -1,0 +1,54 @@
+import { failpoint } from "../kit/index.js";
+import { PyroError } from "../protocol/index.js";
+import type { Report } from "./operation.js";
+import { finishReset } from "./resetting.js";
+import type { WorkspaceParts } from "./workspace-parts.js";
+import type { WorkspaceMachine } from "./workspace-machine.js";
+
+/** A machine over what the disk of one without a machine holds, or that goes on where it was suspended. */
+export async function boot(parts: WorkspaceParts, report: Report): Promise<void> {
+  const { chain, kept, memory, slot } = parts;
+  // Its active layer may lie on other layers than those that the record names.
+  if (parts.record.state === "resetting") await finishReset(parts);
+  await chain.settle();
+  const machine = parts.record.state === "suspended" ? await goOn(parts, report) : await open(parts, report);
+  slot.attach(machine);
+  const { id: machineId, isolation } = machine;
+  const started = { state: "started", stoppedBy: null, stoppedAtMs: null, failure: null } as const;
+  await kept.save({ machineId, isolation, ...started, secretsInMemory: [], ...kept.touched() });
+  await memory.remove();
+  parts.watch(machine);
+  failpoint("workspace.started");
+  await parts.followAll(machine);
+}
+
+async function open(
+  { chain, proof, signal, shape, context }: WorkspaceParts,
+  report: Report,
+): Promise<WorkspaceMachine> {
+  await proof.begin(signal);
+  return await context.machines
+    .open(shape, chain.layers, { signal, onPhase: report })
+    .catch(async (thrown: unknown) => {
+      throw await proof.explain(thrown, signal);
+    });
+}
+
+/** Where its memory fits the disk no more and no machine goes on from it, it is stopped, and its commands are lost. */
+async function goOn(parts: WorkspaceParts, report: Report): Promise<WorkspaceMachine> {
+  const { chain, memory, signal, shape, context } = parts;
+  const from = { directory: memory.directory, beforeRun: () => memory.spend() };
+  try {
+    return await context.machines.resume(shape, chain.layers, from, { signal, onPhase: report });
+  } catch (thrown) {
+    if (!(await memory.exists())) await loseMemory(parts, PyroError.from(thrown));
+    throw thrown;
+  }
+}
+
+/** What ran when it was suspended is lost; its disk is not. */
+export async function loseMemory(parts: WorkspaceParts, { code, message, hint }: PyroError): Promise<void> {
+  await parts.interrupt(message);
+  await parts.crashed({ code, message, hint });
+  await parts.memory.remove();
+}
