@@ -55,6 +55,7 @@ export async function captureMachine(
   const { usedBytes } = holder.digests.memory;
   return {
     ...{ holder, savedAs, usedBytes, pauseMs },
+    store: (directory, signal) => templates.storeTaken(holder, savedAs, directory, signal),
     [Symbol.asyncDispose]: holder[Symbol.asyncDispose].bind(holder),
   };
 }

@@ -1,6 +1,8 @@
+import { copyFile } from "node:fs/promises";
 import type { Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import {
+  imageFiles,
   ownMemory,
   readImage,
   storeImage,
@@ -146,6 +148,18 @@ export class Templates implements AsyncDisposable {
       memoryFile: requireOwnMemory(machine, savedAs),
       key: savedAs,
     });
+  }
+
+  /** The same of what `take` took of a machine, which runs on meanwhile. */
+  async storeTaken(
+    { saved }: Holder,
+    savedAs: string,
+    directory: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const program = (await this.options.bundle()).holderPath;
+    await copyFile(saved.stateFile, imageFiles(directory).stateFile);
+    await storeImage(program, directory, { memoryFile: saved.memoryFile, key: savedAs }, signal);
   }
 
   /**

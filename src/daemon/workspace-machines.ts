@@ -211,6 +211,7 @@ function toWorkspaceMachine(
       }
       return { wake: () => still.wake() };
     },
+    flush: async () => await flush(booted),
     setClock: async () => await setClock(booted.guest, over.signal),
     shutDown: async () => {
       try {

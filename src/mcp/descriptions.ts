@@ -109,7 +109,7 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
   service_logs: "Read the newest lines that a service wrote: stdout and stderr are a text block each.",
   service_stop: "Stop a service and all it started.",
   snapshot_create:
-    "Take a snapshot of a workspace's whole disk (not of /tmp, nor of what runs); workspace_reset goes back to it.",
+    "Take a snapshot of a workspace's whole disk (not /tmp), with memory also of what runs; workspace_reset goes back to it.",
   snapshot_list: "List what a workspace can be reset to.",
   snapshot_delete: "Delete a snapshot.",
   workspace_reset:

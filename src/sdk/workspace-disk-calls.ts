@@ -23,6 +23,8 @@ export interface WorkspaceSnapshot {
   readonly deletable: boolean;
   /** Whether it holds the running machine too. */
   readonly memory: boolean;
+  /** Names of the secrets that live processes held then: their values are in that memory. */
+  readonly secretsInMemory: readonly string[];
 }
 
 /** A stopped workspace's disk as a file of the host. */
@@ -36,16 +38,24 @@ export interface WorkspaceDiskExport {
 /** The calls about the disks of workspaces. */
 export abstract class WorkspaceDiskCalls extends WorkspaceFileCalls {
   /**
-   * Takes a snapshot of a workspace's whole disk, running or stopped; what runs goes on. Null while it goes on.
-   * @throws {PyroError} SNAPSHOT_EXISTS, SNAPSHOT_LIMIT
+   * Takes a snapshot of a workspace's whole disk, running or stopped, and with `memory` of the running machine as well; what
+   * runs goes on. Null while it goes on.
+   * @throws {PyroError} SNAPSHOT_EXISTS, SNAPSHOT_LIMIT; with `memory` WORKSPACE_STOPPED, SECRET_IN_MEMORY
    */
   async createSnapshot(
-    options: { readonly workspaceId: string; readonly snapshotName: string } & Pick<WaitOptions, "waitMs">,
+    options: {
+      readonly workspaceId: string;
+      readonly snapshotName: string;
+      /** Processes, shells and services too: a reset brings them back. */
+      readonly memory?: boolean | undefined;
+      /** With `memory`: also while a live process holds a secret. */
+      readonly allowSecrets?: boolean | undefined;
+    } & Pick<WaitOptions, "waitMs">,
     call: CallOptions = {},
   ): Promise<WorkspaceSnapshot | null> {
-    const { workspaceId, snapshotName } = options;
+    const { workspaceId, snapshotName, memory = false, allowSecrets = false } = options;
     const waitMs = Math.min(options.waitMs ?? LIMITS.longestWaitMs, LIMITS.longestWaitMs);
-    const request = { workspace: workspaceId, name: snapshotName, waitMs };
+    const request = { workspace: workspaceId, name: snapshotName, waitMs, memory, allowSecrets };
     return await this.client.call("taking the snapshot", call, async ({ workspaceDisk }, { signal }) => {
       const { snapshot } = await workspaceDisk.createSnapshot(request, { signal });
       return snapshot === undefined ? null : toSnapshot(snapshot);
@@ -130,9 +140,10 @@ export abstract class WorkspaceDiskCalls extends WorkspaceFileCalls {
   }
 }
 
-function toSnapshot({ name, createdAtMs, bytes, deletable, memory }: WireSnapshot): WorkspaceSnapshot {
+function toSnapshot(wire: WireSnapshot): WorkspaceSnapshot {
+  const { name, createdAtMs, bytes, deletable, memory, secretsInMemory } = wire;
   return {
     ...{ snapshotName: name, createdAt: new Date(Number(createdAtMs)).toISOString() },
-    ...{ bytes: Number(bytes), deletable, memory },
+    ...{ bytes: Number(bytes), deletable, memory, secretsInMemory },
   };
 }

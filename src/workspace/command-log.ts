@@ -43,9 +43,14 @@ export class CommandLog implements AsyncDisposable {
   static async open(directory: string, redactor = Redactor.none): Promise<CommandLog> {
     const log = new CommandLog(directory, redactor);
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    const sequences = (await readdir(directory)).map(Number).filter((value) => Number.isSafeInteger(value));
-    for (const sequence of sequences.sort((a, b) => a - b)) {
-      const path = join(directory, String(sequence));
+    await log.load();
+    return log;
+  }
+
+  /** Reads what is in the directory; nothing of it may be known yet. */
+  async load(): Promise<void> {
+    for (const sequence of (await this.#kept()).sort((a, b) => a - b)) {
+      const path = join(this.directory, String(sequence));
       const record = join(path, "command.json");
       const facts = factsSchema.safeParse(await readJsonFile(record));
       if (!facts.success || facts.data.sequence !== sequence) {
@@ -53,12 +58,15 @@ export class CommandLog implements AsyncDisposable {
         if (!(await exists(record))) await rm(path, { recursive: true, force: true });
         continue;
       }
-      const output = await CommandOutput.reopen(join(path, "output"), redactor).catch(missing);
+      const output = await CommandOutput.reopen(join(path, "output"), this.redactor).catch(missing);
       // Killed while it was removed.
       if (output === undefined) await rm(path, { recursive: true, force: true });
-      else log.#commands.set(sequence, log.#toCommand(facts.data, output));
+      else this.#commands.set(sequence, this.#toCommand(facts.data, output));
     }
-    return log;
+  }
+
+  async #kept(): Promise<number[]> {
+    return (await readdir(this.directory)).map(Number).filter((value) => Number.isSafeInteger(value));
   }
 
   /** In the order of their start. */
@@ -100,8 +108,8 @@ export class CommandLog implements AsyncDisposable {
 
   /** Forgets all of them, and what they wrote; none may run any more. */
   async clear(): Promise<void> {
-    const left = (await readdir(this.directory)).map(Number).filter((value) => Number.isSafeInteger(value));
-    for (const sequence of new Set([...this.#commands.keys(), ...left])) await this.remove(sequence);
+    for (const sequence of new Set([...this.#commands.keys(), ...(await this.#kept())]))
+      await this.remove(sequence);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

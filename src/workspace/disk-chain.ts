@@ -2,15 +2,14 @@ import { link, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { exists, failpoint, freshId, sealFile, syncDirectory } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
+import { allocatedBytes } from "./allocated.js";
 import { factsOf } from "./disk-check.js";
 import type { KeptRecord } from "./kept-record.js";
 import type { SnapshotRecord, WorkspacePaths } from "./record.js";
+import { sweepMemories } from "./snapshot-memory.js";
 import { BASELINE } from "./snapshot-record.js";
 import type { WorkspaceLayers, WorkspaceMachine, WorkspaceMachines } from "./workspace-machine.js";
 import { workspaceFailed } from "./workspace-errors.js";
-
-/** Of stat(2), whatever the file system's own block is. */
-const BLOCK_BYTES = 512;
 
 /**
  * The disk of a workspace: image, baseline, sealed layers, active layer. A snapshot is a name for the layers below the
@@ -41,12 +40,12 @@ export class DiskChain {
   }
 
   /**
-   * Seals the active layer, which runs on in the machine, if there is one, over a new one; the snapshot is a name for
-   * it. The snapshot is there once this resolves; when it rejects, or the daemon dies, it is whole or gone, and what was
-   * written is there in either case.
+   * Seals the active layer, which runs on in the machine, if there is one, over a new one; the snapshot, if there is to be
+   * one, is a name for it. The snapshot is there once this resolves; when it rejects, or the daemon dies, it is whole or
+   * gone, and what was written is there in either case.
    */
   async seal(
-    snapshot: Pick<SnapshotRecord, "name" | "createdAtMs">,
+    snapshot: Pick<SnapshotRecord, "name" | "createdAtMs"> | null,
     machine?: Pick<WorkspaceMachine, "putLayer" | "topLayer">,
   ): Promise<void> {
     await this.settle(machine);
@@ -103,11 +102,12 @@ export class DiskChain {
     await syncDirectory(this.paths.layers);
     await syncDirectory(this.paths.directory);
     const chain = [...layers, sealing.layer];
-    const snapshot = { ...sealing.snapshot, layers: chain, bytes: await allocatedBytes(sealed) };
+    const named = keep ? sealing.snapshot : null;
+    const facts = { layers: chain, bytes: await allocatedBytes(sealed), memory: null };
     await this.kept.save({
       layers: chain,
       sealedFiles: { ...this.kept.now.sealedFiles, [sealing.layer]: await factsOf(sealed) },
-      snapshots: keep ? [...snapshots, snapshot] : snapshots,
+      snapshots: named === null ? snapshots : [...snapshots, { ...named, ...facts }],
       sealing: null,
     });
     failpoint("snapshot.finished");
@@ -142,20 +142,16 @@ export class DiskChain {
     const { active } = this.paths;
     const beside = (await readdir(dirname(active))).filter((file) => file.startsWith(`${basename(active)}.`));
     await Promise.all(beside.map((file) => rm(join(dirname(active), file), { force: true })));
+    await sweepMemories(this.paths, snapshots);
   }
 
   /** Removes all of it. */
   async remove(): Promise<void> {
-    const { baseline, active, next, layers } = this.paths;
+    const { baseline, active, next, layers, snapshots } = this.paths;
     await Promise.all(
-      [baseline, active, next, layers].map((path) => rm(path, { recursive: true, force: true })),
+      [baseline, active, next, layers, snapshots].map((path) => rm(path, { recursive: true, force: true })),
     );
   }
-}
-
-/** What a file takes on the disk. */
-export async function allocatedBytes(path: string): Promise<number> {
-  return (await stat(path)).blocks * BLOCK_BYTES;
 }
 
 async function inodeOf(path: string): Promise<number | undefined> {

@@ -1,21 +1,16 @@
-import { cp, link, mkdir, rm } from "node:fs/promises";
+import { link, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { failpoint, freshId } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
+import { captureRunning } from "./capturing.js";
 import type { Operation } from "./operation.js";
-import {
-  createRecord,
-  newRecord,
-  pathsOf,
-  saveRecord,
-  type WorkspacePaths,
-  type WorkspaceRecord,
-} from "./record.js";
+import { createRecord, newRecord, pathsOf, saveRecord, type WorkspaceRecord } from "./record.js";
 import { allowInMemory } from "./secrets-in-memory.js";
 import { saveSecrets } from "./secrets/index.js";
-import type { Change, Workspace } from "./workspace.js";
+import { copyRunning } from "./snapshot-memory.js";
+import type { Workspace } from "./workspace.js";
 import { stoppedByUser } from "./workspace-errors.js";
-import type { CapturedMachine, WorkspaceMachine } from "./workspace-machine.js";
+import type { CapturedMachine } from "./workspace-machine.js";
 
 /** What a fork is to make. */
 export interface ForkRequest {
@@ -59,8 +54,9 @@ export function beginFork(parent: Workspace, request: ForkRequest): Operation<Br
         if (parent.secrets.all.length > 0) await saveSecrets(paths.secrets, parent.secrets.all);
       }
       failpoint("fork.recorded");
-      captured = await capture(parent, change, machine, async () => {
-        for (const record of records) await copyRunning(parent, pathsOf(directoryOf(record)));
+      captured = await captureRunning(parent, change, machine, async (sequences) => {
+        for (const record of records)
+          await copyRunning(sequences, parent.paths, pathsOf(directoryOf(record)));
       });
       failpoint("fork.captured");
       const laidOut = [];
@@ -77,50 +73,6 @@ export function beginFork(parent: Workspace, request: ForkRequest): Operation<Br
       throw error;
     }
   });
-}
-
-/** The layer that the parent wrote to is sealed by the way; no snapshot of the user's is left of it. */
-async function capture(
-  parent: Workspace,
-  { chain, nowMs, save }: Change,
-  machine: WorkspaceMachine,
-  whileStill: () => Promise<void>,
-): Promise<CapturedMachine> {
-  const name = freshId("fork");
-  let captured: CapturedMachine | undefined;
-  try {
-    await chain.seal(
-      { name, createdAtMs: nowMs },
-      {
-        topLayer: () => machine.topLayer(),
-        putLayer: async (layers, layer) => {
-          captured = await machine.capture(layers, layer, whileStill);
-        },
-      },
-    );
-    await save({ snapshots: parent.record.snapshots.filter((snapshot) => snapshot.name !== name) });
-  } catch (error) {
-    await captured?.[Symbol.asyncDispose]();
-    throw error;
-  }
-  if (captured === undefined) throw new Error("a layer was sealed that nobody put");
-  return captured;
-}
-
-/** What runs goes on in the child: commands from where their output was, and with them who was given secrets. */
-async function copyRunning(
-  parent: Workspace,
-  { commands: into, secretHolders }: WorkspacePaths,
-): Promise<void> {
-  await parent.secretHolders.saved();
-  await cp(parent.paths.secretHolders, secretHolders).catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  });
-  for (const { sequence } of parent.commands.running) {
-    await cp(join(parent.paths.commands, String(sequence)), join(into, String(sequence)), {
-      recursive: true,
-    });
-  }
 }
 
 /** Layers of its own by name; the files are the parent's, which are never written again. */

@@ -23,8 +23,13 @@ const snapshotSchema = z.object({
   createdAtMs: z.number(),
   /** The layers above the baseline that it is made of, the lowest first. */
   layers: z.array(z.string()),
-  /** What it takes on the disk beyond the layers below its last one. */
+  /** What it takes on the disk beyond the layers below its last one, its memory included. */
   bytes: z.number(),
+  /** Where the running machine is, and the secrets that live processes held. Null: the disk alone. */
+  memory: z
+    .object({ id: z.string(), secrets: z.array(z.string()) })
+    .nullable()
+    .default(null),
 });
 
 const failureSchema = z.object({ code: z.string(), message: z.string(), hint: z.string() });
@@ -84,9 +89,12 @@ const recordSchema = z.object({
     .default({}),
   /** A machine may write to the active layer, or ended without a word while it did. */
   diskInUse: z.boolean().default(false),
-  /** A layer that is being sealed, and the snapshot that it is sealed for. */
+  /** A layer that is being sealed, and the snapshot that it is sealed for, if it is to have a name. */
   sealing: z
-    .object({ layer: z.string(), snapshot: snapshotSchema.pick({ name: true, createdAtMs: true }) })
+    .object({
+      layer: z.string(),
+      snapshot: snapshotSchema.pick({ name: true, createdAtMs: true }).nullable(),
+    })
     .nullable()
     .default(null),
   /** It had its one command, of a VM of the low level: whoever finds it deletes it. */
@@ -109,6 +117,8 @@ export interface WorkspacePaths {
   readonly layers: string;
   /** The memory of a suspended one. */
   readonly memory: string;
+  /** The memories of snapshots, a directory each. */
+  readonly snapshots: string;
   /** One directory per command. */
   readonly commands: string;
   /** What was done besides commands: one JSON line each. */
@@ -130,6 +140,7 @@ export function pathsOf(directory: string): WorkspacePaths {
     next: join(directory, "next.qcow2"),
     layers: join(directory, "layers"),
     memory: join(directory, "memory"),
+    snapshots: join(directory, "snapshots"),
     commands: join(directory, "commands"),
     history: join(directory, "history.jsonl"),
     services: join(directory, "services.json"),

@@ -1,5 +1,5 @@
-import { mkdir, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { link, mkdir, readdir, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { exists, failpoint, syncDirectory } from "../kit/index.js";
 import type { WorkspacePaths } from "./record.js";
 
@@ -28,6 +28,13 @@ export class SavedMemory {
     await this.remove();
     await mkdir(this.#making, { mode: 0o700 });
     return this.#making;
+  }
+
+  /** The same as an image that is whole already, and is never written again. */
+  async link(image: string): Promise<void> {
+    const making = await this.begin();
+    for (const file of await readdir(image)) await link(join(image, file), join(making, file));
+    await this.place();
   }
 
   /** What was begun is whole. */

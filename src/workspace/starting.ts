@@ -11,7 +11,8 @@ export async function boot(parts: WorkspaceParts, report: Report): Promise<void>
   // Its active layer may lie on other layers than those that the record names.
   if (parts.record.state === "resetting") await finishReset(parts);
   await chain.settle();
-  const machine = parts.record.state === "suspended" ? await goOn(parts, report) : await open(parts, report);
+  const wasSuspended = parts.record.state === "suspended";
+  const machine = wasSuspended ? await goOn(parts, report) : await open(parts, report);
   slot.attach(machine);
   const { id: machineId, isolation } = machine;
   const started = { state: "started", stoppedBy: null, stoppedAtMs: null, failure: null } as const;
@@ -20,6 +21,8 @@ export async function boot(parts: WorkspaceParts, report: Report): Promise<void>
   parts.watch(machine);
   failpoint("workspace.started");
   await parts.followAll(machine);
+  // A snapshot's memory holds services that nobody here knows.
+  if (wasSuspended) await parts.services.refresh(machine.services).catch(() => undefined);
 }
 
 async function open(

@@ -75,6 +75,8 @@ export interface WorkspaceMachine extends AsyncDisposable {
    * @throws {PyroError} VM_SAVE_FAILED, MEMORY_FULL, DISK_FULL, VM_UNRESPONSIVE; it runs on then, and `topLayer` says over what
    */
   capture(layers: WorkspaceLayers, name: string, whileStill: () => Promise<void>): Promise<CapturedMachine>;
+  /** What was written is on its disk when this resolves. */
+  flush(): Promise<void>;
   /** Flushes the disk and powers off; the machine is gone afterwards. */
   shutDown(): Promise<void>;
   /**
@@ -96,6 +98,11 @@ export interface CapturedMachine extends AsyncDisposable {
   readonly usedBytes: number;
   /** How long the machine stood still. */
   readonly pauseMs: number;
+  /**
+   * Writes it into a directory, which is there, private and empty: as `suspend` does.
+   * @throws {PyroError} DISK_FULL, VM_SAVE_FAILED; the signal's reason
+   */
+  store(directory: string, signal: AbortSignal): Promise<void>;
 }
 
 /** A machine that stands still. */

@@ -65,16 +65,15 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
   async open(...[, layers, { signal, onPhase }]: Parameters<WorkspaceMachines["open"]>) {
     onPhase?.({ phase: "booting", message: "a fake boots again" });
     await this.step("open", signal);
-    return this.#boot({
-      active: await readFile(layers.active, "utf8"),
-      baseline: await readFile(layers.baseline, "utf8"),
-    }).connect();
+    return this.#boot(await treesOf(layers)).connect();
   }
 
-  async resume(...[, , { directory, beforeRun }, { signal }]: Parameters<WorkspaceMachines["resume"]>) {
+  async resume(
+    ...[, layers, { directory, beforeRun }, { signal }]: Parameters<WorkspaceMachines["resume"]>
+  ) {
     await this.step("resume", signal);
     const from = await readFile(join(directory, "memory"), "utf8");
-    const machine = this.suspended.get(from) ?? this.#revived(from);
+    const machine = this.suspended.get(from) ?? (await this.#revived(from, layers));
     if (machine === undefined)
       throw new PyroError("SAVED_MEMORY_DAMAGED", "it is no memory", { hint: "stop it" });
     await beforeRun();
@@ -88,10 +87,7 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
 
   async branch(...[, layers, , { signal }]: Parameters<WorkspaceMachines["branch"]>) {
     await this.step("branch", signal);
-    return this.#boot({
-      active: await readFile(layers.active, "utf8"),
-      baseline: await readFile(layers.baseline, "utf8"),
-    }).connect();
+    return this.#boot(await treesOf(layers)).connect();
   }
 
   async adopt(machineId: string) {
@@ -167,11 +163,11 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
     return path;
   }
 
-  /** Of another process: what ran in it is not known here. */
-  #revived(memory: string): FakeMachine | undefined {
+  /** Of another process, or captured: what ran in it is not known here. */
+  async #revived(memory: string, layers: WorkspaceLayers): Promise<FakeMachine | undefined> {
     if (!memory.startsWith("{")) return undefined;
-    const { trees } = JSON.parse(memory) as { trees: HostTrees };
-    return new FakeMachine("", trees, this);
+    const { trees } = JSON.parse(memory) as { trees?: HostTrees };
+    return new FakeMachine("", trees ?? (await treesOf(layers)), this);
   }
 
   #boot(trees: HostTrees): FakeMachine {
@@ -179,6 +175,11 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
     this.running.set(machine.id, machine);
     return machine;
   }
+}
+
+/** The directories that a disk's files name. */
+async function treesOf({ active, baseline }: WorkspaceLayers): Promise<HostTrees> {
+  return { active: await readFile(active, "utf8"), baseline: await readFile(baseline, "utf8") };
 }
 
 /** Waits until the signal aborts, as a call that hangs does. */
@@ -245,6 +246,9 @@ export class FakeMachine {
         this.#process(processId).kill();
         return Promise.resolve();
       },
+      flush: async () => {
+        await host.step("flush");
+      },
       setClock: async () => {
         await host.step("setClock");
       },
@@ -277,7 +281,11 @@ export class FakeMachine {
         await host.put(this, layers, name);
         await whileStill();
         const dispose = async (): Promise<void> => await host.step("let go of what was captured");
-        return { usedBytes: 1, pauseMs: 0, [Symbol.asyncDispose]: dispose };
+        const store = async (directory: string, signal: AbortSignal): Promise<void> => {
+          await host.step("store", signal);
+          await writeFile(join(directory, "memory"), JSON.stringify({}));
+        };
+        return { usedBytes: 1, pauseMs: 0, store, [Symbol.asyncDispose]: dispose };
       },
       topLayer: async () => {
         await host.step("topLayer");

@@ -8,7 +8,19 @@ import { FAILPOINTS, prefixOf } from "../failpoints.js";
 const REACHED = {
   unit: ["pull"],
   vm: [
-    ...["fork", "layer", "machine", "pool", "restore", "resume", "save", "snapshot", "suspend", "template"],
+    ...[
+      "fork",
+      "layer",
+      "machine",
+      "memory",
+      "pool",
+      "restore",
+      "resume",
+      "save",
+      "snapshot",
+      "suspend",
+      "template",
+    ],
     "workspace",
   ],
 };

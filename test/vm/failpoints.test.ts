@@ -54,6 +54,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   layer: { pool: 0, failed: 1, pass: useSnapshots },
   suspend: { pool: 0, failed: 1, pass: useItsMemory },
   resume: { pool: 0, failed: 1, pass: useItsMemory },
+  memory: { pool: 0, failed: 1, pass: useAMemorySnapshot },
   fork: { pool: 0, failed: 1, pass: useItsMemory },
 };
 
@@ -75,6 +76,14 @@ async function useSnapshots(): Promise<Result> {
   return await through([
     ["file", "write", "w", "file", "--text", "text"],
     ["snapshot", "create", "w", "one"],
+  ]);
+}
+
+/** The same with what is in the machine. */
+async function useAMemorySnapshot(): Promise<Result> {
+  return await through([
+    ["snapshot", "create", "w", "one", "--memory"],
+    ["reset", "w", "--snapshot", "one"],
   ]);
 }
 

@@ -21,9 +21,10 @@ type Calls = Pick<
 /** Named states of workspaces' disks. */
 export function snapshotCalls(workspaces: Workspaces): Calls {
   return {
-    createSnapshot: async ({ workspace: reference, name, waitMs }, { signal }) => {
+    createSnapshot: async ({ workspace: reference, name, waitMs, memory, allowSecrets }, { signal }) => {
       const workspace = workspaces.find(reference);
-      const operation = createSnapshot(workspace, requireName("snapshot's name", name));
+      const options = { memory, allowSecrets };
+      const operation = createSnapshot(workspace, requireName("snapshot's name", name), options);
       await operation.settle(waitOf(waitMs), signal);
       if (operation.isRunning) return { workspace: toWorkspace(workspace) };
       const snapshot = await operation.result;
@@ -42,6 +43,12 @@ export function snapshotCalls(workspaces: Workspaces): Calls {
   };
 }
 
-function toSnapshot({ createdAtMs, bytes, ...rest }: Snapshot): MessageInitShape<typeof SnapshotSchema> {
-  return { ...rest, createdAtMs: BigInt(createdAtMs), bytes: BigInt(bytes), memory: false };
+function toSnapshot({
+  createdAtMs,
+  bytes,
+  secretsInMemory,
+  ...rest
+}: Snapshot): MessageInitShape<typeof SnapshotSchema> {
+  const sizes = { createdAtMs: BigInt(createdAtMs), bytes: BigInt(bytes) };
+  return { ...rest, ...sizes, secretsInMemory: [...secretsInMemory] };
 }

@@ -3,6 +3,7 @@ import { snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatTable } from "../text.js";
 import { workspaceId } from "./record.js";
+import { allowSecrets } from "./secrets.js";
 import { REVIEW } from "./tool-sets.js";
 
 const snapshotName = (): z.ZodString =>
@@ -15,32 +16,49 @@ export const snapshotRecord = z.object({
   bytes: z.number(),
   deletable: z.boolean(),
   memory: z.boolean(),
+  secrets_in_memory: z.array(z.string()),
 });
 
 /** `pyro workspace snapshot create`, `snapshot_create`, `createSnapshot`. */
 export const snapshotCreate = defineOperation({
   name: "snapshot_create",
   command: ["workspace", "snapshot", "create"],
-  summary: "Take a snapshot of a workspace's disk, to which it can be reset",
+  summary: "Take a snapshot of a workspace, to which it can be reset",
   description:
-    "The whole disk, installed packages too; what runs goes on, and its writes wait for a moment. Snapshots survive reset.",
+    "The whole disk, installed packages too; what runs goes on, and its writes wait for a moment. With --memory also the running machine: a reset brings its processes, shells and services back. Snapshots survive reset.",
   profiles: REVIEW,
   kind: "write",
-  input: z.strictObject({ workspace_id: workspaceId(), snapshot_name: snapshotName() }),
+  input: z.strictObject({
+    workspace_id: workspaceId(),
+    snapshot_name: snapshotName(),
+    memory: z.boolean().default(false).describe("Also the running machine: processes, shells, services"),
+    allow_secrets: allowSecrets(),
+  }),
+  fullOnly: ["memory", "allow_secrets"],
   /** Null while it goes on: only for faces that do not wait for its end. */
   output: snapshotRecord.nullable(),
   positionals: ["workspace_id", "snapshot_name"],
   examples: [
     { command: "pyro workspace snapshot create fix-1 installed", says: "before something breaks it" },
+    {
+      command: "pyro workspace snapshot create fix-1 served --memory",
+      says: "with the server that runs in it",
+    },
   ],
-  run: async ({ workspace_id: id, snapshot_name: name }, { pyro, signal, waitMs }) =>
+  run: async (
+    { workspace_id: id, snapshot_name: name, memory, allow_secrets: allowSecrets },
+    { pyro, signal, waitMs },
+  ) =>
     snakeKeys(
-      await pyro.createSnapshot({ workspaceId: id, snapshotName: name, waitMs }, { signal }),
+      await pyro.createSnapshot(
+        { workspaceId: id, snapshotName: name, memory, allowSecrets, waitMs },
+        { signal },
+      ),
     ) as never,
   render: (view) =>
     view === null
       ? "the snapshot is being taken; `pyro workspace status` waits for it"
-      : `snapshot ${view.snapshot_name}: ${formatBytes(view.bytes)}`,
+      : `snapshot ${view.snapshot_name}: ${formatBytes(view.bytes)}${view.memory ? ", with memory" : ""}`,
 });
 
 /** `pyro workspace snapshot list`, `snapshot_list`, `listSnapshots`. */

@@ -35,10 +35,15 @@ export class SecretHolders {
 
   static async open(path: string, secrets: WorkspaceSecrets): Promise<SecretHolders> {
     const holders = new SecretHolders(path, secrets);
-    if (secrets.all.length === 0) return holders;
-    const kept = fileSchema.safeParse(await readJsonFile(path).catch(() => undefined));
-    for (const each of kept.data ?? []) holders.#hold(each, true);
+    await holders.load();
     return holders;
+  }
+
+  /** Reads the file; nothing of it may be known yet. */
+  async load(): Promise<void> {
+    if (this.secrets.all.length === 0) return;
+    const kept = fileSchema.safeParse(await readJsonFile(this.path).catch(() => undefined));
+    for (const each of kept.data ?? []) this.#hold(each, true);
   }
 
   /**

@@ -97,12 +97,18 @@ describe("a snapshot", () => {
     host.nowMs += 5000;
     await createSnapshot(workspace, "a").result;
     expect(workspace.record.lastActivityAtMs).toBe(host.nowMs);
+    const diskOnly = { memory: false, secretsInMemory: [] };
     expect(await listSnapshots(workspace)).toEqual([
       {
+        ...diskOnly,
         ...{ name: "baseline", createdAtMs: workspace.record.createdAtMs, deletable: false },
         bytes: expect.any(Number) as number,
       },
-      { name: "a", createdAtMs: host.nowMs, bytes: expect.any(Number) as number, deletable: true },
+      {
+        ...diskOnly,
+        ...{ name: "a", createdAtMs: host.nowMs, deletable: true },
+        bytes: expect.any(Number) as number,
+      },
     ]);
   });
 
