@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pyro/daemon/v1/workspace_disk.proto.
  */
 export const file_pyro_daemon_v1_workspace_disk: GenFile = /*@__PURE__*/
-  fileDesc("CiNweXJvL2RhZW1vbi92MS93b3Jrc3BhY2VfZGlzay5wcm90bxIOcHlyby5kYWVtb24udjEiSQoVQ3JlYXRlU25hcHNob3RSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEg8KB3dhaXRfbXMYAyABKA0icgoWQ3JlYXRlU25hcHNob3RSZXNwb25zZRIsCgl3b3Jrc3BhY2UYASABKAsyGS5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2USKgoIc25hcHNob3QYAiABKAsyGC5weXJvLmRhZW1vbi52MS5TbmFwc2hvdCJhCghTbmFwc2hvdBIMCgRuYW1lGAEgASgJEhUKDWNyZWF0ZWRfYXRfbXMYAiABKAMSDQoFYnl0ZXMYAyABKAQSEQoJZGVsZXRhYmxlGAQgASgIEg4KBm1lbW9yeRgFIAEoCCJaChVMaXN0U25hcHNob3RzUmVzcG9uc2USFAoMd29ya3NwYWNlX2lkGAEgASgJEisKCXNuYXBzaG90cxgCIAMoCzIYLnB5cm8uZGFlbW9uLnYxLlNuYXBzaG90IjgKFURlbGV0ZVNuYXBzaG90UmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSDAoEbmFtZRgCIAEoCSIuChZEZWxldGVTbmFwc2hvdFJlc3BvbnNlEhQKDHdvcmtzcGFjZV9pZBgBIAEoCSJfChFFeHBvcnREaXNrUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSEwoLb3V0cHV0X3BhdGgYAiABKAkSEQoJb3ZlcndyaXRlGAMgASgIEg8KB3dhaXRfbXMYBCABKA0ibgoSRXhwb3J0RGlza1Jlc3BvbnNlEiwKCXdvcmtzcGFjZRgBIAEoCzIZLnB5cm8uZGFlbW9uLnYxLldvcmtzcGFjZRIqCgZyZXN1bHQYAiABKAsyGi5weXJvLmRhZW1vbi52MS5EaXNrRXhwb3J0Ik0KCkRpc2tFeHBvcnQSEwoLb3V0cHV0X3BhdGgYASABKAkSEwoLZGlza19mb3JtYXQYAiABKAkSFQoNYnl0ZXNfd3JpdHRlbhgDIAEoBDKlBAoUV29ya3NwYWNlRGlza1NlcnZpY2USXwoOQ3JlYXRlU25hcHNob3QSJS5weXJvLmRhZW1vbi52MS5DcmVhdGVTbmFwc2hvdFJlcXVlc3QaJi5weXJvLmRhZW1vbi52MS5DcmVhdGVTbmFwc2hvdFJlc3BvbnNlElQKDUxpc3RTbmFwc2hvdHMSHC5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2VSZWYaJS5weXJvLmRhZW1vbi52MS5MaXN0U25hcHNob3RzUmVzcG9uc2USXwoORGVsZXRlU25hcHNob3QSJS5weXJvLmRhZW1vbi52MS5EZWxldGVTbmFwc2hvdFJlcXVlc3QaJi5weXJvLmRhZW1vbi52MS5EZWxldGVTbmFwc2hvdFJlc3BvbnNlEk8KCExpc3REaXNrEiAucHlyby5kYWVtb24udjEuTGlzdEZpbGVzUmVxdWVzdBohLnB5cm8uZGFlbW9uLnYxLkxpc3RGaWxlc1Jlc3BvbnNlEk8KCFJlYWREaXNrEh8ucHlyby5kYWVtb24udjEuUmVhZEZpbGVSZXF1ZXN0GiAucHlyby5kYWVtb24udjEuUmVhZEZpbGVSZXNwb25zZTABElMKCkV4cG9ydERpc2sSIS5weXJvLmRhZW1vbi52MS5FeHBvcnREaXNrUmVxdWVzdBoiLnB5cm8uZGFlbW9uLnYxLkV4cG9ydERpc2tSZXNwb25zZWIGcHJvdG8z", [file_pyro_daemon_v1_daemon]);
+  fileDesc("CiNweXJvL2RhZW1vbi92MS93b3Jrc3BhY2VfZGlzay5wcm90bxIOcHlyby5kYWVtb24udjEicAoVQ3JlYXRlU25hcHNob3RSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEg8KB3dhaXRfbXMYAyABKA0SDgoGbWVtb3J5GAQgASgIEhUKDWFsbG93X3NlY3JldHMYBSABKAgicgoWQ3JlYXRlU25hcHNob3RSZXNwb25zZRIsCgl3b3Jrc3BhY2UYASABKAsyGS5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2USKgoIc25hcHNob3QYAiABKAsyGC5weXJvLmRhZW1vbi52MS5TbmFwc2hvdCJ8CghTbmFwc2hvdBIMCgRuYW1lGAEgASgJEhUKDWNyZWF0ZWRfYXRfbXMYAiABKAMSDQoFYnl0ZXMYAyABKAQSEQoJZGVsZXRhYmxlGAQgASgIEg4KBm1lbW9yeRgFIAEoCBIZChFzZWNyZXRzX2luX21lbW9yeRgGIAMoCSJaChVMaXN0U25hcHNob3RzUmVzcG9uc2USFAoMd29ya3NwYWNlX2lkGAEgASgJEisKCXNuYXBzaG90cxgCIAMoCzIYLnB5cm8uZGFlbW9uLnYxLlNuYXBzaG90IjgKFURlbGV0ZVNuYXBzaG90UmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSDAoEbmFtZRgCIAEoCSIuChZEZWxldGVTbmFwc2hvdFJlc3BvbnNlEhQKDHdvcmtzcGFjZV9pZBgBIAEoCSJfChFFeHBvcnREaXNrUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSEwoLb3V0cHV0X3BhdGgYAiABKAkSEQoJb3ZlcndyaXRlGAMgASgIEg8KB3dhaXRfbXMYBCABKA0ibgoSRXhwb3J0RGlza1Jlc3BvbnNlEiwKCXdvcmtzcGFjZRgBIAEoCzIZLnB5cm8uZGFlbW9uLnYxLldvcmtzcGFjZRIqCgZyZXN1bHQYAiABKAsyGi5weXJvLmRhZW1vbi52MS5EaXNrRXhwb3J0Ik0KCkRpc2tFeHBvcnQSEwoLb3V0cHV0X3BhdGgYASABKAkSEwoLZGlza19mb3JtYXQYAiABKAkSFQoNYnl0ZXNfd3JpdHRlbhgDIAEoBDKlBAoUV29ya3NwYWNlRGlza1NlcnZpY2USXwoOQ3JlYXRlU25hcHNob3QSJS5weXJvLmRhZW1vbi52MS5DcmVhdGVTbmFwc2hvdFJlcXVlc3QaJi5weXJvLmRhZW1vbi52MS5DcmVhdGVTbmFwc2hvdFJlc3BvbnNlElQKDUxpc3RTbmFwc2hvdHMSHC5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2VSZWYaJS5weXJvLmRhZW1vbi52MS5MaXN0U25hcHNob3RzUmVzcG9uc2USXwoORGVsZXRlU25hcHNob3QSJS5weXJvLmRhZW1vbi52MS5EZWxldGVTbmFwc2hvdFJlcXVlc3QaJi5weXJvLmRhZW1vbi52MS5EZWxldGVTbmFwc2hvdFJlc3BvbnNlEk8KCExpc3REaXNrEiAucHlyby5kYWVtb24udjEuTGlzdEZpbGVzUmVxdWVzdBohLnB5cm8uZGFlbW9uLnYxLkxpc3RGaWxlc1Jlc3BvbnNlEk8KCFJlYWREaXNrEh8ucHlyby5kYWVtb24udjEuUmVhZEZpbGVSZXF1ZXN0GiAucHlyby5kYWVtb24udjEuUmVhZEZpbGVSZXNwb25zZTABElMKCkV4cG9ydERpc2sSIS5weXJvLmRhZW1vbi52MS5FeHBvcnREaXNrUmVxdWVzdBoiLnB5cm8uZGFlbW9uLnYxLkV4cG9ydERpc2tSZXNwb25zZWIGcHJvdG8z", [file_pyro_daemon_v1_daemon]);
 
 /**
  * @generated from message pyro.daemon.v1.CreateSnapshotRequest
@@ -32,6 +32,20 @@ export type CreateSnapshotRequest = Message<"pyro.daemon.v1.CreateSnapshotReques
    * @generated from field: uint32 wait_ms = 3;
    */
   waitMs: number;
+
+  /**
+   * The running machine as well.
+   *
+   * @generated from field: bool memory = 4;
+   */
+  memory: boolean;
+
+  /**
+   * With memory: also while a live process holds a secret.
+   *
+   * @generated from field: bool allow_secrets = 5;
+   */
+  allowSecrets: boolean;
 };
 
 /**
@@ -97,6 +111,13 @@ export type Snapshot = Message<"pyro.daemon.v1.Snapshot"> & {
    * @generated from field: bool memory = 5;
    */
   memory: boolean;
+
+  /**
+   * Names of the secrets that live processes held then.
+   *
+   * @generated from field: repeated string secrets_in_memory = 6;
+   */
+  secretsInMemory: string[];
 };
 
 /**
@@ -263,7 +284,7 @@ export const DiskExportSchema: GenMessage<DiskExport> = /*@__PURE__*/
  */
 export const WorkspaceDiskService: GenService<{
   /**
-   * Takes a snapshot of the disk, running or stopped; what runs goes on.
+   * Takes a snapshot of the disk, running or stopped, or of the running machine with it; what runs goes on.
    *
    * @generated from rpc pyro.daemon.v1.WorkspaceDiskService.CreateSnapshot
    */
