@@ -29,6 +29,11 @@ export async function memoryRows({ pyro, stateDir }: BenchState, rounds: number)
     value: median(copies.map(({ memory }) => memory)),
   };
   const onDisk = { name: "a copy of it on the disk, synced", value: median(copies.map(({ disk }) => disk)) };
+  let taking = 0;
+  const taken = await repeat(rounds, () =>
+    timed(() => pyro.createSnapshot({ workspaceId, snapshotName: `m${taking++}`, memory: true })),
+  );
+  const reset = await repeat(rounds, () => timed(() => pyro.resetWorkspace(workspaceId, { snapshot: "m0" })));
   const fork = async (count: number): Promise<{ took: number; childBytes: number }> => {
     const startedAt = performance.now();
     const { children } = await pyro.forkWorkspace(workspaceId, { count });
@@ -50,8 +55,10 @@ export async function memoryRows({ pyro, stateDir }: BenchState, rounds: number)
     { name: "memory in use of a workspace of 512 MiB", value: usedMib, unit: "MiB" },
     { name: "suspend, median", value: median(suspended), unit: "ms", floor: onDisk },
     { name: "resume, median", value: median(resumed), unit: "ms", floor: inMemory, aim: "1 s" },
+    { name: "snapshot with memory, median", value: median(taken), unit: "ms", floor: onDisk },
+    { name: "reset to it, median", value: median(reset), unit: "ms", floor: inMemory },
     {
-      name: "fork: pause of the parent, median",
+      name: "fork or snapshot with memory: pause of the workspace, median",
       value: median(pauses),
       unit: "ms",
       floor: inMemory,
