@@ -1,0 +1,21 @@
+/** What is wrong with a text that somebody wrote, and what to write instead. */
+export interface Problem {
+  readonly problem: string;
+  readonly hint: string;
+}
+
+export function isProblem(value: object): value is Problem {
+  return "problem" in value;
+}
+
+const SHOWN_CHARACTERS = 80;
+
+/** A text as it may be shown in one line whoever wrote it: quoted, escaped, cut. */
+export function shown(text: string): string {
+  const cut = text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+  // JSON leaves DEL, C1 and the format characters (bidi, zero width, tags) as they are.
+  return JSON.stringify(cut).replaceAll(
+    /[\u007f-\u009f\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu,
+    (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`,
+  );
+}

@@ -1,0 +1,8 @@
+import { parseAddress, type IpAddress } from "../../../src/network/address.js";
+
+/** An address that the test spells. */
+export function address(text: string): IpAddress {
+  const parsed = parseAddress(text);
+  if (parsed === undefined) throw new Error(`no address: ${text}`);
+  return parsed;
+}
