@@ -172,6 +172,14 @@ export const LIMITS = {
   secretMinBytes: 4,
   /** A line of a secret with several is redacted by itself from this length on. */
   secretLineBytes: 8,
+  /** Rules of one workspace's network, all lists together; a file of them, and one rule. */
+  networkRules: 1_000,
+  networkFileBytes: 256 * 1024,
+  networkRuleCharacters: 300,
+  /** Ports of the host that one workspace may reach. */
+  networkHostPorts: 64,
+  /** Problems of a network policy that are told; further ones are counted. */
+  networkProblems: 50,
   vcpuCountMax: 64,
   memMibMin: 128,
   memMibMax: 1024 * 1024,

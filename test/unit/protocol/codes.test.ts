@@ -22,6 +22,7 @@ test("the list of error codes is pinned: codes may be added, never renamed, remo
       "HOST_COMPAT_NOT_SUPPORTED",
       "HOST_PATH_NOT_ALLOWED",
       "NETWORK_NOT_AVAILABLE",
+      "INVALID_NETWORK_POLICY",
       "CONFIG_INVALID",
       "PATCH_INVALID",
       "PATCH_DOES_NOT_APPLY",
