@@ -1,4 +1,4 @@
-import { parseAddress, type IpAddress } from "../../../src/network/address.js";
+import { parseAddress, type IpAddress } from "../../../src/network/index.js";
 
 /** An address that the test spells. */
 export function address(text: string): IpAddress {
