@@ -75,6 +75,18 @@ func ClientStream[Q, R any, PQ of[Q], PR of[R]](serve func(context.Context, Rece
 	}
 }
 
+// BidiStream makes a method of a function with many messages each way, streams of bytes as those of ClientStream; one
+// goroutine at a time receives, and one sends. It answers with success when the function returns nil.
+func BidiStream[Q, R any, PQ of[Q], PR of[R]](serve func(context.Context, Receives[PQ], Sends[PR]) error,
+	field protowire.Number, data func(PQ) *[]byte,
+) Method {
+	return func(ctx context.Context, stream *Stream) error {
+		messages := &receives[Q, PQ]{stream: stream, field: field, data: data}
+		defer messages.release()
+		return serve(ctx, messages, sends[PR]{stream})
+	}
+}
+
 // receiveOne receives the only message of a request.
 func (s *Stream) receiveOne(m proto.Message) error {
 	err := s.Receive(m)
@@ -137,7 +149,10 @@ func (r *receives[Q, PQ]) receive() error {
 			return err
 		}
 	}
-	*r.data(r.message) = data
+	// A message without bytes may be another part of a oneof.
+	if data != nil {
+		*r.data(r.message) = data
+	}
 	return nil
 }
 

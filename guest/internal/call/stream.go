@@ -97,7 +97,7 @@ func (s *Stream) next() (link.Packet, error) {
 // Send sends one message, and waits for credit as long as there is none. io.EOF: the peer wants no more of them.
 func (s *Stream) Send(m proto.Message) error { return s.send(m, packet{kind: kindMessage}, "") }
 
-// sendLast sends the last one.
+// sendLast sends the last one. Of a callee it is also the call's end.
 func (s *Stream) sendLast(m proto.Message) error {
 	s.saidLast = true
 	return s.send(m, packet{kind: kindMessage, flags: flagLast}, "")

@@ -20,7 +20,7 @@ const (
 	typeData  = 2
 )
 
-// Channel is one of the streams of the link; the smaller number is sent first.
+// Channel is one of the streams of the link.
 type Channel uint8
 
 // The channels of proto/LINK.md.
@@ -29,6 +29,7 @@ const (
 	Event
 	Bulk
 	Probe
+	Network
 	channelCount
 )
 

@@ -361,6 +361,55 @@ func TestControlGoesBeforeWaitingBulk(t *testing.T) {
 	}
 }
 
+func TestBulkAndNetworkTakeTurnsBeforeProbe(t *testing.T) {
+	l, h, g, o := gated(t)
+	h.hello(5)
+	session := o.accept(t)
+	g.mu.Lock()
+	// Several senders of each, so that each channel always has one that waits, and control ones in between.
+	count := map[Channel]int{Control: 3, Bulk: 4, Network: 4, Probe: 2}
+	var sending sync.WaitGroup
+	for channel, n := range count {
+		for range n {
+			sender := newSender(session, channel)
+			sending.Go(func() { _ = sender.Send(packetOf([]byte("packet"))) })
+		}
+	}
+	waiting := func() (n int) {
+		l.turns.mu.Lock()
+		defer l.turns.mu.Unlock()
+		for _, queue := range l.turns.waiting {
+			n += len(queue)
+		}
+		return n
+	}
+	for waiting() < 12 {
+		time.Sleep(time.Millisecond)
+	}
+	g.mu.Unlock()
+	var order []Channel
+	for range 13 {
+		found, _ := h.next()
+		order = append(order, found.channel)
+	}
+	sending.Wait()
+	// The first had the port when nobody else was there.
+	var shared []Channel
+	for at, channel := range order[1:] {
+		switch {
+		case channel == Control && at >= count[Control], channel == Probe && at < len(order)-1-count[Probe]:
+			t.Fatalf("channel %d is out of order: %v", channel, order)
+		case channel == Bulk || channel == Network:
+			shared = append(shared, channel)
+		}
+	}
+	for at := 1; at < len(shared); at++ {
+		if shared[at] == shared[at-1] {
+			t.Fatalf("bulk and network do not take turns: %v", order)
+		}
+	}
+}
+
 func TestAHostThatBreaksARuleLosesItsEpoch(t *testing.T) {
 	_, h, o := start(t)
 	h.hello(5)

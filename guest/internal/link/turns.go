@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// turns gives out the port's write side, one frame at a time, to the first of the waiting channels in the order of
-// the channels. Writers write in their own goroutine: no queue of ours lies below a channel, so nothing that was
+// turns gives out the port's write side, one frame at a time, to the first of the waiting channels: control, event, bulk
+// and network in turn, probe. Writers write in their own goroutine: no queue of ours lies below a channel, so nothing that was
 // accepted from a bulk writer can stand before a control frame, except the one frame being written. What the kernel
 // and QEMU hold below that is bounded by the credit of calls (package call).
 type turns struct {
@@ -19,13 +19,15 @@ type turns struct {
 	epoch   uint32
 	broken  error
 	waiting [channelCount][]*Sender
+	// Which of bulk and network had its turn last: the other goes before it.
+	hadTurn Channel
 	// An answer to HELLO goes before everything else.
 	helloDue   bool
 	helloReady chan struct{}
 }
 
 func newTurns(port io.Writer) *turns {
-	return &turns{port: port, helloReady: make(chan struct{}, 1)}
+	return &turns{port: port, hadTurn: Network, helloReady: make(chan struct{}, 1)}
 }
 
 // begin makes epoch the current one and asks for its HELLO; older streams send nothing from here on.
@@ -107,7 +109,10 @@ func (t *turns) acquire(sender *Sender) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.usable(sender); err != nil || !t.busy {
-		t.busy = t.busy || err == nil
+		if err == nil {
+			t.busy = true
+			t.note(sender.channel)
+		}
 		return err
 	}
 	t.waiting[sender.channel] = append(t.waiting[sender.channel], sender)
@@ -137,15 +142,31 @@ func (t *turns) pass() {
 		t.wakeHello()
 		return
 	}
-	for channel := range t.waiting {
+	for _, channel := range t.order() {
 		if queue := t.waiting[channel]; len(queue) > 0 {
 			next := queue[0]
 			t.waiting[channel] = slices.Delete(queue, 0, 1)
+			t.note(channel)
 			next.turn <- true
 			return
 		}
 	}
 	t.busy = false
+}
+
+// order is that of the channels, with t.mu held.
+func (t *turns) order() [channelCount]Channel {
+	if t.hadTurn == Bulk {
+		return [...]Channel{Control, Event, Network, Bulk, Probe}
+	}
+	return [...]Channel{Control, Event, Bulk, Network, Probe}
+}
+
+// note remembers, with t.mu held, whose turn it is.
+func (t *turns) note(channel Channel) {
+	if channel == Bulk || channel == Network {
+		t.hadTurn = channel
+	}
 }
 
 // cancel ends the sender's right to send, and its wait for a turn. A frame that is being written is written.

@@ -1,5 +1,5 @@
 // Package serve carries the services over the link: for each epoch it answers the host's calls on the control and the
-// bulk channel, and calls the host on the event channel.
+// bulk channel, and calls the host on the event and the network channel.
 package serve
 
 import (
@@ -26,6 +26,9 @@ type Epochs struct {
 	Log     guard.Log
 	// Connected is told of each epoch before it is served.
 	Connected func()
+	// Network is given the host as the network channel reaches it. It returns when the context, which is the epoch's, has
+	// ended and nothing of the epoch is left. May be nil.
+	Network func(ctx context.Context, host *call.Peer)
 
 	sessions sync.WaitGroup
 }
@@ -38,21 +41,26 @@ func (e *Epochs) Open(ctx context.Context, session *link.Session) {
 	control := call.NewPeer(ctx, session.Sender(link.Control), e.Methods, e.Log)
 	bulk := call.NewPeer(ctx, session.Sender(link.Bulk), e.Methods, e.Log)
 	event := call.NewPeer(ctx, session.Sender(link.Event), nil, e.Log)
+	network := call.NewPeer(ctx, session.Sender(link.Network), nil, e.Log)
 	session.OnPacket(link.Control, control.Deliver)
 	session.OnPacket(link.Bulk, bulk.Deliver)
 	session.OnPacket(link.Event, event.Deliver)
-	var delivering sync.WaitGroup
-	delivering.Go(func() { e.Log.Run("the event channel", func() { e.Events.deliver(ctx, event, session.Epoch()) }) })
+	session.OnPacket(link.Network, network.Deliver)
+	var calling sync.WaitGroup
+	calling.Go(func() { e.Log.Run("the event channel", func() { e.Events.deliver(ctx, event, session.Epoch()) }) })
+	if e.Network != nil {
+		calling.Go(func() { e.Log.Run("the network channel", func() { e.Network(ctx, network) }) })
+	}
 	e.sessions.Go(func() {
 		select {
 		case <-session.Done():
 		case <-ctx.Done():
 		}
 		cancel()
-		for _, peer := range []*call.Peer{control, bulk, event} {
+		for _, peer := range []*call.Peer{control, bulk, event, network} {
 			peer.Close()
 		}
-		delivering.Wait()
+		calling.Wait()
 	})
 }
 
