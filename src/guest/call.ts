@@ -1,13 +1,31 @@
 import { HEADER_BYTES, MAX_PAYLOAD_BYTES } from "./frame.js";
-import { FLAG, KIND, PACKET_HEADER_BYTES, WINDOW_BYTES, putPacketHeader, type Packet } from "./packet.js";
+import { DEADLINE_BYTES, FLAG, KIND, PACKET_HEADER_BYTES, WINDOW_BYTES, putPacketHeader, type Packet } from "./packet.js";
 
 /** In front of what a packet carries: the link's header and the packet's. */
 const ROOM_BYTES = HEADER_BYTES + PACKET_HEADER_BYTES;
 const BODY_BYTES = MAX_PAYLOAD_BYTES - PACKET_HEADER_BYTES;
-const DEADLINE_BYTES = 4;
 
 /** Sends a packet; HEADER_BYTES at the begin of `head` are the link's. */
 export type SendPacket = (head: Buffer, tail?: Uint8Array) => void;
+
+/** What may be sent before the first credit, and what each packet costs at least. */
+export interface Window {
+  readonly bytes: number;
+  readonly packetCostBytes: number;
+}
+
+/** What the other side of a call may send, and this side. */
+export interface Windows {
+  readonly receive: Window;
+  readonly send: Window;
+}
+
+/** As on all channels but network. */
+export const USUAL_WINDOW: Window = { bytes: WINDOW_BYTES, packetCostBytes: 0 };
+const USUAL_WINDOWS: Windows = { receive: USUAL_WINDOW, send: USUAL_WINDOW };
+
+/** Empty messages cost nothing: of others, no more than this fit in the credit. */
+const UNREAD_MESSAGES = WINDOW_BYTES / 2;
 
 /** The call goes on, or ended well, or with an error. */
 type Ended = { readonly error?: unknown } | undefined;
@@ -21,16 +39,17 @@ export class Call {
   #paid: number[] = [];
   #part: Buffer[] = [];
   #partBytes = 0;
-  /** Of the part, what credit was given for, or came without costing any. */
-  #settled = 0;
+  /** What the part cost and no credit was given for yet. */
+  #partCost = 0;
   /** What the other side may still send. */
-  #allowance = WINDOW_BYTES;
+  #allowance: number;
   /** Taken, and not given credit for yet. */
   #owed = 0;
   #ended: Ended;
+  #broken: AbortController | undefined;
   #wakeReader: () => void = () => undefined;
 
-  #credit = WINDOW_BYTES;
+  #credit: number;
   #isRefused = false;
   #wakeWriter: () => void = () => undefined;
 
@@ -38,11 +57,24 @@ export class Call {
     readonly id: number,
     private readonly sendPacket: SendPacket,
     private readonly readMaxBytes: number,
-  ) {}
+    private readonly windows = USUAL_WINDOWS,
+  ) {
+    this.#allowance = windows.receive.bytes;
+    this.#credit = windows.send.bytes;
+  }
 
   /** Whether the other side has said its last. */
   get isEnded(): boolean {
     return this.#ended !== undefined;
+  }
+
+  /** Fires when the call ended with an error, whatever of it was not taken yet. */
+  get broken(): AbortSignal {
+    if (this.#broken === undefined) {
+      this.#broken = new AbortController();
+      if (this.#ended?.error !== undefined) this.#broken.abort(this.#ended.error);
+    }
+    return this.#broken.signal;
   }
 
   /** Takes bytes of a message; `isPaid` when they count against the credit. Throws the rule that they break. */
@@ -50,20 +82,22 @@ export class Call {
     if (this.#ended !== undefined) return;
     if (isPaid) {
       if (this.#allowance <= 0) throw new Error("a call holds more than it gave credit for");
-      this.#allowance -= bytes.length;
+      const cost = Math.max(bytes.length, this.windows.receive.packetCostBytes);
+      this.#allowance -= cost;
+      this.#partCost += cost;
     }
+    if (this.#whole.length >= UNREAD_MESSAGES) throw new Error("a call with more messages than anybody has credit for");
     if (this.#partBytes + bytes.length > this.readMaxBytes) {
       throw new Error(`a message of more than ${this.readMaxBytes} bytes`);
     }
     this.#part.push(bytes);
     this.#partBytes += bytes.length;
-    if (!isPaid) this.#settled += bytes.length;
     if ((flags & FLAG.more) === 0) {
       this.#whole.push(this.#part.length === 1 ? bytes : Buffer.concat(this.#part));
-      this.#paid.push(this.#partBytes - this.#settled);
+      this.#paid.push(this.#partCost);
       this.#part = [];
       this.#partBytes = 0;
-      this.#settled = 0;
+      this.#partCost = 0;
     } else if (this.#whole.length === 0) this.#settlePart();
     if ((flags & FLAG.last) !== 0) this.#ended = {};
     this.#wakeReader();
@@ -72,6 +106,7 @@ export class Call {
   /** The other side sends no more, and why. */
   end(ended: { readonly error?: unknown }): void {
     this.#ended ??= ended;
+    if (this.#ended.error !== undefined) this.#broken?.abort(this.#ended.error);
     this.#wakeReader();
   }
 
@@ -79,6 +114,7 @@ export class Call {
   fail(error: unknown): void {
     this.#whole = [];
     this.#ended = { error };
+    this.#broken?.abort(error);
     this.refuse();
     this.#wakeReader();
   }
@@ -151,7 +187,7 @@ export class Call {
       if (this.#isRefused) return false;
       const part = message.subarray(at, at + BODY_BYTES);
       at += part.length;
-      this.#credit -= part.length;
+      this.#credit -= Math.max(part.length, this.windows.send.packetCostBytes);
       const head = Buffer.allocUnsafe(ROOM_BYTES);
       const isLast = at === message.length;
       putPacketHeader(head, HEADER_BYTES, { kind: KIND.message, flags: isLast ? flags : FLAG.more, id: this.id });
@@ -162,13 +198,13 @@ export class Call {
 
   /** The part is the next to be taken: it could not become whole without credit for what is there. */
   #settlePart(): void {
-    this.#owe(this.#partBytes - this.#settled);
-    this.#settled = this.#partBytes;
+    this.#owe(this.#partCost);
+    this.#partCost = 0;
   }
 
   #owe(bytes: number): void {
     this.#owed += bytes;
-    if (this.#ended !== undefined || this.#owed < WINDOW_BYTES / 2) return;
+    if (this.#ended !== undefined || this.#owed < this.windows.receive.bytes / 2) return;
     this.#allowance += this.#owed;
     const body = Buffer.allocUnsafe(4);
     body.writeUInt32BE(this.#owed);

@@ -1,6 +1,6 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { StatusSchema } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
-import { Call, dispatch } from "./call.js";
+import { Call, dispatch, type SendPacket, type Windows } from "./call.js";
 import { cancelled, deadlineExceeded, disconnected, statusError } from "./errors.js";
 import type { CHANNEL } from "./frame.js";
 import type { HostLink } from "./link.js";
@@ -33,6 +33,7 @@ export class Caller {
     private readonly link: HostLink,
     private readonly channel: keyof typeof CHANNEL,
     private readonly readMaxBytes: number,
+    private readonly windows?: Windows,
   ) {
     link.onPacket(channel, (packet) => this.#receive(packet));
     void link.closed.then((reason) => {
@@ -46,7 +47,8 @@ export class Caller {
     if (this.link.reason !== undefined) throw this.link.reason;
     const { signal, timeoutMs } = options;
     if (signal?.aborted === true) throw cancelled(signal.reason);
-    const call = new Call(++this.#lastId, (head, tail) => this.link.send(this.channel, head, tail), this.readMaxBytes);
+    const send: SendPacket = (head, tail) => this.link.send(this.channel, head, tail);
+    const call = new Call(++this.#lastId, send, this.readMaxBytes, this.windows);
     this.#calls.set(call.id, call);
     const abort = (): void => giveUp(cancelled(signal?.reason));
     const timer = timeoutMs > 0 ? setTimeout(() => giveUp(deadlineExceeded()), timeoutMs) : undefined;

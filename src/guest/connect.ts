@@ -12,11 +12,14 @@ import {
 } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
 import { SupervisorService } from "../protocol/gen/pyro/guest/v1/supervisor_pb.js";
 import { ShellService } from "../protocol/gen/pyro/guest/v1/shell_pb.js";
+import { NetworkService } from "../protocol/gen/pyro/guest/v1/network_pb.js";
 import type { GuestConnection, GuestEvents } from "./connection.js";
 import { Caller } from "./caller.js";
 import { disconnected, protocolError } from "./errors.js";
 import { serveEvents } from "./events.js";
 import { HostLink } from "./link.js";
+import { dialGuest } from "./dial.js";
+import { GatewayCalls } from "./gateway.js";
 import { callTransport } from "./transport.js";
 
 /** A message of a small call; nothing on the control channel comes near. */
@@ -113,13 +116,26 @@ function unanswered(timeoutMs: number): PyroError {
 
 type Services = Pick<
   GuestConnection,
-  "system" | "control" | "process" | "shell" | "shellOutput" | "file" | "supervisor" | "builder" | "diagnostics"
+  | "system"
+  | "control"
+  | "process"
+  | "shell"
+  | "shellOutput"
+  | "file"
+  | "supervisor"
+  | "builder"
+  | "diagnostics"
+  | "network"
+  | "dial"
+  | "serveGateway"
 >;
 
 function servicesOf(link: HostLink, events: GuestEvents): Services {
   const control = callTransport(new Caller(link, "control", SMALL_MESSAGE_BYTES), LIMITS.agentCallTimeoutMs);
-  const bulk = callTransport(new Caller(link, "bulk", BULK_MESSAGE_BYTES), 0);
+  const bulkCaller = new Caller(link, "bulk", BULK_MESSAGE_BYTES);
+  const bulk = callTransport(bulkCaller, 0);
   serveEvents(link, events);
+  const gateway = new GatewayCalls(link);
   return {
     system: createClient(SystemService, control),
     control: createClient(ProcessService, control),
@@ -130,6 +146,11 @@ function servicesOf(link: HostLink, events: GuestEvents): Services {
     supervisor: createClient(SupervisorService, bulk),
     builder: createClient(BuilderService, bulk),
     diagnostics: createClient(DiagnosticsService, bulk),
+    network: createClient(NetworkService, control),
+    dial: (port, signal) => dialGuest(bulkCaller, link, port, signal),
+    serveGateway: (handlers) => {
+      gateway.handlers = handlers;
+    },
   };
 }
 

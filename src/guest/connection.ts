@@ -12,6 +12,9 @@ import type {
 } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
 import type { SupervisorService } from "../protocol/gen/pyro/guest/v1/supervisor_pb.js";
 import type { ShellService } from "../protocol/gen/pyro/guest/v1/shell_pb.js";
+import type { NetworkService } from "../protocol/gen/pyro/guest/v1/network_pb.js";
+import type { DialledStream } from "./dial.js";
+import type { GatewayHandlers } from "./gateway.js";
 
 /** What the agent reports by itself, on the event channel. */
 export interface GuestEvents {
@@ -45,6 +48,15 @@ export interface GuestConnection extends AsyncDisposable {
   readonly supervisor: Client<typeof SupervisorService>;
   readonly builder: Client<typeof BuilderService>;
   readonly diagnostics: Client<typeof DiagnosticsService>;
+  /** On the control channel: Configure. */
+  readonly network: Pick<Client<typeof NetworkService>, "configure">;
+  /**
+   * Connects to a port that a program of the guest listens on.
+   * @throws {PyroError} GUEST_PORT_REFUSED, DEADLINE_EXCEEDED, GUEST_DISCONNECTED, or the signal's reason
+   */
+  dial(port: number, signal?: AbortSignal): Promise<DialledStream>;
+  /** Sets who answers what programs of the guest want of the network, from now on; before, all is refused. */
+  serveGateway(handlers: GatewayHandlers): void;
   /** Resolves, with the reason where there is one, when this epoch is over. Never rejects. */
   readonly closed: Promise<Error | undefined>;
   readonly counters: LinkCounters;

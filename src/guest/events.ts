@@ -10,10 +10,9 @@ import { create } from "@bufbuild/protobuf";
 import { Call } from "./call.js";
 import type { GuestEvents } from "./connection.js";
 import type { HostLink } from "./link.js";
-import { FLAG, KIND, parsePacket } from "./packet.js";
+import { FLAG, KIND, parseCall, parseFromCaller } from "./packet.js";
 
 const REPORT = `${EventService.typeName}/${EventService.method.report.name}`;
-const DEADLINE_BYTES = 4;
 
 /**
  * Answers what the agent reports. A report is one small packet and is answered at once, so that no call is ever under
@@ -21,18 +20,17 @@ const DEADLINE_BYTES = 4;
  */
 export function serveEvents(link: HostLink, events: GuestEvents): void {
   link.onPacket("event", (bytes) => {
-    const { kind, flags, id, body } = parsePacket(bytes);
+    const packet = parseFromCaller(bytes);
+    const { kind, flags, id } = packet;
     if (kind !== KIND.call) return;
     const call = new Call(id, (head, tail) => link.send("event", head, tail), 0);
-    const nameLength = bytes.readUInt16BE(2);
-    if (body.length < DEADLINE_BYTES + nameLength) throw new Error("a call cut off");
-    const name = body.toString("utf8", DEADLINE_BYTES, DEADLINE_BYTES + nameLength);
+    const { name, rest } = parseCall(bytes, packet);
     if (name !== REPORT || flags !== (FLAG.withMessage | FLAG.last)) {
       const status = create(StatusSchema, { code: Code.Unimplemented, message: "the host takes reports, of one packet each" });
       call.sendBare(KIND.end, toBinary(StatusSchema, status));
       return;
     }
-    tell(events, body.subarray(DEADLINE_BYTES + nameLength));
+    tell(events, rest);
     void call.send(toBinary(ReportResponseSchema, create(ReportResponseSchema)), FLAG.last);
   });
 }

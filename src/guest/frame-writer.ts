@@ -1,8 +1,10 @@
 import type { Socket } from "node:net";
 import { CHANNEL, CHANNEL_COUNT, HEADER_BYTES, putDataHeader, dataHeader } from "./frame.js";
 
-/** Unsent bytes of the socket, above which no bulk or probe frame is added; control and event frames always are. */
+/** Unsent bytes of the socket, above which no frame of these channels is added; control and event frames always are. */
 const BULK_UNSENT_BYTES = 128 * 1024;
+/** Frames of a channel that wait, from which on there is no room: the sum of all calls' credit may be large. */
+const WAITING_FRAMES = 8;
 /** A tail up to this size is copied behind its head: one write less. */
 const COPY_BYTES = 4 * 1024;
 
@@ -11,10 +13,13 @@ interface Frame {
   readonly tail: Uint8Array | undefined;
 }
 
-/** Gives the socket frames: strictly by channel, bulk and probe only while little is unsent (LINK.md, rule 6). */
+/** Gives the socket frames: control and event at once, the others while little is unsent (LINK.md, rule 6). */
 export class FrameWriter {
   readonly #queues: Frame[][] = Array.from({ length: CHANNEL_COUNT }, () => []);
-  #waiting: (() => void)[] = [];
+  /** Who waits for room, by channel, in order. */
+  readonly #waiting: (() => void)[][] = Array.from({ length: CHANNEL_COUNT }, () => []);
+  /** Of the two that are sent in turn, the one whose turn it is. */
+  #turn: number = CHANNEL.bulk;
   readonly #pump = (): void => this.pump();
 
   constructor(
@@ -26,42 +31,60 @@ export class FrameWriter {
   send(channel: number, head: Buffer, tail?: Uint8Array): void {
     const length = head.length - HEADER_BYTES + (tail?.length ?? 0);
     putDataHeader(head, channel, this.epoch, length);
-    if (channel < CHANNEL.bulk) this.#write(head, tail);
+    if (channel === CHANNEL.control || channel === CHANNEL.event) this.#write(head, tail);
     else {
       this.#queues[channel]?.push({ head, tail });
       this.pump();
     }
   }
 
+  /** Resolves when few frames of the channel wait; those who ask get room in turn, each for one frame. */
+  async room(channel: number): Promise<void> {
+    const waiting = this.#waitingFor(channel);
+    if (waiting.length > 0 || this.#frames(channel).length >= WAITING_FRAMES) {
+      await new Promise<void>((resolve) => waiting.push(resolve));
+    }
+  }
+
   /** Sends a payload, and resolves when there is room for another. */
   async flood(channel: number, payload: Buffer): Promise<void> {
-    this.#queues[channel]?.push({ head: dataHeader(channel, this.epoch, payload.length), tail: payload });
+    this.#frames(channel).push({ head: dataHeader(channel, this.epoch, payload.length), tail: payload });
     this.pump();
-    if ((this.#queues[channel]?.length ?? 0) > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    await this.room(channel);
   }
 
   /** Nothing is sent any more, and nobody waits. */
   end(): void {
     for (const queue of this.#queues) queue.length = 0;
-    this.#wake();
+    for (const waiting of this.#waiting) for (const resolve of waiting.splice(0)) resolve();
   }
 
   private pump(): void {
-    for (let channel: number = CHANNEL.bulk; channel < CHANNEL_COUNT; channel += 1) {
-      const queue = this.#queues[channel] as Frame[];
-      while (queue.length > 0) {
-        if (this.socket.writableLength >= BULK_UNSENT_BYTES) return;
-        const { head, tail } = queue.shift() as Frame;
-        this.#write(head, tail);
-      }
+    for (let channel = this.#next(); channel !== undefined; channel = this.#next()) {
+      if (this.socket.writableLength >= BULK_UNSENT_BYTES) return;
+      const queue = this.#frames(channel);
+      const { head, tail } = queue.shift() as Frame;
+      if (channel === this.#turn) this.#turn = channel === CHANNEL.bulk ? CHANNEL.network : CHANNEL.bulk;
+      this.#write(head, tail);
+      // One who is woken may have no more to send: when nothing is left, nobody would wake the others.
+      const waiting = this.#waitingFor(channel);
+      const count = queue.length === 0 ? waiting.length : queue.length < WAITING_FRAMES ? 1 : 0;
+      for (const resolve of waiting.splice(0, count)) resolve();
     }
-    this.#wake();
   }
 
-  #wake(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const resolve of waiting) resolve();
+  /** The channel whose frame is sent next: the one whose turn it is, else the other of the two, else probe. */
+  #next(): number | undefined {
+    const other = this.#turn === CHANNEL.bulk ? CHANNEL.network : CHANNEL.bulk;
+    return [this.#turn, other, CHANNEL.probe].find((channel) => this.#frames(channel).length > 0);
+  }
+
+  #waitingFor(channel: number): (() => void)[] {
+    return this.#waiting[channel] as (() => void)[];
+  }
+
+  #frames(channel: number): Frame[] {
+    return this.#queues[channel] as Frame[];
   }
 
   #write(head: Buffer, tail: Uint8Array | undefined): void {

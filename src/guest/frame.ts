@@ -7,9 +7,9 @@ export const MAX_PAYLOAD_BYTES = 64 * 1024;
 /** Zeros that complete any half frame of an older connection. */
 export const FILLER_BYTES = HEADER_BYTES + MAX_PAYLOAD_BYTES;
 
-/** The streams of the link; the smaller number is sent first. */
-export const CHANNEL = { control: 0, event: 1, bulk: 2, probe: 3 } as const;
-export const CHANNEL_COUNT = 4;
+/** The streams of the link; which is sent first says LINK.md, rule 6. */
+export const CHANNEL = { control: 0, event: 1, bulk: 2, probe: 3, network: 4 } as const;
+export const CHANNEL_COUNT = 5;
 
 const MAGIC = 0x5059f17e;
 const VERSION = 1;

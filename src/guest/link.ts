@@ -86,6 +86,11 @@ export class HostLink implements AsyncDisposable {
     if (!this.#isOver) this.#writer.send(CHANNEL[channel], head, tail);
   }
 
+  /** Resolves when the link has room for a packet on the channel (or is over): for who sends more than a little. */
+  async room(channel: keyof typeof CHANNEL): Promise<void> {
+    if (!this.#isOver) await this.#writer.room(CHANNEL[channel]);
+  }
+
   /** Sends zeros on the probe channel, with the link's own back-pressure. */
   async floodProbe(bytes: number): Promise<void> {
     const zeros = Buffer.alloc(MAX_PAYLOAD_BYTES);

@@ -12,6 +12,9 @@ export const WINDOW_BYTES = 1024 * 1024;
 /** No message to the agent is larger: it would end the epoch. */
 export const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
 
+/** Of a CALL, in front of its name. */
+export const DEADLINE_BYTES = 4;
+
 /** A packet as it arrived; `body` is what follows the header. */
 export interface Packet {
   readonly kind: number;
@@ -43,6 +46,33 @@ export function parseFromCallee(bytes: Buffer): Packet {
   }
   if (bytes.readUInt16BE(2) !== 0) throw new Error("a name where there is none");
   return packet;
+}
+
+/** Reads a packet that the caller sent; throws an Error that names the rule it breaks. */
+export function parseFromCaller(bytes: Buffer): Packet {
+  const packet = parsePacket(bytes);
+  if (packet.kind === KIND.end && packet.body.length !== 0) throw new Error("a caller's end with bytes");
+  if (packet.kind !== KIND.call && bytes.readUInt16BE(2) !== 0) throw new Error("a name where there is none");
+  return packet;
+}
+
+/** What a CALL says before its first message. */
+export interface CallHead {
+  /** 0: none. */
+  readonly timeoutMs: number;
+  readonly name: string;
+  /** What follows: the first message, or its begin, with WITH_MESSAGE. */
+  readonly rest: Buffer;
+}
+
+/** Reads what a CALL says; throws an Error that names the rule it breaks. */
+export function parseCall(bytes: Buffer, { body, flags }: Packet): CallHead {
+  const nameLength = bytes.readUInt16BE(2);
+  const begin = DEADLINE_BYTES + nameLength;
+  if (body.length < begin) throw new Error("a call cut off");
+  const rest = body.subarray(begin);
+  if ((flags & FLAG.withMessage) === 0 && rest.length > 0) throw new Error("a call with bytes that are no message");
+  return { timeoutMs: body.readUInt32BE(0), name: body.toString("utf8", DEADLINE_BYTES, begin), rest };
 }
 
 /** Reads a packet; throws an Error that names the rule it breaks. What only a CALL has is the callee's to check. */

@@ -172,6 +172,15 @@ export const LIMITS = {
   secretMinBytes: 4,
   /** A line of a secret with several is redacted by itself from this length on. */
   secretLineBytes: 8,
+  /** Calls of one agent to the gateway at once: its connections, and names that it asks for. */
+  networkCalls: 640,
+  /** What an agent may send of a connection before the first credit, and what each packet of it costs at least … */
+  networkWindowBytes: 256 * 1024,
+  networkPacketCostBytes: 256,
+  /** … and one message of it: a piece of at most a frame. So 640 calls hold 245 MiB at the very most. */
+  networkMessageBytes: 128 * 1024,
+  /** How long a port in the guest may take to answer a connection from the host. */
+  networkDialTimeoutMs: 15_000,
   /** Rules of one workspace's network, all lists together; a file of them, and one rule. */
   networkRules: 1_000,
   networkFileBytes: 256 * 1024,

@@ -31,7 +31,8 @@ export class GuestRouter {
         const isOne = method.methodKind === "unary" || method.methodKind === "server_streaming";
         const argument: unknown = isOne ? (await input[Symbol.asyncIterator]().next()).value : input;
         const result = serve(argument);
-        if (method.methodKind === "server_streaming") yield* result as AsyncIterable<unknown>;
+        if (method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming")
+          yield* result as AsyncIterable<unknown>;
         else yield await result;
       };
       this.methods.set(`${service.typeName}/${method.name}`, { method, handler });
@@ -79,7 +80,7 @@ export class FakeCallee {
       const found = this.router.methods.get(name);
       if (found === undefined) throw new ConnectError(`no method ${name}`, Code.Unimplemented);
       const { input, output, methodKind } = found.method;
-      const isStream = methodKind === "server_streaming";
+      const isStream = methodKind === "server_streaming" || methodKind === "bidi_streaming";
       for await (const message of found.handler(messages(call, input))) {
         const encoded = toBinary(output, create(output, message as MessageShape<typeof output>));
         if (!(await call.send(encoded, isStream ? 0 : FLAG.last))) return;

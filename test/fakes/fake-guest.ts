@@ -1,19 +1,29 @@
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createClient, type Client } from "@connectrpc/connect";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { USUAL_WINDOW } from "../../src/guest/call.js";
 import { Caller } from "../../src/guest/caller.js";
 import { FrameReader } from "../../src/guest/frame-reader.js";
 import { FrameWriter } from "../../src/guest/frame-writer.js";
 import { CHANNEL, HEADER_BYTES, MAX_PAYLOAD_BYTES, helloFrame, scan } from "../../src/guest/frame.js";
+import { NETWORK_WINDOW } from "../../src/guest/gateway.js";
 import type { HostLink } from "../../src/guest/link.js";
+import { CallStream } from "../../src/guest/stream.js";
 import { callTransport } from "../../src/guest/transport.js";
 import {
   DiagnosticsService,
   EventService,
   SystemService,
 } from "../../src/protocol/gen/pyro/guest/v1/guest_pb.js";
+import {
+  ConnectRequestSchema,
+  ConnectResponseSchema,
+  GatewayService,
+  type ConnectResponse,
+} from "../../src/protocol/gen/pyro/guest/v1/network_pb.js";
 import { FakeCallee, GuestRouter } from "./fake-callee.js";
 
 /** How the fake behaves; what is left out an honest agent would do. */
@@ -30,11 +40,21 @@ export interface FakeGuestScript {
   readonly claimsEpoch?: number;
 }
 
+/** A connection that the fake's program asked for. */
+export interface FakeConnection {
+  readonly answer: ConnectResponse["part"];
+  readonly stream: CallStream;
+  /** Resolves when the gateway has ended the call well; rejects with what it ended it with. */
+  readonly ended: () => Promise<void>;
+}
+
 /** One epoch of the fake: the agent's side of the link, by the same frame code. */
 export class FakeSession {
   readonly events: Client<typeof EventService>;
   readonly control: FakeCallee;
   readonly bulk: FakeCallee;
+  readonly gateway: Client<typeof GatewayService>;
+  readonly gatewayCaller: Caller;
   probeBytes = 0;
   readonly #writer: FrameWriter;
   readonly #reader: FrameReader;
@@ -52,7 +72,33 @@ export class FakeSession {
     this.#routes(router, script);
     this.control = new FakeCallee((head, tail) => this.send("control", head, tail), router);
     this.bulk = new FakeCallee((head, tail) => this.send("bulk", head, tail), router);
-    this.events = createClient(EventService, callTransport(new Caller(this.#asLink(), "event", 1024), 0));
+    this.events = createClient(
+      EventService,
+      callTransport(new Caller(this.#asLink("event"), "event", 1024), 0),
+    );
+    this.gatewayCaller = new Caller(this.#asLink("network"), "network", 1024 * 1024, {
+      receive: USUAL_WINDOW,
+      send: NETWORK_WINDOW,
+    });
+    this.gateway = createClient(GatewayService, callTransport(this.gatewayCaller, 0));
+  }
+
+  /** Asks the gateway for a connection, as the agent does; what it answered first, and the stream. */
+  async connect(address: readonly number[], port: number, openedBy = ""): Promise<FakeConnection> {
+    const target = { address: Uint8Array.from(address), port, openedBy };
+    const first = create(ConnectRequestSchema, { part: { case: "open", value: target } });
+    const name = `${GatewayService.typeName}/${GatewayService.method.connect.name}`;
+    const message = toBinary(ConnectRequestSchema, first);
+    const open = this.gatewayCaller.open({ name, timeoutMs: 0, signal: undefined, message, isLast: false });
+    const parse = (bytes: Buffer): ConnectResponse["part"] => fromBinary(ConnectResponseSchema, bytes).part;
+    const answer = await open.call.next();
+    return {
+      answer: answer === undefined ? { case: undefined } : parse(answer),
+      stream: new CallStream(open.call, parse, () => this.#writer.room(CHANNEL.network), open.leave),
+      ended: async () => {
+        while ((await open.call.next()) !== undefined);
+      },
+    };
   }
 
   /** Sends a packet; the first HEADER_BYTES of `head` are the link's. */
@@ -68,12 +114,14 @@ export class FakeSession {
     this.#writer.end();
   }
 
-  #receiveEvent: (packet: Buffer) => void = () => undefined;
+  /** Who takes the packets of the channels on which the agent is the one who calls. */
+  readonly #receivers = new Map<number, (packet: Buffer) => void>();
 
-  /** What a Caller needs of a link: on the event channel the agent is the one who calls. */
-  #asLink(): HostLink {
+  /** What a Caller needs of a link. */
+  #asLink(channel: "event" | "network"): HostLink {
     return {
-      onPacket: (_channel: string, receive: (packet: Buffer) => void) => (this.#receiveEvent = receive),
+      onPacket: (_channel: string, receive: (packet: Buffer) => void) =>
+        this.#receivers.set(CHANNEL[channel], receive),
       send: (channel: keyof typeof CHANNEL, head: Buffer, tail?: Uint8Array) =>
         this.send(channel, head, tail),
       closed: new Promise(() => undefined),
@@ -85,7 +133,7 @@ export class FakeSession {
     if (channel === CHANNEL.probe) this.probeBytes += payload.length;
     else if (channel === CHANNEL.control) this.control.receive(payload);
     else if (channel === CHANNEL.bulk) this.bulk.receive(payload);
-    else this.#receiveEvent(payload);
+    else this.#receivers.get(channel)?.(payload);
   }
 
   #routes(router: GuestRouter, script: FakeGuestScript): void {

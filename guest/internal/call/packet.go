@@ -19,6 +19,17 @@ const (
 	maxMessageBytes = 16 << 20
 )
 
+// window is what may be sent of a call before the first credit, and what each packet costs of it at least.
+type window struct {
+	bytes      int64
+	packetCost int
+}
+
+var (
+	usualWindow   = window{bytes: windowBytes}
+	gatewayWindow = window{bytes: 256 << 10, packetCost: 256}
+)
+
 type kind byte
 
 const (

@@ -27,6 +27,8 @@ type Stream struct {
 
 	// Bytes of messages that may be sent; below zero by less than a frame.
 	credit atomic.Int64
+	// What each packet costs of it at least.
+	packetCost int
 	// Has room for one: there is credit again, or the peer wants no more.
 	paid chan struct{}
 	// The peer takes nothing any more.
@@ -186,7 +188,7 @@ func (s *Stream) pay(bytes int) error {
 	if s.refused.Load() {
 		return io.EOF
 	}
-	s.credit.Add(-int64(bytes))
+	s.credit.Add(-int64(max(bytes, s.packetCost)))
 	return nil
 }
 

@@ -53,7 +53,7 @@ describe("a frame's header", () => {
     ["a payload one byte too long", forged((header) => header.writeUInt32BE(MAX_PAYLOAD_BYTES + 1, 12))],
     ["a payload of 4 GiB", forged((header) => header.writeUInt32BE(0xffffffff, 12))],
     ["an unknown type", forged((header) => (header[5] = 3))],
-    ["an unknown channel", forged((header) => (header[6] = 4))],
+    ["an unknown channel", forged((header) => (header[6] = 5))],
     ["another version", forged((header) => (header[4] = 2))],
     ["a set reserved byte", forged((header) => (header[7] = 1))],
     ["epoch 0", forged((header) => header.writeUInt32BE(0, 8))],
