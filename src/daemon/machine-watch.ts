@@ -25,7 +25,9 @@ export function watchMachine(
   onLook: (hindrance: Hindrance | undefined) => void = () => undefined,
 ): Promise<PyroError> {
   return new Promise((resolve) => {
-    void machine.exited.then(async (exit) => resolve(await endedByItself(machine, exit)));
+    void machine.exited.then(async (exit) => {
+      if (!over.aborted) resolve(await endedByItself(machine, exit));
+    });
     look(machine, over, log, onLook).then(
       (reason) => resolve(reason),
       () => undefined,

@@ -139,6 +139,11 @@ function heard(line: AgentLine, command: GuestProcess): RunningCommand {
   };
 }
 
+/** Whoever still uses it learns from its workspace what became of it. */
+function letGo(): PyroError {
+  return new PyroError("GUEST_DISCONNECTED", "the machine was let go of", { hint: "call again" });
+}
+
 function toWorkspaceMachine(
   owner: ReadyMachine | BootedMachine,
   booted: BootedMachine,
@@ -160,7 +165,7 @@ function toWorkspaceMachine(
     },
   } satisfies StartOptions;
   const end = async (): Promise<void> => {
-    over.abort();
+    over.abort(letGo());
     await owner[Symbol.asyncDispose]();
   };
   return {
@@ -215,7 +220,7 @@ function toWorkspaceMachine(
     setClock: async () => await setClock(booted.guest, over.signal),
     shutDown: async () => {
       try {
-        over.abort();
+        over.abort(letGo());
         await booted.guest.system.shutdown({ graceMs: LIMITS.killGraceMs }, { timeoutMs: LIMITS.shutDownMs });
         await within(machine.exited, LIMITS.shutDownMs, "the machine's end");
       } catch (error) {
@@ -229,7 +234,7 @@ function toWorkspaceMachine(
     },
     topLayer: () => machine.topLayer(ROOT_DISK),
     release: async () => {
-      over.abort();
+      over.abort(letGo());
       await booted.release();
     },
     [Symbol.asyncDispose]: end,

@@ -1,12 +1,41 @@
 import { within } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
+import { letGoMeanwhile } from "./workspace-errors.js";
 
 /** A machine's port breaks a moment before its end is known. */
 const LAST_SIGHT_MS = 2_000;
 
+/** A workspace, as far as it says why a call under way ended. */
+interface Owner {
+  readonly id: string;
+  readonly record: { readonly state: string };
+  readonly runningMachine: unknown;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * The error to throw for one of a workspace's machine: where that was lost, how; where it was let go of on purpose, what
+ * became of the workspace.
+ */
+export async function explainEnd(
+  error: unknown,
+  machine: { readonly lost: Promise<PyroError> },
+  owner: Owner,
+): Promise<unknown> {
+  if (owner.runningMachine === machine) return await explainLoss(error, machine.lost);
+  if (!isBroken(error)) return error;
+  // Told by now, where it ended by itself.
+  const lost = await Promise.race([machine.lost, Promise.resolve(undefined)]);
+  if (lost !== undefined) return lost;
+  return owner.signal.aborted ? owner.signal.reason : letGoMeanwhile(owner.id, owner.record.state);
+}
+
+function isBroken(error: unknown): boolean {
+  return error instanceof PyroError && error.code === "GUEST_DISCONNECTED";
+}
+
 /** The error to throw for one of a machine: where its connection broke, the end of the machine says more. */
 export async function explainLoss(error: unknown, lost: Promise<PyroError> | undefined): Promise<unknown> {
-  const broken = error instanceof PyroError && error.code === "GUEST_DISCONNECTED";
-  if (!broken || lost === undefined) return error;
+  if (!isBroken(error) || lost === undefined) return error;
   return await within(lost, LAST_SIGHT_MS, "the machine's end").catch(() => error);
 }

@@ -2,6 +2,7 @@ import { freshId, sleep } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { absolutePath, resolveCommand, type CommandRequest } from "./command-line.js";
 import { describe } from "./exec.js";
+import { explainEnd } from "./loss.js";
 import type { MachineLog, MachineService, ServiceSpec } from "./machine-services.js";
 import { checkReadiness, type ReadinessRequest } from "./readiness.js";
 import { NAME_PATTERN } from "./record.js";
@@ -100,7 +101,12 @@ export async function listServices(
   signal: AbortSignal,
 ): Promise<readonly ServiceFacts[]> {
   const machine = await currentMachine(workspace, signal);
-  if (machine !== undefined) await workspace.services.refresh(machine.services, signal);
+  if (machine !== undefined) {
+    await workspace.services.refresh(machine.services, signal).catch((thrown: unknown) => {
+      // Stopped or suspended meanwhile: what is known of them by then says so.
+      if (workspace.runningMachine === machine) throw thrown;
+    });
+  }
   return workspace.services.all;
 }
 
@@ -210,12 +216,13 @@ async function currentMachine(
 }
 
 async function untilReady(
-  { services }: Workspace,
+  workspace: Workspace,
   machine: WorkspaceMachine,
   first: ServiceFacts,
   waitMs: number,
   signal: AbortSignal,
 ): Promise<ServiceFacts> {
+  const { services } = workspace;
   const { name, startId } = first;
   const deadline = performance.now() + waitMs;
   let facts = first;
@@ -226,8 +233,8 @@ async function untilReady(
       const said = await machine.services.get(name, { waitMs: Math.min(left, LOOK_MS), signal });
       facts = services.take(machine.services, said);
     } catch (thrown) {
-      const known = await afterLoss(services, machine, name, signal);
-      if (known === undefined) throw thrown;
+      const known = await afterLoss(workspace, machine, name, signal);
+      if (known === undefined) throw await explainEnd(thrown, machine, workspace);
       facts = known;
     }
   }
@@ -236,15 +243,15 @@ async function untilReady(
 
 /** What is known of a service once its machine is lost; undefined where that is not why a look at it failed. */
 async function afterLoss(
-  services: Workspace["services"],
+  workspace: Workspace,
   machine: WorkspaceMachine,
   name: string,
   signal: AbortSignal,
 ): Promise<ServiceFacts | undefined> {
-  await settled(machine.lost, LAST_SIGHT_MS, signal);
+  if (workspace.runningMachine === machine) await settled(machine.lost, LAST_SIGHT_MS, signal);
   // The loss is noted in the order in which it is heard of.
   await sleep(NOTED_MS, signal).catch(() => undefined);
-  const known = services.all.find((service) => service.name === name);
+  const known = workspace.services.all.find((service) => service.name === name);
   return known === undefined || isAlive(known) ? undefined : known;
 }
 

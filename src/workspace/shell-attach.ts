@@ -1,5 +1,5 @@
 import { LIMITS } from "../protocol/index.js";
-import { explainLoss } from "./loss.js";
+import { explainEnd } from "./loss.js";
 import type { ShellPiece } from "./machine-shells.js";
 import type { Redactor } from "./secrets/index.js";
 import { toOpened, type OpenedShell } from "./shells.js";
@@ -79,7 +79,7 @@ async function* attached(
     }))
       yield* toAttached(piece, workspace.secrets.redactor);
   } catch (error) {
-    throw await explainLoss(error, machine.lost);
+    throw await explainEnd(error, machine, workspace);
   }
 }
 

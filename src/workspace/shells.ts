@@ -1,7 +1,7 @@
 import { freshId, untilAborted } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { absolutePath, terminalEnvironment } from "./command-line.js";
-import { explainLoss } from "./loss.js";
+import { explainEnd } from "./loss.js";
 import type { MachineShell, ShellIdleness, ShellPiece, ShellReading } from "./machine-shells.js";
 import { findShell, inputFull, noShells, requireSignal, requireSize } from "./shell-arguments.js";
 import { maskedPieces } from "./shell-masking.js";
@@ -48,6 +48,7 @@ interface ShellOwner {
   readonly runningMachine: WorkspaceMachine | undefined;
   readonly secrets: WorkspaceSecrets;
   readonly secretHolders: SecretHolders;
+  readonly signal: AbortSignal;
   machine(signal: AbortSignal): Promise<WorkspaceMachine>;
   touch(): Promise<void>;
 }
@@ -295,20 +296,21 @@ export class Shells {
     return maskedPieces(read, reading, this.#workspace.secrets.redactor);
   }
 
-  /** The machine, if it runs or is on its way: no shell is in one that would have to be started. */
+  /** The machine, if it runs, is on its way or goes on: no shell is in one that would have to be started anew. */
   async #running(signal: AbortSignal): Promise<WorkspaceMachine> {
     const { runningMachine, operation, record, id } = this.#workspace;
     if (runningMachine !== undefined) return runningMachine;
-    if (operation?.state !== "running" && record.state !== "started") throw noShells(id, record.state);
+    const isThere = operation?.state === "running" || ["started", "suspended"].includes(record.state);
+    if (!isThere) throw noShells(id, record.state);
     return await untilAborted(this.#workspace.machine(signal), signal);
   }
 
-  /** Where the connection broke, the end of the machine says more. */
-  async #explained<T>({ lost }: WorkspaceMachine, work: () => Promise<T>): Promise<T> {
+  /** Where the connection broke, the end of the machine says more, or why it was let go of. */
+  async #explained<T>(machine: WorkspaceMachine, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
-      throw await explainLoss(error, lost);
+      throw await explainEnd(error, machine, this.#workspace);
     }
   }
 }

@@ -19,6 +19,19 @@ export function stoppedByUser(id: string): PyroError {
   });
 }
 
+/** A call was under way in its machine when that was stopped, suspended or reset. */
+export function letGoMeanwhile(id: string, state: string): PyroError {
+  const start = `start it with \`pyro workspace start ${id}\``;
+  if (state === "suspended") {
+    return new PyroError("WORKSPACE_STOPPED", `workspace ${id} was suspended meanwhile`, {
+      hint: `${start}: what runs in it goes on then, shells and services too`,
+    });
+  }
+  return new PyroError("WORKSPACE_STOPPED", `workspace ${id} was stopped or reset meanwhile`, {
+    hint: `what ran in it has ended; ${start}`,
+  });
+}
+
 export function busy(id: string, waiting: number): PyroError {
   return new PyroError(
     "WORKSPACE_BUSY",

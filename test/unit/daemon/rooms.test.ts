@@ -96,6 +96,19 @@ describe("watchMachine", () => {
     expect(seen.mock.calls).toEqual([full, full, ["hangs"], [undefined]]);
     vi.useRealTimers();
   });
+
+  it("says how a machine ended by itself, and nothing of one that was let go of before", async () => {
+    const diagnostics = () => Promise.resolve({ consoleTail: "", stderrTail: "" });
+    const exited = Promise.resolve({ code: null, signal: "SIGKILL" });
+    const ended = { ...machine(() => "running"), exited, diagnostics } as Machine;
+    const over = new AbortController();
+    expect(await watchMachine(ended, over.signal, silentLogger)).toMatchObject({ code: "VM_CRASHED" });
+    over.abort();
+    const lost = watchMachine(ended, over.signal, silentLogger);
+    expect(await Promise.race([lost, new Promise((resolve) => setTimeout(resolve, 20, "silent"))])).toBe(
+      "silent",
+    );
+  });
 });
 
 describe("lostWhilePrepared", () => {

@@ -205,6 +205,17 @@ describe("shells of a workspace", () => {
     expect(await open()).toMatchObject({ state: "running" });
   });
 
+  it("of a suspended workspace are in its memory: one that suspended by itself goes on for them", async () => {
+    const { shellId } = await open();
+    await write(shellId, "before\r");
+    await workspace.suspend("user").result;
+    await expect(read(shellId)).rejects.toMatchObject({ code: "WORKSPACE_STOPPED" });
+    await workspace.start().result;
+    await workspace.suspend("idle").result;
+    await write(shellId, "after\r");
+    expect((await read(shellId)).output).toMatch(/before\r\n.*after\r\n/s);
+  });
+
   describe("with a terminal attached", () => {
     /** What an attached terminal heard so far, and its end. */
     function listen(pieces: AsyncIterable<AttachedPiece>): { text: () => string; ended: Promise<unknown> } {
@@ -280,6 +291,22 @@ describe("shells of a workspace", () => {
       await vi.waitFor(() => expect(picture.text()).toContain("\x1b[2J"));
       second.abort(new Error("left"));
       await picture.ended;
+    });
+
+    it.each([
+      ["suspended", async () => await workspace.suspend("user").result, /was suspended meanwhile$/],
+      ["stopped", async () => await workspace.stop("user").result, /was stopped or reset meanwhile$/],
+      ["reset", async () => await workspace.reset().result, /was stopped or reset meanwhile$/],
+    ])("end with the reason when the workspace is %s", async (_, end, message) => {
+      const { shellId } = await open();
+      using attachment = await attach(shellId);
+      const heard = listen(attachment.output);
+      await vi.waitFor(() => expect(heard.text()).toContain("\x1b[2J"));
+      await end();
+      expect(await heard.ended).toMatchObject({
+        code: "WORKSPACE_STOPPED",
+        message: expect.stringMatching(message) as string,
+      });
     });
 
     it("end with an error when the machine is lost", async () => {
