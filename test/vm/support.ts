@@ -2,6 +2,8 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { cp, mkdtemp, readdir, readFile, readlink, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Pyro } from "../../src/sdk/index.js";
 import { directoriesFor } from "../../src/kit/index.js";
 
 export const PYRO = join(import.meta.dirname, "../../bin/pyro");
@@ -51,6 +53,17 @@ export function start(
 /** Runs the built command to its end. */
 export function pyro(args: readonly string[], options: RunOptions = {}): Promise<Result> {
   return start(args, options).done;
+}
+
+/**
+ * The built SDK in this process: it asks the state directory's daemon, and starts one without a pool where there is none.
+ * Dispose of it before the state.
+ */
+export async function client(stateDir: string): Promise<Pyro> {
+  process.env["PYRO_POOL"] = "0";
+  const built = join(import.meta.dirname, "../../dist/index.js");
+  const sdk = (await import(pathToFileURL(built).href)) as { Pyro: typeof Pyro };
+  return new sdk.Pyro({ stateDir });
 }
 
 /** The one JSON document that `--json` prints. */
