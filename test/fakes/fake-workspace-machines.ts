@@ -68,9 +68,7 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
     return this.#boot(await treesOf(layers)).connect();
   }
 
-  async resume(
-    ...[, layers, { directory, beforeRun }, { signal }]: Parameters<WorkspaceMachines["resume"]>
-  ) {
+  async resume(...[, layers, { directory, beforeRun }, { signal }]: Parameters<WorkspaceMachines["resume"]>) {
     await this.step("resume", signal);
     const from = await readFile(join(directory, "memory"), "utf8");
     const machine = this.suspended.get(from) ?? (await this.#revived(from, layers));
