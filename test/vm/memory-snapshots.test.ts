@@ -55,7 +55,11 @@ describe("a snapshot with memory", () => {
     const counting = start(["workspace", "exec", id, "--", "/bin/bash", "-c", COUNT], {
       stateDir: state.path,
     });
-    await eventually("it answers and counts", async () => Number(await ask()) >= 3);
+    let counted = "";
+    counting.stdout?.on("data", (chunk: Buffer) => (counted += chunk.toString()));
+    // The first command of all, then.
+    await eventually("it counts", () => Promise.resolve(counted.includes("3\n")));
+    await eventually("it answers", async () => Number(await ask()) >= 3);
     const before = Number(await ask());
 
     const taken = json(await call("snapshot", "create", id, "served", "--memory", "--json"));
