@@ -19,6 +19,7 @@ import { TopService } from "../protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";
 import { SupervisorService } from "../protocol/gen/pyro/daemon/v1/service_pb.js";
 import { WorkspaceDiskService } from "../protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
+import { NetworkService } from "../protocol/gen/pyro/daemon/v1/network_pb.js";
 import { ShellService } from "../protocol/gen/pyro/daemon/v1/shell_pb.js";
 
 /** One HTTP/2 connection to a daemon, with its typed services. */
@@ -33,6 +34,7 @@ export interface Connection extends Disposable {
   readonly supervisor: Client<typeof SupervisorService>;
   readonly workspaceDisk: Client<typeof WorkspaceDiskService>;
   readonly shell: Client<typeof ShellService>;
+  readonly network: Client<typeof NetworkService>;
   readonly closed: boolean;
 }
 
@@ -81,6 +83,7 @@ export async function openConnection(socketPath: string): Promise<Connection> {
     supervisor: createClient(SupervisorService, transport),
     workspaceDisk: createClient(WorkspaceDiskService, transport),
     shell: createClient(ShellService, transport),
+    network: createClient(NetworkService, transport),
     get closed() {
       return session.closed || session.destroyed;
     },

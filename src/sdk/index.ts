@@ -25,14 +25,7 @@ export type { RunEvent, RunInput, RunPhase } from "./run-stream.js";
 export { collectEvents, type CollectedRunOptions, type RunStream } from "./run.js";
 export type { WorkspacesUsage, WorkspaceUsage } from "./top.js";
 export type { CreateVmOptions, ExecVmOptions, VmWaitOptions } from "./vm-calls.js";
-export type {
-  PublishedPort,
-  ReapedVms,
-  VmCommandResult,
-  VmNetworkInfo,
-  VmOperation,
-  VmRecord,
-} from "./vm-record.js";
+export type { ReapedVms, VmCommandResult, VmNetworkInfo, VmOperation, VmRecord } from "./vm-record.js";
 export { completeUtf8Prefix, completeUtf8Suffix } from "./utf8.js";
 export type { CreateWorkspaceOptions, LogsOptions, WaitOptions } from "./workspace-calls.js";
 export type { ExecEvent, ExecStream, ExecWorkspaceOptions } from "./workspace-exec.js";
@@ -58,6 +51,15 @@ export type { StartServiceOptions } from "./workspace-service-calls.js";
 export type { ArtifactType, HostExecutable, WorkspaceExport, WorkspaceSync } from "./transfer-result.js";
 export type { OpenShellOptions, ReadShellOptions, Shell, ShellReference } from "./shell-calls.js";
 export type { AttachShellOptions, ShellAttachment, ShellEvent } from "./shell-attach.js";
+export type {
+  NetworkEntry,
+  NetworkMode,
+  NetworkOptions,
+  NetworkPolicy,
+  PublishedPort,
+  WorkspaceNetwork,
+  WorkspacePorts,
+} from "./network-record.js";
 export type { ShellOutput, ShellRecord, ShellState } from "./shell-record.js";
 export type {
   WorkspaceDiff,

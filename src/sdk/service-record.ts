@@ -3,6 +3,7 @@ import type {
   ServiceLog as WireLog,
   ServiceReadiness as WireReadiness,
 } from "../protocol/gen/pyro/daemon/v1/service_pb.js";
+import { toPublishedPort, type PublishedPort } from "./network-record.js";
 
 export type ServiceState = "starting" | "running" | "exited" | "stopped" | "failed";
 
@@ -46,7 +47,8 @@ export interface ServiceRecord {
   readonly uptimeSeconds: number;
   /** None is started again by itself. */
   readonly restarts: number;
-  readonly publishedPorts: readonly never[];
+  /** Ports of it that this host reaches, while it runs. */
+  readonly publishedPorts: readonly PublishedPort[];
 }
 
 /** What is kept of one stream: the newest bytes, of them the last lines that were asked for. */
@@ -91,7 +93,7 @@ export function toServiceRecord(wire: WireService): ServiceRecord {
     forked: wire.forked,
     uptimeSeconds: Number(wire.uptimeMs) / 1000,
     restarts: wire.restarts,
-    publishedPorts: [],
+    publishedPorts: wire.publishedPorts.map(toPublishedPort),
   };
 }
 

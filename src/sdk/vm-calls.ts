@@ -12,7 +12,7 @@ import {
   type VmNetworkInfo,
   type VmRecord,
 } from "./vm-record.js";
-import { ShellCalls } from "./shell-calls.js";
+import { NetworkCalls } from "./network-calls.js";
 
 /** A VM of the low level. */
 export type CreateVmOptions = Pick<
@@ -45,7 +45,7 @@ const CANCEL_MS = 5_000;
 const OUTPUT_BYTES = 65_536;
 
 /** The low level: one VM at a time, each for one command. Wherever a VM is named, a unique prefix of its id does. */
-export abstract class VmCalls extends ShellCalls {
+export abstract class VmCalls extends NetworkCalls {
   /**
    * Reserves a VM; `startVm` boots it.
    * @throws {PyroError} UNKNOWN_ENVIRONMENT, NETWORK_NOT_AVAILABLE, INVALID_ARGUMENT

@@ -1,15 +1,8 @@
 import type { PyroError } from "../protocol/index.js";
 import type { Vm as WireVm, VmOperation as WireOperation } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";
 import { fromDetail } from "./call.js";
+import type { PublishedPort } from "./network-record.js";
 import { toIsolation, type CommandResult, type Isolation } from "./run-result.js";
-
-/** A port of a VM that the host listens on for it. */
-export interface PublishedPort {
-  readonly host: string;
-  readonly hostPort: number;
-  readonly guestPort: number;
-  readonly protocol: string;
-}
 
 /** What goes on in a VM, or went on last. */
 export interface VmOperation {

@@ -3,6 +3,7 @@ import type { Workspace as WireWorkspace } from "../protocol/gen/pyro/daemon/v1/
 import type { CallOptions } from "./call.js";
 import type { Connection } from "./connection.js";
 import { DaemonClient, type DaemonClientOptions } from "./daemon-client.js";
+import { toNetworkRules, type NetworkOptions } from "./network-record.js";
 import { toCommandSpec, type ExecStream, type ExecWorkspaceOptions } from "./workspace-exec.js";
 import { execStream } from "./workspace-exec-stream.js";
 import { toSecretValues, type SecretSource } from "./workspace-secrets.js";
@@ -29,6 +30,8 @@ export interface CreateWorkspaceOptions {
   readonly noPull?: boolean | undefined;
   /** What its processes may be given by `secretEnv`; the values are kept by the daemon and shown nowhere. */
   readonly secrets?: readonly SecretSource[] | undefined;
+  /** What it may reach; left out: nothing. */
+  readonly network?: NetworkOptions | undefined;
 }
 
 /** How long a call that starts something waits for it. */
@@ -86,7 +89,9 @@ export abstract class WorkspaceCalls {
     } = options;
     const seed = source === undefined ? {} : { seed: toSeedSource(source) };
     const secrets = await toSecretValues(options.secrets ?? []);
-    const request = { environment, name, labels, vcpuCount, memMib, ttlSeconds, secrets, ...seed };
+    const network = options.network === undefined ? {} : { network: toNetworkRules(options.network) };
+    const shape = { environment, name, labels, vcpuCount, memMib, ttlSeconds };
+    const request = { ...shape, secrets, ...seed, ...network };
     const created = await this.#follow(
       "creating the workspace",
       options,

@@ -8,6 +8,7 @@ import { fromDetail } from "./call.js";
 import { toWindow, type RunWindow } from "./run-record.js";
 import { toExport, toSync, type WorkspaceExport, type WorkspaceSync } from "./transfer-result.js";
 import { toIsolation, toOutcome, type CommandOutcome, type Isolation } from "./run-result.js";
+import type { NetworkMode } from "./network-record.js";
 
 export type WorkspaceState = "creating" | "started" | "stopped" | "suspended" | "resetting" | "failed";
 
@@ -42,7 +43,7 @@ export interface WorkspaceRecord {
   readonly state: WorkspaceState;
   /** Null while no machine was made. */
   readonly isolation: Isolation | null;
-  readonly networkPolicy: "off";
+  readonly networkPolicy: NetworkMode;
   readonly workspacePath: "/workspace";
   readonly workspaceSeed: WorkspaceSeed;
   readonly secrets: readonly { readonly name: string; readonly sourceKind: string }[];
@@ -94,7 +95,7 @@ export function toWorkspaceRecord(wire: WireWorkspace): WorkspaceRecord {
     environment: wire.environment,
     state: wire.state as WorkspaceState,
     isolation: wire.isolation === "" ? null : toIsolation(wire.isolation),
-    networkPolicy: "off",
+    networkPolicy: wire.networkPolicy === "" ? "off" : (wire.networkPolicy as NetworkMode),
     workspacePath: "/workspace",
     workspaceSeed: {
       mode: (seed?.mode ?? "empty") as WorkspaceSeed["mode"],

@@ -3,6 +3,7 @@ import { PyroError } from "../../protocol/index.js";
 import { DEFAULT_ENVIRONMENT } from "../curated.js";
 import { field } from "../fields.js";
 import { defineOperation } from "../operation.js";
+import { networkFields, networkOptions, NETWORK_FIELD_NAMES } from "./network-fields.js";
 import { following, toWorkspaceView, workspaceRecord, type WorkspaceView } from "./record.js";
 import { secretFields, secretSources } from "./secrets.js";
 import { CORE_AND_INSPECT } from "./tool-sets.js";
@@ -42,11 +43,12 @@ export const workspaceCreate = defineOperation({
       .default(false)
       .describe("Fail when the environment is not on this host, instead of pulling it"),
     ...secretFields,
+    ...networkFields,
   }),
   output: workspaceRecord,
   positionals: ["environment"],
   commandLineNames: { labels: "label" },
-  notInTool: ["no_pull", "secret", "secret_file"],
+  notInTool: ["no_pull", "secret", "secret_file", ...NETWORK_FIELD_NAMES],
   notOnCommandLine: ["empty", "secrets"],
   fullOnly: ["secrets"],
   neverShown: ["secrets", "secret", "secret_file"],
@@ -57,6 +59,10 @@ export const workspaceCreate = defineOperation({
     {
       command: "pyro workspace create debian:12 --secret-file API_KEY=./key.txt",
       says: "for `workspace exec --secret-env API_KEY`; shown nowhere",
+    },
+    {
+      command: "pyro workspace create debian:12 --network-allow '*.example.org' --network-allow example.com:443",
+      says: "these hosts, and nothing else",
     },
   ],
   run: async (given, context) => {
@@ -78,6 +84,7 @@ export const workspaceCreate = defineOperation({
         ttlSeconds: given.ttl_seconds,
         noPull: given.no_pull,
         secrets: await secretSources(given, context),
+        network: await networkOptions(given, context),
         source: seedPath === undefined ? source : { kind: "path", path: await hostPath(seedPath) },
         waitMs,
         ...following(onProgress),

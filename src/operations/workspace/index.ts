@@ -13,6 +13,7 @@ import { workspaceDelete, workspaceReset, workspaceStart, workspaceStop } from "
 import { workspaceFork } from "./fork.js";
 import { workspaceList } from "./list.js";
 import { serviceList, serviceLogs, serviceStart, serviceStatus, serviceStop } from "./services.js";
+import { workspaceNetwork, workspaceNetworkSet, workspacePortList } from "./network.js";
 import { snapshotCreate, snapshotDelete, snapshotList } from "./snapshots.js";
 import {
   shellAttach,
@@ -56,6 +57,9 @@ export const WORKSPACE_OPERATIONS: readonly Declaration[] = [
   serviceStatus,
   serviceLogs,
   serviceStop,
+  workspaceNetwork,
+  workspaceNetworkSet,
+  workspacePortList,
   shellOpen,
   shellList,
   shellRead,

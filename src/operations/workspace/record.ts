@@ -35,7 +35,7 @@ export const workspaceRecord = z.object({
   environment: z.string(),
   state: z.enum(["creating", "started", "stopped", "suspended", "resetting", "failed"]),
   isolation: isolation.nullable(),
-  network_policy: z.literal("off"),
+  network_policy: z.enum(["off", "egress", "egress+published-ports"]),
   workspace_path: z.string(),
   workspace_seed: z.object({
     mode: z.enum(["empty", "directory", "tar_archive"]),

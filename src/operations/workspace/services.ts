@@ -12,6 +12,13 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const serviceName = (): z.ZodString => z.string().regex(NAME).describe("Name of the service");
 const text = (): z.ZodString => z.string().min(1).max(4096);
 
+const publishedPort = z.object({
+  host: z.string(),
+  host_port: z.number(),
+  guest_port: z.number(),
+  protocol: z.literal("tcp"),
+});
+
 /** A service, as section 6 of the contract names its fields. */
 export const serviceRecord = z.object({
   workspace_id: z.string(),
@@ -40,7 +47,7 @@ export const serviceRecord = z.object({
   forked: z.boolean(),
   uptime_seconds: z.number(),
   restarts: z.number(),
-  published_ports: z.array(z.never()),
+  published_ports: z.array(publishedPort),
 });
 
 type ServiceView = z.output<typeof serviceRecord>;

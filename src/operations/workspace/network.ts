@@ -1,0 +1,164 @@
+import * as z from "zod";
+import type { WorkspaceNetwork } from "../../sdk/index.js";
+import { snakeKeys } from "../fields.js";
+import { defineOperation } from "../operation.js";
+import { formatBytes, formatTable } from "../text.js";
+import { networkFields, networkOptions } from "./network-fields.js";
+import { workspaceId } from "./record.js";
+
+const entry = z.object({
+  at: z.string(),
+  kind: z.enum(["connection", "name"]),
+  decision: z.enum(["open", "allowed", "refused", "failed"]),
+  name: z.string().nullable(),
+  address: z.string().nullable(),
+  port: z.number().nullable(),
+  bytes_up: z.number(),
+  bytes_down: z.number(),
+  reason: z.string().nullable(),
+  hint: z.string().nullable(),
+  opened_by: z.string().nullable(),
+  duration_ms: z.number().nullable(),
+  end: z.string().nullable(),
+  times: z.number(),
+});
+
+const network = z.object({
+  workspace_id: z.string(),
+  policy: z.object({
+    mode: z.enum(["off", "egress", "egress+published-ports"]),
+    allow: z.array(z.string()),
+    deny: z.array(z.string()),
+    allow_cidrs: z.array(z.string()),
+    allow_host_ports: z.array(z.number()),
+  }),
+  totals: z.object({
+    connections: z.number(),
+    refused: z.number(),
+    failed: z.number(),
+    bytes_up: z.number(),
+    bytes_down: z.number(),
+  }),
+  entries: z.array(entry),
+});
+
+type NetworkView = z.output<typeof network>;
+
+/** `pyro workspace network show`, `getWorkspaceNetwork`. */
+export const workspaceNetwork = defineOperation({
+  name: "workspace_network",
+  command: ["workspace", "network", "show"],
+  summary: "Show what a workspace may reach, what it reached, and what was refused",
+  description:
+    "`pyro workspace network ID` does the same. Each refusal says why, and how you could allow it.",
+  profiles: [],
+  kind: "read",
+  input: z.strictObject({
+    workspace_id: workspaceId(),
+    limit: z.int().min(1).max(1000).default(50).describe("At most so many entries, the newest"),
+  }),
+  output: network,
+  positionals: ["workspace_id"],
+  examples: [{ command: "pyro workspace network show fix-1", says: "the newest 50 connections" }],
+  run: async ({ workspace_id: id, limit }, { pyro, signal }) =>
+    toView(await pyro.getWorkspaceNetwork({ workspaceId: id, limit }, { signal })),
+  render: renderNetwork,
+});
+
+/** `pyro workspace network set`, `setWorkspaceNetwork`. */
+export const workspaceNetworkSet = defineOperation({
+  name: "workspace_network_set",
+  command: ["workspace", "network", "set"],
+  summary: "Replace what a workspace may reach, also while it runs",
+  description: "The whole policy is replaced. Connections that the new one refuses are reset at once.",
+  profiles: [],
+  kind: "write",
+  input: z.strictObject({ workspace_id: workspaceId(), ...networkFields }),
+  output: network,
+  positionals: ["workspace_id"],
+  examples: [
+    {
+      command: "pyro workspace network set fix-1 --network-allow example.org:443",
+      says: "that registry, and nothing else",
+    },
+    { command: "pyro workspace network set fix-1 --network-policy off", says: "nothing from now on" },
+  ],
+  run: async ({ workspace_id: id, ...given }, context) => {
+    const { pyro, signal } = context;
+    const options = await networkOptions(given, context);
+    return toView(await pyro.setWorkspaceNetwork({ workspaceId: id, ...options }, { signal }));
+  },
+  render: renderNetwork,
+});
+
+/** `pyro workspace port list`, `listPorts`. */
+export const workspacePortList = defineOperation({
+  name: "workspace_port_list",
+  command: ["workspace", "port", "list"],
+  summary: "List the ports of running services that this host reaches",
+  description: "`workspace service start --publish` opens them, on 127.0.0.1 only.",
+  profiles: [],
+  kind: "read",
+  input: z.strictObject({ workspace_id: workspaceId() }),
+  output: z.object({
+    workspace_id: z.string(),
+    ports: z.array(
+      z.object({
+        service_name: z.string(),
+        host: z.string(),
+        host_port: z.number(),
+        guest_port: z.number(),
+        protocol: z.literal("tcp"),
+      }),
+    ),
+  }),
+  positionals: ["workspace_id"],
+  examples: [{ command: "pyro workspace port list fix-1", says: "127.0.0.1:8000 -> web:8000" }],
+  run: async ({ workspace_id: id }, { pyro, signal }) =>
+    snakeKeys(await pyro.listPorts(id, { signal })) as never,
+  render: ({ ports }) =>
+    ports.length === 0
+      ? "no port is published; `pyro workspace service start ID NAME --publish PORT -- CMD` does"
+      : formatTable(
+          ports.map((port) => [
+            `${port.host}:${port.host_port}`,
+            `-> ${port.service_name}:${port.guest_port}`,
+          ]),
+        ),
+});
+
+function toView(record: WorkspaceNetwork): NetworkView {
+  return snakeKeys(record) as never;
+}
+
+/** For people: the policy, the totals, the entries. */
+function renderNetwork({ policy, totals, entries }: NetworkView): string {
+  const rules = [
+    ...policy.allow.map((rule) => `  allow ${rule}`),
+    ...policy.deny.map((rule) => `  deny ${rule}`),
+    ...policy.allow_cidrs.map((rule) => `  allow-cidr ${rule}`),
+    ...policy.allow_host_ports.map((port) => `  allow-host-port ${port}`),
+  ];
+  const { connections, refused, failed } = totals;
+  const moved = `${formatBytes(totals.bytes_up)} up, ${formatBytes(totals.bytes_down)} down`;
+  return [
+    `network ${policy.mode}`,
+    ...rules,
+    `${connections} connections, ${refused} refused, ${failed} failed; ${moved}`,
+    ...(entries.length === 0 ? [] : [formatTable(entries.map(rowOf))]),
+  ].join("\n");
+}
+
+function rowOf(entry: NetworkView["entries"][number]): string[] {
+  const { name, address, port, decision, times } = entry;
+  const place = [name, address === null ? null : `${address}${port === null ? "" : `:${port}`}`];
+  const why = [entry.reason, entry.hint].filter((text) => text !== null).join("; ");
+  const moved = `${formatBytes(entry.bytes_up)} up, ${formatBytes(entry.bytes_down)} down`;
+  return [
+    entry.at,
+    decision + (times > 1 ? ` ${times} times` : ""),
+    place.filter((text) => text !== null).join(" "),
+    entry.opened_by ?? "",
+    why === "" ? moved : why,
+  ];
+}
