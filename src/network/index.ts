@@ -31,3 +31,10 @@ export {
 export { isProblem, type Problem } from "./problem.js";
 export { HOST_ALIAS } from "./reach.js";
 export type { Refusal, Verdict } from "./verdict.js";
+export { Gateway, type GatewayOptions, type NameAnswer } from "./gateway.js";
+export type { GuestPipe, IncomingPipe, RefusedBecause, WantedTarget } from "./pipe.js";
+export { type LookAtFirstBytes } from "./first-look.js";
+export { SharedLookUp, hostLookUp, type LookUp } from "./resolver.js";
+export { NetworkRecord, type LastRefusal, type NetworkEntry, type NetworkTotals } from "./record.js";
+export { RecordFile } from "./record-file.js";
+export type { Dial } from "./dial.js";

@@ -181,6 +181,37 @@ export const LIMITS = {
   networkMessageBytes: 128 * 1024,
   /** How long a port in the guest may take to answer a connection from the host. */
   networkDialTimeoutMs: 15_000,
+  /** TCP connections of one machine at once, those that are not answered yet included; and of those that are being dialled. */
+  networkConnections: 512,
+  networkDials: 64,
+  /** From a program's wish to the answer of the server. */
+  networkConnectMs: 15_000,
+  /** Looked at of what a program sends first, before any of it goes on. */
+  networkFirstBytes: 64 * 1024,
+  /** Idle time after which the kernel asks a server whether it is still there. */
+  networkKeepAliveMs: 60_000,
+  /** Names that are looked up at once, by all workspaces and by one: each holds one of four threads of the process. */
+  networkLookUps: 3,
+  networkLookUpsPerWorkspace: 2,
+  /** Names of one workspace that wait for that. */
+  networkLookUpsWaiting: 128,
+  networkLookUpMs: 10_000,
+  /** Addresses that are taken from one answer. */
+  networkAddressesPerName: 32,
+  /** How long an answer counts, and one that there is none; and what the guest is told. */
+  networkAnswerMs: 60_000,
+  networkFailureMs: 3_000,
+  /** Answers of one workspace that are kept. */
+  networkAnswersKept: 512,
+  /** Names that led to addresses: pairs that are remembered, names of one address, and how long after their last use. */
+  networkNamePairs: 8_192,
+  networkNamesPerAddress: 64,
+  networkNameKeptMs: 10 * 60_000,
+  /** Connections and refusals of one workspace that can be looked at, and the files that keep them. */
+  networkEntries: 1_000,
+  networkRecordBytes: 2 * 1024 * 1024,
+  /** Connections from the host to one published port at once. */
+  networkPublishedConnections: 256,
   /** Rules of one workspace's network, all lists together; a file of them, and one rule. */
   networkRules: 1_000,
   networkFileBytes: 256 * 1024,

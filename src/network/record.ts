@@ -1,0 +1,188 @@
+import type { RecordFile } from "./record-file.js";
+import { LIMITS } from "../protocol/index.js";
+
+/** What the gateway did with a name or a connection. */
+export interface NetworkEntry {
+  /** Counts from 1, over the workspace's whole life. */
+  readonly sequence: number;
+  readonly kind: "connection" | "name";
+  readonly atMs: number;
+  /** The name that was asked for, or within the connection's first bytes, or that led to the address last. */
+  readonly name?: string;
+  readonly address?: string;
+  readonly port?: number;
+  /** `open`: it goes on. `failed`: policy allowed it, and it did not come about. */
+  readonly decision: "open" | "allowed" | "refused" | "failed";
+  readonly reason?: string;
+  readonly hint?: string;
+  readonly openedBy?: string;
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+  readonly durationMs?: number;
+  readonly end?: string;
+  /** How often the same was refused one after the other, when more than once. */
+  readonly times?: number;
+}
+
+/** What a new entry is made of. */
+export type NewEntry = Omit<NetworkEntry, "sequence" | "atMs" | "bytesUp" | "bytesDown" | "times"> &
+  Partial<Pick<NetworkEntry, "bytesUp" | "bytesDown">>;
+
+/** Exact over the workspace's whole life, whatever entries are kept. */
+export interface NetworkTotals {
+  connections: number;
+  refused: number;
+  failed: number;
+  bytesUp: number;
+  bytesDown: number;
+}
+
+/** The newest refusal, for a line to the model. */
+export interface LastRefusal {
+  readonly atMs: number;
+  readonly reason: string;
+  readonly hint: string;
+}
+
+/** What stands in the file. */
+export interface Saved {
+  readonly entry: NetworkEntry;
+  readonly totals: NetworkTotals;
+}
+
+export interface RecordOptions {
+  /** Where it outlives the daemon; nothing is written without. */
+  readonly file?: RecordFile;
+  /** Every text that a guest had a part in passes here. */
+  readonly redact?: (text: string) => string;
+  /** Told of each entry when it is made, and when it changes. */
+  readonly onEntry?: (entry: NetworkEntry) => void;
+  readonly now?: () => number;
+}
+
+/** Refusals of the same thing within this time are one entry. */
+const SAME_MS = 10_000;
+/** Of the newest entries, looked through for the same. */
+const SAME_LOOK = 16;
+
+/** What a workspace's machine reached, and what was refused: the newest entries, and totals of all. */
+export class NetworkRecord {
+  readonly totals: NetworkTotals = { connections: 0, refused: 0, failed: 0, bytesUp: 0, bytesDown: 0 };
+  readonly #entries = new Map<number, NetworkEntry>();
+  #sequence = 0;
+  #lastRefusal: LastRefusal | undefined;
+  /** Repeated since it was written, so that the file's totals are behind. */
+  #unwritten: NetworkEntry | undefined;
+
+  constructor(private readonly options: RecordOptions = {}) {}
+
+  /** Goes on from what the file says. What was open then was lost with its daemon. */
+  static async open(options: RecordOptions): Promise<NetworkRecord> {
+    const record = new NetworkRecord(options);
+    for (const { entry, totals } of (await options.file?.read()) ?? []) {
+      record.#keep(entry);
+      Object.assign(record.totals, totals);
+      record.#sequence = Math.max(record.#sequence, entry.sequence);
+    }
+    for (const entry of record.#entries.values()) {
+      if (entry.decision === "open")
+        record.#keep({ ...entry, decision: "allowed", end: "lost with the daemon" });
+    }
+    return record;
+  }
+
+  /** The newest entries, the oldest of them first. */
+  get entries(): readonly NetworkEntry[] {
+    return [...this.#entries.values()].sort((one, other) => one.sequence - other.sequence);
+  }
+
+  get lastRefusal(): LastRefusal | undefined {
+    return this.#lastRefusal;
+  }
+
+  /** Adds one; a repeated refusal becomes part of the one before. */
+  add(entry: NewEntry): NetworkEntry {
+    const atMs = this.#now();
+    const made: NetworkEntry = {
+      ...{ sequence: this.#sequence + 1, atMs, bytesUp: 0, bytesDown: 0 },
+      ...this.#redacted(entry),
+    };
+    if (entry.kind === "connection" && entry.decision === "open") this.totals.connections += 1;
+    this.#count(made);
+    const same = made.decision === "refused" ? this.#sameAs(made) : undefined;
+    if (same !== undefined) return this.#put({ ...same, times: (same.times ?? 1) + 1 }, false);
+    this.#sequence += 1;
+    return this.#put(made, true);
+  }
+
+  /** What became of an entry that was open. */
+  finish(open: NetworkEntry, end: Partial<NewEntry> & Pick<NewEntry, "decision">): void {
+    const { totals } = this;
+    totals.bytesUp += end.bytesUp ?? 0;
+    totals.bytesDown += end.bytesDown ?? 0;
+    const made = { ...open, ...this.#redacted(end), durationMs: Math.max(0, this.#now() - open.atMs) };
+    this.#count(made);
+    this.#put(made, true);
+  }
+
+  /** Resolves when the file has all. */
+  async close(): Promise<void> {
+    if (this.#unwritten !== undefined) this.#append(this.#unwritten);
+    await this.options.file?.close();
+  }
+
+  #count(entry: NetworkEntry): void {
+    if (entry.decision === "failed") this.totals.failed += 1;
+    if (entry.decision !== "refused") return;
+    this.totals.refused += 1;
+    this.#lastRefusal = { atMs: this.#now(), reason: entry.reason ?? "", hint: entry.hint ?? "" };
+  }
+
+  #append(entry: NetworkEntry): void {
+    this.#unwritten = undefined;
+    this.options.file?.append({ entry, totals: { ...this.totals } });
+  }
+
+  #sameAs(made: NetworkEntry): NetworkEntry | undefined {
+    const newest = [...this.#entries.values()].slice(-SAME_LOOK);
+    const key = (entry: NetworkEntry): string =>
+      JSON.stringify([
+        entry.kind,
+        entry.name,
+        entry.address,
+        entry.port,
+        entry.decision,
+        entry.reason,
+        entry.openedBy,
+      ]);
+    return newest.find((entry) => made.atMs - entry.atMs < SAME_MS && key(entry) === key(made));
+  }
+
+  #put(entry: NetworkEntry, isWritten: boolean): NetworkEntry {
+    this.#keep(entry);
+    if (isWritten) this.#append(entry);
+    else this.#unwritten = entry;
+    this.options.onEntry?.(entry);
+    return entry;
+  }
+
+  #keep(entry: NetworkEntry): void {
+    this.#entries.set(entry.sequence, entry);
+    if (this.#entries.size > LIMITS.networkEntries)
+      this.#entries.delete(this.#entries.keys().next().value ?? 0);
+  }
+
+  #redacted<T extends Partial<NewEntry>>(entry: T): T {
+    const { redact } = this.options;
+    if (redact === undefined) return entry;
+    const texts = ["name", "reason", "hint", "openedBy", "end"] as const;
+    const clean = texts.flatMap((text) =>
+      entry[text] === undefined ? [] : [[text, redact(entry[text])] as const],
+    );
+    return { ...entry, ...Object.fromEntries(clean) };
+  }
+
+  #now(): number {
+    return this.options.now?.() ?? Date.now();
+  }
+}
