@@ -1,8 +1,9 @@
 import { createServer, listenAddress } from "../mcp/index.js";
-import { mcpServe } from "../operations/index.js";
+import { mcpServe, networkOptions } from "../operations/index.js";
 import type { CommandContext } from "./context.js";
 import { UsageError } from "./failure.js";
 import { interrupts } from "./interrupts.js";
+import { readHostFile } from "./operation.js";
 
 /** `pyro mcp serve`: standard output carries JSON-RPC only; ends with standard input, or on a signal. With --http on a signal. */
 export async function mcpServeCommand(
@@ -20,6 +21,7 @@ export async function mcpServeCommand(
     ...{ projectPath: given.project_path, repoUrl: given.repo_url, repoRef: given.repo_ref },
     ...{ noProjectSource: given.no_project_source, hostRoots: given.host_roots },
     seedInclude: given.seed_include,
+    network: await networkOptions(given, { readHostFile }),
   });
   if (given.profile !== "vm-run") await context.stderr.say(`pyro: ${server.projectLine}`);
   if (address === undefined) {

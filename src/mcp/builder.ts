@@ -19,13 +19,13 @@ import {
   type ToolSet,
 } from "../operations/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { PyroOptions } from "../sdk/index.js";
+import type { NetworkOptions, PyroOptions } from "../sdk/index.js";
 import type { Calls } from "./calls.js";
 import { descriptionOf, fieldsOf, instructionsOf, metaOf } from "./descriptions.js";
 import { hostRoots } from "./host-roots.js";
 import { OUTPUT_SCHEMAS } from "./output-schemas.js";
 import { projectSource, type ProjectOptions } from "./project-source.js";
-import { hintsOf, listed, toolInput, type ToolCall } from "./tool.js";
+import { hintsOf, listed, toolInput, type ToolCall, type ToolSetting } from "./tool.js";
 
 export interface ServerOptions extends PyroOptions, ProjectOptions {
   /** The set of tools; default "workspace-core". */
@@ -36,6 +36,8 @@ export interface ServerOptions extends PyroOptions, ProjectOptions {
   readonly hostRoots?: readonly string[] | undefined;
   /** Taken when a call names none; default debian:12. */
   readonly environment?: string | undefined;
+  /** What every machine that this server makes may reach; default: nothing. No call can change it. */
+  readonly network?: NetworkOptions | undefined;
   /** No call takes longer, in milliseconds; default 45 s. */
   readonly blockMs?: number | undefined;
 }
@@ -86,7 +88,8 @@ export function serverBuilder(options: ServerOptions, additions: Additions = {})
   const set = toolSetOf(options);
   const project = projectSource(options, process.cwd());
   const roots = hostRoots(options.hostRoots ?? [], project, process.cwd());
-  const setting = { set, environment };
+  const { network } = options;
+  const setting = { set, environment, hasNetwork: reaches(network) };
   const facts = { ...setting, source: project.says };
   let isLeft = false;
   let calls: Promise<Calls> | undefined;
@@ -96,7 +99,7 @@ export function serverBuilder(options: ServerOptions, additions: Additions = {})
       const { Calls } = await import("./calls.js");
       const tools = await toolsOf(set);
       const { source: defaultSource } = project;
-      const given = { pyro: options, tools, ...setting, blockMs, roots, defaultSource };
+      const given = { pyro: options, tools, ...setting, blockMs, roots, defaultSource, network };
       return new Calls({ ...given, isLeft: () => isLeft });
     })());
   const operations = async (): Promise<readonly ListedTool[]> =>
@@ -119,11 +122,11 @@ export function serverBuilder(options: ServerOptions, additions: Additions = {})
         },
       );
       for (const tool of await operations())
-        register(server, tool, set, async (args, context) =>
+        register(server, tool, setting, async (args, context) =>
           (await loadCalls()).run(tool.name, args, context),
         );
       for (const tool of additions.tools ?? [])
-        register(server, tool, set, async (args, context) =>
+        register(server, tool, setting, async (args, context) =>
           (await loadCalls()).answer((call) => tool.run(args, call, context), args, context),
         );
       additions.extend?.(server, request);
@@ -140,7 +143,7 @@ export function serverBuilder(options: ServerOptions, additions: Additions = {})
 function register(
   server: McpServer,
   { name, summary, description, kind, inputSchema, outputSchema }: ListedTool,
-  set: ToolSet,
+  setting: ToolSetting,
   answer: (args: unknown, context: ServerContext) => Promise<Result>,
 ): void {
   server.registerTool(
@@ -150,11 +153,16 @@ function register(
       description,
       inputSchema,
       ...(outputSchema === undefined ? {} : { outputSchema }),
-      annotations: hintsOf({ name, kind }, set),
+      annotations: hintsOf({ name, kind }, setting),
       _meta: metaOf(name, summary),
     },
     answer,
   );
+}
+
+/** Whether a machine reaches anything at all by that; rules alone mean egress. */
+function reaches(network: NetworkOptions | undefined): boolean {
+  return network !== undefined && network.policy !== "off";
 }
 
 function toolSetOf({ profile, mode }: ServerOptions): ToolSet {

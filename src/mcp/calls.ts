@@ -1,6 +1,6 @@
 import type { CallToolResult, ServerContext } from "@modelcontextprotocol/server";
 import { isOperation, type Declaration } from "../operations/index.js";
-import { Pyro, type PyroOptions, type WorkspaceSource } from "../sdk/index.js";
+import { Pyro, type NetworkOptions, type PyroOptions, type WorkspaceSource } from "../sdk/index.js";
 import { diffHandler, diskReadHandler, execHandler, fileReadHandler, logsHandler } from "./bulk-tools.js";
 import type { HostRoots } from "./host-path.js";
 import { callProgress } from "./progress.js";
@@ -20,6 +20,7 @@ export interface CallsOptions extends ToolSetting {
   readonly blockMs: number;
   readonly roots: HostRoots;
   readonly defaultSource: WorkspaceSource | undefined;
+  readonly network: NetworkOptions | undefined;
   /** Whether the client went away. */
   readonly isLeft: () => boolean;
 }
@@ -54,10 +55,10 @@ export class Calls implements AsyncDisposable {
     args: unknown,
     context: ServerContext,
   ): Promise<Result | CallToolResult> {
-    const { blockMs, roots, defaultSource, isLeft } = this.#options;
+    const { blockMs, roots, defaultSource, network, isLeft } = this.#options;
     using progress = callProgress(context);
     const work = body({
-      ...{ pyro: this.#pyro, blockMs, defaultSource, isLeft },
+      ...{ pyro: this.#pyro, blockMs, defaultSource, network, isLeft },
       signal: context.mcpReq.signal,
       onProgress: (message) => progress.say(message),
       hostPath: (path) => roots.resolve(path),

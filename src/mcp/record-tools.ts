@@ -82,6 +82,7 @@ export function recordHandler(operation: Operation, setting: ToolSetting): ToolH
         readHostFile: refuseFile,
         onProgress: ({ message }) => call.onProgress(message),
         defaultSource: call.defaultSource,
+        network: call.network,
         waitMs: Math.max(0, call.blockMs - 2 * ANSWER_MS),
       });
       return await unlessGoingOn(output, given["workspace_id"], call, signal);

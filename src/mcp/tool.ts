@@ -2,7 +2,7 @@ import type { CallToolResult, StandardSchemaWithJSON, ToolAnnotations } from "@m
 import * as z from "zod";
 import { field, type Declaration, type ToolSet } from "../operations/index.js";
 import { LIMITS } from "../protocol/index.js";
-import type { Pyro, WorkspaceSource } from "../sdk/index.js";
+import type { NetworkOptions, Pyro, WorkspaceSource } from "../sdk/index.js";
 
 /** One call of a tool. */
 export interface ToolCall {
@@ -19,6 +19,8 @@ export interface ToolCall {
   readonly hostPath: (path: string) => Promise<string>;
   /** What a workspace begins with where the call names nothing. */
   readonly defaultSource: WorkspaceSource | undefined;
+  /** What its machines may reach. */
+  readonly network: NetworkOptions | undefined;
 }
 
 /** What the tools of one server have in common. */
@@ -26,6 +28,8 @@ export interface ToolSetting {
   readonly set: ToolSet;
   /** Taken when a call names none. */
   readonly environment: string;
+  /** Whether the user let the machines of this server reach anything. */
+  readonly hasNetwork: boolean;
 }
 
 /** How a tool answers. */
@@ -41,9 +45,16 @@ export const ANSWER_MS = 1_000;
  * The input of a tool: the operation's without what only the command line or the full profile has, with the server's own environment and
  * a bound of text that models can take.
  */
-export function toolInput(declaration: Declaration, { environment, set }: ToolSetting): z.ZodObject {
-  const { notInTool = [], fullOnly = [] } = declaration;
-  const missing = set === "workspace-full" ? notInTool : [...notInTool, ...fullOnly];
+export function toolInput(
+  declaration: Declaration,
+  { environment, set, hasNetwork }: ToolSetting,
+): z.ZodObject {
+  const { notInTool = [], fullOnly = [], withNetwork = [] } = declaration;
+  const missing = [
+    ...notInTool,
+    ...(set === "workspace-full" ? [] : fullOnly),
+    ...(hasNetwork ? [] : withNetwork),
+  ];
   const omitted = missing.map((name) => [name, true] as const);
   const schema = declaration.input.omit(Object.fromEntries(omitted) as never) as unknown as z.ZodObject;
   const shape = schema.shape as Record<string, z.ZodType | undefined>;
@@ -96,18 +107,22 @@ function slimmed(schema: JsonObject, says: Readonly<Record<string, string>> | un
   return JSON.parse(JSON.stringify({ ...rest, properties: Object.fromEntries(properties) })) as JsonObject;
 }
 
+const RUNS_PROGRAMS: ReadonlySet<string> = new Set([
+  ...["vm_run", "vm_exec", "workspace_exec", "shell_open", "shell_write", "service_start"],
+]);
+
 /**
  * All four hints, always. What happens inside a disposable VM without a network destroys nothing and reaches nobody;
- * only an export of the full profile may replace a file of the host.
+ * only an export of the full profile may replace a file of the host. With a network, what runs programs reaches out.
  */
 export function hintsOf(
   { name, kind }: Pick<Declaration, "name" | "kind">,
-  set: ToolSet,
+  { set, hasNetwork }: Pick<ToolSetting, "set" | "hasNetwork">,
 ): Required<Omit<ToolAnnotations, "title">> {
   return {
     readOnlyHint: kind === "read",
     destructiveHint: set === "workspace-full" && ["workspace_export", "workspace_disk_export"].includes(name),
     idempotentHint: kind === "read",
-    openWorldHint: false,
+    openWorldHint: hasNetwork && RUNS_PROGRAMS.has(name),
   };
 }

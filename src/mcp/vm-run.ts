@@ -19,7 +19,7 @@ export function vmRunHandler(setting: ToolSetting, limits: TimeLimits): ToolHand
   return async (args, call) => {
     const given = parseInput(vmRun, schema, args) as Omit<
       (typeof vmRun)["input"]["_output"],
-      "env" | "no_pull" | "network"
+      "env" | "no_pull"
     >;
     const end = performance.now() + call.blockMs - ANSWER_MS;
     if (given.run_id !== undefined) {
@@ -36,6 +36,7 @@ export function vmRunHandler(setting: ToolSetting, limits: TimeLimits): ToolHand
         memMib: given.mem_mib,
         timeoutSeconds: given.timeout_seconds,
         ttlSeconds: given.ttl_seconds,
+        network: given.network && call.network,
       },
       call,
     );

@@ -24,6 +24,7 @@ export { vmExec } from "./vm/life-cycle.js";
 export { doctor, type DoctorRecord } from "./host/doctor.js";
 export { mcpServe } from "./mcp/serve.js";
 export { toExecRecord, workspaceExec, workspaceLogs } from "./workspace/exec.js";
+export { networkOptions } from "./workspace/network-fields.js";
 export { workspaceDiskRead } from "./workspace/disk.js";
 export { shellAttach, shellRead, shellState, toShellOutputView } from "./workspace/shells.js";
 export { workspaceFileRead } from "./workspace/files.js";

@@ -1,5 +1,5 @@
 import type * as z from "zod";
-import type { Pyro, WorkspaceSource } from "../sdk/index.js";
+import type { NetworkOptions, Pyro, WorkspaceSource } from "../sdk/index.js";
 
 /** Tool sets of the MCP server that exist in this version, in the order of the documentation. */
 export const PROFILES = ["vm-run", "workspace-core", "workspace-full"] as const;
@@ -48,6 +48,8 @@ export interface Declaration<Input extends z.ZodObject = z.ZodObject> {
   readonly notInTool?: readonly (keyof z.output<Input> & string)[];
   /** Fields that the MCP tool has in profile workspace-full only: core stays small and cannot do harm. */
   readonly fullOnly?: readonly (keyof z.output<Input> & string)[];
+  /** Fields that the MCP tool has only where the user let the server's machines reach anything. */
+  readonly withNetwork?: readonly (keyof z.output<Input> & string)[];
   /** Fields of which no error quotes anything. */
   readonly neverShown?: readonly (keyof z.output<Input> & string)[];
   /** Optional fields that the MCP tool cannot do without: the command line has another way to give them. */
@@ -75,6 +77,8 @@ export interface OperationContext {
   readonly onProgress?: ((progress: OperationProgress) => void) | undefined;
   /** What a new workspace begins with where nothing is named; default: nothing. */
   readonly defaultSource?: WorkspaceSource | undefined;
+  /** What every machine that this face makes may reach, by its user's word; default: what the call says, else nothing. */
+  readonly network?: NetworkOptions | undefined;
   /** How long this face waits for what goes on, in milliseconds; default until it is done. */
   readonly waitMs?: number | undefined;
 }

@@ -99,6 +99,14 @@ export function toNetworkRules(options: NetworkOptions): MessageInitShape<typeof
   };
 }
 
+/** The same where true means all of the public internet, and nothing or false no network. */
+export function networkRulesOf(network: boolean | NetworkOptions | undefined): {
+  network?: MessageInitShape<typeof NetworkRulesSchema>;
+} {
+  if (network === undefined || network === false) return {};
+  return { network: toNetworkRules(network === true ? { policy: "egress" } : network) };
+}
+
 export function toPublishedPort({ host, hostPort, guestPort }: WirePort): PublishedPort {
   return { host, hostPort, guestPort, protocol: "tcp" };
 }

@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { DEFAULT_MACHINE, LIMITS, PyroError } from "../protocol/index.js";
 import { RunSpecSchema, type RunSpec } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { networkRulesOf, type NetworkOptions } from "./network-record.js";
 
 /** One command in one fresh VM. */
 export interface RunInVmOptions {
@@ -21,7 +22,7 @@ export interface RunInVmOptions {
   /** Bounds the VM; default 600 s, or what `timeoutSeconds` needs where that is more. */
   readonly ttlSeconds?: number | undefined;
   /** Reaching the internet from the VM; default false. */
-  readonly network?: boolean | undefined;
+  readonly network?: boolean | NetworkOptions | undefined;
   /** Refuses an environment that is not on this host instead of pulling it; default false. */
   readonly noPull?: boolean | undefined;
 }
@@ -56,7 +57,7 @@ export function toRunSpec(options: RunInVmOptions): RunSpec {
     memMib: integer("memMib", options.memMib ?? DEFAULTS.memMib, LIMITS.memMibMin, LIMITS.memMibMax),
     timeoutMs: seconds * 1000,
     ttlMs: integer("ttlSeconds", options.ttlSeconds ?? ttlDefault, 1, LIMITS.longestSeconds) * 1000,
-    network: options.network ?? false,
+    ...networkRulesOf(options.network),
     noPull: options.noPull ?? false,
   });
 }

@@ -12,6 +12,7 @@ import {
   type VmNetworkInfo,
   type VmRecord,
 } from "./vm-record.js";
+import { networkRulesOf } from "./network-record.js";
 import { NetworkCalls } from "./network-calls.js";
 
 /** A VM of the low level. */
@@ -48,11 +49,11 @@ const OUTPUT_BYTES = 65_536;
 export abstract class VmCalls extends NetworkCalls {
   /**
    * Reserves a VM; `startVm` boots it.
-   * @throws {PyroError} UNKNOWN_ENVIRONMENT, NETWORK_NOT_AVAILABLE, INVALID_ARGUMENT
+   * @throws {PyroError} UNKNOWN_ENVIRONMENT, INVALID_NETWORK_POLICY, INVALID_ARGUMENT
    */
   async createVm(options: CreateVmOptions, call: CallOptions = {}): Promise<VmRecord> {
-    const { environment, vcpuCount = 0, memMib = 0, ttlSeconds = 0, network = false } = options;
-    const request = { environment, vcpuCount, memMib, ttlSeconds, network };
+    const { environment, vcpuCount = 0, memMib = 0, ttlSeconds = 0 } = options;
+    const request = { environment, vcpuCount, memMib, ttlSeconds, ...networkRulesOf(options.network) };
     return await this.client.call("creating the VM", call, async ({ vm }, { signal }) =>
       toVmRecord(await vm.create(request, { signal })),
     );
@@ -83,7 +84,7 @@ export abstract class VmCalls extends NetworkCalls {
     );
   }
 
-  /** Its network; no VM of this version has one. */
+  /** Its network. */
   async networkInfoVm(vmId: string, call: CallOptions = {}): Promise<VmNetworkInfo> {
     const { vmId: id, state, network, publishedPorts } = await this.statusVm(vmId, {}, call);
     return { vmId: id, state, network, publishedPorts };

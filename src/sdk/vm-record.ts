@@ -19,8 +19,8 @@ export interface VmRecord {
   readonly vmId: string;
   readonly environment: string;
   readonly state: "created" | "started" | "stopped";
-  /** No VM of this version has one. */
-  readonly network: false;
+  /** Whether it reaches anything. */
+  readonly network: boolean;
   readonly publishedPorts: readonly PublishedPort[];
   readonly vcpuCount: number;
   readonly memMib: number;
@@ -53,7 +53,7 @@ export interface ReapedVms {
 export function toVmRecord(wire: WireVm): VmRecord {
   const { vmId, environment, vcpuCount, memMib, operation, failure } = wire;
   return {
-    ...{ vmId, environment, vcpuCount, memMib, network: false, publishedPorts: [] },
+    ...{ vmId, environment, vcpuCount, memMib, network: wire.network, publishedPorts: [] },
     state: wire.state as VmRecord["state"],
     isolation: wire.isolation === "" ? null : toIsolation(wire.isolation),
     createdAt: toTime(wire.createdAtMs),

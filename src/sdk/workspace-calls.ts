@@ -3,7 +3,7 @@ import type { Workspace as WireWorkspace } from "../protocol/gen/pyro/daemon/v1/
 import type { CallOptions } from "./call.js";
 import type { Connection } from "./connection.js";
 import { DaemonClient, type DaemonClientOptions } from "./daemon-client.js";
-import { toNetworkRules, type NetworkOptions } from "./network-record.js";
+import { networkRulesOf, type NetworkOptions } from "./network-record.js";
 import { toCommandSpec, type ExecStream, type ExecWorkspaceOptions } from "./workspace-exec.js";
 import { execStream } from "./workspace-exec-stream.js";
 import { toSecretValues, type SecretSource } from "./workspace-secrets.js";
@@ -89,9 +89,8 @@ export abstract class WorkspaceCalls {
     } = options;
     const seed = source === undefined ? {} : { seed: toSeedSource(source) };
     const secrets = await toSecretValues(options.secrets ?? []);
-    const network = options.network === undefined ? {} : { network: toNetworkRules(options.network) };
     const shape = { environment, name, labels, vcpuCount, memMib, ttlSeconds };
-    const request = { ...shape, secrets, ...seed, ...network };
+    const request = { ...shape, secrets, ...seed, ...networkRulesOf(options.network) };
     const created = await this.#follow(
       "creating the workspace",
       options,

@@ -39,7 +39,7 @@ export const demo = defineOperation({
     network: z
       .boolean()
       .default(false)
-      .describe("Let the VM reach the internet (refused: not in this version)"),
+      .describe("Let the VM reach the public internet"),
   }),
   output,
   positionals: [],

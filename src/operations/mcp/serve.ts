@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { DEFAULT_ENVIRONMENT } from "../curated.js";
 import { field } from "../fields.js";
+import { networkFields } from "../workspace/network-fields.js";
 import { declare, MODES, PROFILES } from "../operation.js";
 
 const hostPath = (): z.ZodString => z.string().min(1).max(4096);
@@ -25,6 +26,7 @@ export const mcpServe = declare({
     "another source is named here or in the call. The tools reach the host only below --host-root: by default the " +
     "project, else the working directory; never / or the home directory itself.\n" +
     "With --http it serves clients of this machine that send the token whose file it names, until it is ended.\n" +
+    "The machines that it makes reach nothing, unless --network-policy or a rule says otherwise; no call can change that.\n" +
     "Nothing is started before the first call; the VMs belong to the daemon, not to this process.",
   profiles: [],
   kind: "write",
@@ -41,6 +43,7 @@ export const mcpServe = declare({
       .max(64)
       .default([])
       .describe("Directory that the tools may read seeds from and export to; repeatable"),
+    ...networkFields,
     http: z
       .string()
       .max(64)

@@ -45,16 +45,18 @@ export const vmCreate = defineOperation({
     vcpu_count: field.vcpuCount(),
     mem_mib: field.memMib(),
     ttl_seconds: field.seconds().default(600).describe("It is deleted after this long without a call"),
-    network: z.boolean().default(false).describe("Only false: this version gives no VM a network"),
+    network: z.boolean().default(false).describe("Let it reach what this server may reach"),
   }),
+  withNetwork: ["network"],
   output: vmRecord,
   positionals: [],
   examples: [
     { command: 'vm_create(environment="debian:12", mem_mib=2048)', says: "a machine of a shape" },
     { command: 'await pyro.createVm({ environment: "debian:12" })', says: "by the SDK: createVm" },
   ],
-  run: async (given, { pyro, signal }) => {
-    const { environment, vcpu_count: vcpuCount, mem_mib: memMib, ttl_seconds: ttlSeconds, network } = given;
+  run: async (given, { pyro, signal, network: allowed }) => {
+    const { environment, vcpu_count: vcpuCount, mem_mib: memMib, ttl_seconds: ttlSeconds } = given;
+    const network = given.network && (allowed ?? true);
     return toVmView(await pyro.createVm({ environment, vcpuCount, memMib, ttlSeconds, network }, { signal }));
   },
   render: renderVm,
@@ -169,7 +171,7 @@ export const vmNetworkInfo = defineOperation({
   name: "vm_network_info",
   command: COMMAND,
   summary: "Show a VM's network and published ports",
-  description: "No VM of this version has a network.",
+  description: "",
   profiles: FULL,
   kind: "read",
   input: oneVm,

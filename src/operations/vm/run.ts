@@ -26,7 +26,7 @@ const input = z.strictObject({
   network: z
     .boolean()
     .default(false)
-    .describe("Let the VM reach the internet (refused: not in this version)"),
+    .describe("Let the VM reach the public internet"),
   env: z
     .record(z.string(), z.string())
     .default({})
@@ -90,7 +90,8 @@ export const vmRun = defineOperation({
   positionals: ["environment", "argv"],
   notOnCommandLine: ["command", "run_id", "offset", "wait_seconds"],
   // Variables are part of `command` for a model; the network is the user's word, given when the server starts.
-  notInTool: ["env", "no_pull", "network"],
+  notInTool: ["env", "no_pull"],
+  withNetwork: ["network"],
   examples: [
     { command: "pyro run debian:12 -- git --version", says: "one command" },
     {

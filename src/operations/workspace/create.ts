@@ -84,7 +84,7 @@ export const workspaceCreate = defineOperation({
         ttlSeconds: given.ttl_seconds,
         noPull: given.no_pull,
         secrets: await secretSources(given, context),
-        network: await networkOptions(given, context),
+        network: (await networkOptions(given, context)) ?? context.network,
         source: seedPath === undefined ? source : { kind: "path", path: await hostPath(seedPath) },
         waitMs,
         ...following(onProgress),
