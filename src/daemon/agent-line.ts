@@ -21,6 +21,7 @@ export class AgentLine implements AsyncDisposable {
   #inputAt = -Infinity;
   #onQuiet: () => void = () => undefined;
   #away: Away | undefined;
+  readonly #onNewGuest: (() => void)[] = [];
 
   constructor(
     guest: GuestConnection,
@@ -32,6 +33,11 @@ export class AgentLine implements AsyncDisposable {
 
   get guest(): GuestConnection {
     return this.#guest;
+  }
+
+  /** Calls `then` whenever there is a new connection, before anybody else uses it. */
+  onNewGuest(then: () => void): void {
+    this.#onNewGuest.push(then);
   }
 
   /** One short call. Waits while nobody may be on the line; the line is not left before it has ended. */
@@ -128,6 +134,7 @@ export class AgentLine implements AsyncDisposable {
       this.#guest = guest;
       this.#isClosed = false;
       this.#watch(guest);
+      for (const then of this.#onNewGuest) then();
       return guest;
     })().finally(() => (this.#reconnecting = undefined));
     return await this.#reconnecting;

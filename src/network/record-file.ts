@@ -1,14 +1,14 @@
 import { appendFile, readFile, rename, stat } from "node:fs/promises";
 import * as z from "zod";
 import { LIMITS } from "../protocol/index.js";
-import type { Saved } from "./record.js";
+import type { Saved } from "./entry.js";
 
 const text = z.string().max(4096).optional();
 const count = z.number().nonnegative();
 const savedSchema = z.object({
   entry: z.object({
     sequence: z.int().positive(),
-    kind: z.enum(["connection", "name"]),
+    kind: z.enum(["connection", "name", "published"]),
     atMs: count,
     name: text,
     address: text,
@@ -23,7 +23,14 @@ const savedSchema = z.object({
     end: text,
     times: count.optional(),
   }),
-  totals: z.object({ connections: count, refused: count, failed: count, bytesUp: count, bytesDown: count }),
+  totals: z.object({
+    connections: count,
+    published: count,
+    refused: count,
+    failed: count,
+    bytesUp: count,
+    bytesDown: count,
+  }),
 });
 
 /** Lines that wait while the disk does not take them; further ones are lost to the file, not to the totals. */

@@ -1,53 +1,16 @@
-import type { RecordFile } from "./record-file.js";
 import { LIMITS } from "../protocol/index.js";
-
-/** What the gateway did with a name or a connection. */
-export interface NetworkEntry {
-  /** Counts from 1, over the workspace's whole life. */
-  readonly sequence: number;
-  readonly kind: "connection" | "name";
-  readonly atMs: number;
-  /** The name that was asked for, or within the connection's first bytes, or that led to the address last. */
-  readonly name?: string;
-  readonly address?: string;
-  readonly port?: number;
-  /** `open`: it goes on. `failed`: policy allowed it, and it did not come about. */
-  readonly decision: "open" | "allowed" | "refused" | "failed";
-  readonly reason?: string;
-  readonly hint?: string;
-  readonly openedBy?: string;
-  readonly bytesUp: number;
-  readonly bytesDown: number;
-  readonly durationMs?: number;
-  readonly end?: string;
-  /** How often the same was refused one after the other, when more than once. */
-  readonly times?: number;
-}
+import type { NetworkEntry, NetworkTotals } from "./entry.js";
+import type { RecordFile } from "./record-file.js";
 
 /** What a new entry is made of. */
 export type NewEntry = Omit<NetworkEntry, "sequence" | "atMs" | "bytesUp" | "bytesDown" | "times"> &
   Partial<Pick<NetworkEntry, "bytesUp" | "bytesDown">>;
-
-/** Exact over the workspace's whole life, whatever entries are kept. */
-export interface NetworkTotals {
-  connections: number;
-  refused: number;
-  failed: number;
-  bytesUp: number;
-  bytesDown: number;
-}
 
 /** The newest refusal, for a line to the model. */
 export interface LastRefusal {
   readonly atMs: number;
   readonly reason: string;
   readonly hint: string;
-}
-
-/** What stands in the file. */
-export interface Saved {
-  readonly entry: NetworkEntry;
-  readonly totals: NetworkTotals;
 }
 
 export interface RecordOptions {
@@ -67,7 +30,14 @@ const SAME_LOOK = 16;
 
 /** What a workspace's machine reached, and what was refused: the newest entries, and totals of all. */
 export class NetworkRecord {
-  readonly totals: NetworkTotals = { connections: 0, refused: 0, failed: 0, bytesUp: 0, bytesDown: 0 };
+  readonly totals: NetworkTotals = {
+    connections: 0,
+    published: 0,
+    refused: 0,
+    failed: 0,
+    bytesUp: 0,
+    bytesDown: 0,
+  };
   readonly #entries = new Map<number, NetworkEntry>();
   #sequence = 0;
   #lastRefusal: LastRefusal | undefined;
@@ -108,6 +78,7 @@ export class NetworkRecord {
       ...this.#redacted(entry),
     };
     if (entry.kind === "connection" && entry.decision === "open") this.totals.connections += 1;
+    if (entry.kind === "published") this.totals.published += 1;
     this.#count(made);
     const same = made.decision === "refused" ? this.#sameAs(made) : undefined;
     if (same !== undefined) return this.#put({ ...same, times: (same.times ?? 1) + 1 }, false);
@@ -118,8 +89,10 @@ export class NetworkRecord {
   /** What became of an entry that was open. */
   finish(open: NetworkEntry, end: Partial<NewEntry> & Pick<NewEntry, "decision">): void {
     const { totals } = this;
-    totals.bytesUp += end.bytesUp ?? 0;
-    totals.bytesDown += end.bytesDown ?? 0;
+    if (open.kind === "connection") {
+      totals.bytesUp += end.bytesUp ?? 0;
+      totals.bytesDown += end.bytesDown ?? 0;
+    }
     const made = { ...open, ...this.#redacted(end), durationMs: Math.max(0, this.#now() - open.atMs) };
     this.#count(made);
     this.#put(made, true);

@@ -67,6 +67,17 @@ export {
   type ServiceRequest,
 } from "./services.js";
 export type { MachineService, MachineServices, Readiness, ServiceSpec } from "./machine-services.js";
+export type {
+  MachineNetwork,
+  NetworkEvent,
+  NetworkPolicyText,
+  NetworkRefusal,
+  NetworkReport,
+  OpenNetworkOptions,
+  WorkspaceNetwork,
+  WorkspaceNetworks,
+  WorkspacePort,
+} from "./workspace-network.js";
 export type { ServiceFacts } from "./workspace-services.js";
 export { summarizeWorkspace, type WorkspaceSummary } from "./summary.js";
 export { summarize, type DiffEntry, type DiffSummary, type HostExecutablePath } from "./diff/index.js";

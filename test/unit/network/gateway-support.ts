@@ -87,7 +87,7 @@ export class FakePipe implements IncomingPipe {
   }
 
   /** The program resets it. */
-  leave(): void {
+  abandon(): void {
     this.#gone.abort(new Error("the program left"));
     this.#changed();
   }

@@ -43,6 +43,7 @@ describe("a connection through the gateway", () => {
     expect(entry).toMatchObject({ kind: "connection", decision: "allowed", end: "finished", ...facts });
     expect(gateway.record.totals).toEqual({
       connections: 1,
+      published: 0,
       refused: 0,
       failed: 0,
       bytesUp: 11,
@@ -68,7 +69,7 @@ describe("a connection through the gateway", () => {
     other.pipe.end();
     await other.over;
     await expect.poll(() => heard.join("")).toBe("late words");
-    pipe.leave();
+    pipe.abandon();
     await over;
   });
 
@@ -253,7 +254,7 @@ describe("back-pressure", () => {
     expect(pipe.receivedBytes).toBe(0);
     pipe.resume();
     await expect.poll(() => written, { timeout: 10_000 }).toBeGreaterThan(before + 16 * 1024 * 1024);
-    pipe.leave();
+    pipe.abandon();
     await over;
   });
 
@@ -276,7 +277,7 @@ describe("back-pressure", () => {
     expect(sent).toBeLessThan(32 * 1024 * 1024);
     for (const socket of server.sockets) socket.resume();
     await expect.poll(() => sent, { timeout: 10_000 }).toBeGreaterThan(before + 8 * 1024 * 1024);
-    pipe.leave();
+    pipe.abandon();
     await Promise.all([over, sending]);
   });
 
@@ -322,7 +323,7 @@ describe("servers and programs that misbehave", () => {
     const gateway = makeGateway();
     const { pipe, over } = start(gateway, WEB, server.port);
     await expect.poll(() => pipe.text).toMatch(/^0123/);
-    pipe.leave();
+    pipe.abandon();
     await over;
     expect(gateway.record.entries[0]?.end).toContain("reset by the program");
   });
@@ -349,7 +350,7 @@ describe("servers and programs that misbehave", () => {
     const { pipe, over } = start(gateway, WEB, server.port);
     await pipe.answered();
     await expect.poll(() => server.sockets.size).toBe(1);
-    pipe.leave();
+    pipe.abandon();
     await over;
     await expect.poll(() => errors).toEqual(["ECONNRESET"]);
     let isAborted = false;
@@ -364,7 +365,7 @@ describe("servers and programs that misbehave", () => {
     });
     const dialling = start(slow, WEB, 80);
     await sleep(10);
-    dialling.pipe.leave();
+    dialling.pipe.abandon();
     await dialling.over;
     expect(isAborted).toBe(true);
     expect(slow.record.entries).toMatchObject([{ decision: "failed", reason: "the program gave up" }]);

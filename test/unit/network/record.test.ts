@@ -40,7 +40,14 @@ describe("the record of a network", () => {
       },
       { sequence: 2, decision: "refused", reason: "no rule allows it" },
     ]);
-    expect(record.totals).toEqual({ connections: 1, refused: 1, failed: 0, bytesUp: 10, bytesDown: 2000 });
+    expect(record.totals).toEqual({
+      connections: 1,
+      published: 0,
+      refused: 1,
+      failed: 0,
+      bytesUp: 10,
+      bytesDown: 2000,
+    });
     expect(record.lastRefusal).toEqual({ atMs: 1000, reason: "no rule allows it", hint: "allow it" });
     expect(seen.map(({ sequence, decision }) => [sequence, decision])).toEqual([
       [1, "open"],

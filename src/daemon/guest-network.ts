@@ -1,0 +1,52 @@
+import type { GatewayHandlers } from "../guest/index.js";
+import type { Logger } from "../kit/index.js";
+import type { Gateway } from "../network/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
+import type { MachineNetwork } from "../workspace/index.js";
+import type { BootedMachine } from "./machines.js";
+
+/** Who answers the programs of one machine. */
+export type NetworkDoors = Pick<Gateway, "resolve" | "connect">;
+
+/**
+ * The network of a machine, over whichever connection its agent has. On a new one the gateway is served anew: what was
+ * open ended with the old.
+ * @param over the machine was let go of: its line is the next daemon's
+ */
+export function guestNetwork(
+  { line }: Pick<BootedMachine, "line">,
+  over: AbortSignal,
+  log: Logger,
+): MachineNetwork {
+  let handlers: GatewayHandlers | undefined;
+  let egress = false;
+  const join = async (): Promise<void> => {
+    if (handlers === undefined || over.aborted) return;
+    const { guest } = line;
+    guest.serveGateway(handlers);
+    await guest.network.configure({ egress }, { timeoutMs: LIMITS.agentCallTimeoutMs });
+  };
+  line.onNewGuest(() => {
+    join().catch((error: unknown) => {
+      if (!over.aborted) log.warn("network.configure", { error: PyroError.from(error).message });
+    });
+  });
+  return {
+    serve: async (doors, hasEgress) => {
+      handlers = handlersOf(doors as NetworkDoors, log);
+      egress = hasEgress;
+      line.guest.serveGateway(handlers);
+      // While nobody is on the line, the next connection is told.
+      await line.during(join);
+    },
+    dial: async (port, signal) => await line.during(async (guest) => await guest.dial(port, signal)),
+  };
+}
+
+function handlersOf(doors: NetworkDoors, log: Logger): GatewayHandlers {
+  return {
+    resolve: async ({ name, family }) => await doors.resolve(name, family),
+    connect: async (target, stream) => await doors.connect(target, stream),
+    onDefect: (error) => log.error("network.defect", { error: PyroError.from(error).message }),
+  };
+}

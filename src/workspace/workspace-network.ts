@@ -1,0 +1,118 @@
+/**
+ * What the workspace room knows of networks: interfaces that the daemon fills in. Rules are texts here; what they mean is
+ * the network room's to say.
+ */
+
+/** A policy in canonical texts, as it is kept in a workspace's record. */
+export interface NetworkPolicyText {
+  readonly mode: "off" | "egress" | "egress+published-ports";
+  readonly allow: readonly string[];
+  readonly deny: readonly string[];
+  readonly allowCidrs: readonly string[];
+  readonly allowHostPorts: readonly number[];
+}
+
+/** A name, a connection, or one to a published port, and what became of it. */
+export interface NetworkEvent {
+  /** Counts from 1, over the workspace's whole life. */
+  readonly sequence: number;
+  readonly kind: "connection" | "name" | "published";
+  readonly atMs: number;
+  readonly name?: string;
+  readonly address?: string;
+  readonly port?: number;
+  /** `open`: it goes on. `failed`: allowed, and it did not come about. */
+  readonly decision: "open" | "allowed" | "refused" | "failed";
+  readonly reason?: string;
+  readonly hint?: string;
+  /** The command, service or shell, by the machine's own word. */
+  readonly openedBy?: string;
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+  readonly durationMs?: number;
+  readonly end?: string;
+  /** The same was refused so often. */
+  readonly times?: number;
+}
+
+export interface NetworkReport {
+  readonly policy: NetworkPolicyText;
+  readonly openCount: number;
+  /** Of the workspace's whole life. */
+  readonly totals: {
+    readonly connections: number;
+    readonly published: number;
+    readonly refused: number;
+    readonly failed: number;
+    readonly bytesUp: number;
+    readonly bytesDown: number;
+  };
+  /** The newest, the oldest of them first. */
+  readonly events: readonly NetworkEvent[];
+}
+
+/** One line for a model: why the newest refusal, and how the user could allow it. */
+export interface NetworkRefusal {
+  readonly atMs: number;
+  readonly reason: string;
+  readonly hint: string;
+}
+
+export interface WorkspacePort {
+  readonly service: string;
+  /** Of 127.0.0.1. */
+  readonly hostPort: number;
+  readonly guestPort: number;
+}
+
+/** A machine's side of the network: made by who makes machines, given to the workspace's network as it is. */
+export interface MachineNetwork {
+  /** Says who answers its programs from now on, on every new connection to its agent too, and whether they reach anybody. */
+  serve(doors: unknown, egress: boolean): Promise<void>;
+  /** Connects to a port in it. */
+  dial(port: number, signal: AbortSignal): Promise<unknown>;
+}
+
+/** The network of one workspace, whichever machine it has. Disposing of it resets and closes all. */
+export interface WorkspaceNetwork extends AsyncDisposable {
+  readonly policy: NetworkPolicyText;
+  readonly report: NetworkReport;
+  readonly lastRefusal: NetworkRefusal | undefined;
+  readonly ports: readonly WorkspacePort[];
+  /**
+   * From now on: connections that it refuses are reset, and published ports are closed where it has none. An invalid one
+   * changes nothing.
+   * @throws {PyroError} INVALID_NETWORK_POLICY with all that is wrong
+   */
+  setPolicy(policy: NetworkPolicyText): Promise<void>;
+  /** Lets the programs of a machine out, and of no other. What another had open is reset. */
+  attach(machine: MachineNetwork): Promise<void>;
+  /** The machine ends or stands still: what is open is reset with this reason, and nothing is let out or in. */
+  detach(why: string): void;
+  /**
+   * Publishes ports of a service, all or none.
+   * @throws {PyroError} PUBLISHING_NOT_ALLOWED, INVALID_ARGUMENT, PORT_PRIVILEGED, PORT_TAKEN
+   */
+  publish(
+    service: string,
+    ports: readonly { readonly hostPort: number; readonly guestPort: number }[],
+  ): Promise<readonly WorkspacePort[]>;
+  /** Closes the ports of a service; resolves when they are free. */
+  unpublish(service: string): Promise<void>;
+}
+
+export interface OpenNetworkOptions {
+  /** The workspace's directory: network.jsonl lies in it. */
+  readonly directory: string;
+  /** What cannot be read allows nothing. */
+  readonly policy: NetworkPolicyText;
+  /** Every text that the machine had a part in passes here. */
+  readonly redact: (text: string) => string;
+  /** Told of each event when it is made, and when it changes. */
+  readonly onEvent?: (event: NetworkEvent) => void;
+}
+
+/** Makes networks. */
+export interface WorkspaceNetworks {
+  open(options: OpenNetworkOptions): Promise<WorkspaceNetwork>;
+}

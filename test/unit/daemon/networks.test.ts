@@ -1,0 +1,238 @@
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { connect as netConnect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { AgentLine } from "../../../src/daemon/agent-line.js";
+import { guestNetwork } from "../../../src/daemon/guest-network.js";
+import { openNetworks } from "../../../src/daemon/networks.js";
+import { connectGuest } from "../../../src/guest/index.js";
+import { silentLogger } from "../../../src/kit/index.js";
+import { policyFromFlags, policyToText, SharedLookUp, type PolicyFlags } from "../../../src/network/index.js";
+import {
+  AddressFamily,
+  NetworkService,
+  RefusedBecause,
+  ResolveFailure,
+  type DialRequest,
+} from "../../../src/protocol/gen/pyro/guest/v1/network_pb.js";
+import type { MachineNetwork, NetworkPolicyText, WorkspaceNetwork } from "../../../src/workspace/index.js";
+import { FakeGuest } from "../../fakes/fake-guest.js";
+import { dialLoopback, LoopbackServer, lookAtNothing, WEB } from "../network/gateway-support.js";
+
+const BYTES = WEB.split(".").map(Number);
+const egress = (flags: PolicyFlags = {}): NetworkPolicyText =>
+  policyToText(policyFromFlags({ mode: "egress", ...flags }));
+
+let directory: string;
+let guest: FakeGuest;
+let line: AgentLine;
+let network: WorkspaceNetwork;
+let machine: MachineNetwork;
+let configured: boolean[];
+
+/** A program of the guest that echoes on every port but 1. */
+async function* echoPort(requests: AsyncIterable<DialRequest>): AsyncGenerator<object> {
+  for await (const { part } of requests) {
+    if (part.case === "open" && part.value === 1) {
+      yield { part: { case: "refused", value: { because: RefusedBecause.REFUSED } } };
+      return;
+    }
+    if (part.case === "open") yield { part: { case: "opened", value: {} } };
+    else if (part.case === "data") yield { part: { case: "data", value: part.value } };
+    else {
+      yield { part: { case: "finished", value: {} } };
+      return;
+    }
+  }
+}
+
+async function start(policy: NetworkPolicyText): Promise<void> {
+  configured = [];
+  guest = await FakeGuest.start({
+    routes: (router) =>
+      router.service(NetworkService, {
+        configure: (request) => {
+          configured.push(request.egress);
+          return {};
+        },
+        dial: echoPort as never,
+      }),
+  });
+  const connect = async () => await connectGuest(guest.path, { timeoutMs: 5_000 });
+  line = new AgentLine(await connect(), connect);
+  machine = guestNetwork({ line }, new AbortController().signal, silentLogger);
+  const networks = openNetworks({
+    log: silentLogger,
+    look: lookAtNothing,
+    lookUp: new SharedLookUp((name) => Promise.resolve(name === "web.test" ? [WEB] : ["10.0.0.1"])),
+    dial: dialLoopback(),
+  });
+  network = await networks.open({ directory, policy, redact: (text) => text });
+}
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "pyro-networks-"));
+});
+afterEach(async () => {
+  await network[Symbol.asyncDispose]();
+  await line[Symbol.asyncDispose]();
+  await guest[Symbol.asyncDispose]();
+  await rm(directory, { recursive: true });
+});
+
+describe("the network of a workspace's machine", () => {
+  it("lets its programs out once it is attached, by policy, and records what they did", async () => {
+    await using server = await LoopbackServer.start((socket) => socket.pipe(socket));
+    await start(egress());
+    const before = await guest.session.connect(BYTES, server.port);
+    expect(before.answer.case).toBe("refused");
+    await network.attach(machine);
+    expect(configured).toEqual([true]);
+    const { gateway } = guest.session;
+    const web = await gateway.resolve({ name: "web.test", family: AddressFamily.IPV4 });
+    expect(web.addresses.map((address) => [...address])).toEqual([BYTES]);
+    expect((await gateway.resolve({ name: "lan.test", family: AddressFamily.IPV4 })).failure).toBe(
+      ResolveFailure.REFUSED,
+    );
+    const { answer, stream, ended } = await guest.session.connect(BYTES, server.port, "command-1");
+    expect(answer.case).toBe("opened");
+    const sent = Buffer.alloc(2_000_000, "pyro ");
+    const sending = (async () => {
+      for (let at = 0; at < sent.length; at += 32_000) await stream.write(sent.subarray(at, at + 32_000));
+      await stream.finish();
+    })();
+    const got: Uint8Array[] = [];
+    for (let data = await stream.read(); data !== undefined; data = await stream.read()) got.push(data);
+    await Promise.all([sending, ended()]);
+    expect(Buffer.concat(got).equals(sent)).toBe(true);
+    const { report } = network;
+    expect(report.totals).toMatchObject({
+      connections: 1,
+      refused: 1,
+      bytesUp: sent.length,
+      bytesDown: sent.length,
+    });
+    expect(report.events.at(-1)).toMatchObject({ name: "web.test", openedBy: "command-1", end: "finished" });
+    expect(network.lastRefusal?.reason).toContain("10.0.0.1");
+    expect(report.openCount).toBe(0);
+  });
+
+  it("resets what is open when its policy changes, and tells the agent", async () => {
+    await using server = await LoopbackServer.start((socket) => socket.resume());
+    await start(egress());
+    await network.attach(machine);
+    const { answer, ended } = await guest.session.connect(BYTES, server.port);
+    expect(answer.case).toBe("opened");
+    await network.setPolicy(policyToText(policyFromFlags({ mode: "off" })));
+    await expect(ended()).rejects.toThrow("the network policy was changed");
+    expect(configured).toEqual([true, false]);
+    expect((await guest.session.connect(BYTES, server.port)).answer.case).toBe("refused");
+    await expect(network.setPolicy({ ...network.policy, allow: ["not a rule!"] })).rejects.toMatchObject({
+      code: "INVALID_NETWORK_POLICY",
+    });
+    expect(network.policy.mode).toBe("off");
+    await expect.poll(() => server.sockets.size).toBe(0);
+  });
+
+  it("resets what is open with the agent's connection, and serves the next one", async () => {
+    await using server = await LoopbackServer.start((socket) => socket.resume());
+    await start(egress());
+    await network.attach(machine);
+    await guest.session.connect(BYTES, server.port);
+    await expect.poll(() => server.sockets.size).toBe(1);
+    guest.hangUp();
+    await expect.poll(() => server.sockets.size).toBe(0);
+    await line.reconnect();
+    await expect.poll(() => configured).toEqual([true, true]);
+    const again = await guest.session.connect(BYTES, server.port);
+    expect(again.answer.case).toBe("opened");
+    expect(network.report.events[0]?.end).toContain("connection to the guest agent is gone");
+    again.stream.reset("");
+  });
+
+  it("is left with a reason, and leads nowhere from then on", async () => {
+    await using server = await LoopbackServer.start((socket) => socket.resume());
+    await start(egress());
+    await network.attach(machine);
+    const { ended } = await guest.session.connect(BYTES, server.port);
+    network.detach("the workspace is suspended");
+    await expect(ended()).rejects.toThrow("the workspace is suspended");
+    const refused = await guest.session.connect(BYTES, server.port);
+    expect(refused.answer).toMatchObject({ case: "refused", value: { because: RefusedBecause.POLICY } });
+    const name = await guest.session.gateway.resolve({ name: "web.test", family: AddressFamily.IPV4 });
+    expect(name.failure).toBe(ResolveFailure.REFUSED);
+    await network.attach(machine);
+    expect((await guest.session.connect(BYTES, server.port)).answer.case).toBe("opened");
+  });
+
+  it("allows nothing when its policy cannot be read, and keeps its record for the next daemon", async () => {
+    await start({ ...egress(), allow: ["?"] });
+    await network.attach(machine);
+    expect(configured).toEqual([false]);
+    expect((await guest.session.connect(BYTES, 80)).answer.case).toBe("refused");
+    await network[Symbol.asyncDispose]();
+    expect(await readFile(join(directory, "network.jsonl"), "utf8")).toContain('"decision":"refused"');
+  });
+});
+
+describe("published ports", () => {
+  const published = (): NetworkPolicyText => egress({ mode: "egress+published-ports" });
+
+  it("lead to the machine, are recorded, and go with their service", async () => {
+    await start(published());
+    await network.attach(machine);
+    const [port] = await network.publish("web", [{ hostPort: 0, guestPort: 3000 }]);
+    expect(network.ports).toEqual([{ service: "web", hostPort: port?.hostPort, guestPort: 3000 }]);
+    const socket = netConnect({ host: "127.0.0.1", port: port?.hostPort ?? 0 });
+    const heard = new Promise<string>((resolve) => socket.once("data", (data) => resolve(data.toString())));
+    socket.write("hello");
+    expect(await heard).toBe("hello");
+    socket.end();
+    await expect.poll(() => network.report.events[0]?.end).toBe("finished");
+    expect(network.report.events).toMatchObject([
+      { kind: "published", name: "web", bytesUp: 5, bytesDown: 5 },
+    ]);
+    await network.unpublish("web");
+    expect(network.ports).toEqual([]);
+    const refused = await new Promise((resolve) =>
+      netConnect(port?.hostPort ?? 0, "127.0.0.1").on("error", resolve),
+    );
+    expect(refused).toMatchObject({ code: "ECONNREFUSED" });
+  });
+
+  it("are all published or none, and none without the policy", async () => {
+    await start(published());
+    await network.attach(machine);
+    const wanted = [
+      { hostPort: 0, guestPort: 3000 },
+      { hostPort: 80, guestPort: 3000 },
+    ];
+    await expect(network.publish("web", wanted)).rejects.toMatchObject({ code: "PORT_PRIVILEGED" });
+    expect(network.ports).toEqual([]);
+    await network.publish("web", [{ hostPort: 0, guestPort: 3000 }]);
+    await network.setPolicy(egress());
+    expect(network.ports).toEqual([]);
+    await expect(network.publish("web", [{ hostPort: 0, guestPort: 1 }])).rejects.toMatchObject({
+      code: "PUBLISHING_NOT_ALLOWED",
+    });
+  });
+
+  it("reset their clients while the machine is away, and where nobody listens in it", async () => {
+    await start(published());
+    const ports = await network.publish("web", [
+      { hostPort: 0, guestPort: 3000 },
+      { hostPort: 0, guestPort: 1 },
+    ]);
+    const seen = async (hostPort: number): Promise<unknown> =>
+      await new Promise((resolve) =>
+        netConnect(hostPort, "127.0.0.1")
+          .on("error", (error: NodeJS.ErrnoException) => resolve(error.code))
+          .on("end", () => resolve("end")),
+      );
+    expect(await seen(ports[0]?.hostPort ?? 0)).toBe("ECONNRESET");
+    await network.attach(machine);
+    expect(await seen(ports[1]?.hostPort ?? 0)).toBe("ECONNRESET");
+    await expect.poll(() => network.report.events.map(({ end }) => end)).toHaveLength(2);
+  });
+});
