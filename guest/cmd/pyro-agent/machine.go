@@ -19,6 +19,7 @@ import (
 	"pyro/guest/internal/file"
 	"pyro/guest/internal/guard"
 	"pyro/guest/internal/link"
+	"pyro/guest/internal/network"
 	"pyro/guest/internal/process"
 	"pyro/guest/internal/reaper"
 	"pyro/guest/internal/rootdir"
@@ -77,8 +78,10 @@ func runMachine(begin time.Duration, log guard.Log) error {
 	files := file.New(file.Options{Root: root, Baseline: baseline.Root, Inodes: baseline.Inodes})
 	images := builder.New(builder.Options{Workload: commands, RootMounted: state.RootMounted, Log: log})
 	shells := shell.New(ctx, shell.Options{Workload: commands, Root: root, Log: log})
+	outside := network.New(network.Options{Rewrite: state.Rewrite, Log: log})
+	epochs.Network = outside.Serve
 	epochs.Methods = call.Join(state.Methods(), processes.Methods(), services.Methods(), files.Methods(), images.Methods(), shells.Methods(),
-		diagnostics.New(collector, root, l).Methods())
+		outside.Methods(), diagnostics.New(collector, root, l).Methods())
 
 	var owned sync.WaitGroup
 	defer owned.Wait()
@@ -106,7 +109,7 @@ func openPort(ctx context.Context) (*link.PortFile, error) {
 }
 
 func capabilities() []string {
-	return []string{"process", "file", "workspace", "supervisor", "shell", "builder", "diagnostics"}
+	return []string{"process", "file", "workspace", "supervisor", "shell", "network", "builder", "diagnostics"}
 }
 
 // bootTimings are complete with the first host that connects.

@@ -27,7 +27,7 @@ func responseData(m *guestv1.ConnectResponse) *[]byte {
 
 type duplex = call.Duplex[*guestv1.ConnectRequest, *guestv1.ConnectResponse]
 
-func openDuplex(t *testing.T, serve func(context.Context, call.Receives[*guestv1.ConnectRequest], call.Sends[*guestv1.ConnectResponse]) error) *duplex {
+func openDuplex(t *testing.T, serve func(context.Context, call.Both[*guestv1.ConnectRequest, *guestv1.ConnectResponse]) error) *duplex {
 	t.Helper()
 	host := agenttest.Connect(t, call.Methods{"both": call.BidiStream(serve, 2, requestData)})
 	first := &guestv1.ConnectRequest{Part: &guestv1.ConnectRequest_Open{Open: &guestv1.ConnectTarget{Port: 7}}}
@@ -40,27 +40,27 @@ func openDuplex(t *testing.T, serve func(context.Context, call.Receives[*guestv1
 }
 
 func TestACallCarriesBytesBothWaysAtOnce(t *testing.T) {
-	d := openDuplex(t, func(_ context.Context, requests call.Receives[*guestv1.ConnectRequest], responses call.Sends[*guestv1.ConnectResponse]) error {
-		if !requests.Receive() || requests.Msg().GetOpen().GetPort() != 7 {
+	d := openDuplex(t, func(_ context.Context, both call.Both[*guestv1.ConnectRequest, *guestv1.ConnectResponse]) error {
+		if !both.Receive() || both.Msg().GetOpen().GetPort() != 7 {
 			return errors.New("the first message is another")
 		}
-		if err := responses.Send(&guestv1.ConnectResponse{Part: &guestv1.ConnectResponse_Opened{Opened: &guestv1.StreamOpened{}}}); err != nil {
+		if err := both.Send(&guestv1.ConnectResponse{Part: &guestv1.ConnectResponse_Opened{Opened: &guestv1.StreamOpened{}}}); err != nil {
 			return err
 		}
 		chunk := call.NewChunk(2)
-		for requests.Receive() {
-			if requests.Msg().GetFinished() != nil {
+		for both.Receive() {
+			if both.Msg().GetFinished() != nil {
 				break
 			}
 			room, err := chunk.Begin(&guestv1.ConnectResponse{})
 			if err != nil {
 				return err
 			}
-			if err := responses.SendChunk(chunk, copy(room, requests.Msg().GetData())); err != nil {
+			if err := both.SendChunk(chunk, copy(room, both.Msg().GetData())); err != nil {
 				return err
 			}
 		}
-		return errors.Join(requests.Err(), responses.Send(&guestv1.ConnectResponse{Part: &guestv1.ConnectResponse_Finished{Finished: &guestv1.StreamFinished{}}}))
+		return errors.Join(both.Err(), both.Send(&guestv1.ConnectResponse{Part: &guestv1.ConnectResponse_Finished{Finished: &guestv1.StreamFinished{}}}))
 	})
 	sent := make(chan error, 1)
 	go func() {
@@ -90,7 +90,7 @@ func TestACallCarriesBytesBothWaysAtOnce(t *testing.T) {
 }
 
 func TestAnAnswerMayEndInAnErrorWhileTheCallerSends(t *testing.T) {
-	d := openDuplex(t, func(context.Context, call.Receives[*guestv1.ConnectRequest], call.Sends[*guestv1.ConnectResponse]) error {
+	d := openDuplex(t, func(context.Context, call.Both[*guestv1.ConnectRequest, *guestv1.ConnectResponse]) error {
 		return failure.OfWire(failure.Unavailable, "the other side is gone")
 	})
 	var err error
@@ -104,7 +104,7 @@ func TestAnAnswerMayEndInAnErrorWhileTheCallerSends(t *testing.T) {
 
 func TestACancelledCallLetsGoOfBothSides(t *testing.T) {
 	left := make(chan error, 1)
-	d := openDuplex(t, func(ctx context.Context, _ call.Receives[*guestv1.ConnectRequest], _ call.Sends[*guestv1.ConnectResponse]) error {
+	d := openDuplex(t, func(ctx context.Context, _ call.Both[*guestv1.ConnectRequest, *guestv1.ConnectResponse]) error {
 		<-ctx.Done()
 		left <- ctx.Err()
 		return ctx.Err()
@@ -118,5 +118,36 @@ func TestACancelledCallLetsGoOfBothSides(t *testing.T) {
 	d.Leave()
 	if err := <-left; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
+	}
+}
+
+func TestAMethodMayStopItsStreams(t *testing.T) {
+	d := openDuplex(t, func(_ context.Context, both call.Both[*guestv1.ConnectRequest, *guestv1.ConnectResponse]) error {
+		received, sent := make(chan error), make(chan error)
+		go func() {
+			for both.Receive() {
+			}
+			received <- both.Err()
+		}()
+		go func() {
+			var err error
+			for err == nil {
+				err = both.Send(&guestv1.ConnectResponse{Part: &guestv1.ConnectResponse_Data{Data: make([]byte, 50_000)}})
+			}
+			sent <- err
+		}()
+		both.Stop()
+		if err := <-received; err == nil {
+			return errors.New("the messages came to an end")
+		}
+		if err := <-sent; err != io.EOF {
+			return err
+		}
+		return failure.OfWire(failure.Unavailable, "stopped")
+	})
+	for d.Receive() {
+	}
+	if wireCode(t, d.Err()) != failure.Unavailable {
+		t.Fatal(d.Err())
 	}
 }

@@ -2,6 +2,7 @@ package call
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 
@@ -11,6 +12,8 @@ import (
 	"pyro/guest/internal/failure"
 	"pyro/guest/internal/link"
 )
+
+var errStopped = errors.New("the method has stopped its streams")
 
 // Method serves one call.
 type Method func(ctx context.Context, stream *Stream) error
@@ -75,16 +78,34 @@ func ClientStream[Q, R any, PQ of[Q], PR of[R]](serve func(context.Context, Rece
 	}
 }
 
-// BidiStream makes a method of a function with many messages each way, streams of bytes as those of ClientStream; one
-// goroutine at a time receives, and one sends. It answers with success when the function returns nil.
-func BidiStream[Q, R any, PQ of[Q], PR of[R]](serve func(context.Context, Receives[PQ], Sends[PR]) error,
+// BidiStream makes a method of a function with many messages each way, streams of bytes as those of ClientStream. It
+// answers with success when the function returns nil; by then nobody may send or receive any more.
+func BidiStream[Q, R any, PQ of[Q], PR of[R]](serve func(context.Context, Both[PQ, PR]) error,
 	field protowire.Number, data func(PQ) *[]byte,
 ) Method {
 	return func(ctx context.Context, stream *Stream) error {
 		messages := &receives[Q, PQ]{stream: stream, field: field, data: data}
 		defer messages.release()
-		return serve(ctx, messages, sends[PR]{stream})
+		return serve(ctx, both[Q, R, PQ, PR]{messages, sends[PR]{stream}})
 	}
+}
+
+// Both are the streams of a BidiStream. One goroutine at a time receives, and one sends.
+type Both[Q, R proto.Message] interface {
+	Receives[Q]
+	Sends[R]
+	// Stop ends a waiting Receive and Send, and those to come.
+	Stop()
+}
+
+type both[Q, R any, PQ of[Q], PR of[R]] struct {
+	*receives[Q, PQ]
+	sends[PR]
+}
+
+func (b both[Q, R, PQ, PR]) Stop() {
+	b.receives.stream.inbox.end(errStopped)
+	b.receives.stream.refuse()
 }
 
 // receiveOne receives the only message of a request.

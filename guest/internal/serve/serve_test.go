@@ -13,6 +13,7 @@ import (
 	"pyro/guest/internal/diagnostics"
 	"pyro/guest/internal/file"
 	"pyro/guest/internal/guard"
+	"pyro/guest/internal/network"
 	"pyro/guest/internal/process"
 	"pyro/guest/internal/serve"
 	"pyro/guest/internal/system"
@@ -46,6 +47,19 @@ func TestAllMethodsOfTheProtoFileAreServed(t *testing.T) {
 	}
 	for name := range served {
 		t.Errorf("%s is in no .proto file", name)
+	}
+}
+
+func TestAllMethodsOfTheNetworkAreServed(t *testing.T) {
+	served := (*network.Service)(nil).Methods()
+	methods := guestv1.File_pyro_guest_v1_network_proto.Services().ByName("NetworkService").Methods()
+	for i := range methods.Len() {
+		if name := "pyro.guest.v1.NetworkService/" + string(methods.Get(i).Name()); served[name] == nil {
+			t.Errorf("%s is not served", name)
+		}
+	}
+	if len(served) != methods.Len() {
+		t.Errorf("%d methods are served", len(served))
 	}
 }
 

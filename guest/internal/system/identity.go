@@ -67,6 +67,25 @@ func hostsWith(old []byte, hostname string) []byte {
 	return []byte(head + out.String() + ownAddress + "\t" + hostname + "\n")
 }
 
+// Rewrite changes a small file within the root, where there is one of the machine's own and change gives another content.
+// Writes that are held go on then: the machine is somebody's who wants them.
+func (s *Service) Rewrite(path string, change func(old []byte) []byte) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if s.root == "" || !s.options.OwnsRoot {
+		return nil
+	}
+	return s.updateFile(path, func(old []byte) []byte {
+		content := change(old)
+		if !bytes.Equal(old, content) {
+			if _, err := s.letGo(); err != nil {
+				s.options.Log.Printf("let the writes to the root go on: %v", err)
+			}
+		}
+		return content
+	})
+}
+
 // updateFile rewrites a small file within the root, where that changes it. A link that leads nowhere is replaced.
 func (s *Service) updateFile(path string, change func(old []byte) []byte) error {
 	old, err := s.readSmall(path)
