@@ -220,6 +220,9 @@ export const LIMITS = {
   networkHostPorts: 64,
   /** Problems of a network policy that are told; further ones are counted. */
   networkProblems: 50,
+  /** First bytes of a connection of the guest that are looked at: a TLS hello (browsers' have 2 KiB), an HTTP head. */
+  clientHelloBytes: 16 * 1024,
+  httpHeadBytes: 32 * 1024,
   vcpuCountMax: 64,
   memMibMin: 128,
   memMibMax: 1024 * 1024,
