@@ -1,0 +1,46 @@
+import { parseAddress, type IpAddress } from "./address.js";
+import { parseName } from "./names.js";
+import { isProblem, shown } from "./problem.js";
+import { parsePort } from "./rules.js";
+
+/** The host that a request or a hello names, in its canonical spelling. */
+export type NamedHost =
+  | { readonly kind: "name"; readonly name: string }
+  | { readonly kind: "address"; readonly address: IpAddress };
+
+/** `host` or `host:port` of RFC 3986 section 3.2, without user information. */
+export interface Authority {
+  readonly host: NamedHost;
+  readonly port: number | undefined;
+}
+
+/** A host by name or by address, IPv6 in brackets; a text is what is wrong with it. */
+export function parseNamedHost(text: string): NamedHost | string {
+  const bracketed = /^\[(.*)\]$/s.exec(text)?.[1];
+  const address = parseAddress(bracketed ?? text);
+  const isBare = bracketed === undefined && address?.family === 4 && !text.includes(":");
+  // "[::ffff:1.2.3.4]" is IPv6 in writing, though not in what is dialled.
+  const isBracketed = bracketed?.includes(":") === true;
+  if (address !== undefined && (isBare || isBracketed)) return { kind: "address", address };
+  const parsed = parseName(text);
+  return isProblem(parsed) ? `${shown(text)}: ${parsed.problem}` : { kind: "name", name: parsed.name };
+}
+
+/** A text is what is wrong with it. */
+export function parseAuthority(text: string): Authority | string {
+  const match = /^(\[[^\]]*\]|[^:]*)(?::(.*))?$/s.exec(text);
+  if (match === null) return `${shown(text)} is no host with a port`;
+  const port = match[2] === undefined ? undefined : parsePort(match[2]);
+  if (match[2] !== undefined && port === undefined) return `${shown(text)} has no port behind its colon`;
+  const host = parseNamedHost(match[1] ?? "");
+  return typeof host === "string" ? host : { host, port };
+}
+
+export function sameHost(one: NamedHost, other: NamedHost): boolean {
+  return hostText(one) === hostText(other);
+}
+
+/** A name is never the text of an address, so that these are one for one host only. */
+export function hostText(host: NamedHost): string {
+  return host.kind === "name" ? host.name : host.address.text;
+}
