@@ -9,6 +9,7 @@
  *   `--allow-host-port` are the only doors, and only a user opens them.
  */
 export { parseAddress, type IpAddress } from "./address.js";
+export { judgeFirstBytes, type FirstBytesOptions, type FirstBytesVerdict, type Seen } from "./first-bytes.js";
 export { readHostNetwork, type HostNetwork } from "./host-network.js";
 export { parseName, resolvableName } from "./names.js";
 export {

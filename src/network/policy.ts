@@ -65,7 +65,17 @@ export function judgeAddress(policy: NetworkPolicy, target: Target, host?: HostN
   return judge(policy, target, host ?? readHostNetwork());
 }
 
-/** A name without a port, or an address with one. */
+/** May a proxy be asked for this place? As above, with the port that is known then; `name` is canonical. */
+export function judgeNameAt(policy: NetworkPolicy, name: string, port: number): Verdict {
+  return judge(policy, { names: [name], address: undefined, port }, NO_HOST);
+}
+
+/** Does any deny rule speak against the name? For one that is said on a connection to an address that is allowed. */
+export function judgeDenied(policy: NetworkPolicy, name: string, port: number): Verdict {
+  return refuseDenied(policy, { names: [name], address: undefined, port }) ?? ALLOWED;
+}
+
+/** A name with or without a port, or an address with one. */
 interface Question {
   readonly names: readonly string[];
   readonly address: IpAddress | undefined;
