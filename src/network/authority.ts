@@ -14,25 +14,22 @@ export interface Authority {
   readonly port: number | undefined;
 }
 
-/** A host by name or by address, IPv6 in brackets; a text is what is wrong with it. */
+/** A host by its name or its bare address; a text is what is wrong with it. */
 export function parseNamedHost(text: string): NamedHost | string {
-  const bracketed = /^\[(.*)\]$/s.exec(text)?.[1];
-  const address = parseAddress(bracketed ?? text);
-  const isBare = bracketed === undefined && address?.family === 4 && !text.includes(":");
-  // "[::ffff:1.2.3.4]" is IPv6 in writing, though not in what is dialled.
-  const isBracketed = bracketed?.includes(":") === true;
-  if (address !== undefined && (isBare || isBracketed)) return { kind: "address", address };
+  const address = parseAddress(text);
+  if (address !== undefined) return { kind: "address", address };
   const parsed = parseName(text);
   return isProblem(parsed) ? `${shown(text)}: ${parsed.problem}` : { kind: "name", name: parsed.name };
 }
 
-/** A text is what is wrong with it. */
+/** IPv6 stands in brackets, and nothing else does. A text is what is wrong with it. */
 export function parseAuthority(text: string): Authority | string {
-  const match = /^(\[[^\]]*\]|[^:]*)(?::(.*))?$/s.exec(text);
+  const match = /^(?:\[([^\]]*:[^\]]*)\]|([^:]*))(?::(.*))?$/s.exec(text);
   if (match === null) return `${shown(text)} is no host with a port`;
-  const port = match[2] === undefined ? undefined : parsePort(match[2]);
-  if (match[2] !== undefined && port === undefined) return `${shown(text)} has no port behind its colon`;
-  const host = parseNamedHost(match[1] ?? "");
+  const [, bracketed, bare = "", digits] = match;
+  const port = digits === undefined ? undefined : parsePort(digits);
+  if (digits !== undefined && port === undefined) return `${shown(text)} has no port behind its colon`;
+  const host = parseNamedHost(bracketed ?? bare);
   return typeof host === "string" ? host : { host, port };
 }
 
