@@ -10,6 +10,7 @@ import {
   loadCatalogue,
   pruneEnvironments,
 } from "../image/index.js";
+import { lookByPolicy } from "../network/index.js";
 import { packagePath, Slots, type Directories, type Logger } from "../kit/index.js";
 import { DEFAULT_MACHINE } from "../protocol/index.js";
 import {
@@ -19,6 +20,7 @@ import {
   RunService,
   WorkspaceService,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { NetworkService } from "../protocol/gen/pyro/daemon/v1/network_pb.js";
 import { TopService } from "../protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";
 import { SupervisorService } from "../protocol/gen/pyro/daemon/v1/service_pb.js";
@@ -47,9 +49,11 @@ import { prepareHost } from "./prepare.js";
 import { sandboxes } from "./sandboxes.js";
 import { Templates } from "./templates.js";
 import { workspaceDisks } from "./disk-reader.js";
+import { openNetworks } from "./networks.js";
 import { daemonService } from "./services/daemon.js";
 import { doctorService } from "./services/doctor.js";
 import { environmentService, readinessOf } from "./services/environment.js";
+import { networkService } from "./services/network.js";
 import { runService } from "./services/run.js";
 import { topService } from "./services/top.js";
 import { vmService } from "./services/vm.js";
@@ -137,14 +141,15 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const overlays = new Overlays();
   const ready = new ReadyMachines({ templates, inUse, overlays });
   const pool = poolOfMachines(ready, options.poolSize ?? poolSize(configuration.settings.pool), log);
-  const opening = { ready, pool, isolation, store, pulls, log };
+  const networks = openNetworks({ look: lookByPolicy, log });
+  const opening = { ready, pool, isolation, store, pulls, networks, log };
   const factory = sandboxes(opening);
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
 
   const lasting = {
     machines: workspaceMachines({ ...opening, templates, machines, inUse, overlays, layout: store.layout }),
     disks: workspaceDisks({ templates, overlays, inUse, layout: store.layout, isolation }),
-    ...{ log, now: () => Date.now() },
+    ...{ networks, log, now: () => Date.now() },
   };
   const workspaces = new Workspaces({
     directory: join(directories.state, "workspaces"),
@@ -176,6 +181,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       router.service(SupervisorService, supervisorService(workspaces));
       router.service(WorkspaceDiskService, workspaceDiskService(workspaces));
       router.service(ShellService, shellService(workspaces));
+      router.service(NetworkService, networkService(workspaces));
       const prune = async (all: boolean) => {
         // What only waits holds no environment.
         await pool.clear();

@@ -45,7 +45,7 @@ export function openNetworks(options: NetworksOptions): WorkspaceNetworks {
   return {
     open: async ({ directory, policy, redact, onEvent }: OpenNetworkOptions) => {
       const record = await NetworkRecord.open({
-        file: new RecordFile(join(directory, RECORD_FILE)),
+        ...(directory === undefined ? {} : { file: new RecordFile(join(directory, RECORD_FILE)) }),
         redact,
         ...(onEvent === undefined ? {} : { onEntry: onEvent }),
       });

@@ -1,7 +1,6 @@
 import type { EnvironmentPulls, EnvironmentStore } from "../image/index.js";
 import { DEFAULT_MACHINE, PyroError } from "../protocol/index.js";
 import type { Isolation } from "../vmm/index.js";
-import { networkNotAvailable } from "../workspace/index.js";
 import { MACHINE_DISK_BYTES } from "./disks.js";
 import type { ReadyShape } from "./ready-machine.js";
 import type { Templates } from "./templates.js";
@@ -17,7 +16,6 @@ export interface PrepareRooms {
 
 export interface PrepareRequest {
   readonly environment: string;
-  readonly network: boolean;
   /** Makes the template anew even when a good one stands. */
   readonly force: boolean;
 }
@@ -54,15 +52,14 @@ export interface PrepareCaller {
 
 /**
  * Warms this host for machines of the default shape: what the first one would have to wait for is there afterwards.
- * @throws {PyroError} NETWORK_NOT_AVAILABLE; what a pull, a probe of the accelerators, or a template throws (DISK_FULL,
+ * @throws {PyroError} what a pull, a probe of the accelerators, or a template throws (DISK_FULL,
  *   TEMPLATE_NOT_PRIVATE, VM_SAVE_FAILED and what a boot throws); what was finished is kept
  */
 export async function prepareHost(
   { store, pulls, isolation, templates, expect }: PrepareRooms,
-  { environment, network, force }: PrepareRequest,
+  { environment, force }: PrepareRequest,
   { signal, onProgress }: PrepareCaller,
 ): Promise<Prepared> {
-  if (network) throw networkNotAvailable();
   const startedAt = performance.now();
   const steps: PrepareStep[] = [];
   const step = async (name: PrepareStep["name"], work: () => Promise<{ reused: boolean }>): Promise<void> => {

@@ -3,8 +3,16 @@ import type { EnvironmentPulls, EnvironmentStore, InstalledImage } from "../imag
 import type { Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { Isolation } from "../vmm/index.js";
-import type { Sandbox, SandboxFactory, SandboxSpec } from "../workspace/index.js";
+import type {
+  NetworkPolicyText,
+  Sandbox,
+  SandboxFactory,
+  SandboxSpec,
+  WorkspaceNetworks,
+} from "../workspace/index.js";
+import { guestNetwork } from "./guest-network.js";
 import { lostWhilePrepared, watchMachine } from "./machine-watch.js";
+import type { BootedMachine } from "./machines.js";
 import type { ReadyMachine, ReadyMachines, ReadyShape } from "./ready-machine.js";
 import type { WarmPool } from "./warm-pool.js";
 
@@ -14,6 +22,7 @@ export interface SandboxesOptions {
   readonly isolation: (signal: AbortSignal) => Promise<Isolation>;
   readonly store: EnvironmentStore;
   readonly pulls: EnvironmentPulls;
+  readonly networks: WorkspaceNetworks;
   readonly log: Logger;
 }
 
@@ -25,7 +34,8 @@ export function sandboxes(options: SandboxesOptions): SandboxFactory {
     open: async (spec, open) => {
       const startedAt = performance.now();
       const { machine } = await openReady(options, { ...spec, savable: false }, open);
-      return toSandbox(machine, Math.round((performance.now() - startedAt) * 1000), options.log);
+      const startupUs = Math.round((performance.now() - startedAt) * 1000);
+      return await toSandbox(machine, startupUs, spec.network, options);
     },
   };
 }
@@ -98,10 +108,27 @@ async function requireImage(
   return await store.require(environment);
 }
 
-function toSandbox(ready: ReadyMachine, startupUs: number, log: Logger): Sandbox {
+async function toSandbox(
+  ready: ReadyMachine,
+  startupUs: number,
+  policy: NetworkPolicyText,
+  { networks, log }: Pick<SandboxesOptions, "networks" | "log">,
+): Promise<Sandbox> {
   const { booted } = ready;
   const { machine } = booted;
   const over = new AbortController();
+  let network: AsyncDisposable | undefined;
+  const dispose = async (): Promise<void> => {
+    over.abort();
+    await ready[Symbol.asyncDispose]();
+    await network?.[Symbol.asyncDispose]();
+  };
+  try {
+    network = policy.mode === "off" ? undefined : await letOut(booted, policy, { networks, over, log });
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
   let commands = 0;
   return {
     isolation: machine.isolation,
@@ -116,9 +143,22 @@ function toSandbox(ready: ReadyMachine, startupUs: number, log: Logger): Sandbox
         { reconnect: (signal) => booted.reconnect(signal) },
       );
     },
-    [Symbol.asyncDispose]: async () => {
-      over.abort();
-      await ready[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: dispose,
   };
+}
+
+/** A network of its own, as long as the machine is there. */
+async function letOut(
+  booted: BootedMachine,
+  policy: NetworkPolicyText,
+  { networks, over, log }: Pick<SandboxesOptions, "networks" | "log"> & { readonly over: AbortController },
+): Promise<AsyncDisposable> {
+  const network = await networks.open({ policy, redact: (text) => text });
+  try {
+    await network.attach(guestNetwork(booted, over.signal, log));
+    return network;
+  } catch (error) {
+    await network[Symbol.asyncDispose]();
+    throw error;
+  }
 }

@@ -23,6 +23,7 @@ import type { AgentLine } from "./agent-line.js";
 import { captureMachine, type Captured } from "./capture.js";
 import { ROOT_DISK } from "./disks.js";
 import { guestFiles } from "./guest-files.js";
+import { guestNetwork } from "./guest-network.js";
 import { guestServices } from "./guest-services.js";
 import { setClock } from "./identity.js";
 import type { ImagesInUse } from "./images-in-use.js";
@@ -179,6 +180,7 @@ function toWorkspaceMachine(
     lost: watchMachine(machine, over.signal, log, (seen) => (hindrance = seen)),
     files: guestFiles(booted),
     services: guestServices(booted, over.signal),
+    network: guestNetwork(booted, over.signal, log),
     shells: new GuestShells({ connection: () => booted.guest, reconnect: () => options.reconnect() }),
     start: async (spec) =>
       heard(line, await line.during(async (guest) => await startProcess(guest, spec, options))),

@@ -1,4 +1,5 @@
 import { LIMITS } from "../protocol/index.js";
+import { judgeFirstBytes } from "./first-bytes.js";
 import type { NetworkPolicy, Target } from "./policy.js";
 import { refused, type Refusal } from "./verdict.js";
 
@@ -14,7 +15,24 @@ export type LookAtFirstBytes = (
   target: Target,
   policy: NetworkPolicy,
   isLast: boolean,
+  /** So many of the bytes got "more" before. */
+  looked: number,
 ) => Look;
+
+/** The look that policy decides by. */
+export const lookByPolicy: LookAtFirstBytes = (bytes, target, policy, isLast, looked) => {
+  const verdict = judgeFirstBytes(bytes, target, policy, { ended: isLast, judged: looked });
+  switch (verdict.kind) {
+    case "need-more":
+      return { kind: "more" };
+    case "pass":
+      return verdict.sees.host === undefined ? verdict : { kind: "pass", host: verdict.sees.host };
+    case "refuse": {
+      const { kind: _, ...refusal } = verdict;
+      return { kind: "refuse", verdict: { ...refusal, allowed: false } };
+    }
+  }
+};
 
 /**
  * Holds back what a program sends until it is clear what it is. Only this way is held: a server that speaks first is
@@ -27,7 +45,7 @@ export class FirstBytes {
   /** The name within the bytes. */
   host: string | undefined;
 
-  constructor(private readonly look: (bytes: Uint8Array, isLast: boolean) => Look) {}
+  constructor(private readonly look: (bytes: Uint8Array, isLast: boolean, looked: number) => Look) {}
 
   /** What may go on now, in order; or the refusal. `data` undefined: no more will come. */
   take(data: Uint8Array | undefined): readonly Uint8Array[] | Refusal {
@@ -38,7 +56,7 @@ export class FirstBytes {
       this.#heldBytes += data.length;
     }
     const all = this.#held.length === 1 ? (this.#held[0] as Uint8Array) : Buffer.concat(this.#held);
-    const look = this.look(all, data === undefined);
+    const look = this.look(all, data === undefined, this.#heldBytes - (data?.length ?? 0));
     if (look.kind === "refuse") return look.verdict;
     if (look.kind === "more") {
       if (data === undefined || this.#heldBytes >= LIMITS.networkFirstBytes) {

@@ -148,7 +148,9 @@ export class Gateway {
   }
 
   async #serve(target: Target, pipe: IncomingPipe, entry: NetworkEntry): Promise<void> {
-    const first = new FirstBytes((bytes, isLast) => this.options.look(bytes, target, this.#policy, isLast));
+    const first = new FirstBytes((bytes, isLast, looked) =>
+      this.options.look(bytes, target, this.#policy, isLast, looked),
+    );
     const gaveUp = new AbortController();
     let ended: { readonly why: string; readonly verdict?: Refusal } | undefined;
     let connection: Connection | undefined;

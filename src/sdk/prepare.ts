@@ -5,7 +5,7 @@ import { toPullProgress, type PullProgress } from "./environments.js";
 export interface PrepareOptions {
   /** For example "debian:12", the default. */
   readonly environment?: string | undefined;
-  /** Refused: this version gives no machine a network. */
+  /** A network needs nothing that is made ahead of time. */
   readonly network?: boolean | undefined;
   /** Makes the memory template anew even when a good one stands; default false. */
   readonly force?: boolean | undefined;

@@ -99,12 +99,22 @@ function newChildren(
   { count, namePrefix }: ForkRequest,
   nowMs: number,
 ): WorkspaceRecord[] {
-  const { environment, labels, vcpuCount, memMib, ttlSeconds, seed, warnings, lastSequence, secrets } =
-    parent.record;
+  const {
+    environment,
+    labels,
+    vcpuCount,
+    memMib,
+    ttlSeconds,
+    seed,
+    warnings,
+    lastSequence,
+    secrets,
+    network,
+  } = parent.record;
   return Array.from({ length: count }, (_, index) => {
     const name = namePrefix === null ? null : `${namePrefix}-${index + 1}`;
     const shape = { environment, vcpuCount, memMib, ttlSeconds, secrets };
-    const own = { workspaceId: freshId("ws"), name, labels, ...shape };
+    const own = { network, workspaceId: freshId("ws"), name, labels, ...shape };
     return { ...newRecord(own, nowMs), seed, warnings, lastSequence, sourceWorkspaceId: parent.id };
   });
 }

@@ -3,13 +3,7 @@
  * interfaces of sandbox.ts, which the daemon fills in.
  */
 export { absolutePath, resolveCommand } from "./command-line.js";
-export {
-  networkNotAvailable,
-  runOneShot,
-  type OneShotCaller,
-  type OneShotResult,
-  type OneShotSpec,
-} from "./one-shot.js";
+export { runOneShot, type OneShotCaller, type OneShotResult, type OneShotSpec } from "./one-shot.js";
 export type { CommandOutputView } from "./command-output.js";
 export { tailCommand, type TailSink } from "./command-tail.js";
 export { RunRegistry, type RunState, type RunView } from "./run-registry.js";
@@ -24,6 +18,7 @@ export type {
   SandboxSpec,
 } from "./sandbox.js";
 export { Workspaces, type NewWorkspace } from "./workspaces.js";
+export { NO_NETWORK } from "./record.js";
 export type { Populate } from "./making.js";
 export { Workspace } from "./workspace.js";
 export { Vms, vmStateOf, type NewVm, type VmCommand, type VmState } from "./vms.js";

@@ -1,14 +1,22 @@
 import type { PyroError } from "../protocol/index.js";
 import type { Shells } from "./shells.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
+import type { WorkspaceNetwork } from "./workspace-network.js";
 import type { WorkspaceServices } from "./workspace-services.js";
+
+/** Who follows a machine, as long as it is there. */
+export interface MachineUsers {
+  readonly services: WorkspaceServices;
+  readonly shells: Shells;
+  readonly network: WorkspaceNetwork;
+}
 
 /** Where a workspace's machine is while it has one. Whoever takes it out of here ends it, or lets it go. */
 export class MachineSlot {
   #machine: WorkspaceMachine | undefined;
   #lost: Promise<PyroError> | undefined;
 
-  constructor(private readonly users: { readonly services: WorkspaceServices; readonly shells: Shells }) {}
+  constructor(private readonly users: MachineUsers) {}
 
   get machine(): WorkspaceMachine | undefined {
     return this.#machine;
@@ -19,16 +27,20 @@ export class MachineSlot {
     return this.#lost;
   }
 
-  attach(machine: WorkspaceMachine): void {
+  /** @param isFresh nothing ran in it before: without a network there is nothing to tell it */
+  async attach(machine: WorkspaceMachine, { isFresh }: { readonly isFresh: boolean }): Promise<void> {
     this.#machine = machine;
     this.#lost = machine.lost;
     this.users.services.attach(machine.services);
+    const { network } = this.users;
+    if (!isFresh || network.policy.mode !== "off") await network.attach(machine.network);
   }
 
   /** From now on it has none: what runs in the one that it had loses it on purpose. */
   take(): WorkspaceMachine | undefined {
     const machine = this.#machine;
     this.#machine = undefined;
+    if (machine !== undefined) this.users.network.detach("its machine was stopped");
     return machine;
   }
 

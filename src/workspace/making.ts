@@ -27,7 +27,7 @@ export async function make(
     const options = { signal, onPhase: report };
     const fresh = await context.machines.make({ ...shape, noPull }, paths, options);
     const { machine, imageDigest } = fresh;
-    slot.attach(machine);
+    await slot.attach(machine, { isFresh: true });
     parts.holdImage(imageDigest);
     await kept.save({ imageDigest, machineId: machine.id, isolation: machine.isolation });
     failpoint("workspace.machine");
@@ -54,7 +54,7 @@ export async function branch(
     await chain.renew();
     const options = { signal, onPhase: report };
     const machine = await context.machines.branch(shape, chain.layers, captured, options);
-    slot.attach(machine);
+    await slot.attach(machine, { isFresh: false });
     await kept.save({ machineId: machine.id, isolation: machine.isolation, state: "started" });
     failpoint("fork.started");
     parts.watch(machine);

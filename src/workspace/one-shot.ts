@@ -1,15 +1,14 @@
 import { untilAborted } from "../kit/index.js";
-import { PyroError } from "../protocol/index.js";
+import type { PyroError } from "../protocol/index.js";
 import { resolveCommand, WORKSPACE_PATH, type CommandRequest } from "./command-line.js";
 import { explainLoss } from "./loss.js";
-import type { CommandExit, Phase, RunningCommand, SandboxFactory, SandboxSpec } from "./sandbox.js";
+import type { CommandExit, Phase, RunningCommand, SandboxFactory, SandboxRequest } from "./sandbox.js";
 
 /** One command in one fresh machine. */
-export interface OneShotSpec extends SandboxSpec, CommandRequest {
+export interface OneShotSpec extends SandboxRequest, CommandRequest {
   readonly timeoutMs: number | undefined;
   /** Bounds the machine's life from the command's start on. */
   readonly ttlMs: number | undefined;
-  readonly network: boolean;
 }
 
 export interface OneShotResult extends CommandExit {
@@ -40,7 +39,6 @@ export async function runOneShot(
   signal: AbortSignal,
 ): Promise<OneShotResult> {
   const { argv, env } = resolveCommand(spec);
-  if (spec.network) throw networkNotAvailable();
   await using sandbox = await factory.open(spec, { signal, onPhase: caller.onPhase });
   const timeoutMs = shortest(spec.timeoutMs, spec.ttlMs);
   const starting = sandbox.start({
@@ -81,11 +79,4 @@ async function raceLoss<T>(work: Promise<T>, lost: Promise<PyroError>, signal: A
 function shortest(...bounds: (number | undefined)[]): number | undefined {
   const given = bounds.filter((bound) => bound !== undefined && bound > 0) as number[];
   return given.length === 0 ? undefined : Math.min(...given);
-}
-
-/** What every request for a network gets. */
-export function networkNotAvailable(): PyroError {
-  return new PyroError("NETWORK_NOT_AVAILABLE", "this version of pyro gives no machine a network", {
-    hint: "run without --network; docs/limitations.md says what is planned",
-  });
 }

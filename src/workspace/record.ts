@@ -2,6 +2,7 @@ import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { readJsonFile, writeFileAtomic } from "../kit/index.js";
+import type { NetworkPolicyText } from "./workspace-network.js";
 
 /** Of a workspace's record; one of another format is left alone. */
 const FORMAT = 1;
@@ -31,6 +32,19 @@ const snapshotSchema = z.object({
     .nullable()
     .default(null),
 });
+
+const networkSchema = z.object({
+  mode: z.enum(["off", "egress", "egress+published-ports"]),
+  allow: z.array(z.string()).readonly(),
+  deny: z.array(z.string()).readonly(),
+  allowCidrs: z.array(z.string()).readonly(),
+  allowHostPorts: z.array(z.number()).readonly(),
+});
+
+/** Of a workspace whose user said nothing. */
+export const NO_NETWORK: NetworkPolicyText = {
+  ...{ mode: "off", allow: [], deny: [], allowCidrs: [], allowHostPorts: [] },
+};
 
 const failureSchema = z.object({ code: z.string(), message: z.string(), hint: z.string() });
 
@@ -68,6 +82,8 @@ const recordSchema = z.object({
   seed: seedSchema,
   /** What may be told of them; their values are in a file of their own. */
   secrets: z.array(z.object({ name: z.string(), sourceKind: z.string() })).default([]),
+  /** What its machine may reach, in the network room's words. */
+  network: networkSchema.default(NO_NETWORK),
   /** What the user should know of how it came about. */
   warnings: z.array(z.string()),
   /** Sequence of the last command. */
@@ -182,10 +198,12 @@ export function newRecord(
   fields: Pick<
     WorkspaceRecord,
     "workspaceId" | "name" | "labels" | "environment" | "vcpuCount" | "memMib" | "ttlSeconds" | "secrets"
-  >,
+  > &
+    Partial<Pick<WorkspaceRecord, "network">>,
   nowMs: number,
 ): WorkspaceRecord {
   return {
+    network: NO_NETWORK,
     ...fields,
     format: FORMAT,
     imageDigest: null,

@@ -39,7 +39,7 @@ async function adopt(parts: WorkspaceParts, machineId: string, isolation: "kvm" 
     await parts.crashed({ code, message, hint });
     return;
   }
-  parts.slot.attach(machine);
+  await parts.slot.attach(machine, { isFresh: false });
   parts.watch(machine);
   await parts.followAll(machine, LIMITS.attachGraceMs);
 }

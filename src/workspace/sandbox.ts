@@ -1,4 +1,5 @@
 import type { PyroError } from "../protocol/index.js";
+import type { NetworkPolicyText } from "./workspace-network.js";
 
 /** How a machine for commands is shaped. */
 export interface SandboxSpec {
@@ -7,6 +8,11 @@ export interface SandboxSpec {
   readonly memMib: number;
   /** Refuse when the environment is not on this host, instead of pulling it. */
   readonly noPull: boolean;
+}
+
+/** A machine for commands, and what they may reach. */
+export interface SandboxRequest extends SandboxSpec {
+  readonly network: NetworkPolicyText;
 }
 
 /** Where a machine on its way to the first command is. */
@@ -74,7 +80,7 @@ export interface Sandbox extends AsyncDisposable {
 /** Makes sandboxes. The daemon composes it of the VMM, the image store and the guest client. */
 export interface SandboxFactory {
   open(
-    spec: SandboxSpec,
+    spec: SandboxRequest,
     options: { readonly signal: AbortSignal; readonly onPhase?: (phase: Phase) => void },
   ): Promise<Sandbox>;
 }

@@ -13,7 +13,10 @@ export async function boot(parts: WorkspaceParts, report: Report): Promise<void>
   await chain.settle();
   const wasSuspended = parts.record.state === "suspended";
   const machine = wasSuspended ? await goOn(parts, report) : await open(parts, report);
-  slot.attach(machine);
+  await slot.attach(machine, { isFresh: !wasSuspended }).catch(async (error: unknown) => {
+    await slot.drop();
+    throw error;
+  });
   const { id: machineId, isolation } = machine;
   const started = { state: "started", stoppedBy: null, stoppedAtMs: null, failure: null } as const;
   await kept.save({ machineId, isolation, ...started, secretsInMemory: [], ...kept.touched() });

@@ -71,6 +71,7 @@ export async function remove(parts: WorkspaceParts): Promise<void> {
   await parts.slot.drop();
   await interruptAnyway(parts);
   await parts.commands[Symbol.asyncDispose]();
+  await parts.network[Symbol.asyncDispose]();
   parts.shells.clear();
   parts.letGoOfImage();
   // Out of the way in one step: what is half removed is never taken for a workspace.

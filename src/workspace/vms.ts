@@ -1,12 +1,12 @@
 import { freshId, untilAborted, type Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { resolveCommand, type CommandRequest } from "./command-line.js";
-import { networkNotAvailable } from "./one-shot.js";
 import { Operation } from "./operation.js";
 import type { WorkspaceRecord } from "./record.js";
 import type { RunRegistry, RunView } from "./run-registry.js";
 import type { Sandbox, SandboxFactory } from "./sandbox.js";
 import { asVmError, lostVm, noSuchVm, severalVms, spentVm } from "./vm-errors.js";
+import type { NetworkPolicyText, WorkspaceNetworks } from "./workspace-network.js";
 import type { WorkspaceDisks } from "./workspace-disks.js";
 import type { WorkspaceMachines } from "./workspace-machine.js";
 import type { Populate } from "./making.js";
@@ -18,6 +18,7 @@ export interface VmsOptions {
   readonly directory: string;
   readonly machines: WorkspaceMachines;
   readonly disks: WorkspaceDisks;
+  readonly networks: WorkspaceNetworks;
   readonly runs: RunRegistry;
   /** @throws {PyroError} UNKNOWN_ENVIRONMENT */
   readonly requireKnown: (environment: string) => Promise<unknown>;
@@ -27,7 +28,7 @@ export interface VmsOptions {
 
 /** What a VM is made of. */
 export type NewVm = Pick<WorkspaceRecord, "environment" | "vcpuCount" | "memMib" | "ttlSeconds"> & {
-  readonly network: boolean;
+  readonly network: NetworkPolicyText;
 };
 
 /** Its command, and how long that may take. */
@@ -49,8 +50,8 @@ export class Vms implements AsyncDisposable {
   readonly #made = new WeakMap<Workspace, Operation<void>>();
 
   constructor(private readonly options: VmsOptions) {
-    const { directory, machines, disks, log, now } = options;
-    this.kept = new Workspaces({ directory, machines, disks, log, now, whenExpired: "delete" });
+    const { directory, machines, disks, networks, log, now } = options;
+    this.kept = new Workspaces({ directory, machines, disks, networks, log, now, whenExpired: "delete" });
   }
 
   /** Finds what an earlier daemon left, and removes what was spent: the command's run ended with that daemon. */
@@ -59,9 +60,8 @@ export class Vms implements AsyncDisposable {
     for (const vm of this.kept.all) if (vm.record.spent) await this.kept.delete(vm);
   }
 
-  /** @throws {PyroError} UNKNOWN_ENVIRONMENT, NETWORK_NOT_AVAILABLE */
-  async create({ network, ...fields }: NewVm): Promise<Workspace> {
-    if (network) throw networkNotAvailable();
+  /** @throws {PyroError} UNKNOWN_ENVIRONMENT */
+  async create(fields: NewVm): Promise<Workspace> {
     await this.options.requireKnown(fields.environment);
     const named = { workspaceId: freshId("vm"), name: null, labels: {} };
     return await this.kept.reserve({ ...named, ...fields }, "created");
@@ -127,8 +127,8 @@ export class Vms implements AsyncDisposable {
     resolveCommand(command);
     if (vm.record.spent) throw spentVm(vm.id);
     await vm.update({ spent: true });
-    const { environment, vcpuCount, memMib, ttlSeconds } = vm.record;
-    const spec = { environment, vcpuCount, memMib, ttlMs: ttlSeconds * 1000, network: false, noPull: false };
+    const { environment, vcpuCount, memMib, ttlSeconds, network } = vm.record;
+    const spec = { environment, vcpuCount, memMib, ttlMs: ttlSeconds * 1000, network, noPull: false };
     return await this.options.runs.start({ ...spec, ...command }, this.#onlyOnce(vm));
   }
 

@@ -2,6 +2,7 @@ import type { PyroError } from "../protocol/index.js";
 import type { MachineServices } from "./machine-services.js";
 import type { MachineShells } from "./machine-shells.js";
 import type { CommandSpec, Phase, RunningCommand } from "./sandbox.js";
+import type { MachineNetwork } from "./workspace-network.js";
 import type { WorkspaceFiles } from "./workspace-files.js";
 
 /** What a workspace's machine is made of; it keeps this shape for life. */
@@ -48,6 +49,7 @@ export interface WorkspaceMachine extends AsyncDisposable {
   readonly files: WorkspaceFiles;
   readonly services: MachineServices;
   readonly shells: MachineShells;
+  readonly network: MachineNetwork;
   start(spec: CommandSpec & { readonly processId: string }): Promise<RunningCommand>;
   /**
    * A command that was started before, its output from a position on.

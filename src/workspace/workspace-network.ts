@@ -102,8 +102,8 @@ export interface WorkspaceNetwork extends AsyncDisposable {
 }
 
 export interface OpenNetworkOptions {
-  /** The workspace's directory: network.jsonl lies in it. */
-  readonly directory: string;
+  /** The workspace's directory: network.jsonl lies in it. Without one nothing is written. */
+  readonly directory?: string;
   /** What cannot be read allows nothing. */
   readonly policy: NetworkPolicyText;
   /** Every text that the machine had a part in passes here. */

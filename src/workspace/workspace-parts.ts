@@ -13,11 +13,13 @@ import type { Shells } from "./shells.js";
 import type { WorkspaceCommand } from "./workspace-command.js";
 import type { WorkspaceDisks } from "./workspace-disks.js";
 import type { WorkspaceMachine, WorkspaceMachines, WorkspaceShape } from "./workspace-machine.js";
+import type { WorkspaceNetwork, WorkspaceNetworks } from "./workspace-network.js";
 import { WorkspaceServices } from "./workspace-services.js";
 
 export interface WorkspaceContext {
   readonly machines: WorkspaceMachines;
   readonly disks: WorkspaceDisks;
+  readonly networks: WorkspaceNetworks;
   readonly log: Logger;
   readonly now: () => number;
 }
@@ -28,16 +30,21 @@ export interface KeptParts {
   readonly services: WorkspaceServices;
   readonly secrets: WorkspaceSecrets;
   readonly secretHolders: SecretHolders;
+  readonly network: WorkspaceNetwork;
 }
 
 /** Reads it; `onQuiet` is called when its last service has ended. */
 export async function openParts(
   directory: string,
+  { network: policy }: WorkspaceRecord,
   secrets: WorkspaceSecrets,
+  networks: WorkspaceNetworks,
   onQuiet: () => void,
 ): Promise<KeptParts> {
   const paths = pathsOf(directory);
   const { redactor } = secrets;
+  const redact = (text: string): string => redactor.text(text);
+  const network = await networks.open({ directory, policy, redact });
   const commands = await CommandLog.open(paths.commands, redactor);
   const secretHolders = await SecretHolders.open(paths.secretHolders, secrets);
   const hear = (bytes: Uint8Array): Uint8Array => redactor.bytes(bytes);
@@ -45,9 +52,10 @@ export async function openParts(
     path: paths.services,
     hear,
     onQuiet,
+    onEnd: (name) => void network.unpublish(name),
     holders: secretHolders,
   });
-  return { commands, services, secrets, secretHolders };
+  return { commands, services, secrets, secretHolders, network };
 }
 
 /**
@@ -65,6 +73,7 @@ export class WorkspaceParts {
   readonly services: WorkspaceServices;
   readonly secrets: WorkspaceSecrets;
   readonly secretHolders: SecretHolders;
+  readonly network: WorkspaceNetwork;
   readonly over: AbortController = new AbortController();
   #image: Disposable | undefined;
 
@@ -80,6 +89,7 @@ export class WorkspaceParts {
       services: this.services,
       secrets: this.secrets,
       secretHolders: this.secretHolders,
+      network: this.network,
     } = kept);
     this.paths = pathsOf(directory);
     this.kept = new KeptRecord(this.paths, record, context.now);

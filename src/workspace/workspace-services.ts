@@ -51,6 +51,8 @@ export interface WorkspaceServicesOptions {
   readonly path: string;
   /** Every byte of the guest passes here before anybody sees or keeps it. */
   readonly hear: (bytes: Uint8Array) => Uint8Array;
+  /** It does not live any more, or what lived in its machine is gone with that. */
+  readonly onEnd: (name: string) => void;
   /** The last one that lived has ended by itself. */
   readonly onQuiet: () => void;
   /** Those that were given secrets, by the ids of their starts. */
@@ -146,6 +148,7 @@ export class WorkspaceServices {
     this.detach();
     for (const { pid: _pid, ...facts } of this.alive) {
       this.#known.set(facts.name, { ...facts, state: "stopped", stopReason: reason, endedAtMs: nowMs });
+      this.options.onEnd(facts.name);
     }
     this.#save();
     await this.#saving;
@@ -154,6 +157,7 @@ export class WorkspaceServices {
   /** Nothing of them is to be known any more. */
   async clear(): Promise<void> {
     this.detach();
+    for (const name of this.#known.keys()) this.options.onEnd(name);
     this.#known.clear();
     this.#save();
     await this.#saving;
@@ -177,8 +181,13 @@ export class WorkspaceServices {
     if (known?.startId === said.startId && rank(known) > rank(said)) return known;
     const facts = this.#factsOf(said);
     this.#known.set(said.name, facts);
-    if (!isAlive(facts)) this.options.holders.end(facts.startId);
+    if (!isAlive(facts)) this.#ended(facts);
     return facts;
+  }
+
+  #ended({ name, startId }: ServiceFacts): void {
+    this.options.holders.end(startId);
+    this.options.onEnd(name);
   }
 
   /** The one place where a machine's word about a service becomes ours. */
@@ -204,6 +213,7 @@ export class WorkspaceServices {
       if (told.has(facts.name) || this.#known.get(facts.name)?.startId !== facts.startId) continue;
       const lost = { ...facts, state: "stopped", stopReason: "machine_lost", endedAtMs: Date.now() } as const;
       this.#known.set(facts.name, lost);
+      this.options.onEnd(facts.name);
     }
     // Those of earlier machines go first where the agent's own bound would be passed.
     const ended = this.all.filter((facts) => !told.has(facts.name));

@@ -31,6 +31,7 @@ import {
 } from "./workspace-errors.js";
 import type { CapturedMachine, WorkspaceLayers, WorkspaceMachine } from "./workspace-machine.js";
 import { openParts, WorkspaceParts, type KeptParts, type WorkspaceContext } from "./workspace-parts.js";
+import type { NetworkPolicyText, WorkspaceNetwork } from "./workspace-network.js";
 import type { WorkspaceServices } from "./workspace-services.js";
 
 /** What a change of a workspace's disk works on, in the workspace's turn. */
@@ -70,7 +71,7 @@ export class Workspace {
     context: WorkspaceContext,
   ): Promise<Workspace> {
     const onQuiet = (): void => void workspace.touch().catch(() => undefined);
-    const parts = await openParts(directory, secrets, onQuiet);
+    const parts = await openParts(directory, record, secrets, context.networks, onQuiet);
     const workspace: Workspace = new Workspace(directory, record, parts, context);
     return workspace;
   }
@@ -103,6 +104,11 @@ export class Workspace {
   /** The shells and services that were given some. */
   get secretHolders(): SecretHolders {
     return this.#parts.secretHolders;
+  }
+
+  /** What it may reach, what it reached, and its published ports. */
+  get network(): WorkspaceNetwork {
+    return this.#parts.network;
   }
 
   /** What goes on, or went on last. */
@@ -264,6 +270,7 @@ export class Workspace {
     await this.secretHolders.saved();
     await parts.slot.take()?.release();
     await this.commands[Symbol.asyncDispose]();
+    await parts.network[Symbol.asyncDispose]();
     parts.letGoOfImage();
   }
 
@@ -294,6 +301,16 @@ export class Workspace {
     const { kept } = this.#parts;
     this.secrets.refuseShown(change);
     await kept.save({ ...change, ...kept.touched() });
+  }
+
+  /**
+   * Replaces what it may reach, also while it runs.
+   * @throws {PyroError} INVALID_NETWORK_POLICY: the old one stays
+   */
+  async setNetwork(policy: NetworkPolicyText): Promise<void> {
+    const { kept, network } = this.#parts;
+    await network.setPolicy(policy);
+    await kept.save({ network: network.policy, ...kept.touched() });
   }
 
   /** Waits for what goes on to end, at most so long; never rejects. */

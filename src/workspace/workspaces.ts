@@ -16,6 +16,7 @@ import { beginFork, type ForkRequest } from "./forking.js";
 import { resolveReference } from "./reference.js";
 import { checkSecrets, loadSecrets, saveSecrets, WorkspaceSecrets, type Secret } from "./secrets/index.js";
 import type { Populate } from "./making.js";
+import type { NetworkPolicyText } from "./workspace-network.js";
 import { CONDEMNED } from "./stopping.js";
 import { Workspace } from "./workspace.js";
 import type { WorkspaceContext } from "./workspace-parts.js";
@@ -33,6 +34,8 @@ export type NewWorkspace = Pick<
   WorkspaceRecord,
   "name" | "labels" | "environment" | "vcpuCount" | "memMib" | "ttlSeconds"
 > & {
+  /** Left out: nothing. */
+  readonly network?: NetworkPolicyText;
   readonly noPull: boolean;
   readonly secrets?: readonly Secret[];
 };

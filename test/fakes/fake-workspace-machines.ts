@@ -223,6 +223,12 @@ export class FakeMachine {
       get files() {
         return files();
       },
+      network: {
+        serve: async (_, egress) => {
+          await host.step(egress ? "letOut" : "keepIn");
+        },
+        dial: () => Promise.reject(new PyroError("VM_CRASHED", "no fake listens", { hint: "" })),
+      },
       shells: this.shells.connect((step) => host.step(step), connection.signal),
       start: async (spec) => {
         await host.step("start");

@@ -4,7 +4,15 @@ import { runService } from "../../src/daemon/services/run.js";
 import { vmService } from "../../src/daemon/services/vm.js";
 import { silentLogger } from "../../src/kit/index.js";
 import { PyroError } from "../../src/protocol/index.js";
-import { RunRegistry, Vms, type RunView, type VmCommand, type Workspace } from "../../src/workspace/index.js";
+import {
+  NO_NETWORK,
+  RunRegistry,
+  Vms,
+  type RunView,
+  type VmCommand,
+  type Workspace,
+} from "../../src/workspace/index.js";
+import { FakeNetworks } from "./fake-networks.js";
 import { startFakeDaemon, type FakeDaemon } from "./fake-daemon.js";
 import { FakeSandboxes, type Script } from "./fake-sandbox.js";
 import { FakeWorkspaceMachines } from "./fake-workspace-machines.js";
@@ -46,7 +54,7 @@ export class VmHost implements AsyncDisposable {
 
   async create(ttlSeconds = 600): Promise<Workspace> {
     const shape = { environment: "debian:12", vcpuCount: 1, memMib: 1024 };
-    return await this.vms.create({ ...shape, ttlSeconds, network: false });
+    return await this.vms.create({ ...shape, ttlSeconds, network: NO_NETWORK });
   }
 
   /** Runs a shell line in a VM to its end. */
@@ -80,6 +88,7 @@ export class VmHost implements AsyncDisposable {
         directory: join(this.state.path, "kept-vms"),
         machines: this.machines,
         disks: this.machines.disks,
+        networks: new FakeNetworks(),
         runs,
       },
       requireKnown: (name) =>

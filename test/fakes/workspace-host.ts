@@ -20,6 +20,7 @@ import {
 import { startFakeDaemon, type FakeDaemon } from "./fake-daemon.js";
 import { FakeWorkspaceMachines } from "./fake-workspace-machines.js";
 import { temporaryState } from "./state-directory.js";
+import { FakeNetworks } from "./fake-networks.js";
 
 /** Serves a host's workspaces on a socket, as its daemon does. */
 export async function serveWorkspaces(
@@ -113,6 +114,7 @@ export class WorkspaceHost implements AsyncDisposable {
       directory: this.directory,
       machines: this.machines,
       disks: this.machines.disks,
+      networks: new FakeNetworks(),
       log: silentLogger,
       idleSuspendMs: this.idleSuspendMs,
       now: () => this.nowMs,

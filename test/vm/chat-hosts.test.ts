@@ -95,7 +95,9 @@ async function seesTheServer(
 ): Promise<void> {
   const set = "workspace-core";
   const source = `the project ${checkout.path} (tracked and unignored files)`;
-  expect(opening.instructions.split(instructionsOf({ set, source, environment }))).toHaveLength(2);
+  expect(
+    opening.instructions.split(instructionsOf({ set, source, environment, hasNetwork: false })),
+  ).toHaveLength(2);
   const tools = await toolsOf(set);
   const all = tools.map(({ name }) => name);
   const offered = opening.tools.flatMap((tool) => {
@@ -106,7 +108,7 @@ async function seesTheServer(
   for (const { name, schema, description } of offered) {
     const known = tools
       .filter((tool) => tool.name === name)
-      .map((tool) => toolInput(tool, { set: "workspace-core", environment }).shape);
+      .map((tool) => toolInput(tool, { set: "workspace-core", environment, hasNetwork: false }).shape);
     const { properties } = schema as { properties: Record<string, unknown> };
     expect(Object.keys(properties).sort(), name).toEqual(known.flatMap(Object.keys).sort());
     expect(description, name).not.toBe("");

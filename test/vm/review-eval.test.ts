@@ -21,7 +21,12 @@ it.for(EACH_HOST)(
     await run(host, checkout, ["--mode", "review-eval"], async (reading) => {
       const { call, load, model } = reading;
       const source = `the project ${checkout.path} (tracked and unignored files)`;
-      const said = instructionsOf({ set: "review-eval", source, environment: "debian:12" });
+      const said = instructionsOf({
+        set: "review-eval",
+        source,
+        environment: "debian:12",
+        hasNetwork: false,
+      });
       expect(model.opening.instructions.split(said)).toHaveLength(2);
       await load(...TOOLS);
       const created = await call("workspace_create");

@@ -64,12 +64,12 @@ export function environmentService({
       );
       return events;
     },
-    prepare: ({ environment, network, force }, { signal }) => {
+    prepare: ({ environment, force }, { signal }) => {
       const events = new Handoff<PrepareResponse>();
       const onProgress = (progress: PrepareProgress): void =>
         void events.put({ event: { case: "progress", value: toProgress(progress) } });
       const call = AbortSignal.any([signal, events.left]);
-      prepare({ environment, network, force }, { signal: call, onProgress }).then(
+      prepare({ environment, force }, { signal: call, onProgress }).then(
         ({ steps, durationMs, ...rest }) => {
           const value = {
             ...rest,

@@ -23,6 +23,7 @@ import { feed } from "../feed.js";
 import { Handoff } from "../handoff.js";
 import { errorDetail } from "../wire-error.js";
 import { bounded } from "./bounded.js";
+import { toPolicy } from "./network.js";
 import { toRunOutput } from "./workspace-view.js";
 
 type Response = MessageInitShape<typeof RunResponseSchema>;
@@ -104,7 +105,7 @@ function toSpec(spec: RunSpec | undefined): OneShotSpec {
     memMib: bounded("mem_mib", spec.memMib || DEFAULT_MACHINE.memMib, LIMITS.memMibMin, LIMITS.memMibMax),
     timeoutMs: spec.timeoutMs || undefined,
     ttlMs: spec.ttlMs || undefined,
-    network: spec.network,
+    network: toPolicy(spec.network),
     noPull: spec.noPull,
   };
 }

@@ -12,6 +12,7 @@ import {
 } from "../../workspace/index.js";
 import { errorDetail } from "../wire-error.js";
 import { bounded } from "./bounded.js";
+import { toPolicy } from "./network.js";
 import { record } from "./run.js";
 import { waitOf } from "./workspace-view.js";
 
@@ -72,7 +73,7 @@ function toNew({ environment, vcpuCount, memMib, ttlSeconds, network }: CreateVm
   }
   const { vcpuCount: vcpus, memMib: memory } = DEFAULT_MACHINE;
   return {
-    ...{ environment, network },
+    ...{ environment, network: toPolicy(network) },
     vcpuCount: bounded("vcpu_count", vcpuCount || vcpus, 1, LIMITS.vcpuCountMax),
     memMib: bounded("mem_mib", memMib || memory, LIMITS.memMibMin, LIMITS.memMibMax),
     ttlSeconds: bounded("ttl_seconds", ttlSeconds || DEFAULT_TTL_SECONDS, 1, LIMITS.longestSeconds),

@@ -66,6 +66,7 @@ export function toWorkspace(workspace: Workspace): MessageInitShape<typeof Works
     warnings: record.warnings,
     stoppedBy: stoppedBy ?? "",
     secrets: record.secrets,
+    networkPolicy: record.network.mode,
     hindrance: workspace.runningMachine?.hindrance ?? "",
     sourceWorkspaceId: record.sourceWorkspaceId ?? "",
     secretsInMemory: record.secretsInMemory,

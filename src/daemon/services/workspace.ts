@@ -19,6 +19,7 @@ import {
 } from "../../workspace/index.js";
 import { bounded } from "./bounded.js";
 import { commandCalls } from "./workspace-commands.js";
+import { toPolicy } from "./network.js";
 import { withRedactedErrors } from "./redacted-errors.js";
 import { fileCalls } from "./workspace-files.js";
 import { transferCalls } from "./workspace-transfers.js";
@@ -147,6 +148,7 @@ function toNew(request: CreateWorkspaceRequest): NewWorkspace {
     ttlSeconds: bounded("ttl_seconds", request.ttlSeconds || DEFAULT_TTL_SECONDS, 1, LIMITS.longestSeconds),
     noPull: request.noPull,
     secrets: request.secrets,
+    network: toPolicy(request.network),
   };
 }
 

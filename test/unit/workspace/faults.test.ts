@@ -8,6 +8,7 @@ import { FAILPOINTS, prefixOf } from "../../failpoints.js";
 import { FakeWorkspaceMachines } from "../../fakes/fake-workspace-machines.js";
 import { temporaryState } from "../../fakes/state-directory.js";
 import { content, NEVER } from "../../fakes/workspace-host.js";
+import { FakeNetworks } from "../../fakes/fake-networks.js";
 
 let child: string;
 beforeAll(async () => {
@@ -38,6 +39,7 @@ describe("a daemon that is killed", () => {
       await using workspaces = new Workspaces({
         directory: join(state.path, "workspaces"),
         ...{ machines, disks: machines.disks },
+        networks: new FakeNetworks(),
         ...{ log: silentLogger, now: () => Date.now() },
       });
       await workspaces.load();

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { PyroError } from "../../../src/protocol/index.js";
-import { runOneShot, type OneShotSpec } from "../../../src/workspace/index.js";
+import { NO_NETWORK, runOneShot, type OneShotSpec } from "../../../src/workspace/index.js";
 import { FakeSandboxes, type Script } from "../../fakes/fake-sandbox.js";
 
 const spec: OneShotSpec = {
@@ -12,7 +12,7 @@ const spec: OneShotSpec = {
     vcpuCount: 1,
     memMib: 512,
   },
-  ...{ noPull: false, timeoutMs: undefined, ttlMs: undefined, network: false },
+  ...{ noPull: false, timeoutMs: undefined, ttlMs: undefined, network: NO_NETWORK },
 };
 const broken: Script = async function* () {
   throw new PyroError("GUEST_DISCONNECTED", "the connection is gone");

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { sleep } from "../../../src/kit/index.js";
 import { LIMITS, PyroError } from "../../../src/protocol/index.js";
-import { RunRegistry, type OneShotSpec } from "../../../src/workspace/index.js";
+import { NO_NETWORK, RunRegistry, type OneShotSpec } from "../../../src/workspace/index.js";
 import { FakeSandboxes, type Script } from "../../fakes/fake-sandbox.js";
 
 const SPEC: OneShotSpec = {
@@ -17,7 +17,7 @@ const SPEC: OneShotSpec = {
   noPull: false,
   timeoutMs: undefined,
   ttlMs: undefined,
-  network: false,
+  network: NO_NETWORK,
 };
 
 const hello: Script = async function* () {
@@ -170,13 +170,5 @@ describe("RunRegistry", () => {
     await using registry = await open(new FakeSandboxes(hello));
     await expect(read(registry, runId)).rejects.toMatchObject({ code: "RUN_NOT_FOUND" });
     expect(await readdir(directory)).toEqual([]);
-  });
-
-  it("refuses the network by name before any machine is made", async () => {
-    const sandboxes = new FakeSandboxes(hello);
-    await using registry = await open(sandboxes);
-    const { runId } = await registry.start({ ...SPEC, network: true });
-    expect((await read(registry, runId)).state).toMatchObject({ error: { code: "NETWORK_NOT_AVAILABLE" } });
-    expect(sandboxes.opened).toHaveLength(0);
   });
 });

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { silentLogger } from "../../../src/kit/index.js";
 import { createSnapshot, deleteSnapshot, exportPath, Workspaces } from "../../../src/workspace/index.js";
 import { FakeWorkspaceMachines } from "../../fakes/fake-workspace-machines.js";
+import { FakeNetworks } from "../../fakes/fake-networks.js";
 
 const [directory = ""] = process.argv.slice(2);
 const machines = new FakeWorkspaceMachines(join(directory, "trees"));
@@ -10,6 +11,7 @@ const workspaces = new Workspaces({
   directory: join(directory, "workspaces"),
   machines,
   disks: machines.disks,
+  networks: new FakeNetworks(),
   log: silentLogger,
   now: () => Date.now(),
 });

@@ -1,0 +1,100 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { ServiceImpl } from "@connectrpc/connect";
+import { policyFromFlags, policyToText } from "../../network/index.js";
+import type {
+  GetNetworkResponseSchema,
+  NetworkEntrySchema,
+  NetworkRuleList,
+  NetworkRules,
+  NetworkService,
+  PublishedPortSchema,
+} from "../../protocol/gen/pyro/daemon/v1/network_pb.js";
+import type {
+  NetworkEvent,
+  NetworkPolicyText,
+  Workspace,
+  WorkspacePort,
+  Workspaces,
+} from "../../workspace/index.js";
+import { withRedactedErrors } from "./redacted-errors.js";
+
+/** Entries that are shown where the caller names no number. */
+const DEFAULT_ENTRIES = 50;
+const LOOPBACK = "127.0.0.1";
+
+/** The NetworkService. */
+export function networkService(workspaces: Workspaces): ServiceImpl<typeof NetworkService> {
+  const service: ServiceImpl<typeof NetworkService> = {
+    get: ({ workspace, limit }) => toNetwork(workspaces.find(workspace), limit || DEFAULT_ENTRIES),
+    set: async ({ workspace: reference, rules }) => {
+      const workspace = workspaces.find(reference);
+      await workspace.setNetwork(toPolicy(rules));
+      return toNetwork(workspace, DEFAULT_ENTRIES);
+    },
+    listPorts: ({ workspace: reference }) => {
+      const workspace = workspaces.find(reference);
+      return { workspaceId: workspace.id, ports: workspace.network.ports.map(toPublishedPort) };
+    },
+  };
+  return withRedactedErrors(service, workspaces);
+}
+
+/**
+ * What a user typed, as it is kept; nothing given: no network.
+ * @throws {PyroError} INVALID_NETWORK_POLICY with all that is wrong
+ */
+export function toPolicy(rules: NetworkRules | undefined): NetworkPolicyText {
+  const { mode = "", allow, deny, file, allowCidrs, allowHostPorts } = rules ?? {};
+  const given = (list: NetworkRuleList | undefined) => list?.rules;
+  return policyToText(
+    policyFromFlags({
+      ...{ mode: mode === "" ? undefined : mode, file },
+      ...{ allow: given(allow), deny: given(deny) },
+      ...{ allowCidrs: given(allowCidrs), allowHostPorts: given(allowHostPorts) },
+    }),
+  );
+}
+
+export function toPublishedPort({
+  service,
+  ...ports
+}: WorkspacePort): MessageInitShape<typeof PublishedPortSchema> {
+  return { ...ports, serviceName: service, host: LOOPBACK };
+}
+
+function toNetwork(
+  { id, network }: Workspace,
+  limit: number,
+): MessageInitShape<typeof GetNetworkResponseSchema> {
+  const { policy, totals, events } = network.report;
+  return {
+    workspaceId: id,
+    policy: {
+      mode: policy.mode,
+      allow: [...policy.allow],
+      deny: [...policy.deny],
+      allowCidrs: [...policy.allowCidrs],
+      allowHostPorts: [...policy.allowHostPorts],
+    },
+    totals: {
+      connections: BigInt(totals.connections),
+      refused: BigInt(totals.refused),
+      failed: BigInt(totals.failed),
+      bytesUp: BigInt(totals.bytesUp),
+      bytesDown: BigInt(totals.bytesDown),
+    },
+    entries: events.slice(-limit).map(toEntry),
+  };
+}
+
+function toEntry(event: NetworkEvent): MessageInitShape<typeof NetworkEntrySchema> {
+  const { kind, decision, name = "", address = "", port = 0, times = 0 } = event;
+  const { reason = "", hint = "", openedBy = "", end = "", durationMs = 0 } = event;
+  return {
+    ...{ kind, decision, name, address, port, reason, hint, openedBy, end, times },
+    atMs: BigInt(event.atMs),
+    bytesUp: BigInt(event.bytesUp),
+    bytesDown: BigInt(event.bytesDown),
+    durationMs: BigInt(Math.round(durationMs)),
+  };
+}
