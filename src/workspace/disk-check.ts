@@ -30,7 +30,9 @@ export class DiskProof {
    * @throws {PyroError} DISK_DAMAGED; everything stays as it is, and the record says why it does not start
    */
   async begin(signal: AbortSignal): Promise<void> {
-    await this.#require(this.kept.now.diskInUse, signal);
+    // What a reset has just made empty has nothing that could be damaged; of all else a look costs 10 ms.
+    const { diskInUse, stoppedBy } = this.kept.now;
+    await this.#require(diskInUse || stoppedBy !== "reset" ? "active" : "none", signal);
     await this.kept.save({ diskInUse: true });
   }
 
@@ -40,15 +42,15 @@ export class DiskProof {
     if (error.code === "ENVIRONMENT_DAMAGED")
       return await this.#quarantined(activeDamaged(this.kept.now, error.message, error));
     if (error.code !== "VM_START_FAILED") return error;
-    return await this.#require(true, signal).then(
+    return await this.#require("all", signal).then(
       () => error,
       (damage: unknown) => PyroError.from(damage),
     );
   }
 
-  async #require(unclean: boolean, signal: AbortSignal): Promise<void> {
+  async #require(tablesOf: TablesOf, signal: AbortSignal): Promise<void> {
     const { now } = this.kept;
-    await requireWholeDisk(now, this.chain.layers, this.disks, { unclean, signal }).catch(
+    await requireWholeDisk(now, this.chain.layers, this.disks, { tablesOf, signal }).catch(
       async (thrown: unknown) => {
         throw await this.#quarantined(PyroError.from(thrown));
       },
@@ -63,16 +65,19 @@ export class DiskProof {
   }
 }
 
+/** Of which layers the tables are checked, besides that sealed ones were not written to. */
+type TablesOf = "none" | "active" | "all";
+
 /**
- * Proves the layers of a workspace's disk before a machine lies on them: sealed ones are as they were sealed; where the
- * machine before ended without a word (`unclean`), or a start failed, the tables of the active one are checked too.
+ * Proves the layers of a workspace's disk before a machine lies on them: sealed ones are as they were sealed, the tables
+ * of the active one are whole; where a start failed, those of all.
  * @throws {PyroError} DISK_DAMAGED; every file stays as it is
  */
 async function requireWholeDisk(
   record: WorkspaceRecord,
   layers: WorkspaceLayers,
   disks: WorkspaceDisks,
-  { unclean, signal }: { readonly unclean: boolean; readonly signal: AbortSignal },
+  { tablesOf, signal }: { readonly tablesOf: TablesOf; readonly signal: AbortSignal },
 ): Promise<void> {
   const sealed = [
     { name: BASELINE, path: layers.baseline },
@@ -87,7 +92,11 @@ async function requireWholeDisk(
     if (is.sizeBytes !== was.sizeBytes || is.modifiedAtMs !== was.modifiedAtMs)
       throw sealedDamaged(record, name, "its file was changed after it was sealed");
   }
-  if (!unclean) return;
+  if (tablesOf === "none") return;
+  for (const { name, path } of tablesOf === "all" ? sealed : []) {
+    const reason = await disks.check(path, signal);
+    if (reason !== undefined) throw sealedDamaged(record, name, reason);
+  }
   const reason = await disks.check(layers.active, signal);
   if (reason !== undefined) throw activeDamaged(record, reason);
 }

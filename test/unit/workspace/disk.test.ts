@@ -1,4 +1,5 @@
-import { readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { chmod, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { PyroError } from "../../../src/protocol/index.js";
@@ -77,19 +78,21 @@ describe("the disk of a stopped workspace", () => {
 });
 
 describe("a disk that was damaged", () => {
-  it("is checked after a machine that ended without a word, and not after one that was stopped", async () => {
+  it("is looked for before each start, and not after a reset, which leaves nothing that could be", async () => {
     const { id } = await stopped();
     const again = (): Workspace => host.workspaces.find(id);
     const checks = (): number => host.machines.steps.filter((step) => step === "checkDisk").length;
     await again().start().result;
-    expect(checks()).toBe(0);
+    expect(checks()).toBe(1);
     await loseAll();
     expect(await content(again(), "file")).toBe("text\n");
-    expect(checks()).toBe(1);
+    expect(checks()).toBe(2);
     host.machines.machine.lose();
     await vi.waitFor(() => expect(again().record.state).toBe("stopped"));
     expect(await content(again(), "file")).toBe("text\n");
-    expect(checks()).toBe(2);
+    expect(checks()).toBe(3);
+    await again().reset().result;
+    expect(checks()).toBe(3);
   });
 
   it("in its active layer does not start, is kept as it is, and can be reset to what is whole", async () => {
@@ -140,6 +143,28 @@ describe("a disk that was damaged", () => {
       code: "DISK_DAMAGED",
       message: expect.stringContaining("its baseline") as string,
       hint: expect.stringContaining("disk export") as string,
+    });
+  });
+
+  it("in a sealed layer that rotted shows in a start that fails", async () => {
+    const workspace = await stopped();
+    await createSnapshot(workspace, "a").result;
+    const [layer = ""] = await readdir(workspace.paths.layers);
+    const path = join(workspace.paths.layers, layer);
+    const before = host.path("before");
+    await writeFile(before, "");
+    // Nobody wrote to it.
+    execFileSync("touch", ["-r", path, before]);
+    const { size } = await stat(path);
+    await chmod(path, 0o600);
+    await writeFile(path, "x".repeat(size));
+    execFileSync("touch", ["-r", before, path]);
+    host.machines.before = (step) => {
+      if (step === "open") throw new PyroError("VM_START_FAILED", "QEMU exited with 1", { hint: "?" });
+    };
+    await expect(workspace.start().result).rejects.toMatchObject({
+      ...{ code: "DISK_DAMAGED", message: expect.stringContaining("a sealed layer") as string },
+      hint: expect.stringContaining("--snapshot baseline") as string,
     });
   });
 
