@@ -42,13 +42,15 @@ async function open(
 
 /** Where its memory fits the disk no more and no machine goes on from it, it is stopped, and its commands are lost. */
 async function goOn(parts: WorkspaceParts, report: Report): Promise<WorkspaceMachine> {
-  const { chain, memory, signal, shape, context } = parts;
+  const { chain, proof, memory, signal, shape, context } = parts;
   const from = { directory: memory.directory, beforeRun: () => memory.spend() };
+  // What the memory knows of the disk has to be there.
+  await proof.begin(signal);
   try {
     return await context.machines.resume(shape, chain.layers, from, { signal, onPhase: report });
   } catch (thrown) {
     if (!(await memory.exists())) await loseMemory(parts, PyroError.from(thrown));
-    throw thrown;
+    throw await proof.explain(thrown, signal);
   }
 }
 

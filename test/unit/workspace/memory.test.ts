@@ -1,4 +1,4 @@
-import { readdir, rm, stat } from "node:fs/promises";
+import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { PyroError } from "../../../src/protocol/index.js";
@@ -93,6 +93,19 @@ describe("a workspace that is suspended", () => {
     expect(command.facts.interrupted).toBe("it died");
     machines.before = () => undefined;
     await workspace.machine(NEVER);
+  });
+
+  it("does not go on over a disk that was damaged meanwhile, and keeps its memory for one that is whole", async () => {
+    await using host = await WorkspaceHost.start();
+    const workspace = await host.create();
+    await workspace.suspend("user").result;
+    const whole = await readFile(workspace.paths.active);
+    await writeFile(workspace.paths.active, "garbage");
+    await expect(workspace.start().result).rejects.toMatchObject({ code: "DISK_DAMAGED" });
+    expect(workspace.record).toMatchObject({ state: "suspended", failure: { code: "DISK_DAMAGED" } });
+    await writeFile(workspace.paths.active, whole);
+    await workspace.start().result;
+    expect(workspace.record).toMatchObject({ state: "started", failure: null });
   });
 
   it("gives its memory up for a stop and for a reset", async () => {
