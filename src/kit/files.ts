@@ -10,6 +10,8 @@ export async function writeFileAtomic(
   path: string,
   content: string | Uint8Array,
   mode = 0o600,
+  /** Called when it is on the disk, under another name still. */
+  onWritten: () => void = () => undefined,
 ): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
   try {
@@ -20,6 +22,7 @@ export async function writeFileAtomic(
     } finally {
       await file.close();
     }
+    onWritten();
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });

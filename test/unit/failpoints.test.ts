@@ -17,6 +17,7 @@ const REACHED = {
       "restore",
       "resume",
       "save",
+      "secrets",
       "snapshot",
       "suspend",
       "template",

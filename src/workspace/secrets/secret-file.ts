@@ -1,7 +1,7 @@
 import { readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import * as z from "zod";
-import { readJsonFile, writeFileAtomic } from "../../kit/index.js";
+import { failpoint, readJsonFile, writeFileAtomic } from "../../kit/index.js";
 import type { Secret } from "./secret.js";
 
 const fileSchema = z.array(z.object({ name: z.string(), sourceKind: z.string(), base64: z.string() }));
@@ -12,7 +12,8 @@ export async function saveSecrets(path: string, secrets: readonly Secret[]): Pro
     ...{ name, sourceKind },
     base64: Buffer.from(value).toString("base64"),
   }));
-  await writeFileAtomic(path, JSON.stringify(kept), 0o600);
+  await writeFileAtomic(path, JSON.stringify(kept), 0o600, () => failpoint("secrets.written"));
+  failpoint("secrets.saved");
 }
 
 /** The secrets of a file; undefined where there is none that can be read. */

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { readJsonFile, writeFileAtomic } from "../../kit/index.js";
+import { failpoint, readJsonFile, writeFileAtomic } from "../../kit/index.js";
 import type { SecretHolder, WorkspaceSecrets } from "./workspace-secrets.js";
 
 const fileSchema = z.array(
@@ -102,11 +102,16 @@ export class SecretHolders {
 
   async #save(): Promise<void> {
     const kept = [...this.#held.values()].map(({ id, kind, name, secrets }) => ({ id, kind, name, secrets }));
-    const write = this.#saving.then(() => writeFileAtomic(this.path, JSON.stringify(kept), 0o600));
+    const write = this.#saving.then(() => writeHolders(this.path, kept));
     this.#saving = write.then(
       () => undefined,
       () => undefined,
     );
     await write;
   }
+}
+
+async function writeHolders(path: string, kept: readonly Kept[]): Promise<void> {
+  await writeFileAtomic(path, JSON.stringify(kept), 0o600, () => failpoint("secrets.holders-written"));
+  failpoint("secrets.holders-saved");
 }
