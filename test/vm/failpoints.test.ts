@@ -1,168 +1,232 @@
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { Pyro } from "../../src/sdk/index.js";
 import { FAILPOINTS, prefixOf } from "../failpoints.js";
 import { violations } from "./invariants.js";
 import {
+  client,
   daemonWithFailpoint,
   eventually,
-  json,
   machinesOf,
-  pyro,
   testState,
   type FaultyDaemon,
-  type Result,
   type TestState,
 } from "./support.js";
 
+const NAME = "w";
+
 let state: TestState;
+/** Asked from this process: starting the command line for each step would take half of the time. */
+let pyro: Pyro;
 beforeAll(async () => {
   state = await testState();
+  pyro = await client(state.path);
   // A good template stands from now on.
   await expectNextRunWorks();
   await expectNothingLeft();
 });
 // Whatever one of them left, the next starts from nothing.
 afterEach(async () => {
-  for (const { workspace_id: id } of await workspaces()) await call("workspace", "delete", id);
-  await call("daemon", "stop", "--force");
+  for (const { workspaceId } of await pyro.listWorkspaces()) await pyro.deleteWorkspace(workspaceId);
+  await pyro.stopDaemon({ force: true });
 });
-afterAll(() => state[Symbol.asyncDispose]());
+afterAll(async () => {
+  await pyro[Symbol.asyncDispose]();
+  await state[Symbol.asyncDispose]();
+});
 
-const call = (...args: string[]): Promise<Result> => pyro(args, { stateDir: state.path });
-const run = (): Promise<Result> => call("run", "debian:12", "--", "true");
-/** Builds and saves another template in place of the good one. */
-const prepare = (): Promise<Result> => call("prepare", "--force");
+/** Another connection: the one to a daemon that was killed may not have noticed yet. */
+async function connectAnew(): Promise<void> {
+  await pyro[Symbol.asyncDispose]();
+  pyro = await client(state.path);
+}
+
+type Step = () => Promise<unknown>;
+
+/** The code of the error of the first step that could not be done. */
+async function through(...steps: readonly Step[]): Promise<string | undefined> {
+  for (const step of steps) {
+    try {
+      await step();
+    } catch (error) {
+      const { code } = error as { code?: string };
+      if (code === undefined) throw error;
+      return code;
+    }
+  }
+  return undefined;
+}
+
+const run = (): Promise<unknown> =>
+  pyro.runInVm({ environment: "debian:12", argv: ["true"] }, { timeoutMs: CALL_MS });
+
+/** How long a call may take, whatever happens to the daemon and its machines. */
+const CALL_MS = 60_000;
 
 interface Scenario {
-  readonly pool: number;
-  /** Exit code of a call that could not be done. */
-  readonly failed: 1 | 125;
-  /** Calls that pass through the failpoint, until the daemon has met it. Gives how the last one ended. */
-  readonly pass: (daemon: FaultyDaemon) => Promise<Result>;
+  readonly pool?: number;
+  /** Calls that pass through the failpoint, until the daemon has met it. Gives how the last one failed, if it did. */
+  readonly pass: (daemon: FaultyDaemon) => Promise<string | undefined>;
 }
 
 /** By the prefix of a failpoint's name: which calls pass through it. `pull` is tested with a host of its own. */
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
-  machine: { pool: 0, failed: 125, pass: run },
-  restore: { pool: 0, failed: 125, pass: run },
-  template: { pool: 0, failed: 1, pass: prepare },
-  save: { pool: 0, failed: 1, pass: prepare },
-  pool: { pool: 2, failed: 125, pass: useThePool },
-  workspace: { pool: 0, failed: 1, pass: useAWorkspace },
-  snapshot: { pool: 0, failed: 1, pass: useSnapshots },
-  layer: { pool: 0, failed: 1, pass: useSnapshots },
-  suspend: { pool: 0, failed: 1, pass: useItsMemory },
-  resume: { pool: 0, failed: 1, pass: useItsMemory },
-  memory: { pool: 0, failed: 1, pass: useAMemorySnapshot },
-  fork: { pool: 0, failed: 1, pass: useItsMemory },
+  machine: { pass: () => through(run) },
+  restore: { pass: () => through(run) },
+  // Builds and saves another template in place of the good one.
+  template: { pass: () => through(() => pyro.prepare({ force: true })) },
+  save: { pass: () => through(() => pyro.prepare({ force: true })) },
+  pool: { pool: 2, pass: useThePool },
+  workspace: { pass: useAWorkspace },
+  snapshot: { pass: useSnapshots },
+  layer: { pass: useSnapshots },
+  suspend: { pass: useItsMemory },
+  resume: { pass: useItsMemory },
+  memory: { pass: useAMemorySnapshot },
+  fork: { pass: useItsMemory },
+  secrets: { pass: useSecrets },
 };
 
+/** Other ways through some of them. */
+const OTHER_WAYS: readonly (readonly [failpoint: string, how: string, Scenario])[] = [
+  ...["workspace.resetting", "workspace.renewed"].map(
+    (failpoint) =>
+      [failpoint, "a reset of a suspended workspace to a snapshot", { pass: resetSuspended }] as const,
+  ),
+  ["workspace.condemned", "the deletion of a suspended workspace", { pass: deleteSuspended }],
+  ["workspace.exported", "the export of a disk", { pass: exportDisk }],
+];
+
+const workspaceId = NAME;
+const call = { timeoutMs: CALL_MS };
+const create = (): Promise<unknown> => pyro.createWorkspace({ environment: "debian:12", name: NAME }, call);
+const write = (): Promise<unknown> =>
+  pyro.writeWorkspaceFile({ workspaceId, path: "dir/file", content: "text" }, call);
+const stop = (): Promise<unknown> => pyro.stopWorkspace(NAME, {}, call);
+const suspend = (): Promise<unknown> => pyro.stopWorkspace(NAME, { suspend: true }, call);
+const start = (): Promise<unknown> => pyro.startWorkspace(NAME, {}, call);
+const snapshot = (): Promise<unknown> => pyro.createSnapshot({ workspaceId, snapshotName: "one" }, call);
+const remove = (): Promise<unknown> => pyro.deleteWorkspace(NAME, call);
+const outputPath = (): string => join(state.path, "exported");
+
 /** Once through a workspace's life; ends with the first call that could not be done. */
-async function useAWorkspace(): Promise<Result> {
-  const output = join(state.path, "exported");
-  await rm(output, { recursive: true, force: true });
-  return await through([
-    ["file", "write", "w", "dir/file", "--text", "text"],
-    ["export", "w", "dir", "--output", output],
-    ["stop", "w"],
-    ["start", "w"],
-    ["reset", "w"],
-  ]);
+async function useAWorkspace(): Promise<string | undefined> {
+  await rm(outputPath(), { recursive: true, force: true });
+  return await through(
+    ...[create, write],
+    () => pyro.exportWorkspace({ workspaceId, path: "dir", outputPath: outputPath() }, call),
+    ...[stop, start, () => pyro.resetWorkspace(NAME, {}, call), remove],
+  );
 }
 
 /** A workspace whose disk gets layers, running and stopped. */
-async function useSnapshots(): Promise<Result> {
-  return await through([
-    ["file", "write", "w", "file", "--text", "text"],
-    ["snapshot", "create", "w", "one"],
-  ]);
+function useSnapshots(): Promise<string | undefined> {
+  return through(create, write, snapshot, remove);
 }
 
 /** The same with what is in the machine. */
-async function useAMemorySnapshot(): Promise<Result> {
-  return await through([
-    ["snapshot", "create", "w", "one", "--memory"],
-    ["reset", "w", "--snapshot", "one"],
-  ]);
+function useAMemorySnapshot(): Promise<string | undefined> {
+  return through(
+    create,
+    () => pyro.createSnapshot({ workspaceId, snapshotName: "one", memory: true }, call),
+    () => pyro.resetWorkspace(NAME, { snapshot: "one" }, call),
+    remove,
+  );
 }
 
 /** The same with what concerns its memory. */
-async function useItsMemory(): Promise<Result> {
-  return await through([
-    ["stop", "w", "--suspend"],
-    ["start", "w"],
-    ["fork", "w"],
-  ]);
+function useItsMemory(): Promise<string | undefined> {
+  return through(create, suspend, start, () => pyro.forkWorkspace(NAME, {}, call), remove);
 }
 
-/** A workspace and these calls, one after the other, to the first that could not be done, or the delete. */
-async function through(calls: readonly string[][]): Promise<Result> {
-  for (const args of [["create", "debian:12", "--name", "w"], ...calls, ["delete", "w"]]) {
-    const result = await call("workspace", ...args);
-    if (result.code !== 0 || args[0] === "delete") return result;
-  }
-  throw new Error("the last call is a delete");
+function resetSuspended(): Promise<string | undefined> {
+  const reset = (): Promise<unknown> => pyro.resetWorkspace(NAME, { snapshot: "one" }, call);
+  return through(create, write, snapshot, suspend, reset, remove);
 }
 
-async function workspaces(): Promise<{ workspace_id: string }[]> {
-  const listed = json(await call("workspace", "list", "--json"));
-  return listed["workspaces"] as { workspace_id: string }[];
+function deleteSuspended(): Promise<string | undefined> {
+  return through(create, suspend, remove);
+}
+
+async function exportDisk(): Promise<string | undefined> {
+  await rm(outputPath(), { force: true });
+  const exporting = (): Promise<unknown> =>
+    pyro.exportWorkspaceDisk({ workspaceId, outputPath: outputPath() }, call);
+  return await through(create, stop, exporting, remove);
+}
+
+/** A workspace with a secret, and a shell that is given it. */
+function useSecrets(): Promise<string | undefined> {
+  const secrets = [{ name: "TOKEN", value: "a secret value" }];
+  return through(
+    () => pyro.createWorkspace({ environment: "debian:12", name: NAME, secrets }, call),
+    () => pyro.openShell({ workspaceId, secretEnv: { TOKEN: "TOKEN" } }, call),
+    remove,
+  );
 }
 
 /** Every workspace is usable, or says why not (threats.md I4); then it is deleted. */
 async function expectUsableWorkspaces(): Promise<void> {
-  for (const { workspace_id: id } of await workspaces()) {
-    const status = json(await call("workspace", "status", id, "--wait-seconds", "20", "--json"));
+  for (const { workspaceId: id } of await pyro.listWorkspaces()) {
+    const { state: is, stoppedBy, failure } = await pyro.statusWorkspace(id, { waitMs: 20_000 });
     // What its user stopped, or suspended, waits for its user.
-    if (status["stopped_by"] === "user") expect((await call("workspace", "start", id)).code).toBe(0);
-    const { code } = await call("workspace", "exec", id, "--", "true");
-    expect([status["state"], code, status["failure"]]).toEqual(
-      code === 0
-        ? [expect.any(String), 0, status["failure"]]
-        : ["failed", 125, expect.objectContaining({ message: expect.stringMatching(/./) as string })],
-    );
-    expect((await call("workspace", "delete", id)).code).toBe(0);
+    if (stoppedBy === "user") await pyro.startWorkspace(id, {}, call);
+    const failed = await through(async () => {
+      const { result } = await pyro.execWorkspace({ workspaceId: id, argv: ["true"] }, call);
+      expect(result).toMatchObject({ exitCode: 0 });
+    });
+    if (failed !== undefined)
+      expect([is, failed, failure]).toEqual([
+        "failed",
+        "WORKSPACE_FAILED",
+        expect.objectContaining({ message: expect.stringMatching(/./) as string }),
+      ]);
+    await pyro.deleteWorkspace(id, call);
   }
 }
 
 /** Machines are made in the background after a run, and taken by the next. */
-async function useThePool(daemon: FaultyDaemon): Promise<Result> {
+async function useThePool(daemon: FaultyDaemon): Promise<string | undefined> {
   for (let round = 0; ; round += 1) {
-    const result = await run();
-    if (round === 3 || daemon.met()) return result;
+    const failed = await through(run);
+    if (round === 3 || daemon.met()) return failed;
     await eventually("a machine waits, or the daemon met its end", async () => {
       if (daemon.met()) return true;
-      const status = json(await call("daemon", "status", "--json"));
-      return Number(status["pooled_vms"]) > 0;
+      const status = await pyro.daemonStatus().catch(() => undefined);
+      return (status?.pooledVms ?? 0) > 0;
     });
-    if (daemon.met()) return result;
+    if (daemon.met()) return failed;
   }
 }
 
 async function expectNextRunWorks(): Promise<void> {
-  const { code, stdout, stderr } = await call("run", "debian:12", "--", "echo", "again");
-  expect({ code, stdout: stdout.toString(), stderr: code === 0 ? "" : stderr }).toEqual({
-    ...{ code: 0, stdout: "again\n", stderr: "" },
-  });
+  const { stdout, exitCode } = await pyro.runInVm(
+    { environment: "debian:12", argv: ["echo", "again"] },
+    call,
+  );
+  expect([exitCode, Buffer.from(stdout).toString()]).toEqual([0, "again\n"]);
 }
 
 async function expectNothingLeft(): Promise<void> {
-  await call("daemon", "stop");
+  // One that is still busy is left alone, and found.
+  await pyro.stopDaemon().catch(() => undefined);
   let found: string[] = [];
   const clean = async (): Promise<boolean> => (found = await violations(state.path)).length === 0;
   await eventually("nothing is left", clean, 5_000).catch(() => expect(found).toEqual([]));
 }
 
 /** Kills the daemon at the step. Gives how many machines it left running. */
-async function killDaemonAt(failpoint: string, { pool, failed, pass }: Scenario): Promise<number> {
+async function killDaemonAt(failpoint: string, { pool = 0, pass }: Scenario): Promise<number> {
   const daemon = await daemonWithFailpoint(state.path, failpoint, { pool });
-  const { code, stderr } = await pass(daemon);
+  await connectAnew();
+  const failed = await pass(daemon);
   // The client may hear of it before this process does.
   expect(await daemon.gone).toBe("SIGKILL");
   const left = (await machinesOf(state.path)).length;
   // A step in the background costs nobody a call.
-  if (code !== 0) expect([code, stderr]).toEqual([failed, expect.stringContaining("DAEMON_UNREACHABLE")]);
+  if (failed !== undefined) expect(failed).toBe("DAEMON_UNREACHABLE");
+  await connectAnew();
   await expectNextRunWorks();
   await expectUsableWorkspaces();
   await expectNothingLeft();
@@ -170,30 +234,38 @@ async function killDaemonAt(failpoint: string, { pool, failed, pass }: Scenario)
 }
 
 /** Kills the machines while the daemon stands still at the step, then lets it go on. */
-async function killMachinesAt(failpoint: string, { pool, failed, pass }: Scenario): Promise<void> {
+async function killMachinesAt(failpoint: string, { pool = 0, pass }: Scenario): Promise<void> {
   const daemon = await daemonWithFailpoint(state.path, `${failpoint}=SIGSTOP`, { pool });
+  await connectAnew();
   const killed = daemon.stopped().then(async () => {
     const machines = await machinesOf(state.path);
     for (const pid of machines) process.kill(pid, "SIGKILL");
     process.kill(daemon.pid, "SIGCONT");
   });
-  const { code, stderr } = await pass(daemon);
+  const failed = await pass(daemon);
   await killed;
   // What was lost with the machine is named; what could be done without it was done.
-  if (code !== 0) expect([code, stderr]).toEqual([failed, expect.stringMatching(/^VM_[A-Z_]+: /m)]);
+  if (failed !== undefined) expect(failed).toMatch(/^VM_[A-Z_]+$/);
   await expectNextRunWorks();
-  const status = json(await call("daemon", "status", "--json"));
-  expect(status["pid"]).toBe(daemon.pid);
+  expect((await pyro.daemonStatus()).pid).toBe(daemon.pid);
   expect(await readFile(`${state.path}/daemon.log`, "utf8")).not.toContain('"event":"defect"');
   await expectUsableWorkspaces();
   await expectNothingLeft();
 }
 
+async function killAt(failpoint: string, scenario: Scenario | undefined): Promise<void> {
+  if (scenario === undefined) throw new Error(`no scenario reaches ${failpoint}: add one for its prefix`);
+  const machines = await killDaemonAt(failpoint, scenario);
+  if (machines > 0) await killMachinesAt(failpoint, scenario);
+}
+
 describe("After a kill -9 the next call works and nothing is left over:", () => {
   it.each(FAILPOINTS.filter((name) => prefixOf(name) !== "pull"))("%s", async (failpoint) => {
-    const scenario = SCENARIOS[prefixOf(failpoint)];
-    if (scenario === undefined) throw new Error(`no scenario reaches ${failpoint}: add one for its prefix`);
-    const machines = await killDaemonAt(failpoint, scenario);
-    if (machines > 0) await killMachinesAt(failpoint, scenario);
+    await killAt(failpoint, SCENARIOS[prefixOf(failpoint)]);
+  });
+
+  it.each(OTHER_WAYS)("%s in %s", async (failpoint, _, scenario) => {
+    expect(FAILPOINTS).toContain(failpoint);
+    await killAt(failpoint, scenario);
   });
 });
