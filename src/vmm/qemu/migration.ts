@@ -1,7 +1,7 @@
 import { chmod, open, rm } from "node:fs/promises";
 import { createServer, type Socket } from "node:net";
 import { dirname, join } from "node:path";
-import { DeadlineError, failpoint, shortSocketPath, syncDirectory, within } from "../../kit/index.js";
+import { DeadlineError, failpoint, shortSocketPath, sleep, syncDirectory, within } from "../../kit/index.js";
 import { LIMITS, PyroError } from "../../protocol/index.js";
 import { deferred } from "../deferred.js";
 import { QmpClosed, type QmpClient, type QmpEvent } from "./qmp.js";
@@ -28,6 +28,11 @@ export class MigrationEnd {
     else if (status === "failed" || status === "cancelled") this.#end.resolve("failed");
   }
 
+  /** However it ends, or once so much time has passed. */
+  async settled(timeoutMs: number): Promise<void> {
+    await within(this.#end.promise, timeoutMs, "migration").catch(() => undefined);
+  }
+
   /** @throws {MigrationFailed} */
   async wait(qmp: QmpClient, timeoutMs: number, signal?: AbortSignal): Promise<void> {
     const closed = qmp.closed.then((reason) => {
@@ -37,6 +42,11 @@ export class MigrationEnd {
     if (end === "failed") throw new MigrationFailed(await failureOf(qmp));
   }
 }
+
+/** How long a save that failed is waited for to be over, … */
+const SETTLE_MS = 2_000;
+/** … and how often QEMU is asked. */
+const SETTLE_LOOK_MS = 10;
 
 /** What QEMU says of a migration that failed. */
 export class MigrationFailed extends Error {
@@ -77,11 +87,13 @@ export async function saveState(
   directory: string,
   stateFile: string,
 ): Promise<void> {
+  let isBegun = false;
   try {
     failpoint("save.stopped");
     await requireIgnoreShared(qmp);
     await qmp.execute("migrate-set-capabilities", { capabilities: CAPABILITIES }, LIMITS.saveTimeoutMs);
     await using receiver = await receive(directory);
+    isBegun = true;
     await qmp.execute("migrate", { uri: `unix:${SAVE_SOCKET}` }, LIMITS.saveTimeoutMs);
     failpoint("save.migrating");
     const socket = await within(receiver.socket, LIMITS.saveTimeoutMs, "QEMU's connection");
@@ -95,7 +107,19 @@ export async function saveState(
     await syncDirectory(dirname(stateFile));
   } catch (error) {
     await rm(stateFile, { force: true });
+    if (isBegun) await finalized(qmp, end);
     throw saveFailure(error);
+  }
+}
+
+/** Until a save that failed is over, QEMU lets no machine go on: "Migration is not finalized yet". */
+async function finalized(qmp: QmpClient, end: MigrationEnd): Promise<void> {
+  const deadline = performance.now() + SETTLE_MS;
+  await end.settled(SETTLE_MS);
+  while (performance.now() < deadline) {
+    const said = await qmp.execute("query-status", {}, SETTLE_MS).catch(() => undefined);
+    if ((said as { status?: unknown } | undefined)?.status !== "finish-migrate") return;
+    await sleep(SETTLE_LOOK_MS);
   }
 }
 
