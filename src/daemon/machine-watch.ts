@@ -35,6 +35,17 @@ export function watchMachine(
   });
 }
 
+/** The error of a call that got no answer in time: where the host's disk holds the machine up, that is why. */
+export function heldUp(error: unknown, hindrance: Hindrance | undefined): unknown {
+  const isLate = error instanceof PyroError && error.code === "DEADLINE_EXCEEDED";
+  if (!isLate || hindrance !== "host disk full") return error;
+  return new PyroError("DISK_FULL", "the host's disk is full, and the machine waits to write to it", {
+    hint: "free some space (`pyro env prune` removes what nothing uses), then try again",
+    retryable: true,
+    cause: error,
+  });
+}
+
 /** The error of a machine whose port broke while pyro prepared it: nobody can connect to that again. */
 export function lostWhilePrepared(error: unknown): unknown {
   if (!(error instanceof PyroError) || error.code !== "GUEST_DISCONNECTED") return error;

@@ -11,6 +11,7 @@ import { freshIdentity, giveIdentity, setClock } from "./identity.js";
 import type { ImagesInUse } from "./images-in-use.js";
 import type { BootedMachine, BootRequest } from "./machines.js";
 import type { RestoreRequest, Templates } from "./templates.js";
+import { lostWhilePrepared } from "./machine-watch.js";
 import { availableMemory } from "./memory.js";
 import type { Overlays } from "./overlay.js";
 import { WarmPool, type Pooled } from "./warm-pool.js";
@@ -82,7 +83,10 @@ export class ReadyMachines {
     { disks, ...shape }: ShapeOfImage & { readonly disks: readonly Disk[] },
     signal: AbortSignal,
   ): Promise<ReadyMachine> {
-    return await this.#start({ ...shape, disks: () => Promise.resolve(disks) }, signal, { savable: true });
+    const over = { ...shape, disks: () => Promise.resolve(disks) };
+    return await this.#start(over, signal, { savable: true }).catch((error: unknown) => {
+      throw lostWhilePrepared(error);
+    });
   }
 
   async #start(
@@ -159,7 +163,7 @@ export class ReadyMachines {
     } catch (error) {
       await booted?.[Symbol.asyncDispose]();
       held[Symbol.dispose]();
-      throw error;
+      throw lostWhilePrepared(error);
     }
   }
 

@@ -27,7 +27,7 @@ import { guestNetwork } from "./guest-network.js";
 import { guestServices } from "./guest-services.js";
 import { setClock } from "./identity.js";
 import type { ImagesInUse } from "./images-in-use.js";
-import { watchMachine } from "./machine-watch.js";
+import { heldUp, watchMachine } from "./machine-watch.js";
 import type { BootedMachine, Machines } from "./machines.js";
 import { standStill } from "./still-machine.js";
 import { requireOwnMemory, type Templates } from "./templates.js";
@@ -165,6 +165,14 @@ function toWorkspaceMachine(
       return await booted.reconnect(signal);
     },
   } satisfies StartOptions;
+  /** Work that waits for the guest's disk to be flushed. */
+  const flushing = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      throw heldUp(error, hindrance);
+    }
+  };
   const end = async (): Promise<void> => {
     over.abort(letGo());
     await owner[Symbol.asyncDispose]();
@@ -205,7 +213,7 @@ function toWorkspaceMachine(
     suspend: async (directory) => {
       requireOwnMemory(machine, booted.savedAs);
       // Whoever gives the memory up loses nothing that was written.
-      await flush(booted);
+      await flushing(() => flush(booted));
       const still = await standStill(booted);
       try {
         await machine.save(imageFiles(directory).stateFile);
@@ -232,7 +240,8 @@ function toWorkspaceMachine(
       }
     },
     putLayer: async (layers, name) => {
-      await putLayer(booted, overlays, imagePath(layout, layers.imageDigest), layers, name);
+      const path = imagePath(layout, layers.imageDigest);
+      await flushing(() => putLayer(booted, overlays, path, layers, name));
     },
     topLayer: () => machine.topLayer(ROOT_DISK),
     release: async () => {

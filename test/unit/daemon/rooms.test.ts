@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { builderVm } from "../../../src/daemon/builder-vm.js";
 import { ImagesInUse } from "../../../src/daemon/images-in-use.js";
-import { lostWhilePrepared, watchMachine } from "../../../src/daemon/machine-watch.js";
+import { heldUp, lostWhilePrepared, watchMachine } from "../../../src/daemon/machine-watch.js";
 import { Machines } from "../../../src/daemon/machines.js";
 import { preparePrivateDirectory } from "../../../src/daemon/socket.js";
 import { toConnectError } from "../../../src/daemon/wire-error.js";
@@ -108,6 +108,17 @@ describe("watchMachine", () => {
     expect(await Promise.race([lost, new Promise((resolve) => setTimeout(resolve, 20, "silent"))])).toBe(
       "silent",
     );
+  });
+});
+
+describe("heldUp", () => {
+  it("names a full disk where that is why nobody answered, and nothing else", () => {
+    const late = new PyroError("DEADLINE_EXCEEDED", "the guest agent did not answer in time");
+    expect(heldUp(late, "host disk full")).toMatchObject({ code: "DISK_FULL", retryable: true, cause: late });
+    expect(heldUp(late, "hangs")).toBe(late);
+    expect(heldUp(late, undefined)).toBe(late);
+    const gone = new PyroError("VM_CRASHED", "gone");
+    expect(heldUp(gone, "host disk full")).toBe(gone);
   });
 });
 
