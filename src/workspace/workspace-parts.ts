@@ -135,7 +135,13 @@ export class WorkspaceParts {
 
   /** Its machine does from now on what its record says; before that, what makes it fails by itself. */
   watch(machine: WorkspaceMachine): void {
-    void machine.lost.then((error) => this.#onLost(machine, error));
+    machine.lost
+      .then((error) => this.#onLost(machine, error))
+      .catch((error: unknown) => {
+        // A full disk: the next daemon finds the machine gone.
+        const { message } = this.secrets.error(error);
+        this.context.log.warn("workspace.loss-not-recorded", { workspace: this.id, error: message });
+      });
   }
 
   async #onLost(machine: WorkspaceMachine, error: PyroError): Promise<void> {
