@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -49,6 +50,12 @@ func (g *gateway) methods() call.Methods {
 			return g.resolve(request), nil
 		}),
 	}
+}
+
+func (g *gateway) questions() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.asked)
 }
 
 func opened(both requests) error {
