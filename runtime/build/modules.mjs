@@ -4,13 +4,12 @@ import { gunzipSync } from "node:zlib";
 import { BuildError, run } from "./progress.mjs";
 
 /**
- * What the guest needs, by group. Dependencies come by themselves. A name that the kernel has built in is skipped.
+ * What the guest needs, by group. Dependencies come by themselves. A name that the kernel has built in is skipped. The
+ * network needs none: what leads connections to the agent is in the kernel itself (guest/internal/network).
  */
 const GROUPS = {
   // Loaded by the agent before anything else: disks, the agent's port, entropy, the root file system.
   boot: ["virtio_pci", "virtio_console", "virtio_blk", "virtio_rng", "ext4", "crc32c_generic"],
-  // Loaded when a machine gets a network: the redirect of guest connections to the agent, and tun.
-  network: ["nf_tables", "nft_chain_nat", "nft_redir", "nft_nat", "nft_ct", "nft_reject_inet", "tun"],
 };
 
 /**

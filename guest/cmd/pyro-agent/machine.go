@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -95,7 +96,7 @@ func runMachine(begin time.Duration, log guard.Log) error {
 func rehearse(commands *workload.Workload) error {
 	boot.SpareThreads()
 	commands.Replenish()
-	return call.Rehearse(guestv1.File_pyro_guest_v1_guest_proto)
+	return errors.Join(call.Rehearse(guestv1.File_pyro_guest_v1_guest_proto), call.Rehearse(guestv1.File_pyro_guest_v1_network_proto))
 }
 
 func openPort(ctx context.Context) (*link.PortFile, error) {

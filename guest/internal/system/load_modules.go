@@ -15,7 +15,7 @@ func (s *Service) LoadModules(_ context.Context, request *guestv1.LoadModulesReq
 	begin := time.Now()
 	err := s.options.Machine.LoadModules(request.Group)
 	if errors.Is(err, boot.ErrUnknownGroup) {
-		return nil, failure.New(failure.InvalidArgument, `the groups are in the bundle's manifest, for example "network"`,
+		return nil, failure.New(failure.InvalidArgument, `the groups are in the bundle's manifest, for example "boot"`,
 			"%v: %q", err, request.Group)
 	}
 	if err != nil {

@@ -52,7 +52,7 @@ func (m *machine) SetBootID(id string) error {
 }
 func (m *machine) SwitchRoot(device, _ string) error { m.note("root " + device); return m.switchErr }
 func (m *machine) LoadModules(group string) error {
-	if group != "network" {
+	if group != "boot" {
 		return boot.ErrUnknownGroup
 	}
 	return nil
@@ -304,7 +304,7 @@ func TestModulesComeFromKnownGroups(t *testing.T) {
 		_, err := s.LoadModules(context.Background(), &guestv1.LoadModulesRequest{Group: group})
 		return err
 	}
-	if err := load("network"); err != nil {
+	if err := load("boot"); err != nil {
 		t.Error(err)
 	}
 	if err := load("other"); agenttest.CodeOf(err) != "INVALID_ARGUMENT" {
