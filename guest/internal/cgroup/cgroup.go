@@ -54,6 +54,15 @@ func (g *Group) open(name string) (*Group, error) {
 // FD is for clone3; it stays the group's.
 func (g *Group) FD() int { return g.fd }
 
+// Number is what the kernel calls the group's id: the number of its directory's inode.
+func (g *Group) Number() (uint64, error) {
+	var stat unix.Stat_t
+	if err := unix.Fstat(g.fd, &stat); err != nil {
+		return 0, fmt.Errorf("look at the control group %q: %w", g.name, err)
+	}
+	return stat.Ino, nil
+}
+
 // Close gives the descriptor back; the group stays.
 func (g *Group) Close() {
 	if g.fd >= 0 {

@@ -18,9 +18,13 @@ const (
 	opAndImm    = 0x57
 	opRightImm  = 0x77
 	opLoad32    = 0x61
+	opLoad16    = 0x69
+	opLoad64    = 0x79
 	opLoad8     = 0x71
 	opStoreImm  = 0x7a
 	opStore32   = 0x62
+	opStoreReg  = 0x7b
+	opStoreReg4 = 0x63
 	opLoadMap   = 0x18
 	opLoadByte  = 0x30
 	opJump      = 0x05
@@ -28,6 +32,7 @@ const (
 	opIfGreater = 0x25
 	opIfLess    = 0xa5
 	opIfNot     = 0x55
+	opIfNotReg  = 0x5d
 	opCall      = 0x85
 	opExit      = 0x95
 
@@ -35,6 +40,7 @@ const (
 	helperLoadBytes            = 26
 	helperLoadBytesRelative    = 68
 	helperRelease              = 86
+	helperAncestorGroup        = 123
 	helperAssign               = 124
 	helperRingOutput           = 130
 	pseudoMap                  = 1
@@ -90,6 +96,20 @@ func (p *program) jump(op, register byte, value int32, label string) {
 func (p *program) leave(value int32) {
 	p.moveImm(0, value)
 	p.emit(opExit, 0, 0, 0, 0)
+}
+
+// jumpUnlike jumps where two registers differ.
+func (p *program) jumpUnlike(a, b byte, label string) {
+	p.jumps[len(p.code)/sizeOfInstruction] = label
+	p.emit(opIfNotReg, a, b, 0, 0)
+}
+
+// lookUp gives the address of a map's only entry in register 0; 0 where there is none. It uses 4 bytes of the stack.
+func (p *program) lookUp(fd int, stack int16) {
+	p.store(opStore32, 10, 0, stack, 0)
+	p.loadMap(1, fd)
+	p.stackAt(2, int32(stack))
+	p.call(helperMapLookup)
 }
 
 // assembled is the code with its jumps resolved.
@@ -162,12 +182,12 @@ func (p *program) loadAs(kind, attachType uint32) (int, error) {
 	return fd, nil
 }
 
-// attach links a program to a network namespace; the link ends with its descriptor.
-func attach(programFD, namespaceFD int, attachType uint32) (int, error) {
-	attributes := struct{ program, target, attachType, flags uint32 }{uint32(programFD), uint32(namespaceFD), attachType, 0}
+// attach links a program to a network namespace or a control group; the link ends with its descriptor.
+func attach(programFD, target int, attachType uint32) (int, error) {
+	attributes := struct{ program, target, attachType, flags uint32 }{uint32(programFD), uint32(target), attachType, 0}
 	fd, err := bpf(unix.BPF_LINK_CREATE, unsafe.Pointer(&attributes), unsafe.Sizeof(attributes))
 	if err != nil {
-		return -1, fmt.Errorf("attach a BPF program to the network: %w", err)
+		return -1, fmt.Errorf("attach a BPF program of type %d: %w", attachType, err)
 	}
 	return fd, nil
 }

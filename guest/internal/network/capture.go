@@ -47,7 +47,7 @@ type attempt struct {
 
 // startCapture captures until close. serve is called for each connect, in a goroutine of its own; its context ends with
 // the capture.
-func startCapture(log guard.Log, serve func(context.Context, *attempt)) (_ *capture, err error) {
+func startCapture(log guard.Log, commands Commands, serve func(context.Context, *attempt)) (_ *capture, err error) {
 	c := &capture{log: log, serve: serve, attempts: make(map[flow]*attempt)}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	if c.packets, err = openPackets(); err != nil {
@@ -57,7 +57,7 @@ func startCapture(log guard.Log, serve func(context.Context, *attempt)) (_ *capt
 		c.packets.close()
 		return nil, err
 	}
-	if err := control(c.listener, func(fd int) error { c.steering, err = steer(fd); return err }); err != nil {
+	if err := control(c.listener, func(fd int) error { c.steering, err = steer(fd, commands); return err }); err != nil {
 		_ = c.listener.Close()
 		c.packets.close()
 		return nil, err

@@ -77,6 +77,9 @@ func (s *Service) connect(ctx context.Context, a *attempt) {
 	defer cancel()
 	defer context.AfterFunc(epoch, cancel)()
 	target := &guestv1.ConnectTarget{Address: a.to.Addr().AsSlice(), Port: uint32(a.to.Port())}
+	if a.group != 0 {
+		target.OpenedBy = s.options.Commands.OwnerOf(a.group)
+	}
 	out, err := openOutgoing(ctx, host, target)
 	if err != nil {
 		_ = a.fail(hostUnreachable)

@@ -31,7 +31,7 @@ func (s *Service) openOutside() (_ *outside, err error) {
 			_ = o.close()
 		}
 	}()
-	if o.capture, err = startCapture(s.options.Log, s.connect); err != nil {
+	if o.capture, err = startCapture(s.options.Log, s.options.Commands, s.connect); err != nil {
 		return nil, err
 	}
 	if o.ways, err = newWays(s.options.Log); err != nil {

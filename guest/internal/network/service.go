@@ -13,6 +13,7 @@ import (
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/call"
+	"pyro/guest/internal/cgroup"
 	"pyro/guest/internal/failure"
 	"pyro/guest/internal/guard"
 )
@@ -24,8 +25,19 @@ const (
 	maxQueries = 64
 )
 
+// Commands are what may open connections.
+type Commands struct {
+	// Their control groups' parent; nil where there are none.
+	Group *cgroup.Group
+	// The depth of a command's own group in the tree: 1 is a child of the root.
+	Level int
+	// OwnerOf names whose a group is, by its number; empty where nobody knows.
+	OwnerOf func(number uint64) string
+}
+
 // Options of a Service.
 type Options struct {
+	Commands Commands
 	// Rewrite changes a small file of the commands' root; the same content is not written.
 	Rewrite func(path string, change func(old []byte) []byte) error
 	Log     guard.Log

@@ -16,6 +16,7 @@ const (
 	synBytes        = 128
 	synTCPAt        = 40
 	synOptionsAt    = 60
+	synGroupAt      = 104
 	maxOptionsBytes = 40
 	synRingBytes    = 64 << 10
 	tcpFlagsAt      = 13
@@ -58,10 +59,7 @@ func steerProgram(listeners int) *program {
 	p.jump(opJump, 0, 0, "pass") // ::1, ::, and what nobody uses
 
 	p.label("steer")
-	p.store(opStore32, 10, 0, -4, 0)
-	p.loadMap(1, listeners)
-	p.stackAt(2, -4)
-	p.call(helperMapLookup)
+	p.lookUp(listeners, -4)
 	p.jump(opIfEqual, 0, 0, "refuse")
 	p.move(7, 0)
 	p.move(1, 6)
@@ -84,7 +82,7 @@ func word(address []byte) int32 {
 
 // holdProgram is the filter of the listener: a SYN goes into the ring and no further, until the agent sends it again
 // with its mark. So a program's connect ends when the host's has, and with what it ended.
-func holdProgram(ring int) *program {
+func holdProgram(ring, notes int) *program {
 	p := newProgram()
 	p.move(6, 1)
 	p.emit(opLoadByte, 0, 0, 0, tcpFlagsAt)
@@ -124,6 +122,7 @@ func holdProgram(ring int) *program {
 	p.stackAt(3, -synBytes+synOptionsAt)
 	p.call(helperLoadBytes)
 	p.label("tell")
+	p.readNote(notes)
 	p.loadMap(1, ring)
 	p.stackAt(2, -synBytes)
 	p.moveImm(3, synBytes)
@@ -139,35 +138,49 @@ func holdProgram(ring int) *program {
 // steering leads connections to a listener as long as it is open.
 type steering struct {
 	ring *ring
-	link int
+	// Of BPF programs.
+	links []int
 }
 
 // steer leads all TCP connections of this network namespace to the listening socket, and tells of their SYNs.
-func steer(listener int) (_ *steering, err error) {
-	ringMap, err := createMap(unix.BPF_MAP_TYPE_RINGBUF, 0, 0, synRingBytes)
+func steer(listener int, commands Commands) (_ *steering, err error) {
+	notes, links, err := openNotes(commands)
 	if err != nil {
 		return nil, err
 	}
-	holder, err := holdProgram(ringMap).loadAs(unix.BPF_PROG_TYPE_SOCKET_FILTER, 0)
-	if err != nil {
-		_ = unix.Close(ringMap)
-		return nil, err
-	}
-	defer unix.Close(holder)
-	if err := unix.SetsockoptInt(listener, unix.SOL_SOCKET, unix.SO_ATTACH_BPF, holder); err != nil {
-		_ = unix.Close(ringMap)
-		return nil, fmt.Errorf("filter the SYNs of the listener: %w", err)
-	}
-	ring, err := openRing(ringMap)
-	if err != nil {
+	defer unix.Close(notes)
+	s := &steering{links: links}
+	if s.ring, err = hold(listener, notes); err != nil {
+		closeAll(links)
 		return nil, err
 	}
 	link, err := attachSteering(listener)
 	if err != nil {
-		ring.close()
+		s.close()
+		s.ring.unmap()
 		return nil, err
 	}
-	return &steering{ring, link}, nil
+	s.links = append(s.links, link)
+	return s, nil
+}
+
+// hold sets the filter of the listener.
+func hold(listener, notes int) (*ring, error) {
+	ringMap, err := createMap(unix.BPF_MAP_TYPE_RINGBUF, 0, 0, synRingBytes)
+	if err != nil {
+		return nil, err
+	}
+	filter, err := holdProgram(ringMap, notes).loadAs(unix.BPF_PROG_TYPE_SOCKET_FILTER, 0)
+	if err != nil {
+		_ = unix.Close(ringMap)
+		return nil, err
+	}
+	defer unix.Close(filter)
+	if err := unix.SetsockoptInt(listener, unix.SOL_SOCKET, unix.SO_ATTACH_BPF, filter); err != nil {
+		_ = unix.Close(ringMap)
+		return nil, fmt.Errorf("filter the SYNs of the listener: %w", err)
+	}
+	return openRing(ringMap)
 }
 
 func attachSteering(listener int) (int, error) {
@@ -195,6 +208,6 @@ func attachSteering(listener int) (int, error) {
 }
 
 func (s *steering) close() {
-	_ = unix.Close(s.link)
+	closeAll(s.links)
 	s.ring.close()
 }

@@ -18,6 +18,8 @@ type syn struct {
 	// Its TCP header and options as they came; the checksum in it is not complete.
 	segment [60]byte
 	length  int
+	// The number of the control group that it comes from; 0 where that is not known.
+	group uint64
 }
 
 // parseSyn reads what the filter of the listener tells.
@@ -44,6 +46,7 @@ func parseSyn(record []byte) (syn, bool) {
 		return syn{}, false
 	}
 	copy(s.segment[:], tcp[:s.length])
+	s.group = binary.NativeEndian.Uint64(record[synGroupAt:])
 	return s, true
 }
 

@@ -60,7 +60,7 @@ func (p *process) start(ctx context.Context, message *guestv1.StartRequest) erro
 		return internal("open pipes", err)
 	}
 	defer pipes.closeChildEnds()
-	spec.Files = pipes.childEnds()
+	spec.Owner, spec.Files = message.ProcessId, pipes.childEnds()
 	task, err := p.service.options.Workload.Start(ctx, spec)
 	if err != nil {
 		pipes.closeAgentEnds()

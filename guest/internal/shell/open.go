@@ -53,7 +53,7 @@ func (s *shell) open(ctx context.Context, message *guestv1.OpenShellRequest) err
 		return internal("open a terminal", err)
 	}
 	slave := uintptr(s.terminal.slave)
-	spec.Files, spec.Terminal = []uintptr{slave, slave, slave}, true
+	spec.Owner, spec.Files, spec.Terminal = s.id, []uintptr{slave, slave, slave}, true
 	s.sizes = []*guestv1.ShellSize{{Cols: message.Cols, Rows: message.Rows}}
 	s.argv, s.cwd, s.openedAt, s.lastOutput = argv, []byte(spec.Dir), time.Now(), time.Now()
 	s.task, err = s.service.options.Workload.Start(ctx, spec)

@@ -15,6 +15,7 @@ import (
 type Task struct {
 	*reaper.Child
 	workload *Workload
+	owner    string
 	// Held for writing by Release alone: nobody uses the group's descriptor when it goes.
 	using sync.RWMutex
 	// Nil where there are no control groups, and after Release.
@@ -89,6 +90,16 @@ func (t *Task) Alive() bool {
 	}
 	populated, err := t.group.Populated()
 	return err == nil && populated
+}
+
+func (t *Task) hasGroup(number uint64) bool {
+	t.using.RLock()
+	defer t.using.RUnlock()
+	if t.group == nil {
+		return false
+	}
+	own, err := t.group.Number()
+	return err == nil && own == number
 }
 
 // Release gives the control group back. Only when nothing of the command is alive; a second call does nothing.

@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -64,6 +66,8 @@ func New(reaper *reaper.Reaper, parent *cgroup.Group, limits Limits) *Workload {
 
 // Spec is what to execute. The errors of a wrong one are plain errnos.
 type Spec struct {
+	// Whose it is: the id of the process or shell, as the host knows it.
+	Owner string
 	Path  string
 	Argv  []string
 	Env   []string
@@ -82,7 +86,7 @@ func (w *Workload) Start(ctx context.Context, spec Spec) (*Task, error) {
 		return nil, err
 	}
 	defer w.starting.Done()
-	task := &Task{workload: w}
+	task := &Task{workload: w, owner: spec.Owner}
 	attr := &syscall.SysProcAttr{Setsid: true, Chroot: spec.Chroot, Credential: spec.Credential, Setctty: spec.Terminal}
 	if w.parent != nil {
 		group, err := w.takeGroup()
@@ -172,6 +176,19 @@ func (w *Workload) createGroup() (*cgroup.Group, error) {
 	}
 	_ = group.Set("memory.oom.group", "1")
 	return group, nil
+}
+
+// OwnerOf tells whose the control group of that number is; empty where it is nobody's.
+func (w *Workload) OwnerOf(group uint64) string {
+	w.mu.Lock()
+	tasks := slices.Collect(maps.Keys(w.tasks))
+	w.mu.Unlock()
+	for _, task := range tasks {
+		if task.hasGroup(group) {
+			return task.owner
+		}
+	}
+	return ""
 }
 
 // SetFrozen freezes or thaws all commands and waits until it is so. While frozen, none is started.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"pyro/guest/internal/cgroup"
@@ -69,7 +70,7 @@ func TestACommandTakesTheGroupThatWasMadeAhead(t *testing.T) {
 		}
 		defer null.Close()
 		task, err := w.Start(ctx, workload.Spec{
-			Path: "/bin/true", Argv: []string{"true"}, Dir: "/", Files: []uintptr{null.Fd(), null.Fd(), null.Fd()},
+			Owner: "somebody", Path: "/bin/true", Argv: []string{"true"}, Dir: "/", Files: []uintptr{null.Fd(), null.Fd(), null.Fd()},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -78,8 +79,20 @@ func TestACommandTakesTheGroupThatWasMadeAhead(t *testing.T) {
 		if err := task.KillTree(ctx); err != nil {
 			t.Fatal(err)
 		}
+		group := groupsIn(t, path)[0]
+		stat, err := os.Stat(filepath.Join(path, group))
+		if err != nil {
+			t.Fatal(err)
+		}
+		number := stat.Sys().(*syscall.Stat_t).Ino
+		if owner := w.OwnerOf(number); owner != "somebody" {
+			t.Errorf("%s is %q's", group, owner)
+		}
 		if err := task.Release(); err != nil {
 			t.Fatal(err)
+		}
+		if owner := w.OwnerOf(number); owner != "" {
+			t.Errorf("what is gone is %q's", owner)
 		}
 	}
 	run()
