@@ -15,8 +15,9 @@ import (
 	"pyro/guest/internal/guard"
 )
 
-// From the SYN that is let go to the connection: the kernel does it at once, unless the program has given up.
-const acceptTimeout = 2 * time.Second
+// From the SYN that is let go to the connection: the kernel does it at once, unless the program has given up. An emulated
+// guest's clock may run many times too fast.
+const acceptTimeout = 10 * time.Second
 
 var errGivenUp = errors.New("the program has given up the connection")
 

@@ -3,6 +3,8 @@ package network
 import (
 	"context"
 	"errors"
+	"sync"
+	"time"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/call"
@@ -64,7 +66,9 @@ func (s *Service) connect(ctx context.Context, a *attempt) {
 	case s.connections <- struct{}{}:
 		defer func() { <-s.connections }()
 	default:
-		s.options.Log.Printf("more than %d connections at once: one to %s is refused", maxConnections, a.to)
+		s.refusals.do(func() {
+			s.options.Log.Printf("more than %d connections at once: one to %s is refused", maxConnections, a.to)
+		})
 		_ = a.refuse()
 		return
 	}
@@ -98,7 +102,7 @@ func (s *Service) connect(ctx context.Context, a *attempt) {
 		}
 		_ = carry(ctx, conn, out)
 	case *guestv1.ConnectResponse_Refused:
-		s.options.Log.Printf("a connection to %s is refused: %q", a.to, part.Refused.Message)
+		s.refusals.do(func() { s.options.Log.Printf("a connection to %s is refused: %q", a.to, part.Refused.Message) })
 		_ = a.reject(part.Refused.Because)
 		_ = out.settle()
 	default:
@@ -115,5 +119,23 @@ func (a *attempt) reject(because guestv1.RefusedBecause) error {
 		return a.fail(prohibited)
 	default:
 		return a.fail(hostUnreachable)
+	}
+}
+
+// seldom does what it is told to once a second at most: programs that try again and again are not to fill the console.
+type seldom struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+func (s *seldom) do(what func()) {
+	s.mu.Lock()
+	due := time.Since(s.last) >= time.Second
+	if due {
+		s.last = time.Now()
+	}
+	s.mu.Unlock()
+	if due {
+		what()
 	}
 }

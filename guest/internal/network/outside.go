@@ -1,9 +1,6 @@
 package network
 
-import (
-	"bytes"
-	"errors"
-)
+import "bytes"
 
 const (
 	resolvConfPath = "/etc/resolv.conf"
@@ -15,7 +12,7 @@ var resolvConf = []byte("# The host resolves names, by the network policy of thi
 
 // outside is all that leads to the gateway.
 type outside struct {
-	rewrite func(path string, change func(old []byte) []byte) error
+	options Options
 	ways    *ways
 	capture *capture
 	names   *names
@@ -25,7 +22,7 @@ type outside struct {
 
 // openOutside begins to capture; the ways come when there is somebody at their end.
 func (s *Service) openOutside() (_ *outside, err error) {
-	o := &outside{rewrite: s.options.Rewrite, before: []byte(noResolver)}
+	o := &outside{options: s.options, before: []byte(noResolver)}
 	defer func() {
 		if err != nil {
 			_ = o.close()
@@ -43,14 +40,18 @@ func (s *Service) openOutside() (_ *outside, err error) {
 	if o.names, err = startNames(s.options.Log, s.resolve); err != nil {
 		return nil, err
 	}
-	return o, o.nameResolver()
+	o.nameResolver()
+	return o, nil
 }
 
 // repair makes anew what root in the machine may have taken away.
-func (o *outside) repair() error { return errors.Join(o.ways.open(), o.nameResolver()) }
+func (o *outside) repair() error {
+	o.nameResolver()
+	return o.ways.open()
+}
 
-func (o *outside) nameResolver() error {
-	return o.rewrite(resolvConfPath, func(old []byte) []byte {
+func (o *outside) nameResolver() {
+	o.options.rewriteResolver(func(old []byte) []byte {
 		if len(bytes.TrimSpace(old)) > 0 && !bytes.Equal(old, resolvConf) {
 			o.before = bytes.Clone(old)
 		}
@@ -59,8 +60,8 @@ func (o *outside) nameResolver() error {
 }
 
 // forgetResolver puts back what was there, unless somebody has changed it since.
-func forgetResolver(rewrite func(string, func([]byte) []byte) error, before []byte) error {
-	return rewrite(resolvConfPath, func(old []byte) []byte {
+func (o Options) forgetResolver(before []byte) {
+	o.rewriteResolver(func(old []byte) []byte {
 		if bytes.Equal(old, resolvConf) {
 			return before
 		}
@@ -68,9 +69,16 @@ func forgetResolver(rewrite func(string, func([]byte) []byte) error, before []by
 	})
 }
 
+// rewriteResolver only tells of a failure: a full or odd disk must not keep the machine from being used.
+func (o Options) rewriteResolver(change func(old []byte) []byte) {
+	if err := o.Rewrite(resolvConfPath, change); err != nil {
+		o.Log.Printf("name the resolver: %v", err)
+	}
+}
+
 // close resets what is open, and takes everything away.
 func (o *outside) close() error {
-	failures := []error{forgetResolver(o.rewrite, o.before)}
+	o.options.forgetResolver(o.before)
 	if o.capture != nil {
 		o.capture.close()
 	}
@@ -78,7 +86,7 @@ func (o *outside) close() error {
 		o.names.close()
 	}
 	if o.ways != nil {
-		failures = append(failures, o.ways.close())
+		return o.ways.close()
 	}
-	return errors.Join(failures...)
+	return nil
 }

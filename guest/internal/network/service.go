@@ -48,6 +48,7 @@ type Service struct {
 	options     Options
 	connections chan struct{}
 	cache       cache
+	refusals    seldom
 
 	// One change at a time.
 	configuring sync.Mutex
@@ -107,7 +108,8 @@ func (s *Service) configure(egress bool) error {
 	if !egress {
 		if s.outside == nil {
 			// The disk may be that of a machine that had a network.
-			return forgetResolver(s.options.Rewrite, []byte(noResolver))
+			s.options.forgetResolver([]byte(noResolver))
+			return nil
 		}
 		err := s.outside.close()
 		s.outside = nil

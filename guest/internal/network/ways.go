@@ -89,28 +89,36 @@ func prefix(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// open makes the ways; what is there already stays.
+// open makes the ways; what is there already stays. A machine whose root has switched IPv6 off has those of IPv4.
 func (w *ways) open() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("find lo: %w", err)
 	}
+	var failures []error
+	note := func(ipv6 bool, err error) {
+		if err != nil && ipv6 {
+			w.log.Printf("without IPv6: %v", err)
+		} else {
+			failures = append(failures, err)
+		}
+	}
 	for _, address := range w.addresses {
 		if err := netlink.AddrReplace(lo, &address); err != nil {
-			return fmt.Errorf("give lo the address %s: %w", address.IPNet, err)
+			note(address.IP.To4() == nil, fmt.Errorf("give lo the address %s: %w", address.IPNet, err))
 		}
 	}
 	for _, route := range w.routes {
 		if err := netlink.RouteReplace(&route); err != nil {
-			return fmt.Errorf("make the route to %s: %w", route.Dst, err)
+			note(route.Dst.IP.To4() == nil, fmt.Errorf("make the route to %s: %w", route.Dst, err))
 		}
 	}
 	for _, rule := range w.rules {
 		if err := rule.request(unix.RTM_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_EXCL); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("make the routing rule %d: %w", rule.priority, err)
+			note(rule.family == unix.AF_INET6, fmt.Errorf("make the routing rule %d: %w", rule.priority, err))
 		}
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
 // close takes them away; what is not there any more is no error.
