@@ -10,7 +10,6 @@ import {
   loadCatalogue,
   pruneEnvironments,
 } from "../image/index.js";
-import { lookByPolicy } from "../network/index.js";
 import { packagePath, Slots, type Directories, type Logger } from "../kit/index.js";
 import { DEFAULT_MACHINE } from "../protocol/index.js";
 import {
@@ -141,7 +140,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const overlays = new Overlays();
   const ready = new ReadyMachines({ templates, inUse, overlays });
   const pool = poolOfMachines(ready, options.poolSize ?? poolSize(configuration.settings.pool), log);
-  const networks = openNetworks({ look: lookByPolicy, log });
+  const networks = openNetworks({ log });
   const opening = { ready, pool, isolation, store, pulls, networks, log };
   const factory = sandboxes(opening);
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);

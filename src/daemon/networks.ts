@@ -31,7 +31,8 @@ import type { NetworkDoors } from "./guest-network.js";
 const RECORD_FILE = "network.jsonl";
 
 export interface NetworksOptions {
-  readonly look: LookAtFirstBytes;
+  /** judgeFirstBytes when left out. */
+  readonly look?: LookAtFirstBytes;
   readonly log: Logger;
   /** The host's resolver when left out. */
   readonly lookUp?: SharedLookUp;
@@ -50,7 +51,8 @@ export function openNetworks(options: NetworksOptions): WorkspaceNetworks {
         ...(onEvent === undefined ? {} : { onEntry: onEvent }),
       });
       const gateway = new Gateway({
-        ...{ policy: readPolicy(policy, options.log), record, lookUp, look: options.look },
+        ...{ policy: readPolicy(policy, options.log), record, lookUp },
+        ...(options.look === undefined ? {} : { look: options.look }),
         ...(options.dial === undefined ? {} : { dial: options.dial }),
       });
       return new Network(gateway);

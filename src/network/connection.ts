@@ -1,6 +1,5 @@
 import type { Socket } from "node:net";
 import { finished } from "node:stream/promises";
-import type { FirstBytes } from "./first-look.js";
 import type { GuestPipe } from "./pipe.js";
 import type { Refusal } from "./verdict.js";
 
@@ -24,7 +23,8 @@ export class Connection {
   constructor(
     private readonly pipe: GuestPipe,
     private readonly socket: Socket,
-    private readonly first: FirstBytes,
+    /** What of the program's bytes may go on now; undefined: it sends no more. */
+    private readonly take: (data: Uint8Array | undefined) => readonly Uint8Array[] | Refusal,
   ) {}
 
   /** Ends it from here; the program and the server see a reset. */
@@ -60,7 +60,7 @@ export class Connection {
     const { pipe, socket } = this;
     for (;;) {
       const data = await pipe.read();
-      const pass = this.first.take(data);
+      const pass = this.take(data);
       if ("allowed" in pass) {
         this.end({ kind: "ended", why: pass.reason, verdict: pass });
         return;

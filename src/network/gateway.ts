@@ -21,7 +21,8 @@ export interface GatewayOptions {
   readonly record: NetworkRecord;
   /** One for all gateways of the process. */
   readonly lookUp: SharedLookUp;
-  readonly look: LookAtFirstBytes;
+  /** judgeFirstBytes when left out. */
+  readonly look?: LookAtFirstBytes;
   /** How it connects; directly when left out. */
   readonly dial?: Dial;
   readonly lookUpMs?: number;
@@ -36,8 +37,7 @@ export type NameAnswer =
 /** One that is dialled or open. */
 interface Open {
   readonly target: Target;
-  /** The name within its first bytes. */
-  readonly host: () => string | undefined;
+  readonly first: FirstBytes;
   /** Ends it, whatever it is doing. */
   readonly end: (why: string, verdict?: Refusal) => void;
 }
@@ -74,10 +74,9 @@ export class Gateway {
   setPolicy(policy: NetworkPolicy): void {
     this.#policy = policy;
     for (const open of [...this.#open]) {
-      const host = open.host();
-      const verdicts = [open.target, ...(host === undefined ? [] : [{ ...open.target, names: [host] }])];
-      const verdict = verdicts.map((target) => judgeAddress(policy, target)).find(({ allowed }) => !allowed);
-      if (verdict?.allowed === false) open.end("the network policy was changed", verdict);
+      const judged = judgeAddress(policy, open.target);
+      const verdict = judged.allowed ? open.first.judgeAgain(policy) : judged;
+      if (verdict !== undefined) open.end("the network policy was changed", verdict);
     }
   }
 
@@ -148,15 +147,13 @@ export class Gateway {
   }
 
   async #serve(target: Target, pipe: IncomingPipe, entry: NetworkEntry): Promise<void> {
-    const first = new FirstBytes((bytes, isLast, looked) =>
-      this.options.look(bytes, target, this.#policy, isLast, looked),
-    );
+    const first = new FirstBytes(target, this.options.look);
     const gaveUp = new AbortController();
     let ended: { readonly why: string; readonly verdict?: Refusal } | undefined;
     let connection: Connection | undefined;
     const open: Open = {
       target,
-      host: () => first.host,
+      first,
       end: (why, verdict) => {
         ended ??= { why, ...(verdict === undefined ? {} : { verdict }) };
         gaveUp.abort(new Error(why));
@@ -169,7 +166,7 @@ export class Gateway {
     if (pipe.broken.aborted) onBroken();
     try {
       const socket = await this.#dial(target, gaveUp.signal);
-      connection = new Connection(pipe, socket, first);
+      connection = new Connection(pipe, socket, (data) => first.take(data, this.#policy));
       // From here the connection itself sees a guest that leaves.
       const opening = pipe.open().catch(() => undefined);
       const end = await connection.carry();

@@ -34,7 +34,7 @@ export { HOST_ALIAS } from "./reach.js";
 export type { Refusal, Verdict } from "./verdict.js";
 export { Gateway, type GatewayOptions, type NameAnswer } from "./gateway.js";
 export type { GuestPipe, IncomingPipe, RefusedBecause, WantedTarget } from "./pipe.js";
-export { lookByPolicy, type LookAtFirstBytes } from "./first-look.js";
+export { type LookAtFirstBytes } from "./first-look.js";
 export { SharedLookUp, hostLookUp, type LookUp } from "./resolver.js";
 export type { NetworkEntry, NetworkTotals } from "./entry.js";
 export { NetworkRecord, type LastRefusal } from "./record.js";

@@ -151,7 +151,7 @@ export class LoopbackServer implements AsyncDisposable {
 }
 
 /** Passes everything. */
-export const lookAtNothing: LookAtFirstBytes = () => ({ kind: "pass" });
+export const lookAtNothing: LookAtFirstBytes = () => ({ kind: "pass", sees: { protocol: "other" } });
 
 export const WEB = "203.0.114.7";
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { sleep } from "../../../src/kit/index.js";
 import {
+  judgeFirstBytes,
   NO_NETWORK,
   PLAIN_EGRESS,
   policyFromFlags,
@@ -8,7 +9,15 @@ import {
   type Gateway,
 } from "../../../src/network/index.js";
 import { LIMITS } from "../../../src/protocol/index.js";
-import { bytesOf, dialLoopback, FakePipe, LoopbackServer, makeGateway, WEB } from "./gateway-support.js";
+import {
+  bytesOf,
+  dialLoopback,
+  FakePipe,
+  lookAtNothing,
+  LoopbackServer,
+  makeGateway,
+  WEB,
+} from "./gateway-support.js";
 
 interface Started {
   readonly pipe: FakePipe;
@@ -58,7 +67,7 @@ describe("a connection through the gateway", () => {
       socket.on("data", (data) => heard.push(data.toString()));
       socket.end("220 mail.test ready\r\n");
     });
-    const gateway = makeGateway({ look: () => ({ kind: "more" }) });
+    const gateway = makeGateway({ look: () => ({ kind: "need-more" }) });
     const { pipe, over } = start(gateway, WEB, server.port);
     await expect.poll(() => pipe.text).toBe("220 mail.test ready\r\n");
     await expect.poll(() => pipe.isFinished).toBe(true);
@@ -179,7 +188,10 @@ describe("the first bytes of a program", () => {
       socket.on("end", () => socket.end());
     });
     const gateway = makeGateway({
-      look: (bytes) => (bytes.length < 8 ? { kind: "more" } : { kind: "pass", host: "named.test" }),
+      look: (bytes) =>
+        bytes.length < 8
+          ? { kind: "need-more" }
+          : { kind: "pass", sees: { protocol: "tls", host: "named.test" } },
     });
     const { pipe, over } = start(gateway, WEB, server.port);
     await pipe.send("GET ");
@@ -200,8 +212,8 @@ describe("the first bytes of a program", () => {
     await using server = await LoopbackServer.start((socket) =>
       socket.on("data", (data) => heard.push(data.toString())),
     );
-    const verdict = { allowed: false, reason: "evil.test did not lead here", hint: "allow it" } as const;
-    const gateway = makeGateway({ look: () => ({ kind: "refuse", verdict }) });
+    const verdict = { reason: "evil.test did not lead here", hint: "allow it" } as const;
+    const gateway = makeGateway({ look: () => ({ kind: "refuse", ...verdict }) });
     const { pipe, over } = start(gateway, WEB, server.port);
     await pipe.send("Host: evil.test");
     await over;
@@ -216,12 +228,12 @@ describe("the first bytes of a program", () => {
 
   it("are refused when they never say what they are", async () => {
     await using server = await LoopbackServer.start(() => undefined);
-    const gateway = makeGateway({ look: () => ({ kind: "more" }) });
+    const gateway = makeGateway({ look: () => ({ kind: "need-more" }) });
     const endless = start(gateway, WEB, server.port);
-    for (let sent = 0; sent < LIMITS.networkFirstBytes; sent += 8192)
+    for (let sent = 0; sent <= LIMITS.networkFirstBytes; sent += 8192)
       await endless.pipe.send(Buffer.alloc(8192));
     await endless.over;
-    expect(endless.pipe.resetWith).toContain("65536 bytes");
+    expect(endless.pipe.resetWith).toContain("73728 bytes");
     const cut = start(gateway, WEB, server.port);
     await cut.pipe.send("GE");
     cut.pipe.end();
@@ -437,10 +449,14 @@ describe("a change of policy", () => {
     expect(dialling.pipe.answer).toMatchObject({ because: "policy" });
     expect(slow.record.totals).toMatchObject({ refused: 1, failed: 0 });
     await using server = await LoopbackServer.start(echo as never);
-    const gateway = makeGateway({ look: () => ({ kind: "pass", host: "named.test" }) });
+    const gateway = makeGateway({ look: judgeFirstBytes });
     const { pipe, over } = start(gateway, WEB, server.port);
-    await pipe.send("x");
-    await expect.poll(() => pipe.text).toBe("x");
+    const request = "GET / HTTP/1.1\r\nHost: named.test\r\n\r\n";
+    await pipe.send(request.slice(0, 20));
+    await pipe.send(request.slice(20));
+    await expect.poll(() => pipe.text).toBe(request);
+    gateway.setPolicy(policyFromFlags({ mode: "egress", deny: ["other.test"] }));
+    expect(pipe.resetWith).toBeUndefined();
     gateway.setPolicy(policyFromFlags({ mode: "egress", deny: ["named.test"] }));
     await over;
     expect(pipe.resetWith).toBe("the network policy was changed");
@@ -527,7 +543,7 @@ describe("names through the gateway", () => {
     const options = { policy: PLAIN_EGRESS, lookUp, lookUpMs: 60 };
     const { record } = makeGateway();
     const { Gateway: Real } = await import("../../../src/network/index.js");
-    const gateway = new Real({ ...options, record, look: () => ({ kind: "pass" }) });
+    const gateway = new Real({ ...options, record, look: lookAtNothing });
     const many = await Promise.all([
       gateway.resolve("many.test", "ipv4"),
       gateway.resolve("many.test", "ipv6"),
@@ -540,7 +556,7 @@ describe("names through the gateway", () => {
     expect(never.every((answer) => "failure" in answer && answer.failure === "failed")).toBe(true);
     // Two threads are lost to this workspace, and one is left for others.
     expect(asked.filter((name) => name.startsWith("never"))).toHaveLength(LIMITS.networkLookUpsPerWorkspace);
-    const other = new Real({ ...options, record, look: () => ({ kind: "pass" }) });
+    const other = new Real({ ...options, record, look: lookAtNothing });
     expect(await other.resolve("many.test", "ipv4")).toMatchObject({ ttlSeconds: 60 });
   });
 
@@ -553,7 +569,7 @@ describe("names through the gateway", () => {
       policy: PLAIN_EGRESS,
       lookUp,
       record: makeGateway().record,
-      look: () => ({ kind: "pass" }),
+      look: lookAtNothing,
     });
     expect(await gateway.resolve("a.test", "ipv4")).toEqual({ failure: "failed" });
     expect(gateway.record.entries).toMatchObject([{ kind: "name", decision: "failed", name: "a.test" }]);
@@ -570,7 +586,7 @@ describe("names through the gateway", () => {
       policy: PLAIN_EGRESS,
       lookUp,
       record: makeGateway().record,
-      look: () => ({ kind: "pass" }),
+      look: lookAtNothing,
     });
     for (const name of [
       "evil\0.test",
