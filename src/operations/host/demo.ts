@@ -36,10 +36,7 @@ export const demo = defineOperation({
   kind: "write",
   input: z.strictObject({
     environment: field.environment().default(DEFAULT_ENVIRONMENT).describe("What the VM runs"),
-    network: z
-      .boolean()
-      .default(false)
-      .describe("Let the VM reach the public internet"),
+    network: z.boolean().default(false).describe("Let the VM reach the public internet"),
   }),
   output,
   positionals: [],

@@ -23,10 +23,7 @@ const input = z.strictObject({
     .seconds()
     .optional()
     .describe("Longest life of the VM (default 600, or what timeout_seconds needs)"),
-  network: z
-    .boolean()
-    .default(false)
-    .describe("Let the VM reach the public internet"),
+  network: z.boolean().default(false).describe("Let the VM reach the public internet"),
   env: z
     .record(z.string(), z.string())
     .default({})
