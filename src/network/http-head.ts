@@ -32,6 +32,9 @@ const BLANKS_MAX = 16;
 /** The only schemes that requests are made for. */
 const DEFAULT_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443, ws: 80, wss: 443 };
 
+/** A method with a path, a URL alone, or a place: a request to servers that complete what is missing. */
+const BARE = /^[A-Za-z-]+[\t ]+(?:\/|\*|https?:|[A-Za-z]+:\/\/[^\t ]*[\t ]*\r?$)|^CONNECT[\t ]/i;
+
 /**
  * Reads the head of the first request. `ended`: no more bytes will come. Loose in what it takes for HTTP, since servers are
  * (empty lines ahead, any case, tabs), and strict in what it then accepts.
@@ -59,8 +62,8 @@ function looksLikeHttp(text: string, ended: boolean): true | HttpHead {
   const end = text.indexOf("\n", start);
   const line = text.slice(start, end < 0 ? undefined : end);
   if (/HTTP\/[0-9]/i.test(line)) return true;
-  // HTTP/0.9, and what lenient servers complete.
-  const isBare = /^[A-Za-z]+[\t ]+(?:\/|https?:)|^CONNECT[\t ]/i.test(line);
+  // HTTP/0.9, and what is like it.
+  const isBare = BARE.test(line);
   if (end >= 0 || isFull) return isBare ? bad("a request without the version of HTTP") : NOT_HTTP;
   const method = TOKEN.exec(line)?.[0] ?? "";
   if (method === "" || method.length > TOKEN_MAX) return NOT_HTTP;

@@ -102,6 +102,9 @@ describe("a request", () => {
     ["GET /\r\n", "without the version"],
     ["get http://evil.test/\n", "without the version"],
     ["CONNECT evil.test:443\r\n\r\n", "without the version"],
+    // Found by the fuzzer: Node's lenient parser takes them for requests.
+    ["GET xyz://evil.test\r\nHost: example.org\r\n\r\n", "without the version"],
+    ["PRI */2.0\r\n\r\nSM\r\n", "without the version"],
     [`GET * HTTP/1.1\r\n${HOST}`, "no target"],
     [`GET example.org HTTP/1.1\r\n${HOST}`, "no target"],
     [`GET ftp://example.org/ HTTP/1.1\r\n${HOST}`, "no target"],
