@@ -8,7 +8,7 @@ import {
   parseCidr,
   type Cidr,
 } from "../../../src/network/cidr.js";
-import { readHostNetwork } from "../../../src/network/host-network.js";
+import { readHostNetwork } from "../../../src/network/index.js";
 import { isProblem } from "../../../src/network/problem.js";
 import { isGlobalUnicast, specialBlockOf } from "../../../src/network/special-purpose.js";
 import { randomFrom } from "../workspace/diff/random-trees.js";

@@ -1,5 +1,6 @@
 import { describe, expect, it, test } from "vitest";
-import { isBelow, isCanonicalName, parseName, resolvableName } from "../../../src/network/names.js";
+import { parseName, resolvableName } from "../../../src/network/index.js";
+import { isBelow, isCanonicalName } from "../../../src/network/names.js";
 import { isProblem, shown } from "../../../src/network/problem.js";
 
 describe("the name of a host", () => {

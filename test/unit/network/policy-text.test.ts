@@ -1,5 +1,5 @@
 import { describe, expect, it, test } from "vitest";
-import { judgeName, NO_NETWORK, PLAIN_EGRESS } from "../../../src/network/policy.js";
+import { judgeName, NETWORK_MODES, NO_NETWORK, PLAIN_EGRESS } from "../../../src/network/index.js";
 import {
   policyFromFlags,
   policyFromText,
@@ -139,6 +139,7 @@ describe("a policy that was written down", () => {
   it("has constants for what needs no text", () => {
     expect(policyFromFlags({ mode: "egress" })).toEqual(PLAIN_EGRESS);
     expect(policyFromFlags({})).toEqual(NO_NETWORK);
+    for (const mode of NETWORK_MODES) expect(policyFromFlags({ mode }).mode).toBe(mode);
     expect(judgeName(NO_NETWORK, "example.org").allowed).toBe(false);
   });
 });
