@@ -23,6 +23,10 @@ export function guestNetwork(
   const join = async (): Promise<void> => {
     if (handlers === undefined || over.aborted) return;
     const { guest } = line;
+    if (!guest.hello.capabilities.includes(CAPABILITY)) {
+      if (egress) throw tooOld();
+      return;
+    }
     guest.serveGateway(handlers);
     await guest.network.configure({ egress }, { timeoutMs: LIMITS.agentCallTimeoutMs });
   };
@@ -49,4 +53,13 @@ function handlersOf(doors: NetworkDoors, log: Logger): GatewayHandlers {
     connect: async (target, stream) => await doors.connect(target, stream),
     onDefect: (error) => log.error("network.defect", { error: PyroError.from(error).message }),
   };
+}
+
+/** What an agent says in its hello that can let programs out. */
+const CAPABILITY = "network";
+
+function tooOld(): PyroError {
+  return new PyroError("NETWORK_NOT_AVAILABLE", "this machine was started by a pyro that gave no network", {
+    hint: "stop the workspace and start it again; its disk is kept",
+  });
 }

@@ -29,7 +29,6 @@ const CALLS: readonly (readonly [RegExp, (...words: string[]) => string])[] = [
   [/`pyro workspace shell open (\S+)`/g, (id) => `shell_open(${named(id)})`],
   [/`--seed-path ([^`]*)`/g, (path) => `seed_path=${JSON.stringify(path)}`],
   [/(`)?--(project-path|repo-url|seed-include)( [^`;,]*)?(`)?/g, (_, flag, value) => serverFlag(flag, value)],
-  [/run without --network; .*$/g, () => "leave network out"],
   [/`pyro env list` shows them/g, () => environments()],
   [/\(`pyro env list`\)/g, () => `(${environments()})`],
   [/give the call a larger timeoutMs.*$/g, () => "see how far it is with workspace_status, then call again"],

@@ -104,7 +104,7 @@ test("every option reaches the daemon, variables with = in their values too", as
     memMib: 512,
     timeoutMs: 9000,
     ttlMs: 99_000,
-    network: true,
+    network: { mode: "egress" },
     noPull: true,
   });
   expect(spec?.argv.map((word) => Buffer.from(word).toString())).toEqual(["bytes", "-x", "--", "y"]);

@@ -186,18 +186,10 @@ describe("the daemon", () => {
     await expect(pyro.pullEnvironment("nothing:1")).rejects.toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
   });
 
-  it("prepares no template where no machine can be saved, and says so; nor a network", async () => {
+  it("prepares no template where no machine can be saved, and says so", async () => {
     await expect(pyro.prepare()).rejects.toMatchObject({ code: "VM_SAVE_FAILED" });
     await expect(pyro.prepare({ environment: "nothing:1" })).rejects.toMatchObject({
       code: "UNKNOWN_ENVIRONMENT",
-    });
-    const expected = await pyro
-      .runInVm({ environment: "debian:12", argv: ["true"], network: true })
-      .catch((error: unknown) => error as PyroError);
-    await expect(pyro.prepare({ network: true })).rejects.toMatchObject({
-      code: "NETWORK_NOT_AVAILABLE",
-      message: (expected as PyroError).message,
-      hint: (expected as PyroError).hint,
     });
     expect(vmm.started.map(({ memoryFile }) => memoryFile)).toEqual([]);
   });

@@ -19,7 +19,6 @@ test("defaults are the contract's", () => {
     memMib: 1024,
     timeoutMs: 120_000,
     ttlMs: 600_000,
-    network: false,
     noPull: false,
     command: "",
     env: [],

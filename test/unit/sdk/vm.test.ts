@@ -54,8 +54,9 @@ describe("the SDK", () => {
         code: "INVALID_ARGUMENT",
       });
     await expect(pyro.createVm({ environment: "" })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
-    await expect(pyro.createVm({ environment: "debian:12", network: true })).rejects.toMatchObject({
-      code: "NETWORK_NOT_AVAILABLE",
+    const network = { allow: ["no rule: at all"] };
+    await expect(pyro.createVm({ environment: "debian:12", network })).rejects.toMatchObject({
+      code: "INVALID_NETWORK_POLICY",
     });
     host.nowMs += 61_000;
     expect(await pyro.reapExpired()).toEqual({ reaped: [one.vmId], vms: [] });
@@ -151,14 +152,11 @@ describe.each(ERAS)("a model, in protocol era %s", (era) => {
     expect((await mcp.tool("vm_delete", { vm_id: vmId })).record).toMatchObject({ deleted: true });
   });
 
-  test("a network is refused with a clear error, and environments are listed", async () => {
+  test("without a network of the server's user no call gives one, and environments are listed", async () => {
     await using at = await served();
     await using mcp = await session(at.stateDir);
     const refused = await mcp.tool("vm_create", { network: true });
-    expect(refused.texts[0]).toMatch(
-      /^NETWORK_NOT_AVAILABLE: this version of pyro gives no machine a network/,
-    );
-    expect(refused.texts[0]).toContain("hint: leave network out");
+    expect(refused.texts[0]).toMatch(/^INVALID_ARGUMENT: unknown: "network"/);
     const { record } = await mcp.tool("vm_list_environments", {});
     expect(record["environments"]).toEqual(
       expect.arrayContaining([expect.objectContaining({ installed: true })]),
