@@ -28,6 +28,8 @@ type capture struct {
 	steering *steering
 	packets  *packets
 	serve    func(context.Context, *attempt)
+	// How long accept waits.
+	patience time.Duration
 
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -49,7 +51,7 @@ type attempt struct {
 // startCapture captures until close. serve is called for each connect, in a goroutine of its own; its context ends with
 // the capture.
 func startCapture(log guard.Log, commands Commands, serve func(context.Context, *attempt)) (_ *capture, err error) {
-	c := &capture{log: log, serve: serve, attempts: make(map[flow]*attempt)}
+	c := &capture{log: log, serve: serve, patience: acceptTimeout, attempts: make(map[flow]*attempt)}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	if c.packets, err = openPackets(); err != nil {
 		return nil, err
@@ -164,7 +166,7 @@ func (a *attempt) accept() (*net.TCPConn, error) {
 	if err := a.capture.packets.admit(a.syn); err != nil {
 		return nil, fmt.Errorf("let a SYN go: %w", err)
 	}
-	timer := time.NewTimer(acceptTimeout)
+	timer := time.NewTimer(a.capture.patience)
 	defer timer.Stop()
 	select {
 	case conn := <-a.accepted:

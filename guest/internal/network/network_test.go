@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/failure"
@@ -400,7 +403,7 @@ func TestWhatRootTookAwayIsMadeAnew(t *testing.T) {
 		t.Fatalf("%v %v", rules, err)
 	}
 	for _, rule := range m.outside.ways.rules {
-		if err := rule.request(33 /* RTM_DELRULE */, 0); err != nil {
+		if err := rule.request(unix.RTM_DELRULE, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -429,4 +432,123 @@ func TestTheResolverOfTheEnvironmentComesBack(t *testing.T) {
 	if got := m.files.text(); got != noResolver {
 		t.Fatalf("%q", got)
 	}
+}
+
+func TestAMachineWithoutIPv6HasTheRestOfItsNetwork(t *testing.T) {
+	m := newMachine(t)
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/disable_ipv6", []byte("1"), 0); err != nil {
+		t.Skip(err)
+	}
+	m.meet(t, &gateway{connect: echo})
+	m.egress(t, true)
+	dial(t, "203.0.113.7:443")
+	if _, err := net.Dial("tcp", "[2001:db8::1]:443"); err == nil {
+		t.Error("there is IPv6")
+	}
+	if text := m.console.String(); !strings.Contains(text, "without IPv6: ") {
+		t.Errorf("%q", text)
+	}
+}
+
+func TestAnOddDiskDoesNotKeepTheNetworkAway(t *testing.T) {
+	m := newMachine(t)
+	m.options.Rewrite = func(string, func([]byte) []byte) error { return syscall.ENOSPC }
+	m.meet(t, &gateway{connect: echo})
+	m.egress(t, true)
+	dial(t, "203.0.113.7:443")
+	if text := m.console.String(); !strings.Contains(text, "name the resolver: no space left on device") {
+		t.Errorf("%q", text)
+	}
+}
+
+func TestARefusalIsToldSeldom(t *testing.T) {
+	m := newMachine(t)
+	m.meet(t, &gateway{connect: refuse(guestv1.RefusedBecause_REFUSED_BECAUSE_POLICY)})
+	m.egress(t, true)
+	begin := time.Now()
+	for range 20 {
+		if _, err := tryDial("203.0.113.7:443"); !errors.Is(err, syscall.EHOSTUNREACH) {
+			t.Fatal(err)
+		}
+	}
+	most := 1 + int(time.Since(begin)/time.Second)
+	if n := strings.Count(m.console.String(), `203.0.113.7:443 is refused: "a test"`); n < 1 || n > most {
+		t.Errorf("told %d times", n)
+	}
+}
+
+func TestAProgramThatGivesUpIsGone(t *testing.T) {
+	m := newMachine(t)
+	entered, open, left := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	m.meet(t, &gateway{connect: func(ctx context.Context, _ *guestv1.ConnectTarget, both requests) error {
+		close(entered)
+		<-open
+		if err := opened(both); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		left <- ctx.Err()
+		return ctx.Err()
+	}})
+	m.egress(t, true)
+	m.outside.capture.patience = 50 * time.Millisecond
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: [4]byte{203, 0, 113, 7}, Port: 443}); err != unix.EINPROGRESS {
+		t.Fatal(err)
+	}
+	<-entered
+	_ = unix.Close(fd)
+	close(open)
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Error("the host still has the connection:", err)
+	}
+}
+
+func TestAForgedMarkLeadsNowhere(t *testing.T) {
+	m := newMachine(t)
+	m.meet(t, &gateway{connect: func(_ context.Context, target *guestv1.ConnectTarget, _ requests) error {
+		t.Errorf("the host was asked for %v", target)
+		return nil
+	}})
+	m.egress(t, true)
+	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		return onFD(raw, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, ourMark) })
+	}}
+	conn, err := dialer.Dial("tcp", "203.0.113.7:443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Error(err)
+	}
+}
+
+func TestAPlaceThatIsTakenLeavesNothingBehind(t *testing.T) {
+	m := newMachine(t)
+	m.meet(t, &gateway{connect: echo})
+	for _, network := range []string{"udp", "tcp"} {
+		var taken io.Closer
+		var err error
+		if network == "udp" {
+			taken, err = net.ListenPacket("udp4", "0.0.0.0:53")
+		} else {
+			taken, err = net.Listen("tcp4", "0.0.0.0:53")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.Configure(t.Context(), &guestv1.ConfigureNetworkRequest{Egress: true}); err == nil || !strings.Contains(err.Error(), "address already in use") {
+			t.Error(network, err)
+		}
+		if _, err := tryDial("203.0.113.7:443"); !errors.Is(err, syscall.ENETUNREACH) {
+			t.Error(network, err)
+		}
+		_ = taken.Close()
+	}
+	m.egress(t, true)
+	dial(t, "203.0.113.7:443")
 }
