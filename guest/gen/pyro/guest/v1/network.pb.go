@@ -403,7 +403,7 @@ type ConnectTarget struct {
 	// 4 or 16 bytes.
 	Address []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
 	Port    uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
-	// The command, service or shell whose program opened it, where the agent knows: the name of its control group.
+	// The id of the process or shell whose program opened it, where the agent knows.
 	OpenedBy      string `protobuf:"bytes,3,opt,name=opened_by,json=openedBy,proto3" json:"opened_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

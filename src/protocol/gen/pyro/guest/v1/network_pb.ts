@@ -119,7 +119,7 @@ export type ConnectTarget = Message<"pyro.guest.v1.ConnectTarget"> & {
   port: number;
 
   /**
-   * The command, service or shell whose program opened it, where the agent knows: the name of its control group.
+   * The id of the process or shell whose program opened it, where the agent knows.
    *
    * @generated from field: string opened_by = 3;
    */
