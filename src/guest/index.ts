@@ -41,5 +41,5 @@ export {
 } from "./shell.js";
 export type { ConnectTarget, GatewayHandlers, IncomingStream, NameAnswer, NameQuery, Refusal } from "./gateway.js";
 export type { DialledStream } from "./dial.js";
-export { STREAM_CHUNK_BYTES, type GuestStream } from "./stream.js";
+export type { GuestStream } from "./stream.js";
 export { holdWrites, type HeldWrites } from "./hold.js";

@@ -26,7 +26,7 @@ export interface GuestStream {
 }
 
 /** Data that fits one frame with the message around it: tag and length, 4 bytes at most. */
-export const STREAM_CHUNK_BYTES = MAX_PAYLOAD_BYTES - PACKET_HEADER_BYTES - 4;
+const STREAM_CHUNK_BYTES = MAX_PAYLOAD_BYTES - PACKET_HEADER_BYTES - 4;
 
 /** Of ConnectRequest, ConnectResponse, DialRequest and DialResponse alike (network.proto): `data` and `finished`. */
 const DATA_TAG = (2 << 3) | 2;

@@ -25,7 +25,7 @@ export const dialDirectly: Dial = async ({ host, port }, signal) => {
 };
 
 /** Waits until a socket is connected; nothing of it is left when it is not. */
-export async function connected(socket: Socket, signal: AbortSignal): Promise<Socket> {
+async function connected(socket: Socket, signal: AbortSignal): Promise<Socket> {
   try {
     await new Promise<void>((resolve, reject) => {
       const abort = (): void => reject(signal.reason as Error);

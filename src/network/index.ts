@@ -35,7 +35,7 @@ export type { Refusal, Verdict } from "./verdict.js";
 export { Gateway, type GatewayOptions, type NameAnswer } from "./gateway.js";
 export type { GuestPipe, IncomingPipe, RefusedBecause, WantedTarget } from "./pipe.js";
 export { type LookAtFirstBytes } from "./first-look.js";
-export { SharedLookUp, hostLookUp, type LookUp } from "./resolver.js";
+export { SharedLookUp, type LookUp } from "./resolver.js";
 export type { NetworkEntry, NetworkTotals } from "./entry.js";
 export { NetworkRecord, type LastRefusal } from "./record.js";
 export { RecordFile } from "./record-file.js";

@@ -20,7 +20,7 @@ const HOSTS_FILE = "/etc/hosts";
  * The host's own resolver, with all that its user set up (getaddrinfo). The root's dot at the end keeps search domains out;
  * the hosts file does not know names with it, so those that stand there are asked without.
  */
-export const hostLookUp: LookUp = async (name) => {
+const hostLookUp: LookUp = async (name) => {
   const isListed = listsName(await readFile(HOSTS_FILE, "utf8").catch(() => ""), name);
   const found = await lookup(isListed ? name : resolvableName(name), { all: true, verbatim: true });
   return found.map(({ address }) => address);
