@@ -1,21 +1,23 @@
 import { connect, type Socket } from "node:net";
 import { LIMITS } from "../protocol/index.js";
-import type { IpAddress } from "./address.js";
 import type { RefusedBecause } from "./pipe.js";
+import type { Target } from "./policy.js";
 import { HOST_ALIAS } from "./reach.js";
 
 /** Where the gateway connects to. Always an address: a name would be looked up again, by somebody else. */
 export interface Place {
   readonly host: string;
   readonly port: number;
+  /** That led to the address; for who decides the way, never to be looked up. */
+  readonly names?: readonly string[];
 }
 
 /** Connects to a place within the time of its signal, whose reason it throws; or throws what the socket says. */
 export type Dial = (place: Place, signal: AbortSignal) => Promise<Socket>;
 
 /** The place of an address that was judged: itself, or the host's loopback for its alias. */
-export function placeOf(address: IpAddress, port: number): Place {
-  return { host: address.text === HOST_ALIAS.address.text ? "127.0.0.1" : address.text, port };
+export function placeOf({ address, port, names }: Target): Place {
+  return { host: address.text === HOST_ALIAS.address.text ? "127.0.0.1" : address.text, port, names };
 }
 
 export const dialDirectly: Dial = async ({ host, port }, signal) => {

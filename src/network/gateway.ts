@@ -195,12 +195,12 @@ export class Gateway {
     }
   }
 
-  async #dial({ address, port }: Target, gaveUp: AbortSignal): ReturnType<Dial> {
+  async #dial(target: Target, gaveUp: AbortSignal): ReturnType<Dial> {
     const late = AbortSignal.timeout(this.options.connectMs ?? LIMITS.networkConnectMs);
     const signal = AbortSignal.any([gaveUp, late]);
     try {
       using _turn = await this.#dials.take(signal);
-      return await (this.options.dial ?? dialDirectly)(placeOf(address, port), signal);
+      return await (this.options.dial ?? dialDirectly)(placeOf(target), signal);
     } catch (error) {
       if (late.aborted && !gaveUp.aborted) throw Object.assign(new Error("no answer"), { code: "ETIMEDOUT" });
       throw error;
