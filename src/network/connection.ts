@@ -3,6 +3,25 @@ import { finished } from "node:stream/promises";
 import type { GuestPipe } from "./pipe.js";
 import type { Refusal } from "./verdict.js";
 
+/** Decides which of a program's bytes go on. */
+export interface Gate {
+  /** What may go on now; undefined: the program sends no more. */
+  take(data: Uint8Array | undefined): readonly Uint8Array[] | Refusal;
+  /** How long to wait for more than is held, in ms; undefined: for ever. */
+  quietMs(): number | undefined;
+  /** Decides about those. */
+  settle(): readonly Uint8Array[] | Refusal;
+}
+
+/** Holds nothing. */
+export const OPEN_GATE: Gate = {
+  take: (data) => (data === undefined ? [] : [data]),
+  quietMs: () => undefined,
+  settle: () => [],
+};
+
+const WAITS = Symbol("the program waits");
+
 /** How a connection ended. */
 export type ConnectionEnd =
   | { readonly kind: "finished" }
@@ -19,12 +38,12 @@ export class Connection {
   bytesUp = 0;
   bytesDown = 0;
   #end: ConnectionEnd | undefined;
+  #reading: Promise<Uint8Array | undefined> | undefined;
 
   constructor(
     private readonly pipe: GuestPipe,
     private readonly socket: Socket,
-    /** What of the program's bytes may go on now; undefined: it sends no more. */
-    private readonly take: (data: Uint8Array | undefined) => readonly Uint8Array[] | Refusal,
+    private readonly gate: Gate,
   ) {}
 
   /** Ends it from here; the program and the server see a reset. */
@@ -57,10 +76,10 @@ export class Connection {
   }
 
   async #up(): Promise<void> {
-    const { pipe, socket } = this;
+    const { socket } = this;
     for (;;) {
-      const data = await pipe.read();
-      const pass = this.take(data);
+      const data = await this.#next();
+      const pass = data === WAITS ? this.gate.settle() : this.gate.take(data);
       if ("allowed" in pass) {
         this.end({ kind: "ended", why: pass.reason, verdict: pass });
         return;
@@ -75,6 +94,23 @@ export class Connection {
     socket.end();
     // What it still holds has to leave before it may be closed.
     await finished(socket, { readable: false }).catch(() => undefined);
+  }
+
+  /** What the program sends next; or that it sends nothing more while some of its bytes are held. */
+  async #next(): Promise<Uint8Array | undefined | typeof WAITS> {
+    this.#reading ??= this.pipe.read();
+    let timer: NodeJS.Timeout | undefined;
+    const quietMs = this.gate.quietMs();
+    if (quietMs !== undefined) {
+      const quiet = new Promise<typeof WAITS>((resolve) => {
+        timer = setTimeout(() => resolve(WAITS), quietMs);
+      });
+      const next = await Promise.race([this.#reading, quiet]).finally(() => clearTimeout(timer));
+      if (next === WAITS) return WAITS;
+    }
+    const data = await this.#reading;
+    this.#reading = undefined;
+    return data;
   }
 
   async #down(): Promise<void> {

@@ -1,10 +1,13 @@
 import { LIMITS } from "../protocol/index.js";
 import { judgeFirstBytes, type Seen } from "./first-bytes.js";
-import type { NetworkPolicy, Target } from "./policy.js";
+import { judgeAddress, type NetworkPolicy, type Target } from "./policy.js";
 import { refused, type Refusal } from "./verdict.js";
 
 /** As judgeFirstBytes. */
 export type LookAtFirstBytes = typeof judgeFirstBytes;
+
+/** The first byte of a TLS handshake record: a client always sends all of its hello. */
+const TLS_RECORD = 0x16;
 
 /**
  * Holds back what a program sends until it is clear what it is. Only this way is held: a server that speaks first is
@@ -19,6 +22,29 @@ export class FirstBytes {
     private readonly target: Target,
     private readonly look: LookAtFirstBytes = judgeFirstBytes,
   ) {}
+
+  /**
+   * How long to wait for more than is held, in ms: it may become a request, and whoever sent it may be waiting for an
+   * answer to just this. Longer where it would be refused then. Undefined: for ever.
+   */
+  quietMs(policy: NetworkPolicy): number | undefined {
+    const first = this.#held[0]?.[0];
+    if (this.#seen !== undefined || first === undefined || first === TLS_RECORD) return undefined;
+    const { allowed } = judgeAddress(policy, { ...this.target, names: [] });
+    return allowed ? LIMITS.networkFirstQuietMs : LIMITS.networkFirstUnclearMs;
+  }
+
+  /**
+   * Decides about held bytes that nothing follows: without a line's end they may be the beginning of a request or a word
+   * of another protocol. Like what names no site they pass where the address is allowed by itself; to a place that only a
+   * name opened they do not, or a program could send the rest of a request later.
+   */
+  settle(policy: NetworkPolicy): readonly Uint8Array[] | Refusal {
+    const verdict = judgeAddress(policy, { ...this.target, names: [] });
+    if (!verdict.allowed) return this.#unclear();
+    this.#seen = { protocol: "other" };
+    return this.#held.splice(0);
+  }
 
   /** The name or address within the bytes. */
   get host(): string | undefined {

@@ -1,7 +1,7 @@
 import { Slots } from "../kit/index.js";
 import { LIMITS } from "../protocol/index.js";
 import { parseAddress, type IpAddress } from "./address.js";
-import { Connection } from "./connection.js";
+import { Connection, type Gate } from "./connection.js";
 import { dialDirectly, failureOf, placeOf, type Dial } from "./dial.js";
 import type { NetworkEntry } from "./entry.js";
 import { FirstBytes, type LookAtFirstBytes } from "./first-look.js";
@@ -166,7 +166,7 @@ export class Gateway {
     if (pipe.broken.aborted) onBroken();
     try {
       const socket = await this.#dial(target, gaveUp.signal);
-      connection = new Connection(pipe, socket, (data) => first.take(data, this.#policy));
+      connection = new Connection(pipe, socket, this.#gate(first));
       // From here the connection itself sees a guest that leaves.
       const opening = pipe.open().catch(() => undefined);
       const end = await connection.carry();
@@ -193,6 +193,14 @@ export class Gateway {
       pipe.broken.removeEventListener("abort", onBroken);
       this.#open.delete(open);
     }
+  }
+
+  #gate(first: FirstBytes): Gate {
+    return {
+      take: (data) => first.take(data, this.#policy),
+      settle: () => first.settle(this.#policy),
+      quietMs: () => first.quietMs(this.#policy),
+    };
   }
 
   async #dial(target: Target, gaveUp: AbortSignal): ReturnType<Dial> {

@@ -1,6 +1,6 @@
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import { Connection } from "./connection.js";
+import { Connection, OPEN_GATE } from "./connection.js";
 import type { GuestPipe } from "./pipe.js";
 
 /** Ports below are for the host's own services, whoever runs the daemon. */
@@ -103,7 +103,7 @@ export class PublishedPort implements AsyncDisposable {
       ended?.({ bytesUp: 0, bytesDown: 0, end: PyroError.from(error).message });
       return;
     }
-    const connection = new Connection(pipe, socket, (data) => (data === undefined ? [] : [data]));
+    const connection = new Connection(pipe, socket, OPEN_GATE);
     const stop = (): void => connection.end({ kind: "ended", why: (signal.reason as Error).message });
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();

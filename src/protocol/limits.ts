@@ -188,6 +188,10 @@ export const LIMITS = {
   networkConnectMs: 15_000,
   /** Looked at of what a program sends first, before any of it goes on. */
   networkFirstBytes: 64 * 1024,
+  /** How long a program that has sent part of a line is waited with: it may wait for an answer to that. */
+  networkFirstQuietMs: 500,
+  /** … and where that would be refused: part of a request whose host only a name opened. */
+  networkFirstUnclearMs: 10_000,
   /** Idle time after which the kernel asks a server whether it is still there. */
   networkKeepAliveMs: 60_000,
   /** Names that are looked up at once, by all workspaces and by one: each holds one of four threads of the process. */

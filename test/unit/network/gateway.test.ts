@@ -9,6 +9,8 @@ import {
   type Gateway,
 } from "../../../src/network/index.js";
 import { LIMITS } from "../../../src/protocol/index.js";
+import { FirstBytes } from "../../../src/network/first-look.js";
+import { address } from "./support.js";
 import {
   bytesOf,
   dialLoopback,
@@ -224,6 +226,49 @@ describe("the first bytes of a program", () => {
       { decision: "refused", reason: verdict.reason, bytesUp: 0 },
     ]);
     expect(gateway.record.lastRefusal).toMatchObject({ hint: "allow it" });
+  });
+
+  it("pass after a while where a program waits for an answer to part of a line, and the address is allowed by itself", async () => {
+    await using server = await LoopbackServer.start(echo as never);
+    const gateway = makeGateway({ look: judgeFirstBytes });
+    const { pipe, over } = start(gateway, WEB, server.port);
+    await pipe.send("ping");
+    await expect.poll(() => pipe.text, { timeout: 5_000 }).toBe("ping");
+    await pipe.send("pong");
+    await expect.poll(() => pipe.text).toBe("pingpong");
+    pipe.end();
+    await over;
+    const names = { "good.test": [WEB] };
+    const listed = makeGateway({
+      look: judgeFirstBytes,
+      names,
+      flags: { mode: "egress", allow: ["good.test"] },
+    });
+    await listed.resolve("good.test", "ipv4");
+    const cut = start(listed, WEB, server.port);
+    await cut.pipe.send("GET / HTTP/1.1");
+    await sleep(2 * LIMITS.networkFirstQuietMs);
+    expect(cut.pipe.resetWith).toBeUndefined();
+    cut.pipe.end();
+    await cut.over;
+    expect(cut.pipe.resetWith).toContain("is not finished");
+    expect(listed.record.totals).toMatchObject({ refused: 1, bytesUp: 0 });
+    const tls = start(listed, WEB, server.port);
+    await tls.pipe.send(Uint8Array.of(0x16, 3, 1));
+    await sleep(2 * LIMITS.networkFirstQuietMs);
+    expect(tls.pipe.resetWith).toBeUndefined();
+    tls.pipe.abandon();
+    await tls.over;
+  });
+
+  it("do not pass part by part to a place that only a name opened, however long a program waits", () => {
+    const listed = policyFromFlags({ mode: "egress", allow: ["good.test"] });
+    const first = new FirstBytes({ address: address(WEB), port: 80, names: ["good.test"] });
+    expect(first.quietMs(listed)).toBeUndefined();
+    expect(first.take(Buffer.from("GET /"), listed)).toEqual([]);
+    expect(first.quietMs(listed)).toBe(LIMITS.networkFirstUnclearMs);
+    expect(first.quietMs(PLAIN_EGRESS)).toBe(LIMITS.networkFirstQuietMs);
+    expect(first.settle(listed)).toMatchObject({ allowed: false });
   });
 
   it("are refused when they never say what they are", async () => {

@@ -125,7 +125,7 @@ describe("connections through the host's proxy", () => {
 
   it("are not made by what is no proxy", () => {
     for (const httpsProxy of ["https://proxy.test", "socks5://proxy.test", "proxy.test:80", "not a url"]) {
-      expect(() => dialByProxy({ httpsProxy }, dialDirectly)).toThrowError(
+      expect(() => dialByProxy({ httpsProxy }, dialDirectly)).toThrow(
         expect.objectContaining({ code: "CONFIG_INVALID" }),
       );
     }
