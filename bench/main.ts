@@ -9,6 +9,7 @@ import { daemonRows } from "./daemon-rows.js";
 import { guestRows } from "./guest-rows.js";
 import { linkFloors } from "./link-floors.js";
 import { memoryRows } from "./memory-rows.js";
+import { networkRows } from "./network-rows.js";
 import { poolRows } from "./pool-rows.js";
 import { rawMachine } from "./raw-machine.js";
 import { report, type Row } from "./report.js";
@@ -74,6 +75,7 @@ if (["restore", "start", "daemon", "pool"].some(wanted)) {
   if (wanted("daemon")) rows.push(...(await group("daemon", () => daemonRows(state, floors, short ? 1 : 5))));
 }
 if (wanted("guest")) rows.push(...(await group("guest", () => inOneMachine(subject, short ? 50 : 200))));
+if (wanted("network")) rows.push(...(await group("network", () => networkRows(subject, short ? 50 : 200))));
 if (wanted("workspace")) {
   const floors = await group("link", () => linkFloors(subject, short ? 50 : 200));
   const rounds = Number(options.rounds ?? (short ? 1 : 3));

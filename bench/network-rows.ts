@@ -73,12 +73,12 @@ const PROLOGUE = `use strict; use Socket; use Time::HiRes qw(time sleep); my ($p
 my $to = sockaddr_in($port, inet_aton("10.0.2.2"));
 sub dial { socket(my $s, PF_INET, SOCK_STREAM, 0) or die $!; connect($s, $to) or die "connect: $!"; return $s }
 `;
-const DOWNLOAD = `${PROLOGUE} my $s = dial(); syswrite($s, "d"); my ($got, $b) = (0, ""); my $t = time;
+const DOWNLOAD = `${PROLOGUE} my $s = dial(); syswrite($s, "d\\n"); my ($got, $b) = (0, ""); my $t = time;
 while ($got < $n) { my $r = sysread($s, $b, 262144) or die "read: $!"; $got += $r } printf("%f\\n", $got / (time - $t) / 1e6);`;
 const UPLOAD = `${PROLOGUE} my $s = dial(); my $b = "u" x 262144; my $sent = 0; my $t = time;
 while ($sent < $n) { $sent += syswrite($s, $b) or die "write: $!" } shutdown($s, 1); sysread($s, $b, 1); printf("%f\\n", $sent / (time - $t) / 1e6);`;
 const CONNECT = `${PROLOGUE} for (1 .. $n) { my $t = time; my $s = dial(); printf("%f\\n", 1000 * (time - $t)); close($s); sleep(0.002) }`;
-const MANY = `${PROLOGUE} my $t = time; my @all = map { dial() } 1 .. $n; syswrite($_, "u") for @all; printf("%f\\n", 1000 * (time - $t)); sleep(1);`;
+const MANY = `${PROLOGUE} my $t = time; my @all = map { dial() } 1 .. $n; syswrite($_, "u\\n") for @all; printf("%f\\n", 1000 * (time - $t)); sleep(1);`;
 
 /** What a program of the guest prints, a number a line. */
 async function perl(guest: GuestConnection, script: string, port: number, count: number): Promise<number[]> {
