@@ -55,7 +55,7 @@ export function toPolicy(rules: NetworkRules | undefined): NetworkPolicyText {
   );
 }
 
-export function toPublishedPort({
+function toPublishedPort({
   service,
   ...ports
 }: WorkspacePort): MessageInitShape<typeof PublishedPortSchema> {
