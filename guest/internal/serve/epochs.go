@@ -41,7 +41,7 @@ func (e *Epochs) Open(ctx context.Context, session *link.Session) {
 	control := call.NewPeer(ctx, session.Sender(link.Control), e.Methods, e.Log)
 	bulk := call.NewPeer(ctx, session.Sender(link.Bulk), e.Methods, e.Log)
 	event := call.NewPeer(ctx, session.Sender(link.Event), nil, e.Log)
-	network := call.NewPeer(ctx, session.Sender(link.Network), nil, e.Log)
+	network := call.NewGatewayCaller(ctx, session.Sender(link.Network), e.Log)
 	session.OnPacket(link.Control, control.Deliver)
 	session.OnPacket(link.Bulk, bulk.Deliver)
 	session.OnPacket(link.Event, event.Deliver)
