@@ -214,8 +214,51 @@ describe("a secret that is given by a file", () => {
       const [id] = await ids(state.path, "by-mcp");
       const holders = join(state.path, "workspaces", String(id), "secret-holders.json");
       expect(await readFile(holders, "utf8")).toMatch(/"shell".*"service"|"service".*"shell"/);
+
+      // Memory that live processes hold it in goes into no file, and into no copy, unless that is allowed by name.
+      const refusals = [
+        await call("workspace_stop", { workspace_id, suspend: true }),
+        await call("workspace_fork", { workspace_id }),
+      ];
+      for (const refused of refusals)
+        expect(refused).toMatch(/SECRET_IN_MEMORY: .*(shell.*service|service.*shell)/);
+      expect(await ids(state.path, null)).toEqual([]);
+      await expectNowhere(state.path, ["*.qcow2"]);
+      // Where it is allowed, the result says what is in it; it is in that one file, and as long as that is there.
+      const suspended = await call("workspace_stop", { workspace_id, suspend: true, allow_secrets: true });
+      expect(suspended).toContain(`"secrets_in_memory":["TOKEN"]`);
+      const memory = join(state.path, "workspaces", String(id), "memory");
+      expect(await filesWith(memory, [])).toBe(`${memory}/memory\n`);
+      await expectNowhere(state.path, ["*.qcow2", "memory"]);
+      expect(await call("workspace_start", { workspace_id })).toContain(`"secrets_in_memory":[]`);
+      const forked = await call("workspace_fork", { workspace_id, name_prefix: "copy", allow_secrets: true });
+      expect(forked).toContain(`"secrets_in_memory":["TOKEN"]`);
+      for (const each of [workspace_id, "copy-1"]) {
+        const at = { workspace_id: each, shell_id };
+        await call("shell_write", { ...at, input: 'echo "again <$TOKEN>" ag""ain' });
+        await eventually("the shell goes on, masked", async () =>
+          /again <\[REDACTED\]\**> again/.test(await call("shell_read", { ...reads, ...at, plain: true })),
+        );
+        const asked = { workspace_id: each, service_name: "web" };
+        expect(await call("service_logs", asked)).toContain("serves [REDACTED]");
+        expect(
+          await call("workspace_exec", { workspace_id: each, secret_env, command: 'echo "got $TOKEN"' }),
+        ).toContain("got [REDACTED]");
+        // A copy holds it as the first does.
+        expect(await call("workspace_stop", { workspace_id: each, suspend: true })).toContain(
+          "SECRET_IN_MEMORY",
+        );
+      }
+      await expectNowhere(state.path, ["*.qcow2"]);
+      await call("workspace_delete", { workspace_id: "copy-1" });
       await call("shell_close", { workspace_id, shell_id });
       await call("service_stop", { workspace_id, service_name: "web" });
+      // Nobody holds it any more: nothing has to be allowed. The guest does not scrub what they leave (SECURITY.md).
+      expect(await call("workspace_stop", { workspace_id, suspend: true })).toContain(
+        `"secrets_in_memory":[]`,
+      );
+      await expectNowhere(state.path, ["*.qcow2", "memory"]);
+      await call("workspace_start", { workspace_id });
       await call("workspace_logs", { workspace_id });
       await call("workspace_summary", { workspace_id });
       await call("workspace_exec", { workspace_id, secret_env, command: "python3 prints.py" });
@@ -251,21 +294,20 @@ describe("a secret that is given by a file", () => {
   );
 });
 
-async function ids(stateDir: string, name: string): Promise<string[]> {
+async function ids(stateDir: string, name: string | null): Promise<string[]> {
   const { workspaces } = json(await pyro(["workspace", "list", "--json"], { stateDir })) as {
-    workspaces: { name: string; workspace_id: string }[];
+    workspaces: { name: string | null; workspace_id: string }[];
   };
   return workspaces.filter((each) => each.name === name).map((each) => each.workspace_id);
 }
 
-/** Of the state directory every file but those that hold secrets by design; of the host every process. */
-async function expectNowhere(stateDir: string, excluded: readonly string[]): Promise<void> {
-  const began = Date.now();
+/** Names of files that hold it, in any form; grep's error where it has one. */
+async function filesWith(directory: string, excluded: readonly string[]): Promise<string> {
   const patterns = FORMS.flatMap((form) => ["-e", form]);
-  const names = ["secrets.json", ...excluded].map((name) => `--exclude=${name}`);
+  const names = excluded.map((name) => `--exclude=${name}`);
   // Images are those of the environment, made before and read-only.
-  const args = ["-rlF", "--exclude-dir=images", "--devices=skip", ...names, ...patterns, stateDir];
-  const found = await execute("grep", args, { env: { ...process.env, LC_ALL: "C" } }).then(
+  const args = ["-rlF", "--exclude-dir=images", "--devices=skip", ...names, ...patterns, directory];
+  return await execute("grep", args, { env: { ...process.env, LC_ALL: "C" } }).then(
     ({ stdout }) => stdout,
     // 1: nothing found.
     (error: unknown) => {
@@ -273,7 +315,12 @@ async function expectNowhere(stateDir: string, excluded: readonly string[]): Pro
       return code === 1 ? "" : `${stdout ?? ""}${stderr ?? ""}`;
     },
   );
-  expect(found).toBe("");
+}
+
+/** Of the state directory every file but those that hold secrets by design; of the host every process. */
+async function expectNowhere(stateDir: string, excluded: readonly string[]): Promise<void> {
+  const began = Date.now();
+  expect(await filesWith(stateDir, ["secrets.json", ...excluded])).toBe("");
   console.log("searched", Date.now() - began);
   // The search itself has ended; whoever else lives must not have it in sight.
   for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
