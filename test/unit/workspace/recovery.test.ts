@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { exists } from "../../../src/kit/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
 import { cancelCommand } from "../../../src/workspace/index.js";
-import { hang } from "../../fakes/fake-workspace-machines.js";
+import { hang } from "../../fakes/fake-process.js";
 import { content, NEVER, run, start, WorkspaceHost, written } from "../../fakes/workspace-host.js";
 
 describe("after a daemon's death", () => {

@@ -8,7 +8,7 @@ import {
   listSnapshots,
   type Workspace,
 } from "../../../src/workspace/index.js";
-import { hang } from "../../fakes/fake-workspace-machines.js";
+import { hang } from "../../fakes/fake-process.js";
 import { content, run, WorkspaceHost } from "../../fakes/workspace-host.js";
 
 let host: WorkspaceHost;
