@@ -55,10 +55,7 @@ export function toPolicy(rules: NetworkRules | undefined): NetworkPolicyText {
   );
 }
 
-function toPublishedPort({
-  service,
-  ...ports
-}: WorkspacePort): MessageInitShape<typeof PublishedPortSchema> {
+function toPublishedPort({ service, ...ports }: WorkspacePort): MessageInitShape<typeof PublishedPortSchema> {
   return { ...ports, serviceName: service, host: LOOPBACK };
 }
 

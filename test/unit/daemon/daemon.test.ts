@@ -5,7 +5,6 @@ import { realDrivers, type Drivers } from "../../../src/daemon/compose.js";
 import { runDaemon } from "../../../src/daemon/index.js";
 import { Pyro } from "../../../src/index.js";
 import { directoriesFor, sleep } from "../../../src/kit/index.js";
-import type { PyroError } from "../../../src/protocol/index.js";
 import { AgentRecord, fakeAgent } from "../../fakes/fake-agent.js";
 import { installFakeEnvironment } from "../../fakes/fake-environment.js";
 import { FakeGuest } from "../../fakes/fake-guest.js";
