@@ -136,7 +136,9 @@ function unknownCommand(given: string, known: readonly string[], parent: string)
 }
 
 function addCommand(parent: Command, invocation: Invocation, declaration: Declaration): void {
-  const command = prepare(parent.command(declaration.command.at(-1) ?? ""), invocation);
+  const word = declaration.command.at(-1) ?? "";
+  // `workspace network ID` shows it.
+  const command = prepare(parent.command(word, { isDefault: word === "show" }), invocation);
   const { summary, description } = declaration;
   command.summary(summary).description(description === "" ? `${summary}.` : `${summary}.\n\n${description}`);
   addInput(command, declaration);

@@ -104,11 +104,11 @@ class Network implements WorkspaceNetwork {
     if (this.#machine !== undefined) await this.#serve(this.#machine);
   }
 
-  async attach(machine: MachineNetwork): Promise<void> {
+  async attach(machine: MachineNetwork, isFresh = false): Promise<void> {
     if (this.#machine !== undefined && this.#machine !== machine)
       this.detach("the workspace has another machine");
     this.#machine = machine;
-    await this.#serve(machine);
+    if (!isFresh || this.gateway.policy.mode !== "off") await this.#serve(machine);
   }
 
   detach(why: string): void {

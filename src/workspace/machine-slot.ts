@@ -32,8 +32,7 @@ export class MachineSlot {
     this.#machine = machine;
     this.#lost = machine.lost;
     this.users.services.attach(machine.services);
-    const { network } = this.users;
-    if (!isFresh || network.policy.mode !== "off") await network.attach(machine.network);
+    await this.users.network.attach(machine.network, isFresh);
   }
 
   /** From now on it has none: what runs in the one that it had loses it on purpose. */

@@ -139,6 +139,7 @@ export class FakeSession {
   #routes(router: GuestRouter, script: FakeGuestScript): void {
     router.service(SystemService, {
       hello: () => ({
+        capabilities: ["network"],
         agentVersion: "fake",
         epoch: script.claimsEpoch ?? this.epoch,
         kernelRelease: "6.1.0-fake",

@@ -35,9 +35,9 @@ export class FakeNetwork implements WorkspaceNetwork {
     return Promise.resolve();
   }
 
-  async attach(machine: MachineNetwork): Promise<void> {
+  async attach(machine: MachineNetwork, isFresh = false): Promise<void> {
     this.machine = machine;
-    await machine.serve(this, this.policy.mode !== "off");
+    if (!isFresh || this.policy.mode !== "off") await machine.serve(this, this.policy.mode !== "off");
   }
 
   detach(why: string): void {

@@ -1,0 +1,217 @@
+import { spawnSync } from "node:child_process";
+import { createServer as createHttpServer, type Server } from "node:http";
+import { createServer as createTcpServer, type AddressInfo, type Server as TcpServer } from "node:net";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { eventually, json, pyro, start, testState, type Result, type TestState } from "./support.js";
+
+let state: TestState;
+let id: string;
+let http: Server;
+let tcp: TcpServer;
+const BODY = Buffer.alloc(3_000_000, "network ");
+
+beforeAll(async () => {
+  state = await testState();
+  http = createHttpServer((request, response) => {
+    response.end(
+      request.url === "/big" ? BODY : `you asked for ${request.headers.host ?? ""}${request.url ?? ""}`,
+    );
+  });
+  // Says a word and then holds the connection open.
+  tcp = createTcpServer((socket) => {
+    socket.on("error", () => undefined);
+    socket.write("hello\n");
+  });
+  await Promise.all(
+    [http, tcp].map((server) => new Promise<void>((done) => server.listen(0, "127.0.0.1", done))),
+  );
+  id = String(json(await call("create", "debian:12", "--json"))["workspace_id"]);
+});
+afterAll(async () => {
+  await call("delete", id);
+  await state[Symbol.asyncDispose]();
+  await Promise.all([http, tcp].map((server) => new Promise((done) => server.close(done))));
+});
+
+const portOf = (server: Server | TcpServer): number => (server.address() as AddressInfo).port;
+const call = (...args: string[]): Promise<Result> => pyro(["workspace", ...args], { stateDir: state.path });
+const python = async (program: string): Promise<string> => {
+  const { stdout, stderr } = await call("exec", id, "--", "python3", "-c", program);
+  return stdout.toString() + stderr;
+};
+/** How each attempt to connect ends, one line each. */
+const connects = (...targets: (readonly [host: string, port: number])[]): Promise<string> =>
+  python(
+    `import socket\nfor target in ${JSON.stringify(targets)}:\n` +
+      ` try: socket.create_connection(tuple(target), 20); print("connected")\n` +
+      ` except OSError as error: print(error.strerror or error)`,
+  );
+
+describe("a workspace without a network", () => {
+  it("has neither a route nor a resolver, and no device that leads out", async () => {
+    expect(await connects(["192.0.2.1", 80], ["10.0.2.2", portOf(http)], ["example.org", 80])).toBe(
+      "Network is unreachable\nNetwork is unreachable\nTemporary failure in name resolution\n",
+    );
+    expect(await python('import os; print(sorted(os.listdir("/sys/class/net")))')).toBe("['lo']\n");
+  });
+});
+
+describe("a workspace with egress", () => {
+  it("reaches the port of the host that its user opened, and nothing else of the host or its networks", async () => {
+    const set = await call("network", "set", id, "--allow-host-port", String(portOf(http)), "--json");
+    expect(json(set)).toMatchObject({ policy: { mode: "egress", allow_host_ports: [portOf(http)] } });
+    const url = `http://host.pyro.internal:${portOf(http)}`;
+    const fetched = await python(
+      `import urllib.request as u\nprint(u.urlopen("${url}/x").read().decode())\n` +
+        `print(len(u.urlopen("${url}/big").read()))`,
+    );
+    expect(fetched).toBe(`you asked for host.pyro.internal:${portOf(http)}/x\n${BODY.length}\n`);
+    const refused = await connects(
+      ["10.0.2.2", portOf(tcp)],
+      ["host.pyro.internal", portOf(tcp)],
+      ["169.254.169.254", 80],
+      ["192.168.0.1", 80],
+      ["10.0.0.1", 80],
+      ["100.64.0.1", 80],
+      ["198.51.100.7", 443],
+    );
+    expect(refused.trim().split("\n")).toEqual(Array.from({ length: 7 }, () => "No route to host"));
+    // Its own loopback is its own: nobody of the host answers there.
+    expect(await connects(["127.0.0.1", portOf(http)])).toBe("Connection refused\n");
+  });
+
+  it("is told at once that UDP leads nowhere", async () => {
+    const udp = 's=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b"x", ("192.0.2.1", 123))';
+    expect(await python(`import socket\n${udp}`)).toContain("Network is unreachable");
+  });
+
+  it("has a record of each connection and refusal, with who opened it and how it could be allowed", async () => {
+    const shown = json(await call("network", id, "--json")) as {
+      totals: Record<string, number>;
+      entries: Record<string, unknown>[];
+    };
+    expect(shown.totals["bytes_down"]).toBeGreaterThan(BODY.length);
+    expect(shown.entries).toContainEqual(
+      expect.objectContaining({
+        ...{ decision: "allowed", name: "host.pyro.internal", port: portOf(http), address: "10.0.2.2" },
+        opened_by: expect.stringMatching(/./) as string,
+      }),
+    );
+    expect(shown.entries).toContainEqual(
+      expect.objectContaining({
+        ...{ decision: "refused", address: "169.254.169.254" },
+        hint: expect.stringContaining("--allow-cidr") as string,
+      }),
+    );
+  });
+
+  it("refuses a policy with all that is wrong in it, and keeps the one before", async () => {
+    const rules = [
+      "--network-allow",
+      "exa mple",
+      "--network-deny",
+      "example.org:0",
+      "--allow-cidr",
+      "evil.test",
+    ];
+    const refused = await call("network", "set", id, ...rules);
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining("INVALID_NETWORK_POLICY")]);
+    for (const wrong of ["exa mple", "example.org:0", "evil.test"]) expect(refused.stderr).toContain(wrong);
+    expect(json(await call("status", id, "--json"))).toMatchObject({ network_policy: "egress" });
+  });
+
+  it("loses its connections with a reason when the policy, the daemon or the machine changes, and makes new ones", async () => {
+    await call("network", "set", id, "--allow-host-port", String(portOf(tcp)));
+    const hold =
+      `import socket\ns=socket.create_connection(("10.0.2.2", ${portOf(tcp)}))\nprint(s.recv(9), flush=True)\n` +
+      `try: print(s.recv(9), flush=True)\nexcept OSError as error: print(error.strerror, flush=True)`;
+    const changes: Readonly<Record<string, () => Promise<unknown>>> = {
+      policy: () => call("network", "set", id, "--network-policy", "egress"),
+      daemon: async () => {
+        const status = json(await pyro(["daemon", "status", "--json"], { stateDir: state.path }));
+        process.kill(Number(status["pid"]), "SIGKILL");
+      },
+      fork: () => call("fork", id),
+      suspend: () => call("stop", id, "--suspend").then(() => call("start", id)),
+    };
+    for (const [what, change] of Object.entries(changes)) {
+      await call("network", "set", id, "--allow-host-port", String(portOf(tcp)));
+      const holding = start(["workspace", "exec", id, "--", "python3", "-c", hold], { stateDir: state.path });
+      let said = "";
+      holding.stdout?.on("data", (chunk: Buffer) => (said += chunk.toString()));
+      await eventually("it is connected", () => Promise.resolve(said.includes("hello")));
+      await change();
+      const { stdout } = await holding.done;
+      expect([what, stdout.toString()]).toEqual([what, "b'hello\\n'\nConnection reset by peer\n"]);
+    }
+    await call("network", "set", id, "--allow-host-port", String(portOf(tcp)));
+    expect(await connects(["10.0.2.2", portOf(tcp)])).toBe("connected\n");
+    const { workspaces } = json(await call("list", "--json")) as { workspaces: { workspace_id: string }[] };
+    const [child] = workspaces.filter(({ workspace_id: other }) => other !== id);
+    expect(child).toBeDefined();
+    await call("delete", child?.workspace_id ?? "");
+  });
+});
+
+describe("one command in a fresh VM", () => {
+  it("has the network that --network gives, without the networks of the host, and none by itself", async () => {
+    const program = `import socket\ntry: socket.create_connection(("10.0.0.1", 80), 20)\nexcept OSError as error: print(error.strerror)`;
+    const out = await pyro(["run", "debian:12", "--network", "--", "python3", "-c", program], {
+      stateDir: state.path,
+    });
+    expect(out.stdout.toString()).toBe("No route to host\n");
+    const off = await pyro(["run", "debian:12", "--", "python3", "-c", program], { stateDir: state.path });
+    expect(off.stdout.toString()).toBe("Network is unreachable\n");
+  });
+});
+
+/** The first of the package sources of this host, without its suites of updates: lists are slow to read under emulation. */
+function hostSource(): string {
+  const { stdout } = spawnSync("sh", ["-c", "cat /etc/apt/sources.list.d/*.sources"]);
+  const stanza = stdout.toString().split("\n\n")[0] ?? "";
+  return stanza.replace(/^(Suites: \S+).*$/m, "$1").replace(/^Components: .*$/m, "Components: main");
+}
+
+describe("a package manager in a workspace", () => {
+  it("is refused where the mirror's address is not public, and works once its user opened that", async () => {
+    const source = hostSource();
+    expect(source).toContain("URIs:");
+    await call("network", "set", id, "--network-policy", "egress");
+    const install = start(
+      ["workspace", "exec", id, "--", "sh", "-c", "cat > /etc/apt/sources.list.d/host.sources"],
+      {
+        stateDir: state.path,
+        input: source,
+      },
+    );
+    expect((await install.done).code).toBe(0);
+    const update = [
+      "exec",
+      id,
+      "--timeout-seconds",
+      "300",
+      "--",
+      "sh",
+      "-c",
+      "apt-get -o Acquire::Languages=none update 2>&1; apt-get install -y --no-install-recommends hello 2>&1; hello",
+    ] as const;
+    const first = await call(...update);
+    const { entries } = json(await call("network", id, "--json")) as { entries: Record<string, unknown>[] };
+    const refused = entries.filter(({ decision, kind }) => decision === "refused" && kind === "name");
+    if (first.stdout.toString().includes("Hello, world!")) return;
+    expect(refused.length).toBeGreaterThan(0);
+    const addresses = refused.map(
+      ({ hint }) => /--allow-cidr ([0-9a-f.:]+?):[0-9]+/.exec(String(hint))?.[1] ?? "",
+    );
+    await call(
+      "network",
+      "set",
+      id,
+      "--network-policy",
+      "egress",
+      ...addresses.flatMap((address) => ["--allow-cidr", address]),
+    );
+    const second = await call(...update);
+    expect(second.stdout.toString()).toContain("Hello, world!");
+  });
+});
