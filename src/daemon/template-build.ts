@@ -1,16 +1,19 @@
 import { randomBytes } from "node:crypto";
-import { open } from "node:fs/promises";
+import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { GuestConnection } from "../guest/index.js";
 import { failpoint, sleep } from "../kit/index.js";
-import { LIMITS } from "../protocol/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
 import type { Disk, DiskSlot, SavedMachine, TemplateShape } from "../vmm/index.js";
-import type { Machines } from "./machines.js";
+import type { BootedMachine, Machines } from "./machines.js";
 
 /** Enough that every path of a small call was taken, and the agent's heap has its size. */
 const PINGS = 20;
 /** In which the agent sees that the host has left, and comes to rest. */
 const REST_MS = 100;
+/** What a clock that is right may seem to run at. */
+const FASTEST_CLOCK = 1.2;
+const CLOCK_ATTEMPTS = 3;
 
 /**
  * Boots a machine of the shape over empty disks, exercises its agent and saves it, in the one safe order: the guest
@@ -24,18 +27,58 @@ export async function buildTemplate(
   files: SavedMachine,
   signal: AbortSignal,
 ): Promise<void> {
-  await using booted = await machines.boot(
-    {
-      ...{ kind: "template", vcpuCount, memMib, isolation, memoryFile: files.memoryFile },
-      disks: (directory) => emptyDisks(directory, diskBytes),
-    },
-    signal,
-  );
+  const boot = (): Promise<BootedMachine> =>
+    machines.boot(
+      {
+        ...{ kind: "template", vcpuCount, memMib, isolation, memoryFile: files.memoryFile },
+        disks: (directory) => emptyDisks(directory, diskBytes),
+      },
+      signal,
+    );
+  await using booted = await withTrueClock(boot, files);
   await exercise(booted.guest, signal);
   failpoint("template.exercised");
   await booted.guest[Symbol.asyncDispose]();
   await sleep(REST_MS, signal);
   await booted.machine.save(files.stateFile);
+}
+
+/**
+ * A machine whose clock is right. Under emulation on a busy host a kernel may measure its processor wrong as it boots (12
+ * to 19 times too fast was seen), and every machine that starts from it would have that clock: each wait of its programs
+ * would end too early.
+ */
+async function withTrueClock(
+  boot: () => Promise<BootedMachine>,
+  files: SavedMachine,
+): Promise<BootedMachine> {
+  for (let attempt = 1; ; attempt += 1) {
+    const booted = await boot();
+    const rate = clockRate(booted.guest.hello.boot, booted.bootMs);
+    if (rate <= FASTEST_CLOCK) return booted;
+    await booted[Symbol.asyncDispose]();
+    await rm(files.memoryFile, { force: true });
+    if (attempt === CLOCK_ATTEMPTS) throw wrongClock(rate);
+  }
+}
+
+/**
+ * How fast the guest's clock ran while it booted: at most about 1, for it begins after its machine does. 0 where the agent
+ * says nothing.
+ */
+export function clockRate(
+  boot: { readonly kernelMs: number; readonly agentMs: number } | undefined,
+  bootMs: number,
+): number {
+  return boot === undefined ? 0 : (boot.kernelMs + boot.agentMs) / Math.max(bootMs, 1);
+}
+
+function wrongClock(rate: number): PyroError {
+  return new PyroError(
+    "VM_SAVE_FAILED",
+    `the clock of a machine that was booted for a template runs ${rate.toFixed(1)} times too fast`,
+    { hint: "the host is very busy: try again when it is less so", retryable: true },
+  );
 }
 
 /** A writable disk and empty slots, each of its size; the guest reads nothing of them but that. */
