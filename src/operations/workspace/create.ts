@@ -61,7 +61,8 @@ export const workspaceCreate = defineOperation({
       says: "for `workspace exec --secret-env API_KEY`; shown nowhere",
     },
     {
-      command: "pyro workspace create debian:12 --network-allow '*.example.org' --network-allow example.com:443",
+      command:
+        "pyro workspace create debian:12 --network-allow '*.example.org' --network-allow example.com:443",
       says: "these hosts, and nothing else",
     },
   ],
