@@ -166,6 +166,11 @@ export class Gateway {
     if (pipe.broken.aborted) onBroken();
     try {
       const socket = await this.#dial(target, gaveUp.signal);
+      if (gaveUp.signal.aborted) {
+        // Ended in the very moment in which it came about.
+        socket.resetAndDestroy();
+        gaveUp.signal.throwIfAborted();
+      }
       connection = new Connection(pipe, socket, this.#gate(first));
       // From here the connection itself sees a guest that leaves.
       const opening = pipe.open().catch(() => undefined);

@@ -35,6 +35,26 @@ function start(gateway: Gateway, address: string, port: number, openedBy = ""): 
 const echo = (server: { pipe: (to: unknown) => unknown }): unknown => server.pipe(server);
 
 describe("a connection through the gateway", () => {
+  it("that the policy refuses in the very moment in which it comes about does not come about", async () => {
+    await using server = await LoopbackServer.start(echo as never);
+    const dial = dialLoopback();
+    const gateway: Gateway = makeGateway({
+      dial: async (place, signal) => {
+        const socket = await dial(place, signal);
+        gateway.setPolicy(NO_NETWORK);
+        return socket;
+      },
+    });
+    const { pipe, over } = start(gateway, WEB, server.port);
+    expect(await pipe.answered()).toMatchObject({ because: "policy" });
+    await over;
+    expect(gateway.record.entries).toMatchObject([
+      { decision: "refused", end: "the network policy was changed" },
+    ]);
+    expect(gateway.openCount).toBe(0);
+    await expect.poll(() => server.sockets.size).toBe(0);
+  });
+
   it("carries bytes both ways, half-closed first by the program and then by the server", async () => {
     await using server = await LoopbackServer.start(echo as never);
     const dialled: string[] = [];
