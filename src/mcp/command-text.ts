@@ -22,7 +22,8 @@ export function commandText(
     `workspace_cancel(${named}) ends it`,
   ];
   const goesOn = record.state === "running";
-  const words = [...statusLines(record, timeoutSeconds), ...lines, ...(goesOn ? wait : [])];
+  const refused = record.networkRefusal === null ? [] : [`network: ${record.networkRefusal}`];
+  const words = [...statusLines(record, timeoutSeconds), ...refused, ...lines, ...(goesOn ? wait : [])];
   return { ...window, words: words.join("\n") };
 }
 

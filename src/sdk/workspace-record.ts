@@ -82,6 +82,8 @@ export interface WorkspaceCommandRecord {
   readonly startedAt: string;
   readonly result: CommandOutcome | null;
   readonly interrupted: string | null;
+  /** What the network refused last while it ran, and how the user could allow that. */
+  readonly networkRefusal: string | null;
   readonly output: RunWindow | null;
 }
 
@@ -164,6 +166,7 @@ export function toWorkspaceCommand(wire: WireCommand): WorkspaceCommandRecord {
     startedAt: toTime(wire.startedAtMs),
     result: wire.result === undefined ? null : toOutcome(wire.result),
     interrupted: orNull(wire.interrupted),
+    networkRefusal: orNull(wire.networkRefusal),
     output: wire.output === undefined ? null : toWindow(wire.output),
   };
 }

@@ -86,6 +86,7 @@ function toVm(vm: Workspace): MessageInitShape<typeof VmSchema> {
   const { environment, vcpuCount, memMib, isolation, failure } = kept;
   return {
     ...{ vmId: vm.id, environment, state: vmStateOf(vm), vcpuCount, memMib, isolation: isolation ?? "" },
+    network: kept.network.mode !== "off",
     createdAtMs: BigInt(kept.createdAtMs),
     expiresAtMs: BigInt(vm.expiresAtMs),
     ...(operation === undefined

@@ -20,6 +20,9 @@ import {
 } from "../../workspace/index.js";
 import { errorDetail } from "../wire-error.js";
 
+/** A refusal is noted a moment after the command that met it may have ended. */
+const REFUSAL_LATE_MS = 250;
+
 /** A workspace as the wire carries it. */
 export function toWorkspace(workspace: Workspace): MessageInitShape<typeof WorkspaceSchema> {
   const { record, operation, commands, services } = workspace;
@@ -126,9 +129,21 @@ export function toCommandRecord(
     ...{ workspaceId: workspace.id, sequence, command, cwd, running: isRunning },
     interrupted: interrupted ?? "",
     startedAtMs: BigInt(startedAtMs),
+    networkRefusal: refusedMeanwhile(workspace, facts),
     ...(exit === undefined ? {} : { result: toResult(workspace, exit) }),
     ...(output === undefined ? {} : { output: toRunOutput(output) }),
   };
+}
+
+/** What the network refused last while a command ran, in a line; empty where nothing was. */
+function refusedMeanwhile(
+  { network: { lastRefusal } }: Workspace,
+  { startedAtMs, exit }: WorkspaceCommand["facts"],
+): string {
+  if (lastRefusal === undefined) return "";
+  const endedAtMs = exit === undefined ? Infinity : startedAtMs + exit.durationUs / 1000 + REFUSAL_LATE_MS;
+  const isOurs = lastRefusal.atMs >= startedAtMs && lastRefusal.atMs <= endedAtMs;
+  return isOurs ? `${lastRefusal.reason}; ${lastRefusal.hint}` : "";
 }
 
 function toResult(

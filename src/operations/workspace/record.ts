@@ -25,6 +25,7 @@ export const workspaceCommandRecord = z.object({
   out_of_memory: z.boolean(),
   duration_ms: z.number().nullable(),
   interrupted: z.string().nullable(),
+  network_refusal: z.string().nullable(),
 });
 
 /** A workspace, as section 6 of the contract names its fields. */
@@ -110,6 +111,7 @@ export function toWorkspaceCommandView(record: WorkspaceCommandRecord): Workspac
     out_of_memory: result?.outOfMemory ?? false,
     duration_ms: result?.durationMs ?? null,
     interrupted: record.interrupted,
+    network_refusal: record.networkRefusal,
   };
 }
 

@@ -235,6 +235,17 @@ test.each([
   expect(texts[0]?.split("\n")[0]).toBe(line);
 });
 
+test("what the network refused while a command ran is told in a line, with how the user could allow it", async () => {
+  const networkRefusal =
+    "the network policy refuses 192.0.2.7:443; only the user can allow it: --allow-cidr 192.0.2.7";
+  const { service } = fakeWorkspaces("", { result: { exitCode: 7 }, networkRefusal });
+  const { texts, fields } = await withCore(service, ({ tool }) =>
+    tool("workspace_exec", { workspace_id: "fix", argv: ["make"] }),
+  );
+  expect(texts[0]?.split("\n")).toContain(`network: ${networkRefusal}`);
+  expect(fields).toMatchObject({ network_refusal: networkRefusal });
+});
+
 test("a command that goes on is left running, and the call that waits for it is named", async () => {
   const { service, cancelled } = fakeWorkspaces("so far\n", { running: true, result: undefined });
   const { texts, fields } = await withCore(

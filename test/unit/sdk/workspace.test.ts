@@ -251,7 +251,7 @@ describe("workspaces through the SDK", () => {
     const { workspaceId } = await seeded();
     const done = await pyro.execWorkspace({ workspaceId, command: "cat README; echo oops >&2; exit 3" });
     expect(done).toMatchObject({
-      ...{ sequence: 1, state: "done", cwd: "/workspace", interrupted: null },
+      ...{ sequence: 1, state: "done", cwd: "/workspace", interrupted: null, networkRefusal: null },
       result: { environment, exitCode: 3, signal: null, isolation: "software", guestKernel: "6.1-fake" },
     });
     expect([text(done.output?.stdout.data), text(done.output?.stderr.data)]).toEqual(["read me\n", "oops\n"]);
