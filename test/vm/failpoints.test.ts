@@ -150,7 +150,7 @@ function deleteSuspended(): Promise<string | undefined> {
 }
 
 async function exportDisk(): Promise<string | undefined> {
-  await rm(outputPath(), { force: true });
+  await rm(outputPath(), { recursive: true, force: true });
   const exporting = (): Promise<unknown> =>
     pyro.exportWorkspaceDisk({ workspaceId, outputPath: outputPath() }, call);
   return await through(create, stop, exporting, remove);
