@@ -4,6 +4,8 @@ import { letGoMeanwhile } from "./workspace-errors.js";
 
 /** A machine's port breaks a moment before its end is known. */
 const LAST_SIGHT_MS = 2_000;
+/** The files of a machine go after its end is known. */
+const MISSING_MS = 250;
 
 /** A workspace, as far as it says why a call under way ended. */
 interface Owner {
@@ -34,8 +36,16 @@ function isBroken(error: unknown): boolean {
   return error instanceof PyroError && error.code === "GUEST_DISCONNECTED";
 }
 
-/** The error to throw for one of a machine: where its connection broke, the end of the machine says more. */
+/**
+ * The error to throw for one of a machine: where its connection broke, the end of the machine says more; and so where it
+ * failed for want of a file of a machine that has just gone.
+ */
 export async function explainLoss(error: unknown, lost: Promise<PyroError> | undefined): Promise<unknown> {
-  if (!isBroken(error) || lost === undefined) return error;
-  return await within(lost, LAST_SIGHT_MS, "the machine's end").catch(() => error);
+  if (lost === undefined || !(isBroken(error) || isMissing(error))) return error;
+  const waitMs = isBroken(error) ? LAST_SIGHT_MS : MISSING_MS;
+  return await within(lost, waitMs, "the machine's end").catch(() => error);
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException | undefined)?.code === "ENOENT";
 }

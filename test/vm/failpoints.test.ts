@@ -213,9 +213,16 @@ async function expectNothingLeft(): Promise<void> {
   await pyro.stopDaemon().catch(() => undefined);
   let found: string[] = [];
   const clean = async (): Promise<boolean> => (found = await violations(state.path)).length === 0;
+  const isClean = await eventually("nothing is left", clean, 5_000).then(
+    () => true,
+    () => false,
+  );
+  if (isClean) return;
+  // What a daemon had no time for as it left, the next one removes.
+  await expectNextRunWorks();
+  await pyro.stopDaemon().catch(() => undefined);
   await eventually("nothing is left", clean, 5_000).catch(() => expect(found).toEqual([]));
 }
-
 /** Kills the daemon at the step. Gives how many machines it left running. */
 async function killDaemonAt(failpoint: string, { pool = 0, pass }: Scenario): Promise<number> {
   const daemon = await daemonWithFailpoint(state.path, failpoint, { pool });
@@ -245,7 +252,8 @@ async function killMachinesAt(failpoint: string, { pool = 0, pass }: Scenario): 
   const failed = await pass(daemon);
   await killed;
   // What was lost with the machine is named; what could be done without it was done.
-  if (failed !== undefined) expect(failed).toMatch(/^VM_[A-Z_]+$/);
+  // A file call on its way then is told that its machine does not answer any more, and to call again.
+  if (failed !== undefined) expect(failed).toMatch(/^VM_[A-Z_]+$|^GUEST_DISCONNECTED$/);
   await expectNextRunWorks();
   expect((await pyro.daemonStatus()).pid).toBe(daemon.pid);
   expect(await readFile(`${state.path}/daemon.log`, "utf8")).not.toContain('"event":"defect"');

@@ -112,6 +112,16 @@ describe("a snapshot", () => {
     ]);
   });
 
+  it("of a machine that is lost meanwhile says so, whatever file of it is missing then", async () => {
+    const workspace = await host.create();
+    host.machines.before = (step) => {
+      if (step !== "put") return;
+      host.machines.machine.lose();
+      throw Object.assign(new Error("no such file"), { code: "ENOENT" });
+    };
+    await expect(createSnapshot(workspace, "a").result).rejects.toMatchObject({ code: "VM_CRASHED" });
+  });
+
   it("has a name of its own, and is none where something else failed", async () => {
     const workspace = await host.create();
     await createSnapshot(workspace, "a").result;
