@@ -39,7 +39,12 @@ async function adopt(parts: WorkspaceParts, machineId: string, isolation: "kvm" 
     await parts.crashed({ code, message, hint });
     return;
   }
-  await parts.slot.attach(machine, { isFresh: false });
+  const attached = parts.slot.attach(machine, { isFresh: false });
   parts.watch(machine);
+  // One that cannot be told of its network is let out nowhere; what runs in it goes on all the same.
+  await attached.catch((thrown: unknown) => {
+    const { message } = parts.secrets.error(thrown);
+    parts.context.log.warn("workspace.network-not-attached", { workspace: parts.id, error: message });
+  });
   await parts.followAll(machine, LIMITS.attachGraceMs);
 }

@@ -120,6 +120,24 @@ describe("after a daemon's death", () => {
     expect(await content(again(id), "seeded")).toBe("as seeded\n");
   });
 
+  it("a machine that cannot be told of its network is followed and watched all the same", async () => {
+    const { id } = await host.create();
+    const command = await start(again(id), "read x; exit 5", { openStdin: true });
+    host.machines.before = (step) => {
+      if (step === "keepIn") throw new PyroError("DEADLINE_EXCEEDED", "no answer", { hint: "" });
+    };
+    await host.restart();
+    host.machines.before = () => undefined;
+    expect(command.isRunning).toBe(true);
+    const followed = again(id).commands.find(1);
+    await vi.waitFor(() => expect(followed.live).toBeDefined());
+    await followed.live?.endInput();
+    await followed.done;
+    expect(followed.facts.exit).toMatchObject({ exitCode: 5 });
+    host.machines.machine.lose();
+    await vi.waitFor(() => expect(again(id).record).toMatchObject({ state: "stopped", stoppedBy: "crash" }));
+  });
+
   it("a machine that cannot be adopted is a crash too: nothing is held by what ran in it", async () => {
     const { id } = await host.create();
     await start(again(id), "sleep 100");
