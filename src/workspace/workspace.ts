@@ -309,8 +309,12 @@ export class Workspace {
    */
   async setNetwork(policy: NetworkPolicyText): Promise<void> {
     const { kept, network } = this.#parts;
-    await network.setPolicy(policy);
-    await kept.save({ network: network.policy, ...kept.touched() });
+    try {
+      await network.setPolicy(policy);
+    } finally {
+      // What is in force, also where the machine could not be told.
+      await kept.save({ network: network.policy, ...kept.touched() });
+    }
   }
 
   /** Waits for what goes on to end, at most so long; never rejects. */
