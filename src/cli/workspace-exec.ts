@@ -90,6 +90,7 @@ async function explain(record: WorkspaceCommandRecord, { stderr }: CommandContex
     await stderr.say("pyro: the command was killed at its time limit (--timeout-seconds sets it)");
   if (record.result?.outOfMemory === true)
     await stderr.say("pyro: the guest ran out of memory (--mem-mib of create gives it more)");
+  if (record.networkRefusal !== null) await stderr.say(`pyro: network: ${record.networkRefusal}`);
 }
 
 /** What never ended by itself is pyro's failure, not the command's. */

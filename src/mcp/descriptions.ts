@@ -13,16 +13,16 @@ export interface ServerFacts {
 
 const BLOCK = `A call answers within ${LIMITS.mcpBlockMs / 1000} s: what takes longer goes on, and the answer names the call that waits for it`;
 
-const VM_RUN =
+const vmRun = (network: string): string =>
   "pyro runs commands in disposable virtual machines, never on the user's host. vm_run starts a fresh VM, runs one " +
   "command as root in it and throws the VM away: use it for code that is untrusted, that needs packages, or that must not " +
-  "touch the user's files. Nothing of the host is visible inside, NETWORK. A call answers within " +
+  `touch the user's files. Nothing of the host is visible inside, ${network}. A call answers within ` +
   `${LIMITS.mcpBlockMs / 1000} s: a longer command goes on, and the answer names the call that waits for it or reads the ` +
   `rest of its output. Environments: ${ENVIRONMENTS_LINE}.`;
 
-const WORKSPACES =
+const workspaces = (network: string): string =>
   "pyro gives you disposable virtual machines to work in, never the user's host: the user's files are only read, until " +
-  "workspace_export. A workspace is one Linux VM with a copy of the project in /workspace; you are root, NETWORK. " +
+  `workspace_export. A workspace is one Linux VM with a copy of the project in /workspace; you are root, ${network}. ` +
   "workspace_id is the id that workspace_create gave, a unique prefix of it, or a unique name; relative guest paths lie in /workspace. ";
 
 const LOOPS: Readonly<Partial<Record<ToolSet, string>>> = {
@@ -55,9 +55,9 @@ export function instructionsOf({ set, source, hasNetwork }: ServerFacts): string
   const network = hasNetwork
     ? "and the network reaches only what the user allowed"
     : "and there is no network";
-  if (set === "vm-run") return VM_RUN.replace("NETWORK", network);
+  if (set === "vm-run") return vmRun(network);
   return (
-    `${WORKSPACES.replace("NETWORK", network)}${LOOPS[set] ?? ""}${BLOCK}; long output is cut in the middle, and the answer names the call that reads ` +
+    `${workspaces(network)}${LOOPS[set] ?? ""}${BLOCK}; long output is cut in the middle, and the answer names the call that reads ` +
     `on. A workspace begins with ${source} unless the call says otherwise. Environments: ${ENVIRONMENTS_LINE}.`
   );
 }

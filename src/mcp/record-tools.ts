@@ -43,6 +43,7 @@ const FACES: Readonly<Record<string, RecordFace>> = {
       { path: ["artifacts"], keep: "last" },
       { path: ["services"], keep: "first" },
       { path: ["snapshots"], keep: "last" },
+      { path: ["network", "entries"], keep: "last" },
       { path: ["host_executable_paths"], keep: "first" },
       ...listsOfWorkspace("workspace"),
     ],

@@ -23,6 +23,7 @@ import { TopService } from "../../src/protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../../src/protocol/gen/pyro/daemon/v1/vm_pb.js";
 import { WorkspaceDiskService } from "../../src/protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
 import { SupervisorService } from "../../src/protocol/gen/pyro/daemon/v1/service_pb.js";
+import { NetworkService } from "../../src/protocol/gen/pyro/daemon/v1/network_pb.js";
 import { ShellService } from "../../src/protocol/gen/pyro/daemon/v1/shell_pb.js";
 import type { PyroError } from "../../src/protocol/index.js";
 import { fakeDoctor, fakeEnvironments } from "./fake-catalogue.js";
@@ -41,6 +42,7 @@ export interface FakeScript {
   /** As `workspace`. */
   readonly supervisor?: Partial<ServiceImpl<typeof SupervisorService>>;
   readonly shell?: Partial<ServiceImpl<typeof ShellService>>;
+  readonly network?: Partial<ServiceImpl<typeof NetworkService>>;
   readonly buildId?: string;
 }
 
@@ -102,6 +104,7 @@ export async function startFakeDaemon(stateDir: string, script: FakeScript = {})
         router.service(WorkspaceDiskService, { ...script.workspaceDisk });
         router.service(SupervisorService, { ...script.supervisor });
         router.service(ShellService, { ...script.shell });
+        router.service(NetworkService, { ...script.network });
         router.service(DoctorService, { ...fakeDoctor(), ...script.doctor });
       },
     }),

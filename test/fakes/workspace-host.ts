@@ -1,6 +1,7 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { silentLogger } from "../../src/kit/index.js";
+import { networkService } from "../../src/daemon/services/network.js";
 import { supervisorService } from "../../src/daemon/services/service.js";
 import { shellService } from "../../src/daemon/services/shell.js";
 import { workspaceService } from "../../src/daemon/services/workspace.js";
@@ -34,6 +35,7 @@ export async function serveWorkspaces(
     workspaceDisk: workspaceDiskService(host.workspaces),
     supervisor: supervisorService(host.workspaces),
     shell: shellService(host.workspaces),
+    network: networkService(host.workspaces),
   });
   return { stateDir, daemon, [Symbol.asyncDispose]: () => Promise.resolve(daemon[Symbol.asyncDispose]()) };
 }

@@ -17,6 +17,7 @@ import type {
   Workspaces,
 } from "../../workspace/index.js";
 import { withRedactedErrors } from "./redacted-errors.js";
+import { hintFor } from "./workspace-view.js";
 
 /** Entries that are shown where the caller names no number. */
 const DEFAULT_ENTRIES = 50;
@@ -80,15 +81,16 @@ function toNetwork(
       bytesUp: BigInt(totals.bytesUp),
       bytesDown: BigInt(totals.bytesDown),
     },
-    entries: events.slice(-limit).map(toEntry),
+    entries: events.slice(-limit).map((event) => toEntry(id, event)),
   };
 }
 
-function toEntry(event: NetworkEvent): MessageInitShape<typeof NetworkEntrySchema> {
+function toEntry(workspaceId: string, event: NetworkEvent): MessageInitShape<typeof NetworkEntrySchema> {
   const { kind, decision, name = "", address = "", port = 0, times = 0 } = event;
   const { reason = "", hint = "", openedBy = "", end = "", durationMs = 0 } = event;
   return {
-    ...{ kind, decision, name, address, port, reason, hint, openedBy, end, times },
+    ...{ kind, decision, name, address, port, reason, openedBy, end, times },
+    hint: hintFor(workspaceId, hint),
     atMs: BigInt(event.atMs),
     bytesUp: BigInt(event.bytesUp),
     bytesDown: BigInt(event.bytesDown),

@@ -137,13 +137,18 @@ export function toCommandRecord(
 
 /** What the network refused last while a command ran, in a line; empty where nothing was. */
 function refusedMeanwhile(
-  { network: { lastRefusal } }: Workspace,
+  { id, network: { lastRefusal } }: Workspace,
   { startedAtMs, exit }: WorkspaceCommand["facts"],
 ): string {
   if (lastRefusal === undefined) return "";
   const endedAtMs = exit === undefined ? Infinity : startedAtMs + exit.durationUs / 1000 + REFUSAL_LATE_MS;
   const isOurs = lastRefusal.atMs >= startedAtMs && lastRefusal.atMs <= endedAtMs;
-  return isOurs ? `${lastRefusal.reason}; ${lastRefusal.hint}` : "";
+  return isOurs ? `${lastRefusal.reason}; ${hintFor(id, lastRefusal.hint)}` : "";
+}
+
+/** What to type names the workspace: the network's own hints say ID, since it does not know whose it is. */
+export function hintFor(workspaceId: string, hint: string): string {
+  return hint.replace("pyro workspace network set ID", `pyro workspace network set ${workspaceId}`);
 }
 
 function toResult(

@@ -26,7 +26,8 @@ import {
   shellWrite,
 } from "./shells.js";
 import { workspaceStatus } from "./status.js";
-import { workspaceDiff, workspaceExport, workspaceSummary, workspaceSyncPush } from "./transfers.js";
+import { workspaceSummary } from "./summary.js";
+import { workspaceDiff, workspaceExport, workspaceSyncPush } from "./transfers.js";
 import { workspaceTop } from "./top.js";
 import { workspaceUpdate } from "./update.js";
 

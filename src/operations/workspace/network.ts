@@ -23,7 +23,8 @@ const entry = z.object({
   times: z.number(),
 });
 
-const network = z.object({
+/** A workspace's network: what it may reach, and what became of that. */
+export const networkRecord = z.object({
   workspace_id: z.string(),
   policy: z.object({
     mode: z.enum(["off", "egress", "egress+published-ports"]),
@@ -42,7 +43,7 @@ const network = z.object({
   entries: z.array(entry),
 });
 
-type NetworkView = z.output<typeof network>;
+export type NetworkView = z.output<typeof networkRecord>;
 
 /** `pyro workspace network show`, `getWorkspaceNetwork`. */
 export const workspaceNetwork = defineOperation({
@@ -57,11 +58,11 @@ export const workspaceNetwork = defineOperation({
     workspace_id: workspaceId(),
     limit: z.int().min(1).max(1000).default(50).describe("At most so many entries, the newest"),
   }),
-  output: network,
+  output: networkRecord,
   positionals: ["workspace_id"],
   examples: [{ command: "pyro workspace network show fix-1", says: "the newest 50 connections" }],
   run: async ({ workspace_id: id, limit }, { pyro, signal }) =>
-    toView(await pyro.getWorkspaceNetwork({ workspaceId: id, limit }, { signal })),
+    toNetworkView(await pyro.getWorkspaceNetwork({ workspaceId: id, limit }, { signal })),
   render: renderNetwork,
 });
 
@@ -74,7 +75,7 @@ export const workspaceNetworkSet = defineOperation({
   profiles: [],
   kind: "write",
   input: z.strictObject({ workspace_id: workspaceId(), ...networkFields }),
-  output: network,
+  output: networkRecord,
   positionals: ["workspace_id"],
   examples: [
     {
@@ -86,7 +87,7 @@ export const workspaceNetworkSet = defineOperation({
   run: async ({ workspace_id: id, ...given }, context) => {
     const { pyro, signal } = context;
     const options = await networkOptions(given, context);
-    return toView(await pyro.setWorkspaceNetwork({ workspaceId: id, ...options }, { signal }));
+    return toNetworkView(await pyro.setWorkspaceNetwork({ workspaceId: id, ...options }, { signal }));
   },
   render: renderNetwork,
 });
@@ -127,12 +128,17 @@ export const workspacePortList = defineOperation({
         ),
 });
 
-function toView(record: WorkspaceNetwork): NetworkView {
+export function toNetworkView(record: WorkspaceNetwork): NetworkView {
   return snakeKeys(record) as never;
 }
 
+/** Whether there is something to tell: a way out, or an attempt at one. */
+export function hasNetwork({ policy, totals, entries }: NetworkView): boolean {
+  return policy.mode !== "off" || totals.connections > 0 || entries.length > 0;
+}
+
 /** For people: the policy, the totals, the entries. */
-function renderNetwork({ policy, totals, entries }: NetworkView): string {
+export function renderNetwork({ policy, totals, entries }: NetworkView): string {
   const rules = [
     ...policy.allow.map((rule) => `  allow ${rule}`),
     ...policy.deny.map((rule) => `  deny ${rule}`),

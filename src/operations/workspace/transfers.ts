@@ -1,53 +1,13 @@
 import * as z from "zod";
-import type { WorkspaceDiffEntry } from "../../sdk/index.js";
 import { snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
-import { formatTable, visibleName } from "../text.js";
-import {
-  outcomeText,
-  renderWorkspace,
-  toWorkspaceCommandView,
-  toWorkspaceView,
-  workspaceCommandRecord,
-  workspaceId,
-  workspaceRecord,
-} from "./record.js";
-import { serviceLine, serviceRecord, toServiceView } from "./services.js";
-import { snapshotRecord } from "./snapshots.js";
-import {
-  artifactType,
-  exportRecord,
-  hostExecutables,
-  renderExecutables,
-  renderExport,
-  renderSync,
-  syncRecord,
-} from "./transfer-record.js";
+import { visibleName } from "../text.js";
+import { diffEntry, diffSummary, renderStat } from "./diff-record.js";
+import { workspaceId } from "./record.js";
+import { exportRecord, renderExport, renderSync, syncRecord } from "./transfer-record.js";
 import { CORE, CORE_AND_INSPECT } from "./tool-sets.js";
 
 const hostPath = (what: string): z.ZodString => z.string().min(1).max(4096).describe(what);
-
-const diffEntry = z.object({
-  path: z.string(),
-  change: z.enum(["added", "modified", "deleted", "renamed"]),
-  from: z.string().nullable(),
-  artifact_type: artifactType,
-  binary: z.boolean(),
-  insertions: z.number(),
-  deletions: z.number(),
-  old_mode: z.string().nullable(),
-  new_mode: z.string().nullable(),
-});
-
-const diffSummary = z.object({
-  added: z.number(),
-  modified: z.number(),
-  deleted: z.number(),
-  renamed: z.number(),
-  binary: z.number(),
-  insertions: z.number(),
-  deletions: z.number(),
-});
 
 /** `pyro workspace sync push`, `workspace_sync_push`, `pushWorkspaceSync`. */
 export const workspaceSyncPush = defineOperation({
@@ -186,107 +146,3 @@ export const workspaceDiff = defineOperation({
     return renderStat(entries, summary);
   },
 });
-
-function renderStat(
-  entries: readonly z.output<typeof diffEntry>[],
-  summary: z.output<typeof diffSummary>,
-): string {
-  const rows = entries.map((entry) => [
-    entry.change,
-    entry.binary ? "binary" : `+${entry.insertions} -${entry.deletions}`,
-    visibleName(entry.from === null ? entry.path : `${entry.from} -> ${entry.path}`),
-  ]);
-  const { added, modified, deleted, renamed, insertions, deletions } = summary;
-  const counts = `${added} added, ${modified} modified, ${deleted} deleted, ${renamed} renamed; +${insertions} -${deletions}`;
-  return rows.length === 0 ? "nothing changed" : `${formatTable(rows)}\n${counts}`;
-}
-
-/** `pyro workspace summary`, `workspace_summary`, `summarizeWorkspace`. */
-export const workspaceSummary = defineOperation({
-  name: "workspace_summary",
-  command: ["workspace", "summary"],
-  summary: "Review a workspace: commands, edits, changes, exports since its last reset",
-  description: "",
-  profiles: CORE_AND_INSPECT,
-  kind: "read",
-  input: z.strictObject({ workspace_id: workspaceId() }),
-  output: z.object({
-    workspace_id: z.string(),
-    name: z.string().nullable(),
-    labels: z.record(z.string(), z.string()),
-    commands: z.array(workspaceCommandRecord),
-    edits: z.array(z.object({ at: z.string(), kind: z.string(), path: z.string(), detail: z.string() })),
-    changes: z.object({ summary: diffSummary, entries: z.array(diffEntry) }),
-    services: z.array(serviceRecord),
-    artifacts: z.array(z.object({ at: z.string(), path: z.string(), output_path: z.string() })),
-    snapshots: z.array(snapshotRecord),
-    host_executable_paths: hostExecutables,
-    outcome: z.object({
-      last_command: workspaceCommandRecord.nullable(),
-      failed_commands: z.number(),
-      total_commands: z.number(),
-      changed_files: z.number(),
-    }),
-    workspace: workspaceRecord,
-  }),
-  positionals: ["workspace_id"],
-  examples: [{ command: "pyro workspace summary fix-1", says: "before taking the work home" }],
-  run: async ({ workspace_id: id }, { pyro, signal }) => {
-    const summary = await pyro.summarizeWorkspace(id, { signal });
-    const snapshots = await pyro.listSnapshots(id, { signal });
-    const commands = summary.commands.map(toWorkspaceCommandView);
-    const failed = commands.filter(({ exit_code: code, state }) => state === "done" && code !== 0);
-    const isExport = ({ kind }: { kind: string }): boolean => kind === "export";
-    return {
-      workspace_id: summary.workspace.workspaceId,
-      name: summary.workspace.name,
-      labels: { ...summary.workspace.labels },
-      commands,
-      edits: summary.events.filter((event) => !isExport(event)),
-      changes: { summary: summary.changes, entries: summary.changedFiles.map(toEntry) },
-      services: summary.services.map(toServiceView),
-      artifacts: summary.events
-        .filter(isExport)
-        .map(({ at, path, detail }) => ({ at, path, output_path: detail })),
-      snapshots: snapshots.map((snapshot) => snapshotRecord.parse(snakeKeys(snapshot))),
-      host_executable_paths: [...summary.hostExecutablePaths],
-      outcome: {
-        last_command: commands.at(-1) ?? null,
-        failed_commands: failed.length,
-        total_commands: commands.length,
-        changed_files: summary.changedFiles.length,
-      },
-      workspace: toWorkspaceView(summary.workspace),
-    };
-  },
-  render: (view) =>
-    [
-      renderWorkspace(view.workspace),
-      "",
-      `commands: ${view.outcome.total_commands}, ${view.outcome.failed_commands} failed`,
-      ...view.commands.map(
-        (command) =>
-          `  ${command.sequence}  ${outcomeText(command)}  ${visibleName(command.command.split("\n")[0]?.slice(0, 100) ?? "")}`,
-      ),
-      ...(view.edits.length === 0 ? [] : ["edits:"]),
-      ...view.edits.map(
-        ({ kind, path, detail }) =>
-          `  ${kind}  ${visibleName(path)}${detail === "" ? "" : `  (${visibleName(detail)})`}`,
-      ),
-      ...(view.services.length === 0 ? [] : ["services:"]),
-      ...view.services.map((service) => `  ${serviceLine(service)}`),
-      "changes since the baseline:",
-      ...renderStat(view.changes.entries, view.changes.summary)
-        .split("\n")
-        .map((line) => `  ${line}`),
-      ...view.artifacts.map(
-        ({ path, output_path: output }) => `exported: ${visibleName(path)} -> ${visibleName(output)}`,
-      ),
-      ...view.snapshots.map(({ snapshot_name: name, created_at: at }) => `snapshot: ${name}, ${at}`),
-      ...renderExecutables(view.host_executable_paths),
-    ].join("\n"),
-});
-
-function toEntry(entry: WorkspaceDiffEntry): z.output<typeof diffEntry> {
-  return diffEntry.parse(snakeKeys(entry));
-}

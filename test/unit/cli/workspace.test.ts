@@ -249,6 +249,7 @@ describe("pyro workspace", () => {
       artifacts: [{ output_path: output }],
       services: [],
       snapshots: [{ snapshot_name: "baseline", deletable: false }],
+      network: { policy: { mode: "off" }, entries: [] },
     });
     expect((await pyro(["reset", "fix-1"])).stdout).toMatch(/resets +1, last /);
     expect((await pyro(["reset", "fix-1", "--snapshot", "before"])).stderr).toContain(
