@@ -187,7 +187,7 @@ function notAllowed(mode: string): PyroError {
     "PUBLISHING_NOT_ALLOWED",
     `the workspace's network policy is ${mode}: it publishes no ports`,
     {
-      hint: "only the user can allow it: `pyro workspace network set ID --network-policy egress+published-ports`",
+      hint: "only the user can allow it: `pyro workspace network set ID --add --network-policy egress+published-ports`",
     },
   );
 }

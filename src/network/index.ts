@@ -26,6 +26,7 @@ export {
   policyFromFlags,
   policyFromText,
   policyToText,
+  policyWithFlags,
   type PolicyFlags,
   type PolicyText,
 } from "./policy-text.js";

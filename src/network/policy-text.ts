@@ -60,6 +60,26 @@ export function policyFromFlags(flags: PolicyFlags): NetworkPolicy {
   return checked(policy, problems);
 }
 
+/**
+ * The policy that holds, and on top of it what a user typed. Where all of the internet is allowed already, a list of what
+ * is allowed changes nothing; a mode replaces the mode.
+ * @throws {PyroError} INVALID_NETWORK_POLICY with all that is wrong, each by its flag or line
+ */
+export function policyWithFlags(current: PolicyText, flags: PolicyFlags): NetworkPolicy {
+  const added = policyFromFlags(flags);
+  if (current.mode === "off" || flags.mode === "off") return added;
+  const more = policyToText(added);
+  const both = <T>(one: readonly T[], other: readonly T[]): T[] => [...new Set([...one, ...other])];
+  const hasList = flags.allow !== undefined || flags.file !== undefined;
+  return policyFromText({
+    mode: flags.mode ?? current.mode,
+    allow: hasList ? both(current.allow, more.allow) : current.allow,
+    deny: both(current.deny, more.deny),
+    allowCidrs: both(current.allowCidrs, more.allowCidrs),
+    allowHostPorts: both(current.allowHostPorts, more.allowHostPorts),
+  });
+}
+
 /** A policy as it is kept and shown. */
 export function policyToText(policy: NetworkPolicy): PolicyText {
   const texts = (rules: readonly Rule[]): string[] => rules.map((rule) => rule.text);

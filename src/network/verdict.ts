@@ -20,5 +20,5 @@ export function refused(subject: string, why: string, hint: string): Refusal {
 
 /** The two ways in which a user gives a flag. */
 export function userFlag(flag: string): string {
-  return `only the user can allow it: \`pyro workspace network set ID ${flag}\`, or ${flag} when it is created`;
+  return `only the user can allow it: \`pyro workspace network set ID --add ${flag}\`, or ${flag} when it is created`;
 }

@@ -23,14 +23,19 @@ export abstract class NetworkCalls extends ShellCalls {
   }
 
   /**
-   * Replaces the policy of a workspace, also while it runs: connections that the new one refuses are reset.
+   * Replaces the policy of a workspace, or adds to it, also while it runs: connections that the new one refuses are reset.
    * @throws {PyroError} INVALID_NETWORK_POLICY with all that is wrong; the old one stays then
    */
   async setWorkspaceNetwork(
-    options: { readonly workspaceId: string } & NetworkOptions,
+    options: {
+      readonly workspaceId: string;
+      /** What is given comes on top of the policy that holds, instead of in its place. */
+      readonly add?: boolean | undefined;
+    } & NetworkOptions,
     call: CallOptions = {},
   ): Promise<WorkspaceNetwork> {
-    const request = { workspace: options.workspaceId, rules: toNetworkRules(options) };
+    const { workspaceId: workspace, add = false } = options;
+    const request = { workspace, rules: toNetworkRules(options), add };
     return await this.client.call("setting the network", call, async ({ network }, { signal }) =>
       toNetwork(await network.set(request, { signal })),
     );

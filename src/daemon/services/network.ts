@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { policyFromFlags, policyToText } from "../../network/index.js";
+import { policyFromFlags, policyToText, policyWithFlags, type PolicyFlags } from "../../network/index.js";
 import type {
   GetNetworkResponseSchema,
   NetworkEntrySchema,
@@ -27,9 +27,11 @@ const LOOPBACK = "127.0.0.1";
 export function networkService(workspaces: Workspaces): ServiceImpl<typeof NetworkService> {
   const service: ServiceImpl<typeof NetworkService> = {
     get: ({ workspace, limit }) => toNetwork(workspaces.find(workspace), limit || DEFAULT_ENTRIES),
-    set: async ({ workspace: reference, rules }) => {
+    set: async ({ workspace: reference, rules, add }) => {
       const workspace = workspaces.find(reference);
-      await workspace.setNetwork(toPolicy(rules));
+      const flags = toFlags(rules);
+      const { policy } = workspace.network;
+      await workspace.setNetwork(policyToText(add ? policyWithFlags(policy, flags) : policyFromFlags(flags)));
       return toNetwork(workspace, DEFAULT_ENTRIES);
     },
     listPorts: ({ workspace: reference }) => {
@@ -45,15 +47,17 @@ export function networkService(workspaces: Workspaces): ServiceImpl<typeof Netwo
  * @throws {PyroError} INVALID_NETWORK_POLICY with all that is wrong
  */
 export function toPolicy(rules: NetworkRules | undefined): NetworkPolicyText {
+  return policyToText(policyFromFlags(toFlags(rules)));
+}
+
+function toFlags(rules: NetworkRules | undefined): PolicyFlags {
   const { mode = "", allow, deny, file, allowCidrs, allowHostPorts } = rules ?? {};
   const given = (list: NetworkRuleList | undefined) => list?.rules;
-  return policyToText(
-    policyFromFlags({
-      ...{ mode: mode === "" ? undefined : mode, file },
-      ...{ allow: given(allow), deny: given(deny) },
-      ...{ allowCidrs: given(allowCidrs), allowHostPorts: given(allowHostPorts) },
-    }),
-  );
+  return {
+    ...{ mode: mode === "" ? undefined : mode, file },
+    ...{ allow: given(allow), deny: given(deny) },
+    ...{ allowCidrs: given(allowCidrs), allowHostPorts: given(allowHostPorts) },
+  };
 }
 
 function toPublishedPort({ service, ...ports }: WorkspacePort): MessageInitShape<typeof PublishedPortSchema> {

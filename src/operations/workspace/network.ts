@@ -70,11 +70,16 @@ export const workspaceNetwork = defineOperation({
 export const workspaceNetworkSet = defineOperation({
   name: "workspace_network_set",
   command: ["workspace", "network", "set"],
-  summary: "Replace what a workspace may reach, also while it runs",
-  description: "The whole policy is replaced. Connections that the new one refuses are reset at once.",
+  summary: "Set what a workspace may reach, also while it runs",
+  description:
+    "The whole policy is replaced; with --add, what is given comes on top of it. Connections that the new one refuses are reset at once.",
   profiles: [],
   kind: "write",
-  input: z.strictObject({ workspace_id: workspaceId(), ...networkFields }),
+  input: z.strictObject({
+    workspace_id: workspaceId(),
+    add: z.boolean().default(false).describe("On top of the policy that holds, instead of in its place"),
+    ...networkFields,
+  }),
   output: networkRecord,
   positionals: ["workspace_id"],
   examples: [
@@ -82,12 +87,16 @@ export const workspaceNetworkSet = defineOperation({
       command: "pyro workspace network set fix-1 --network-allow example.org:443",
       says: "that registry, and nothing else",
     },
+    {
+      command: "pyro workspace network set fix-1 --add --network-allow example.net",
+      says: "that one too, as a refusal's hint says",
+    },
     { command: "pyro workspace network set fix-1 --network-policy off", says: "nothing from now on" },
   ],
-  run: async ({ workspace_id: id, ...given }, context) => {
+  run: async ({ workspace_id: id, add, ...given }, context) => {
     const { pyro, signal } = context;
     const options = await networkOptions(given, context);
-    return toNetworkView(await pyro.setWorkspaceNetwork({ workspaceId: id, ...options }, { signal }));
+    return toNetworkView(await pyro.setWorkspaceNetwork({ workspaceId: id, add, ...options }, { signal }));
   },
   render: renderNetwork,
 });

@@ -4,6 +4,7 @@ import {
   policyFromFlags,
   policyFromText,
   policyToText,
+  policyWithFlags,
   type PolicyFlags,
 } from "../../../src/network/policy-text.js";
 import { LIMITS, PyroError } from "../../../src/protocol/index.js";
@@ -114,6 +115,56 @@ describe("a policy of flags", () => {
     expect(bad.message.length).toBeLessThan(10_000);
     expect(bad.message).toContain(`and ${LIMITS.networkRules - LIMITS.networkProblems} more`);
     expect(bad.message).not.toContain("\u001b");
+  });
+});
+
+describe("what is given on top of a policy", () => {
+  const shop = { allow: ["shop.example"], deny: ["bad.shop.example"], allowCidrs: ["10.1.0.0/16"] };
+  const on = (flags: PolicyFlags, more: PolicyFlags) =>
+    policyToText(policyWithFlags(policyToText(policyFromFlags(flags)), more));
+
+  test.each<[string, PolicyFlags, PolicyFlags, PolicyFlags]>([
+    ["nothing changes nothing", shop, {}, shop],
+    ["no network, and nothing, is no network", {}, {}, {}],
+    ["rules on no network are a policy of their own", {}, shop, shop],
+    [
+      "each list grows, and holds nothing twice",
+      shop,
+      { allow: ["Shop.example", "other.example"], deny: ["*:25"], allowCidrs: ["10.2.0.0/16"] },
+      {
+        allow: ["shop.example", "other.example"],
+        deny: ["bad.shop.example", "*:25"],
+        allowCidrs: ["10.1.0.0/16", "10.2.0.0/16"],
+      },
+    ],
+    ["a port of the host", shop, { allowHostPorts: [80] }, { ...shop, allowHostPorts: [80] }],
+    [
+      "an opened block narrows nothing",
+      { mode: "egress" },
+      { allowCidrs: ["10.0.0.0/8"] },
+      { allowCidrs: ["10.0.0.0/8"] },
+    ],
+    [
+      "a file on all of the internet, too",
+      { mode: "egress" },
+      { file: { name: "f", text: "deny a.example" } },
+      { deny: ["a.example"] },
+    ],
+    [
+      "a mode keeps the rules",
+      shop,
+      { mode: "egress+published-ports" },
+      { ...shop, mode: "egress+published-ports" },
+    ],
+    ["off is off", shop, { mode: "off" }, { mode: "off" }],
+  ])("%s", (_, flags, more, result) => {
+    expect(on(flags, more)).toEqual(policyToText(policyFromFlags(result)));
+  });
+
+  it("is refused as a policy is, with all that is wrong in it", () => {
+    expect(errorOf(() => on(shop, { allow: ["127.1"], deny: ["x:0"] })).message).toContain("2 problems");
+    const many = Array.from({ length: LIMITS.networkRules }, (_, at) => `h${at}.example`);
+    expect(errorOf(() => on(shop, { allow: many })).message).toContain("1003 rules");
   });
 });
 
