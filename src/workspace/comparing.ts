@@ -12,7 +12,7 @@ import { inWorkspace } from "./editing.js";
 import { absolutePath } from "./command-line.js";
 import type { Redactor } from "./secrets/index.js";
 import type { Workspace } from "./workspace.js";
-import type { WorkspaceMachine } from "./workspace-machine.js";
+import { filesOf, type CallableFiles } from "./machine-files.js";
 
 /**
  * What changed since the baseline, file by file, at or below a path.
@@ -23,12 +23,12 @@ export async function* diffWorkspace(
   path: string,
   signal: AbortSignal,
 ): AsyncGenerator<FileDiff> {
-  const machine = await workspace.machine(signal);
+  const files = await filesOf(workspace, signal);
   const { redactor } = workspace.secrets;
-  const changes = await changesOf(machine, path, signal);
-  const files = diffFiles(changes, contentsOf(machine, redactor, signal));
-  if (redactor.isEmpty) yield* files;
-  else for await (const file of files) yield withoutSecrets(file, redactor);
+  const changes = await changesOf(files, path, signal);
+  const diffs = diffFiles(changes, contentsOf(files, redactor, signal));
+  if (redactor.isEmpty) yield* diffs;
+  else for await (const file of diffs) yield withoutSecrets(file, redactor);
 }
 
 /** What is left after the contents were masked: names, and what stands in several lines of one. */
@@ -43,11 +43,11 @@ function withoutSecrets({ entry, patch }: FileDiff, redactor: Redactor): FileDif
 
 /** The paths that changed since the baseline. */
 async function changesOf(
-  machine: WorkspaceMachine,
+  files: CallableFiles,
   path: string,
   signal: AbortSignal,
 ): Promise<readonly ChangedPath[]> {
-  const { changes, truncated } = await machine.files.changes(Buffer.from(relativePath(path)), { signal });
+  const { changes, truncated } = await files.changes(Buffer.from(relativePath(path)), { signal });
   if (!truncated) return changes;
   throw new PyroError("ARGUMENT_TOO_LARGE", `more than ${LIMITS.listedChanges} paths changed`, {
     hint: "name a directory below /workspace to compare only that",
@@ -55,7 +55,7 @@ async function changesOf(
 }
 
 /** Contents of both sides, from the running machine and its baseline. */
-function contentsOf({ files }: WorkspaceMachine, redactor: Redactor, signal: AbortSignal): DiffContents {
+function contentsOf(files: CallableFiles, redactor: Redactor, signal: AbortSignal): DiffContents {
   return {
     read: async (side, path, maxBytes) => {
       const tree = side === "before" ? "baseline" : "active";

@@ -1,12 +1,12 @@
 import { byteString, bytesOf } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { absolutePath } from "./command-line.js";
+import { filesOf, type CallableFiles } from "./machine-files.js";
 import { applyPatch, type PatchPlan, type WorkspaceTree } from "./patch/index.js";
 import { WORKSPACE_PATH } from "./command-line.js";
 import type { Redactor } from "./secrets/index.js";
 import type { Workspace } from "./workspace.js";
 import type { Edited } from "./workspace-files.js";
-import type { WorkspaceMachine } from "./workspace-machine.js";
 
 /** Replaces text in a file; a file whose lines all end in CRLF keeps that (guest.proto, EditRequest). */
 export async function editFile(
@@ -15,13 +15,11 @@ export async function editFile(
   change: { readonly oldText: string; readonly newText: string; readonly replaceAll: boolean },
   signal: AbortSignal,
 ): Promise<Edited & { readonly path: string }> {
-  const machine = await workspace.machine(signal);
+  const files = await filesOf(workspace, signal);
   const absolute = absolutePath(path);
-  const edited = await machine.files
-    .edit(Buffer.from(absolute), change, { signal })
-    .catch((thrown: unknown) => {
-      throw workspace.secrets.redactor.isEmpty ? thrown : withoutNearest(PyroError.from(thrown));
-    });
+  const edited = await files.edit(Buffer.from(absolute), change, { signal }).catch((thrown: unknown) => {
+    throw workspace.secrets.redactor.isEmpty ? thrown : withoutNearest(PyroError.from(thrown));
+  });
   await noteEdit(workspace, "file_edit", absolute);
   return { path: absolute, ...edited };
 }
@@ -42,9 +40,9 @@ export async function writeFile(
   content: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
 ): Promise<{ readonly path: string; readonly bytesWritten: number }> {
-  const machine = await workspace.machine(signal);
+  const files = await filesOf(workspace, signal);
   const absolute = absolutePath(path);
-  const written = await machine.files.write(Buffer.from(absolute), content, { signal });
+  const written = await files.write(Buffer.from(absolute), content, { signal });
   await noteEdit(workspace, "file_write", absolute);
   return { path: absolute, ...written };
 }
@@ -58,14 +56,14 @@ export async function patchFiles(
   patch: Uint8Array,
   signal: AbortSignal,
 ): Promise<PatchPlan["result"]> {
-  const machine = await workspace.machine(signal);
-  const { changes, result } = await applyPatch(patch, treeOf(machine, workspace.secrets.redactor, signal));
+  const files = await filesOf(workspace, signal);
+  const { changes, result } = await applyPatch(patch, treeOf(files, workspace.secrets.redactor, signal));
   const absolute = changes.map((change) =>
     change.kind === "move"
       ? { ...change, path: inWorkspace(change.path), to: inWorkspace(change.to) }
       : { ...change, path: inWorkspace(change.path) },
   );
-  if (absolute.length > 0) await machine.files.commit(absolute, { signal });
+  if (absolute.length > 0) await files.commit(absolute, { signal });
   const paths = result.entries.map(({ path }) => path);
   await noteEdit(workspace, "patch", paths.slice(0, 20).join(", "));
   return result;
@@ -76,7 +74,7 @@ async function noteEdit(workspace: Workspace, kind: string, path: string): Promi
   await workspace.touch();
 }
 
-function treeOf({ files }: WorkspaceMachine, redactor: Redactor, signal: AbortSignal): WorkspaceTree {
+function treeOf(files: CallableFiles, redactor: Redactor, signal: AbortSignal): WorkspaceTree {
   return {
     // Before a line is cut: what is left of a secret then would not be found.
     ...(redactor.isEmpty ? {} : { show: (line) => byteString(redactor.mask(bytesOf(line))) }),

@@ -49,6 +49,7 @@ export type { OpenedShell, ShellOutput, ShellReadRequest, ShellState } from "./s
 export type { MachineShells, ShellPiece } from "./machine-shells.js";
 export type { FileContent, FileEntry, WorkspaceFiles } from "./workspace-files.js";
 export { editFile, patchFiles, writeFile } from "./editing.js";
+export { filesOf } from "./machine-files.js";
 export { readFile } from "./reading.js";
 export { diffWorkspace } from "./comparing.js";
 export { exportPath } from "./exporting.js";

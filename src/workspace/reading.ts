@@ -1,4 +1,5 @@
 import { absolutePath } from "./command-line.js";
+import { filesOf } from "./machine-files.js";
 import { maskedRange, withSurroundings, type ReadRange } from "./secrets/index.js";
 import type { Workspace } from "./workspace.js";
 import type { FileContent } from "./workspace-files.js";
@@ -10,11 +11,11 @@ export async function readFile(
   range: ReadRange,
   signal: AbortSignal,
 ): Promise<FileContent> {
-  const machine = await workspace.machine(signal);
+  const files = await filesOf(workspace, signal);
   const { redactor } = workspace.secrets;
   const bytes = Buffer.from(absolutePath(path));
-  if (redactor.isEmpty) return await machine.files.read(bytes, { ...range, signal });
+  if (redactor.isEmpty) return await files.read(bytes, { ...range, signal });
   const around = withSurroundings(range, redactor);
-  const { sizeBytes, data } = await machine.files.read(bytes, { ...around, signal });
+  const { sizeBytes, data } = await files.read(bytes, { ...around, signal });
   return { sizeBytes, data: maskedRange(data, range, redactor) };
 }

@@ -252,8 +252,7 @@ async function killMachinesAt(failpoint: string, { pool = 0, pass }: Scenario): 
   const failed = await pass(daemon);
   await killed;
   // What was lost with the machine is named; what could be done without it was done.
-  // A file call on its way then is told that its machine does not answer any more, and to call again.
-  if (failed !== undefined) expect(failed).toMatch(/^VM_[A-Z_]+$|^GUEST_DISCONNECTED$/);
+  if (failed !== undefined) expect(failed).toMatch(/^VM_[A-Z_]+$/);
   await expectNextRunWorks();
   expect((await pyro.daemonStatus()).pid).toBe(daemon.pid);
   expect(await readFile(`${state.path}/daemon.log`, "utf8")).not.toContain('"event":"defect"');

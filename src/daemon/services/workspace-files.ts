@@ -4,6 +4,7 @@ import { LIMITS, PyroError } from "../../protocol/index.js";
 import {
   absolutePath,
   editFile,
+  filesOf,
   patchFiles,
   readFile,
   writeFile,
@@ -22,10 +23,10 @@ export function fileCalls(workspaces: Workspaces): Calls {
     listFiles: async ({ workspace: reference, path, recursive, maxEntries }, { signal }) => {
       const workspace = workspaces.find(reference);
       const { redactor } = workspace.secrets;
-      const machine = await workspace.machine(signal);
+      const files = await filesOf(workspace, signal);
       const absolute = absolutePath(path);
       const options = { recursive, maxEntries: maxEntries || LIMITS.listedEntries, signal };
-      const { entries, truncated } = await machine.files.list(Buffer.from(absolute), options);
+      const { entries, truncated } = await files.list(Buffer.from(absolute), options);
       return {
         path: redactor.text(absolute),
         truncated,
