@@ -205,18 +205,27 @@ interface OutputFiles extends AsyncDisposable {
   readonly totals: FileHandle;
 }
 
+/** All of them or none: a deletion may come in between. */
 async function openFiles(directory: string, taken: Totals): Promise<OutputFiles> {
-  const spool = async (name: Name): Promise<Spool> =>
-    new Spool(await fileStore(join(directory, name), true), LIMIT_BYTES[name], taken[name]);
   const totals = await open(join(directory, "totals"), "r+");
-  const spools = { all: await spool("all"), stdout: await spool("stdout"), stderr: await spool("stderr") };
-  return {
-    ...{ spools, totals },
-    [Symbol.asyncDispose]: async () => {
-      await Promise.all(NAMES.map((name) => spools[name][Symbol.asyncDispose]()));
-      await totals.close();
-    },
+  const opened: Spool[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(opened.map((spool) => spool[Symbol.asyncDispose]()));
+    await totals.close();
   };
+  const spool = async (name: Name): Promise<Spool> => {
+    const store = await fileStore(join(directory, name), true);
+    const spool = new Spool(store, LIMIT_BYTES[name], taken[name]);
+    opened.push(spool);
+    return spool;
+  };
+  try {
+    const spools = { all: await spool("all"), stdout: await spool("stdout"), stderr: await spool("stderr") };
+    return { spools, totals, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }
 
 async function viewOfAll(

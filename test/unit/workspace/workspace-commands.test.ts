@@ -40,13 +40,23 @@ describe("commands of a workspace", () => {
     expect(await written(workspace.commands.find(1))).toBe("x\n");
   });
 
+  /** Files of outputs that this process has open. */
+  const openOutputs = async (): Promise<string[]> => {
+    const links = (await readdir("/proc/self/fd")).map((fd) =>
+      readlink(`/proc/self/fd/${fd}`).catch(() => ""),
+    );
+    return (await Promise.all(links)).filter((path) => path.startsWith(workspace.paths.commands));
+  };
+
+  it("whose output is deleted while it is opened is read as empty, and leaves no file open", async () => {
+    await run(workspace, "echo over");
+    const command = workspace.commands.find(1);
+    await rm(join(workspace.paths.commands, "1/output/stderr"));
+    expect(await written(command)).toBe("");
+    expect(await openOutputs()).toEqual([]);
+  });
+
   it("hold no file open once they are over, and are read all the same", async () => {
-    const openOutputs = async (): Promise<string[]> => {
-      const links = (await readdir("/proc/self/fd")).map((fd) =>
-        readlink(`/proc/self/fd/${fd}`).catch(() => ""),
-      );
-      return (await Promise.all(links)).filter((path) => path.startsWith(workspace.paths.commands));
-    };
     const running = await start(workspace, "echo begun; exec sleep 100");
     await vi.waitFor(async () => expect((await openOutputs()).length).toBe(4));
     await run(workspace, "echo over");
