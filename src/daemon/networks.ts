@@ -16,14 +16,16 @@ import {
 } from "../network/index.js";
 import { PyroError } from "../protocol/index.js";
 import type {
+  ListeningPort,
   MachineNetwork,
   NetworkPolicyText,
   NetworkRefusal,
   NetworkReport,
   OpenNetworkOptions,
+  PortOwner,
+  PortPair,
   WorkspaceNetwork,
   WorkspaceNetworks,
-  WorkspacePort,
 } from "../workspace/index.js";
 import type { NetworkDoors } from "./guest-network.js";
 
@@ -72,7 +74,9 @@ function readPolicy(text: NetworkPolicyText, log: Logger): NetworkPolicy {
 
 class Network implements WorkspaceNetwork {
   #machine: MachineNetwork | undefined;
+  /** By the start of their service. */
   readonly #published = new Map<string, PublishedPort[]>();
+  #isClosed = false;
 
   constructor(private readonly gateway: Gateway) {}
 
@@ -89,18 +93,16 @@ class Network implements WorkspaceNetwork {
     return this.gateway.record.lastRefusal;
   }
 
-  get ports(): readonly WorkspacePort[] {
-    return [...this.#published].flatMap(([service, ports]) =>
-      ports.map(({ hostPort, guestPort }) => ({ service, hostPort, guestPort })),
+  get ports(): readonly ListeningPort[] {
+    return [...this.#published].flatMap(([startId, ports]) =>
+      ports.map(({ hostPort, guestPort }) => ({ startId, hostPort, guestPort })),
     );
   }
 
   async setPolicy(text: NetworkPolicyText): Promise<void> {
     const policy = policyFromText(text);
     this.gateway.setPolicy(policy);
-    if (policy.mode !== "egress+published-ports") {
-      await Promise.all([...this.#published.keys()].map((service) => this.unpublish(service)));
-    }
+    if (policy.mode !== "egress+published-ports") await this.#unpublishAll();
     if (this.#machine !== undefined) await this.#serve(this.#machine);
   }
 
@@ -116,32 +118,42 @@ class Network implements WorkspaceNetwork {
     this.gateway.resetAll(why);
   }
 
-  async publish(
-    service: string,
-    wanted: readonly { readonly hostPort: number; readonly guestPort: number }[],
-  ): Promise<readonly WorkspacePort[]> {
-    if (this.gateway.policy.mode !== "egress+published-ports") throw notAllowed(this.gateway.policy.mode);
+  async publish(owner: PortOwner, wanted: readonly PortPair[]): Promise<readonly PortPair[]> {
+    this.#requirePublishing(owner);
     const opened: PublishedPort[] = [];
     try {
-      for (const { hostPort, guestPort } of wanted)
-        opened.push(await this.#open(service, hostPort, guestPort));
+      for (const pair of wanted) opened.push(await this.#open(owner, pair));
+      // The policy may have changed meanwhile, or all be over.
+      this.#requirePublishing(owner);
     } catch (error) {
       await Promise.all(opened.map((port) => port[Symbol.asyncDispose]()));
       throw error;
     }
-    this.#published.set(service, [...(this.#published.get(service) ?? []), ...opened]);
-    return opened.map(({ hostPort, guestPort }) => ({ service, hostPort, guestPort }));
+    const { startId } = owner;
+    this.#published.set(startId, [...(this.#published.get(startId) ?? []), ...opened]);
+    return opened.map(({ hostPort, guestPort }) => ({ hostPort, guestPort }));
   }
 
-  async unpublish(service: string): Promise<void> {
-    const ports = this.#published.get(service) ?? [];
-    this.#published.delete(service);
+  async unpublish(startId: string): Promise<void> {
+    const ports = this.#published.get(startId) ?? [];
+    this.#published.delete(startId);
     await Promise.all(ports.map((port) => port[Symbol.asyncDispose]()));
   }
 
+  async #unpublishAll(): Promise<void> {
+    await Promise.all([...this.#published.keys()].map((startId) => this.unpublish(startId)));
+  }
+
+  #requirePublishing({ workspaceId }: PortOwner): void {
+    const { mode } = this.gateway.policy;
+    if (mode !== "egress+published-ports") throw notAllowed(mode, workspaceId);
+    if (this.#isClosed || this.#machine === undefined) throw noMachine();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
     this.#machine = undefined;
-    await Promise.all([...this.#published.keys()].map((service) => this.unpublish(service)));
+    await this.#unpublishAll();
     await this.gateway.close("the workspace was closed");
     await this.gateway.record.close();
   }
@@ -161,33 +173,45 @@ class Network implements WorkspaceNetwork {
     await machine.serve(doors, gateway.policy.mode !== "off");
   }
 
-  async #open(service: string, hostPort: number, guestPort: number): Promise<PublishedPort> {
+  async #open({ service, isReady }: PortOwner, pair: PortPair): Promise<PublishedPort> {
     const { record } = this.gateway;
     return await PublishedPort.open({
-      hostPort,
-      guestPort,
+      ...pair,
       dial: async (port, signal) => {
-        if (this.#machine === undefined) {
-          throw new PyroError("WORKSPACE_STOPPED", "the workspace has no running machine", {
-            hint: "start it, and the service",
+        if (!isReady()) {
+          throw new PyroError("GUEST_PORT_REFUSED", `service ${service} is not ready yet`, {
+            hint: "wait until it runs",
+            retryable: true,
           });
         }
+        if (this.#machine === undefined) throw noMachine();
         return (await this.#machine.dial(port, signal)) as DialledPipe;
       },
       onConnection: () => {
-        const entry = record.add({ kind: "published", name: service, port: guestPort, decision: "open" });
+        const entry = record.add({
+          kind: "published",
+          name: service,
+          port: pair.guestPort,
+          decision: "open",
+        });
         return (ended) => record.finish(entry, { ...ended, decision: "allowed" });
       },
     });
   }
 }
 
-function notAllowed(mode: string): PyroError {
+function noMachine(): PyroError {
+  return new PyroError("WORKSPACE_STOPPED", "the workspace has no running machine", {
+    hint: "start it, and the service",
+  });
+}
+
+function notAllowed(mode: string, workspaceId: string): PyroError {
   return new PyroError(
     "PUBLISHING_NOT_ALLOWED",
     `the workspace's network policy is ${mode}: it publishes no ports`,
     {
-      hint: "only the user can allow it: `pyro workspace network set ID --add --network-policy egress+published-ports`",
+      hint: `only the user can allow it: \`pyro workspace network set ${workspaceId} --add --network-policy egress+published-ports\``,
     },
   );
 }

@@ -67,7 +67,7 @@ export class PublishedPort implements AsyncDisposable {
         server.listen({ host: LOOPBACK, port: hostPort, exclusive: true }, resolve);
       });
     } catch (error) {
-      throw listenError(hostPort, error);
+      throw listenError(options, error);
     }
     return new PublishedPort(server, options);
   }
@@ -128,11 +128,14 @@ function privileged(port: number): PyroError {
   });
 }
 
-function listenError(port: number, error: unknown): PyroError {
+function listenError(
+  { hostPort: port, guestPort }: Pick<PublishOptions, "hostPort" | "guestPort">,
+  error: unknown,
+): PyroError {
   const { code } = error as NodeJS.ErrnoException;
   if (code === "EADDRINUSE") {
     return new PyroError("PORT_TAKEN", `port ${port} of 127.0.0.1 is in use on the host`, {
-      hint: "publish another port, or give the guest's port alone, so that the system chooses one",
+      hint: `publish another one, such as ${port === 65_535 ? 8080 : port + 1}:${guestPort}, or ${guestPort} alone, so that the system chooses`,
     });
   }
   if (code === "EACCES") return privileged(port);

@@ -214,6 +214,8 @@ export const LIMITS = {
   /** Connections and refusals of one workspace that can be looked at, and the files that keep them. */
   networkEntries: 1_000,
   networkRecordBytes: 2 * 1024 * 1024,
+  /** Ports of the host that lead to one service. */
+  servicePublishedPorts: 16,
   /** Connections from the host to one published port at once. */
   networkPublishedConnections: 256,
   /** Rules of one workspace's network, all lists together; a file of them, and one rule. */

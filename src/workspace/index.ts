@@ -64,16 +64,19 @@ export {
 } from "./services.js";
 export type { MachineService, MachineServices, Readiness, ServiceSpec } from "./machine-services.js";
 export type {
+  ListeningPort,
   MachineNetwork,
   NetworkEvent,
   NetworkPolicyText,
   NetworkRefusal,
   NetworkReport,
   OpenNetworkOptions,
+  PortOwner,
+  PortPair,
   WorkspaceNetwork,
   WorkspaceNetworks,
-  WorkspacePort,
 } from "./workspace-network.js";
+export type { ServicePort } from "./published-ports.js";
 export type { ServiceFacts } from "./workspace-services.js";
 export { summarizeWorkspace, type WorkspaceSummary } from "./summary.js";
 export { summarize, type DiffEntry, type DiffSummary, type HostExecutablePath } from "./diff/index.js";

@@ -4,6 +4,7 @@ import { explainLoss } from "./loss.js";
 import type { Report } from "./operation.js";
 import type { WorkspaceRecord } from "./record.js";
 import { BASELINE } from "./snapshot-record.js";
+import { goOnServing } from "./starting.js";
 import type { WorkspaceParts } from "./workspace-parts.js";
 import type { CapturedMachine, WorkspaceMachine } from "./workspace-machine.js";
 
@@ -49,7 +50,7 @@ export async function branch(
   captured: CapturedMachine,
   report: Report,
 ): Promise<void> {
-  const { chain, kept, slot, services, signal, shape, context } = parts;
+  const { chain, kept, slot, signal, shape, context } = parts;
   await orGiveUp(parts, async () => {
     await chain.renew();
     const options = { signal, onPhase: report };
@@ -60,7 +61,7 @@ export async function branch(
     parts.watch(machine);
     await parts.followAll(machine);
     // Those that the other had run on here; it is told by none of its own files.
-    await services.refresh(machine.services).catch(() => undefined);
+    await goOnServing(parts, machine);
   });
 }
 

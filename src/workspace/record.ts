@@ -141,6 +141,8 @@ export interface WorkspacePaths {
   readonly history: string;
   /** What is known of its services. */
   readonly services: string;
+  /** Which ports of the host its services are to have. */
+  readonly ports: string;
   /** The values of its secrets: the only file that holds them. */
   readonly secrets: string;
   /** Which shells and services were given secrets; no values. */
@@ -160,6 +162,7 @@ export function pathsOf(directory: string): WorkspacePaths {
     commands: join(directory, "commands"),
     history: join(directory, "history.jsonl"),
     services: join(directory, "services.json"),
+    ports: join(directory, "ports.json"),
     secrets: join(directory, "secrets.json"),
     secretHolders: join(directory, "secret-holders.json"),
   };

@@ -1,6 +1,6 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { finishReset } from "./resetting.js";
-import { loseMemory } from "./starting.js";
+import { goOnServing, loseMemory } from "./starting.js";
 import { goneMeanwhile, memorySpent, unfinished } from "./workspace-errors.js";
 import type { WorkspaceParts } from "./workspace-parts.js";
 
@@ -47,4 +47,5 @@ async function adopt(parts: WorkspaceParts, machineId: string, isolation: "kvm" 
     parts.context.log.warn("workspace.network-not-attached", { workspace: parts.id, error: message });
   });
   await parts.followAll(machine, LIMITS.attachGraceMs);
+  if (!parts.ports.isEmpty) await goOnServing(parts, machine);
 }

@@ -51,13 +51,14 @@ export async function finishReset(parts: WorkspaceParts): Promise<void> {
 
 /** What ran in a snapshot, and its memory, as if the workspace had been suspended there. */
 async function takeUp(parts: WorkspaceParts, id: string): Promise<void> {
-  const { paths, commands, secretHolders, memory } = parts;
+  const { paths, commands, secretHolders, ports, memory } = parts;
   const { directory } = new SnapshotMemory(paths, id);
   const running = runningOf(directory);
   const sequences = await readdir(running.commands).catch(() => []);
   await copyRunning(sequences.map(Number), running, paths);
   await commands.load();
   await secretHolders.load();
+  await ports.load();
   await memory.link(imageOf(directory));
   failpoint("memory.taken-up");
 }

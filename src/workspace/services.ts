@@ -8,6 +8,7 @@ import { checkReadiness, type ReadinessRequest } from "./readiness.js";
 import { NAME_PATTERN } from "./record.js";
 import type { Redactor, SecretEnv, SecretEnvironment } from "./secrets/index.js";
 import { settled } from "./wait.js";
+import type { PortPair } from "./workspace-network.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
 import { isAlive, type ServiceFacts } from "./workspace-services.js";
 import type { Workspace } from "./workspace.js";
@@ -20,6 +21,8 @@ export interface ServiceRequest extends CommandRequest {
   readonly readiness: ReadinessRequest | undefined;
   /** Secrets of the workspace that it is given: {secret: variable}. */
   readonly secretEnv?: SecretEnv;
+  /** Ports of it that this host is to reach. */
+  readonly publishedPorts?: readonly PortPair[];
 }
 
 /** A part of a service's log. */
@@ -42,7 +45,7 @@ const NOTED_MS = 250;
 
 /**
  * Starts a service and waits, at most so long, until it is ready; it goes on whoever waits.
- * @throws {PyroError} INVALID_ARGUMENT, SERVICE_EXISTS, COMMAND_NOT_FOUND and the like: nothing was started then;
+ * @throws {PyroError} INVALID_ARGUMENT, SERVICE_EXISTS, COMMAND_NOT_FOUND, PORT_TAKEN and the like: nothing was started then;
  *   SERVICE_FAILED with the end of what it wrote: nothing of it lives any more
  */
 export async function startService(
@@ -54,17 +57,36 @@ export async function startService(
   const given = secrets.environment(request.secretEnv ?? {}, request.env);
   const spec = specOf(request, given, secrets.redactor);
   const machine = await workspace.machine(signal);
+  await reservePorts(workspace, machine, spec, request.publishedPorts ?? [], signal);
   const said = await started(workspace, machine, spec, given.names, signal);
   const first = workspace.services.take(machine.services, said);
   await workspace.touch();
   const facts = await untilReady(workspace, machine, first, waitMs, signal);
+  if (isAlive(facts)) return facts;
+  await workspace.ports.drop(spec.startId);
   if (facts.state === "failed") throw await failed(workspace, machine, facts);
   return facts;
 }
 
+/** Before anything is started: a port that cannot be had is the error of the start. */
+async function reservePorts(
+  { services, ports }: Workspace,
+  machine: WorkspaceMachine,
+  { name, startId }: ServiceSpec,
+  wanted: readonly PortPair[],
+  signal: AbortSignal,
+): Promise<void> {
+  if (wanted.length === 0) return;
+  const exists = (): boolean => services.alive.some((service) => service.name === name);
+  // The ports that are asked for may be those of the one that has the name: it may just have ended, or be the error.
+  if (exists()) await services.refresh(machine.services, signal);
+  if (exists()) throw serviceExists(name);
+  await ports.reserve(startId, name, wanted);
+}
+
 /** Whoever is given secrets is held from before the machine hears of it. */
 async function started(
-  { secretHolders }: Workspace,
+  { secretHolders, ports }: Workspace,
   { services }: WorkspaceMachine,
   spec: ServiceSpec,
   secrets: readonly string[],
@@ -77,6 +99,7 @@ async function started(
   } catch (error) {
     // What was given up may have been started all the same.
     if (error instanceof PyroError && !signal.aborted && !error.retryable) secretHolders.end(startId);
+    await ports.drop(startId);
     throw error;
   } finally {
     secretHolders.answered(startId);
@@ -134,6 +157,7 @@ export async function stopService(
   if (machine === undefined || !isAlive(facts)) return facts;
   const stopped = await machine.services.stop(name, LIMITS.serviceGraceMs, { signal });
   const after = workspace.services.take(machine.services, stopped);
+  await workspace.ports.drop(facts.startId);
   await workspace.touch();
   return after;
 }
@@ -286,6 +310,12 @@ function tailText(data: Uint8Array): string {
 /** Text of the guest in a message of ours: none of it drives a terminal. */
 function plain(text: string): string {
   return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "");
+}
+
+function serviceExists(name: string): PyroError {
+  return new PyroError("SERVICE_EXISTS", `a service with the name ${name} lives already`, {
+    hint: "stop it first, or use another name",
+  });
 }
 
 function requireServiceName(name: string): void {

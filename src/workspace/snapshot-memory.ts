@@ -54,9 +54,15 @@ export function imageOf(directory: string): string {
   return join(directory, "image");
 }
 
+type RunningPaths = Pick<WorkspacePaths, "commands" | "ports" | "secretHolders">;
+
 /** Where the files lie of what ran. */
-export function runningOf(directory: string): Pick<WorkspacePaths, "commands" | "secretHolders"> {
-  return { commands: join(directory, "commands"), secretHolders: join(directory, "secret-holders.json") };
+export function runningOf(directory: string): RunningPaths {
+  return {
+    commands: join(directory, "commands"),
+    ports: join(directory, "ports.json"),
+    secretHolders: join(directory, "secret-holders.json"),
+  };
 }
 
 /** Removes those that no snapshot names. */
@@ -70,15 +76,16 @@ export async function sweepMemories(
   await Promise.all(unneeded.map((name) => rm(join(directory, name), { recursive: true, force: true })));
 }
 
-/** Copies what is known of commands that run, from where their output was, and who was given secrets. */
+/** Copies what is known of commands that run, from where their output was, who was given secrets, and which ports there were. */
 export async function copyRunning(
   sequences: readonly number[],
-  from: Pick<WorkspacePaths, "commands" | "secretHolders">,
-  into: Pick<WorkspacePaths, "commands" | "secretHolders">,
+  from: RunningPaths,
+  into: RunningPaths,
 ): Promise<void> {
-  await cp(from.secretHolders, into.secretHolders).catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  });
+  for (const file of ["secretHolders", "ports"] as const)
+    await cp(from[file], into[file]).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    });
   for (const sequence of sequences) {
     const name = String(sequence);
     await cp(join(from.commands, name), join(into.commands, name), { recursive: true });

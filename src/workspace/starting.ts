@@ -25,7 +25,16 @@ export async function boot(parts: WorkspaceParts, report: Report): Promise<void>
   failpoint("workspace.started");
   await parts.followAll(machine);
   // A snapshot's memory holds services that nobody here knows.
-  if (wasSuspended) await parts.services.refresh(machine.services).catch(() => undefined);
+  if (wasSuspended) await goOnServing(parts, machine);
+}
+
+/** Services that live on in a machine, as it tells of them, and their ports of the host. */
+export async function goOnServing(
+  { services, ports }: WorkspaceParts,
+  machine: WorkspaceMachine,
+): Promise<void> {
+  await services.refresh(machine.services).catch(() => undefined);
+  await ports.settle();
 }
 
 async function open(

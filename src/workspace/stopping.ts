@@ -34,7 +34,7 @@ export async function suspend(
   how: Pick<WorkspaceRecord, "stoppedBy" | "secretsInMemory">,
   report: Report,
 ): Promise<void> {
-  const { chain, memory, slot, services, commands, kept, context } = parts;
+  const { chain, memory, slot, services, ports, commands, kept, context } = parts;
   report({ message: "saving its memory" });
   // Without the machine it could not be told any more.
   await chain.settle(machine);
@@ -51,6 +51,7 @@ export async function suspend(
   }
   slot.take();
   services.detach();
+  await ports.close("the workspace is suspended");
   for (const command of commands.running) await command.leave();
   const stoppedAtMs = context.now();
   await kept.save({ state: "suspended", ...how, stoppedAtMs, machineId: null, failure: null });

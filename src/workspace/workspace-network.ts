@@ -58,11 +58,25 @@ export interface NetworkRefusal {
   readonly hint: string;
 }
 
-export interface WorkspacePort {
-  readonly service: string;
-  /** Of 127.0.0.1. */
+/** A port of 127.0.0.1 that leads to one of the machine's. */
+export interface PortPair {
+  /** To be published, 0: the system chooses. */
   readonly hostPort: number;
   readonly guestPort: number;
+}
+
+/** Whose a published port is: one start of a service. */
+export interface PortOwner {
+  readonly workspaceId: string;
+  readonly startId: string;
+  readonly service: string;
+  /** Until then nobody gets in. */
+  readonly isReady: () => boolean;
+}
+
+/** A port that is listened on. */
+export interface ListeningPort extends PortPair {
+  readonly startId: string;
 }
 
 /** A machine's side of the network: made by who makes machines, given to the workspace's network as it is. */
@@ -78,7 +92,7 @@ export interface WorkspaceNetwork extends AsyncDisposable {
   readonly policy: NetworkPolicyText;
   readonly report: NetworkReport;
   readonly lastRefusal: NetworkRefusal | undefined;
-  readonly ports: readonly WorkspacePort[];
+  readonly ports: readonly ListeningPort[];
   /**
    * From now on: connections that it refuses are reset, and published ports are closed where it has none. An invalid one
    * changes nothing.
@@ -93,15 +107,12 @@ export interface WorkspaceNetwork extends AsyncDisposable {
   /** The machine ends or stands still: what is open is reset with this reason, and nothing is let out or in. */
   detach(why: string): void;
   /**
-   * Publishes ports of a service, all or none.
+   * Publishes ports of a service, all or none; what it has already stays.
    * @throws {PyroError} PUBLISHING_NOT_ALLOWED, INVALID_ARGUMENT, PORT_PRIVILEGED, PORT_TAKEN
    */
-  publish(
-    service: string,
-    ports: readonly { readonly hostPort: number; readonly guestPort: number }[],
-  ): Promise<readonly WorkspacePort[]>;
-  /** Closes the ports of a service; resolves when they are free. */
-  unpublish(service: string): Promise<void>;
+  publish(owner: PortOwner, ports: readonly PortPair[]): Promise<readonly PortPair[]>;
+  /** Closes the ports of a start of a service; resolves when they are free. */
+  unpublish(startId: string): Promise<void>;
 }
 
 export interface OpenNetworkOptions {

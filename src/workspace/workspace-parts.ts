@@ -5,6 +5,7 @@ import { DiskChain } from "./disk-chain.js";
 import { DiskProof } from "./disk-check.js";
 import { KeptRecord } from "./kept-record.js";
 import { MachineSlot } from "./machine-slot.js";
+import { PublishedPorts } from "./published-ports.js";
 import { pathsOf, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
 import type { RunningCommand } from "./sandbox.js";
 import { SavedMemory } from "./saved-memory.js";
@@ -31,12 +32,13 @@ export interface KeptParts {
   readonly secrets: WorkspaceSecrets;
   readonly secretHolders: SecretHolders;
   readonly network: WorkspaceNetwork;
+  readonly ports: PublishedPorts;
 }
 
 /** Reads it; `onQuiet` is called when its last service has ended. */
 export async function openParts(
   directory: string,
-  { network: policy }: WorkspaceRecord,
+  { workspaceId, network: policy }: WorkspaceRecord,
   secrets: WorkspaceSecrets,
   networks: WorkspaceNetworks,
   onQuiet: () => void,
@@ -48,14 +50,18 @@ export async function openParts(
   const commands = await CommandLog.open(paths.commands, redactor);
   const secretHolders = await SecretHolders.open(paths.secretHolders, secrets);
   const hear = (bytes: Uint8Array): Uint8Array => redactor.bytes(bytes);
-  const services = await WorkspaceServices.open({
+  const ports = await PublishedPorts.open({
+    ...{ workspaceId, network, path: paths.ports },
+    factsOf: (startId) => services.all.find((facts) => facts.startId === startId),
+  });
+  const services: WorkspaceServices = await WorkspaceServices.open({
     path: paths.services,
     hear,
     onQuiet,
-    onEnd: (name) => void network.unpublish(name),
+    onEnd: (startId) => ports.drop(startId),
     holders: secretHolders,
   });
-  return { commands, services, secrets, secretHolders, network };
+  return { commands, services, secrets, secretHolders, network, ports };
 }
 
 /**
@@ -74,6 +80,7 @@ export class WorkspaceParts {
   readonly secrets: WorkspaceSecrets;
   readonly secretHolders: SecretHolders;
   readonly network: WorkspaceNetwork;
+  readonly ports: PublishedPorts;
   readonly over: AbortController = new AbortController();
   #image: Disposable | undefined;
 
@@ -90,6 +97,7 @@ export class WorkspaceParts {
       secrets: this.secrets,
       secretHolders: this.secretHolders,
       network: this.network,
+      ports: this.ports,
     } = kept);
     this.paths = pathsOf(directory);
     this.kept = new KeptRecord(this.paths, record, context.now);

@@ -51,8 +51,8 @@ export interface WorkspaceServicesOptions {
   readonly path: string;
   /** Every byte of the guest passes here before anybody sees or keeps it. */
   readonly hear: (bytes: Uint8Array) => Uint8Array;
-  /** It does not live any more, or what lived in its machine is gone with that. */
-  readonly onEnd: (name: string) => void;
+  /** What was started so does not live any more, or is gone with its machine. Never rejects. */
+  readonly onEnd: (startId: string) => Promise<void>;
   /** The last one that lived has ended by itself. */
   readonly onQuiet: () => void;
   /** Those that were given secrets, by the ids of their starts. */
@@ -146,10 +146,10 @@ export class WorkspaceServices {
   /** Their machine is gone, or about to go. */
   async end(reason: MachineEnd, nowMs: number): Promise<void> {
     this.detach();
-    for (const { pid: _pid, ...facts } of this.alive) {
+    const { alive } = this;
+    for (const { pid: _pid, ...facts } of alive)
       this.#known.set(facts.name, { ...facts, state: "stopped", stopReason: reason, endedAtMs: nowMs });
-      this.options.onEnd(facts.name);
-    }
+    await Promise.all(alive.map(({ startId }) => this.options.onEnd(startId)));
     this.#save();
     await this.#saving;
   }
@@ -157,8 +157,9 @@ export class WorkspaceServices {
   /** Nothing of them is to be known any more. */
   async clear(): Promise<void> {
     this.detach();
-    for (const name of this.#known.keys()) this.options.onEnd(name);
+    const starts = this.all.map(({ startId }) => startId);
     this.#known.clear();
+    await Promise.all(starts.map((startId) => this.options.onEnd(startId)));
     this.#save();
     await this.#saving;
   }
@@ -182,12 +183,14 @@ export class WorkspaceServices {
     const facts = this.#factsOf(said);
     this.#known.set(said.name, facts);
     if (!isAlive(facts)) this.#ended(facts);
+    // A later start has its name, and of its own end nobody heard.
+    if (known !== undefined && isAlive(known) && known.startedAtMs < said.startedAtMs) this.#ended(known);
     return facts;
   }
 
-  #ended({ name, startId }: ServiceFacts): void {
+  #ended({ startId }: ServiceFacts): void {
     this.options.holders.end(startId);
-    this.options.onEnd(name);
+    void this.options.onEnd(startId);
   }
 
   /** The one place where a machine's word about a service becomes ours. */
@@ -213,7 +216,7 @@ export class WorkspaceServices {
       if (told.has(facts.name) || this.#known.get(facts.name)?.startId !== facts.startId) continue;
       const lost = { ...facts, state: "stopped", stopReason: "machine_lost", endedAtMs: Date.now() } as const;
       this.#known.set(facts.name, lost);
-      this.options.onEnd(facts.name);
+      void this.options.onEnd(facts.startId);
     }
     // Those of earlier machines go first where the agent's own bound would be passed.
     const ended = this.all.filter((facts) => !told.has(facts.name));

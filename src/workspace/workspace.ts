@@ -7,6 +7,7 @@ import { explainLoss } from "./loss.js";
 import { branch, make, type Populate } from "./making.js";
 import { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
 import type { WorkspacePaths, WorkspaceRecord } from "./record.js";
+import type { PublishedPorts } from "./published-ports.js";
 import { recover } from "./recovering.js";
 import { beginReset, finishReset } from "./resetting.js";
 import type { RunningCommand } from "./sandbox.js";
@@ -106,9 +107,14 @@ export class Workspace {
     return this.#parts.secretHolders;
   }
 
-  /** What it may reach, what it reached, and its published ports. */
+  /** What it may reach, and what it reached. */
   get network(): WorkspaceNetwork {
     return this.#parts.network;
+  }
+
+  /** Those of the host that its services have. */
+  get ports(): PublishedPorts {
+    return this.#parts.ports;
   }
 
   /** What goes on, or went on last. */
@@ -314,6 +320,7 @@ export class Workspace {
     } finally {
       // What is in force, also where the machine could not be told.
       await kept.save({ network: network.policy, ...kept.touched() });
+      await this.ports.settle();
     }
   }
 

@@ -19,6 +19,7 @@ import {
   WorkspaceService,
   type RunSpec,
 } from "../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { NetworkService } from "../../src/protocol/gen/pyro/daemon/v1/network_pb.js";
 import { TopService } from "../../src/protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../../src/protocol/gen/pyro/daemon/v1/vm_pb.js";
 import { WorkspaceDiskService } from "../../src/protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";

@@ -1,11 +1,13 @@
 import { PyroError } from "../../src/protocol/index.js";
 import type {
+  ListeningPort,
   MachineNetwork,
   NetworkPolicyText,
   NetworkReport,
+  PortOwner,
+  PortPair,
   WorkspaceNetwork,
   WorkspaceNetworks,
-  WorkspacePort,
 } from "../../src/workspace/index.js";
 
 /** The network of a fake workspace: it carries nothing, and remembers what it was told. */
@@ -14,17 +16,25 @@ export class FakeNetwork implements WorkspaceNetwork {
   readonly detached: string[] = [];
   readonly lastRefusal = undefined;
   isClosed = false;
-  #ports: WorkspacePort[] = [];
+  #published: (ListeningPort & { readonly owner: PortOwner })[] = [];
 
-  constructor(public policy: NetworkPolicyText) {}
+  constructor(
+    public policy: NetworkPolicyText,
+    private readonly host: Pick<FakeNetworks, "isTaken">,
+  ) {}
 
   get report(): NetworkReport {
     const totals = { connections: 0, published: 0, refused: 0, failed: 0, bytesUp: 0, bytesDown: 0 };
     return { policy: this.policy, openCount: 0, totals, events: [] };
   }
 
-  get ports(): readonly WorkspacePort[] {
-    return this.#ports;
+  get ports(): readonly ListeningPort[] {
+    return this.#published;
+  }
+
+  /** Whether somebody who connects to a port of the host gets in. */
+  leadsIn(hostPort: number): boolean {
+    return this.#published.some((port) => port.hostPort === hostPort && port.owner.isReady());
   }
 
   setPolicy(policy: NetworkPolicyText): Promise<void> {
@@ -32,6 +42,7 @@ export class FakeNetwork implements WorkspaceNetwork {
       return Promise.reject(new PyroError("INVALID_NETWORK_POLICY", "a bad rule", { hint: "a better one" }));
     }
     this.policy = policy;
+    if (policy.mode !== "egress+published-ports") this.#published = [];
     return Promise.resolve();
   }
 
@@ -45,22 +56,36 @@ export class FakeNetwork implements WorkspaceNetwork {
     this.detached.push(why);
   }
 
-  publish(
-    service: string,
-    ports: readonly { hostPort: number; guestPort: number }[],
-  ): Promise<WorkspacePort[]> {
-    const opened = ports.map((port) => ({ service, ...port }));
-    this.#ports = [...this.#ports, ...opened];
-    return Promise.resolve(opened);
+  async publish(owner: PortOwner, wanted: readonly PortPair[]): Promise<readonly PortPair[]> {
+    await Promise.resolve();
+    if (this.machine === undefined)
+      throw new PyroError("WORKSPACE_STOPPED", "no machine", { hint: "start it" });
+    if (this.policy.mode !== "egress+published-ports")
+      throw new PyroError("PUBLISHING_NOT_ALLOWED", `the policy is ${this.policy.mode}`, {
+        hint: "allow it",
+      });
+    const opened = wanted.map(({ hostPort, guestPort }) => ({
+      ...{ owner, startId: owner.startId, guestPort },
+      hostPort: hostPort === 0 ? 40_000 + guestPort : hostPort,
+    }));
+    const taken = opened.find(({ hostPort }) => this.host.isTaken(hostPort));
+    if (taken !== undefined) {
+      throw new PyroError("PORT_TAKEN", `port ${taken.hostPort} of 127.0.0.1 is in use on the host`, {
+        hint: "another one",
+      });
+    }
+    this.#published = [...this.#published, ...opened];
+    return opened.map(({ hostPort, guestPort }) => ({ hostPort, guestPort }));
   }
 
-  unpublish(service: string): Promise<void> {
-    this.#ports = this.#ports.filter((port) => port.service !== service);
+  unpublish(startId: string): Promise<void> {
+    this.#published = this.#published.filter((port) => port.startId !== startId);
     return Promise.resolve();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     this.isClosed = true;
+    this.#published = [];
     return Promise.resolve();
   }
 }
@@ -69,8 +94,16 @@ export class FakeNetwork implements WorkspaceNetwork {
 export class FakeNetworks implements WorkspaceNetworks {
   readonly opened: FakeNetwork[] = [];
 
+  /** @param taken ports that others of the host hold */
+  constructor(readonly taken: Set<number> = new Set()) {}
+
+  isTaken(hostPort: number): boolean {
+    const ports = this.opened.flatMap(({ ports: listening }) => listening.map((port) => port.hostPort));
+    return this.taken.has(hostPort) || ports.includes(hostPort);
+  }
+
   open({ policy }: Parameters<WorkspaceNetworks["open"]>[0]): Promise<FakeNetwork> {
-    const network = new FakeNetwork(policy);
+    const network = new FakeNetwork(policy, this);
     this.opened.push(network);
     return Promise.resolve(network);
   }

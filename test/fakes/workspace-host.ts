@@ -45,6 +45,10 @@ export class WorkspaceHost implements AsyncDisposable {
   nowMs = 1_800_000_000_000;
   /** Of the next daemon. */
   idleSuspendMs = 0;
+  /** Ports of the host that others hold. */
+  readonly takenPorts = new Set<number>();
+  /** Those of this daemon. */
+  networks = new FakeNetworks(this.takenPorts);
   readonly machines: FakeWorkspaceMachines;
   readonly directory: string;
   workspaces: Workspaces;
@@ -116,7 +120,7 @@ export class WorkspaceHost implements AsyncDisposable {
       directory: this.directory,
       machines: this.machines,
       disks: this.machines.disks,
-      networks: new FakeNetworks(),
+      networks: (this.networks = new FakeNetworks(this.takenPorts)),
       log: silentLogger,
       idleSuspendMs: this.idleSuspendMs,
       now: () => this.nowMs,

@@ -12,8 +12,8 @@ import type {
 import type {
   NetworkEvent,
   NetworkPolicyText,
+  ServicePort,
   Workspace,
-  WorkspacePort,
   Workspaces,
 } from "../../workspace/index.js";
 import { withRedactedErrors } from "./redacted-errors.js";
@@ -36,7 +36,8 @@ export function networkService(workspaces: Workspaces): ServiceImpl<typeof Netwo
     },
     listPorts: ({ workspace: reference }) => {
       const workspace = workspaces.find(reference);
-      return { workspaceId: workspace.id, ports: workspace.network.ports.map(toPublishedPort) };
+      const ports = workspace.services.alive.flatMap((facts) => workspace.ports.of(facts));
+      return { workspaceId: workspace.id, ports: ports.map(toPublishedPort) };
     },
   };
   return withRedactedErrors(service, workspaces);
@@ -60,8 +61,12 @@ function toFlags(rules: NetworkRules | undefined): PolicyFlags {
   };
 }
 
-function toPublishedPort({ service, ...ports }: WorkspacePort): MessageInitShape<typeof PublishedPortSchema> {
-  return { ...ports, serviceName: service, host: LOOPBACK };
+/** A port of a service as the wire carries it. */
+export function toPublishedPort({
+  service,
+  ...port
+}: ServicePort): MessageInitShape<typeof PublishedPortSchema> {
+  return { ...port, serviceName: service, host: LOOPBACK };
 }
 
 function toNetwork(

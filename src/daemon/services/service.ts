@@ -19,6 +19,7 @@ import {
   type Workspace,
   type Workspaces,
 } from "../../workspace/index.js";
+import { toPublishedPort } from "./network.js";
 import { withRedactedErrors } from "./redacted-errors.js";
 import { waitOf } from "./workspace-view.js";
 
@@ -31,13 +32,11 @@ function supervisorCalls(workspaces: Workspaces): ServiceImpl<typeof SupervisorS
   return {
     start: async (request, { signal }) => {
       const workspace = workspaces.find(request.workspace);
-      const { name, argv, command, env, cwd, secretEnv } = request;
+      const { name, argv, command, env, cwd, secretEnv, publishedPorts } = request;
       const readiness = fromReadiness(request.readiness);
       const wait = { waitMs: waitOf(request.waitMs), signal };
-      return toService(
-        workspace,
-        await startService(workspace, { name, argv, command, env, cwd, readiness, secretEnv }, wait),
-      );
+      const spec = { name, argv, command, env, cwd, readiness, secretEnv, publishedPorts };
+      return toService(workspace, await startService(workspace, spec, wait));
     },
     list: async ({ workspace: reference }, { signal }) => {
       const workspace = workspaces.find(reference);
@@ -65,7 +64,10 @@ function supervisorCalls(workspaces: Workspaces): ServiceImpl<typeof SupervisorS
 }
 
 /** A service as the wire carries it. */
-export function toService({ id }: Workspace, facts: ServiceFacts): MessageInitShape<typeof ServiceSchema> {
+export function toService(
+  { id, ports }: Workspace,
+  facts: ServiceFacts,
+): MessageInitShape<typeof ServiceSchema> {
   const { name, command, cwd, readiness, state, exitCode, signal, failure, outOfMemory, forked } = facts;
   const until = facts.endedAtMs ?? Date.now();
   return {
@@ -79,6 +81,7 @@ export function toService({ id }: Workspace, facts: ServiceFacts): MessageInitSh
     pid: facts.pid ?? 0,
     uptimeMs: toTime(Math.max(0, until - facts.startedAtMs)),
     restarts: 0,
+    publishedPorts: ports.of(facts).map(toPublishedPort),
   };
 }
 

@@ -176,29 +176,45 @@ describe("the network of a workspace's machine", () => {
   });
 });
 
+/** A start of a service that is ready. */
+const WEB_START = { workspaceId: "ws-1", startId: "start-1", service: "web", isReady: () => true };
+
+/** How a connection to a port of the host ends. */
+async function endOf(hostPort: number): Promise<unknown> {
+  return await new Promise((resolve) =>
+    netConnect(hostPort, "127.0.0.1")
+      .on("error", (error: NodeJS.ErrnoException) => resolve(error.code))
+      .on("end", () => resolve("end")),
+  );
+}
+
 describe("published ports", () => {
   const published = (): NetworkPolicyText => egress({ mode: "egress+published-ports" });
 
   it("lead to the machine, are recorded, and go with their service", async () => {
     await start(published());
     await network.attach(machine);
-    const [port] = await network.publish("web", [{ hostPort: 0, guestPort: 3000 }]);
-    expect(network.ports).toEqual([{ service: "web", hostPort: port?.hostPort, guestPort: 3000 }]);
+    let isReady = false;
+    const owner = { ...WEB_START, isReady: () => isReady };
+    const [port] = await network.publish(owner, [{ hostPort: 0, guestPort: 3000 }]);
+    expect(network.ports).toEqual([{ startId: "start-1", hostPort: port?.hostPort, guestPort: 3000 }]);
+    // Before the service is ready nobody gets in.
+    expect(await endOf(port?.hostPort ?? 0)).toBe("ECONNRESET");
+    await expect.poll(() => network.report.events[0]?.end).toContain("service web is not ready");
+    isReady = true;
     const socket = netConnect({ host: "127.0.0.1", port: port?.hostPort ?? 0 });
     const heard = new Promise<string>((resolve) => socket.once("data", (data) => resolve(data.toString())));
     socket.write("hello");
     expect(await heard).toBe("hello");
     socket.end();
-    await expect.poll(() => network.report.events[0]?.end).toBe("finished");
+    await expect.poll(() => network.report.events[1]?.end).toBe("finished");
     expect(network.report.events).toMatchObject([
+      { kind: "published", name: "web", bytesUp: 0, bytesDown: 0 },
       { kind: "published", name: "web", bytesUp: 5, bytesDown: 5 },
     ]);
-    await network.unpublish("web");
+    await network.unpublish("start-1");
     expect(network.ports).toEqual([]);
-    const refused = await new Promise((resolve) =>
-      netConnect(port?.hostPort ?? 0, "127.0.0.1").on("error", resolve),
-    );
-    expect(refused).toMatchObject({ code: "ECONNREFUSED" });
+    expect(await endOf(port?.hostPort ?? 0)).toBe("ECONNREFUSED");
   });
 
   it("are all published or none, and none without the policy", async () => {
@@ -208,31 +224,43 @@ describe("published ports", () => {
       { hostPort: 0, guestPort: 3000 },
       { hostPort: 80, guestPort: 3000 },
     ];
-    await expect(network.publish("web", wanted)).rejects.toMatchObject({ code: "PORT_PRIVILEGED" });
+    await expect(network.publish(WEB_START, wanted)).rejects.toMatchObject({ code: "PORT_PRIVILEGED" });
     expect(network.ports).toEqual([]);
-    await network.publish("web", [{ hostPort: 0, guestPort: 3000 }]);
+    await network.publish(WEB_START, [{ hostPort: 0, guestPort: 3000 }]);
     await network.setPolicy(egress());
     expect(network.ports).toEqual([]);
-    await expect(network.publish("web", [{ hostPort: 0, guestPort: 1 }])).rejects.toMatchObject({
+    await expect(network.publish(WEB_START, [{ hostPort: 0, guestPort: 1 }])).rejects.toMatchObject({
       code: "PUBLISHING_NOT_ALLOWED",
     });
   });
 
+  it("that are being opened while the policy closes them, or the network ends, are closed again", async () => {
+    await start(published());
+    await network.attach(machine);
+    const open = (): Promise<unknown> =>
+      network.publish(WEB_START, [{ hostPort: 0, guestPort: 3000 }]).catch((error: unknown) => error);
+    const opening = open();
+    await network.setPolicy(egress());
+    expect(await opening).toMatchObject({ code: "PUBLISHING_NOT_ALLOWED" });
+    await network.setPolicy(published());
+    const late = open();
+    await network[Symbol.asyncDispose]();
+    expect(await late).toMatchObject({ code: "WORKSPACE_STOPPED" });
+    expect(network.ports).toEqual([]);
+  });
+
   it("reset their clients while the machine is away, and where nobody listens in it", async () => {
     await start(published());
-    const ports = await network.publish("web", [
+    await expect(network.publish(WEB_START, [])).rejects.toMatchObject({ code: "WORKSPACE_STOPPED" });
+    await network.attach(machine);
+    const ports = await network.publish(WEB_START, [
       { hostPort: 0, guestPort: 3000 },
       { hostPort: 0, guestPort: 1 },
     ]);
-    const seen = async (hostPort: number): Promise<unknown> =>
-      await new Promise((resolve) =>
-        netConnect(hostPort, "127.0.0.1")
-          .on("error", (error: NodeJS.ErrnoException) => resolve(error.code))
-          .on("end", () => resolve("end")),
-      );
-    expect(await seen(ports[0]?.hostPort ?? 0)).toBe("ECONNRESET");
+    network.detach("the workspace is suspended");
+    expect(await endOf(ports[0]?.hostPort ?? 0)).toBe("ECONNRESET");
     await network.attach(machine);
-    expect(await seen(ports[1]?.hostPort ?? 0)).toBe("ECONNRESET");
+    expect(await endOf(ports[1]?.hostPort ?? 0)).toBe("ECONNRESET");
     await expect.poll(() => network.report.events.map(({ end }) => end)).toHaveLength(2);
   });
 });
