@@ -89,7 +89,8 @@ export function serverBuilder(options: ServerOptions, additions: Additions = {})
   const project = projectSource(options, process.cwd());
   const roots = hostRoots(options.hostRoots ?? [], project, process.cwd());
   const { network } = options;
-  const setting = { set, environment, hasNetwork: reaches(network) };
+  const mayPublish = network?.policy === "egress+published-ports";
+  const setting = { set, environment, hasNetwork: reaches(network), mayPublish };
   const facts = { ...setting, source: project.says };
   let isLeft = false;
   let calls: Promise<Calls> | undefined;

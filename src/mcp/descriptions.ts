@@ -148,6 +148,7 @@ const FIELDS: Readonly<Record<string, string>> = {
   offset: "First byte",
   secrets: "Reach commands by secret_env only, shown as [REDACTED]. Each a value, or a file_path of the host",
   secret_env: "{secret: VARIABLE}",
+  published_ports: "Reached on the user's 127.0.0.1 once it is ready; without host_port the system chooses",
   recursive: "All the way down",
   cursor: "next_cursor of the last read",
   append_newline: "Press Enter",

@@ -30,6 +30,8 @@ export interface ToolSetting {
   readonly environment: string;
   /** Whether the user let the machines of this server reach anything. */
   readonly hasNetwork: boolean;
+  /** Whether the user let them publish ports. */
+  readonly mayPublish: boolean;
 }
 
 /** How a tool answers. */
@@ -47,13 +49,14 @@ export const ANSWER_MS = 1_000;
  */
 export function toolInput(
   declaration: Declaration,
-  { environment, set, hasNetwork }: ToolSetting,
+  { environment, set, hasNetwork, mayPublish }: ToolSetting,
 ): z.ZodObject {
-  const { notInTool = [], fullOnly = [], withNetwork = [] } = declaration;
+  const { notInTool = [], fullOnly = [], withNetwork = [], withPublishing = [] } = declaration;
   const missing = [
     ...notInTool,
     ...(set === "workspace-full" ? [] : fullOnly),
     ...(hasNetwork ? [] : withNetwork),
+    ...(mayPublish ? [] : withPublishing),
   ];
   const omitted = missing.map((name) => [name, true] as const);
   const schema = declaration.input.omit(Object.fromEntries(omitted) as never) as unknown as z.ZodObject;

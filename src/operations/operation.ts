@@ -50,6 +50,8 @@ export interface Declaration<Input extends z.ZodObject = z.ZodObject> {
   readonly fullOnly?: readonly (keyof z.output<Input> & string)[];
   /** Fields that the MCP tool has only where the user let the server's machines reach anything. */
   readonly withNetwork?: readonly (keyof z.output<Input> & string)[];
+  /** Fields that the MCP tool has only where the user let those machines publish ports. */
+  readonly withPublishing?: readonly (keyof z.output<Input> & string)[];
   /** Fields of which no error quotes anything. */
   readonly neverShown?: readonly (keyof z.output<Input> & string)[];
   /** Optional fields that the MCP tool cannot do without: the command line has another way to give them. */

@@ -56,6 +56,7 @@ export type {
   NetworkMode,
   NetworkOptions,
   NetworkPolicy,
+  PortToPublish,
   PublishedPort,
   WorkspaceNetwork,
   WorkspacePorts,

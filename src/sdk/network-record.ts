@@ -33,11 +33,11 @@ export interface NetworkPolicy {
   readonly allowHostPorts: readonly number[];
 }
 
-/** A connection that was made or refused, or a name that was not resolved. */
+/** A connection that was made or refused, a name that was not resolved, or a connection of the host to a published port. */
 export interface NetworkEntry {
   /** ISO 8601 */
   readonly at: string;
-  readonly kind: "connection" | "name";
+  readonly kind: "connection" | "name" | "published";
   /** "open": it goes on. "failed": the policy allowed it, and it did not come about. */
   readonly decision: "open" | "allowed" | "refused" | "failed";
   readonly name: string | null;
@@ -71,12 +71,23 @@ export interface WorkspaceNetwork {
   readonly entries: readonly NetworkEntry[];
 }
 
-/** A port of a running service, on this host's loopback. */
+/** A port of a service that lives, on this host's loopback. */
 export interface PublishedPort {
   readonly host: string;
   readonly hostPort: number;
   readonly guestPort: number;
   readonly protocol: "tcp";
+  /** "reserved": nobody gets in until the service is ready. */
+  readonly state: "open" | "reserved" | "closed";
+  /** Why it is closed. */
+  readonly reason: string | null;
+}
+
+/** A port of a service that the host is to reach. */
+export interface PortToPublish {
+  readonly guestPort: number;
+  /** Of 127.0.0.1, from 1024 on; left out, the system chooses. */
+  readonly hostPort?: number | undefined;
 }
 
 export interface WorkspacePorts {
@@ -107,8 +118,12 @@ export function networkRulesOf(network: boolean | NetworkOptions | undefined): {
   return { network: toNetworkRules(network === true ? { policy: "egress" } : network) };
 }
 
-export function toPublishedPort({ host, hostPort, guestPort }: WirePort): PublishedPort {
-  return { host, hostPort, guestPort, protocol: "tcp" };
+export function toPublishedPort({ host, hostPort, guestPort, state, reason }: WirePort): PublishedPort {
+  return {
+    ...{ host, hostPort, guestPort, protocol: "tcp" },
+    state: state as PublishedPort["state"],
+    reason: reason === "" ? null : reason,
+  };
 }
 
 /** The network as the daemon sent it. */

@@ -47,7 +47,7 @@ export interface ServiceRecord {
   readonly uptimeSeconds: number;
   /** None is started again by itself. */
   readonly restarts: number;
-  /** Ports of it that this host reaches, while it runs. */
+  /** Ports that it has on this host, while it lives. */
   readonly publishedPorts: readonly PublishedPort[];
 }
 

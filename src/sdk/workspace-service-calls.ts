@@ -1,7 +1,11 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { ServiceReadinessSchema } from "../protocol/gen/pyro/daemon/v1/service_pb.js";
+import type {
+  PortToPublishSchema,
+  ServiceReadinessSchema,
+} from "../protocol/gen/pyro/daemon/v1/service_pb.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { CallOptions } from "./call.js";
+import type { PortToPublish } from "./network-record.js";
 import { toCommandWords } from "./run-options.js";
 import {
   toServiceLog,
@@ -33,6 +37,8 @@ export interface StartServiceOptions {
   readonly readyIntervalMs?: number | undefined;
   /** How long this call waits for it to be ready; default until it is, or failed. */
   readonly waitMs?: number | undefined;
+  /** Ports of it that this host reaches once it is ready, until it ends. The workspace's policy has to be "egress+published-ports". */
+  readonly publishedPorts?: readonly PortToPublish[] | undefined;
 }
 
 interface ServiceOptions {
@@ -45,13 +51,15 @@ export abstract class WorkspaceServiceCalls extends WorkspaceDiskCalls {
   /**
    * Starts a service, and waits until it is ready.
    * @throws {PyroError} SERVICE_EXISTS while one of the name lives; SERVICE_FAILED, with the end of what it wrote, where
-   *   it ended before it was ready or was not ready in time; COMMAND_NOT_FOUND and the like
+   *   it ended before it was ready or was not ready in time; PUBLISHING_NOT_ALLOWED, PORT_PRIVILEGED, PORT_TAKEN,
+   *   COMMAND_NOT_FOUND and the like, where nothing was started
    */
   async startService(options: StartServiceOptions, call: CallOptions = {}): Promise<ServiceRecord> {
-    const { workspaceId, serviceName, cwd = "", readiness } = options;
+    const { workspaceId, serviceName, cwd = "", readiness, publishedPorts = [] } = options;
     const request = {
       ...{ workspace: workspaceId, name: serviceName, ...toCommandWords(options), cwd },
       secretEnv: { ...options.secretEnv },
+      publishedPorts: publishedPorts.map(toWirePort),
       ...(readiness === undefined ? {} : { readiness: toWireReadiness(readiness, options) }),
       waitMs: Math.min(options.waitMs ?? LIMITS.longestWaitMs, LIMITS.longestWaitMs),
     };
@@ -113,6 +121,17 @@ export abstract class WorkspaceServiceCalls extends WorkspaceDiskCalls {
       toServiceRecord(await supervisor.stop({ workspace: workspaceId, name: serviceName }, { signal })),
     );
   }
+}
+
+/** @throws {PyroError} INVALID_ARGUMENT for what is no port: the wire has only whole numbers */
+function toWirePort({ guestPort, hostPort }: PortToPublish): MessageInitShape<typeof PortToPublishSchema> {
+  for (const port of [guestPort, hostPort ?? 1])
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+      throw new PyroError("INVALID_ARGUMENT", `${port} is no port`, {
+        hint: "ports are whole numbers from 1 to 65535; leave hostPort out, and the system chooses one",
+      });
+    }
+  return { guestPort, hostPort: hostPort ?? 0 };
 }
 
 function toWireReadiness(

@@ -108,7 +108,10 @@ async function seesTheServer(
   for (const { name, schema, description } of offered) {
     const known = tools
       .filter((tool) => tool.name === name)
-      .map((tool) => toolInput(tool, { set: "workspace-core", environment, hasNetwork: false }).shape);
+      .map(
+        (tool) =>
+          toolInput(tool, { set: "workspace-core", environment, hasNetwork: false, mayPublish: false }).shape,
+      );
     const { properties } = schema as { properties: Record<string, unknown> };
     expect(Object.keys(properties).sort(), name).toEqual(known.flatMap(Object.keys).sort());
     expect(description, name).not.toBe("");

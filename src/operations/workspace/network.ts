@@ -4,11 +4,12 @@ import { snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatTable } from "../text.js";
 import { networkFields, networkOptions } from "./network-fields.js";
+import { portTable, publishedPort } from "./publishing.js";
 import { workspaceId } from "./record.js";
 
 const entry = z.object({
   at: z.string(),
-  kind: z.enum(["connection", "name"]),
+  kind: z.enum(["connection", "name", "published"]),
   decision: z.enum(["open", "allowed", "refused", "failed"]),
   name: z.string().nullable(),
   address: z.string().nullable(),
@@ -105,36 +106,25 @@ export const workspaceNetworkSet = defineOperation({
 export const workspacePortList = defineOperation({
   name: "workspace_port_list",
   command: ["workspace", "port", "list"],
-  summary: "List the ports of running services that this host reaches",
-  description: "`workspace service start --publish` opens them, on 127.0.0.1 only.",
+  summary: "List the ports that services of a workspace have on this host",
+  description:
+    "`workspace service start --publish` opens them, on 127.0.0.1 only. One that was taken while the workspace was suspended, " +
+    "or no daemon ran, stays closed and says so.",
   profiles: [],
   kind: "read",
   input: z.strictObject({ workspace_id: workspaceId() }),
   output: z.object({
     workspace_id: z.string(),
-    ports: z.array(
-      z.object({
-        service_name: z.string(),
-        host: z.string(),
-        host_port: z.number(),
-        guest_port: z.number(),
-        protocol: z.literal("tcp"),
-      }),
-    ),
+    ports: z.array(publishedPort.extend({ service_name: z.string() })),
   }),
   positionals: ["workspace_id"],
-  examples: [{ command: "pyro workspace port list fix-1", says: "127.0.0.1:8000 -> web:8000" }],
+  examples: [{ command: "pyro workspace port list fix-1", says: "127.0.0.1:8080 → web:3000" }],
   run: async ({ workspace_id: id }, { pyro, signal }) =>
     snakeKeys(await pyro.listPorts(id, { signal })) as never,
   render: ({ ports }) =>
     ports.length === 0
       ? "no port is published; `pyro workspace service start ID NAME --publish PORT -- CMD` does"
-      : formatTable(
-          ports.map((port) => [
-            `${port.host}:${port.host_port}`,
-            `-> ${port.service_name}:${port.guest_port}`,
-          ]),
-        ),
+      : portTable(ports),
 });
 
 export function toNetworkView(record: WorkspaceNetwork): NetworkView {

@@ -4,6 +4,7 @@ import type { ServiceLog, ServiceReadiness, ServiceRecord } from "../../sdk/inde
 import { field, snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatDuration, formatTable, visible, visibleName } from "../text.js";
+import { portLine, portRows, portsToPublish, publishedPort, publishingFields } from "./publishing.js";
 import { workspaceId } from "./record.js";
 import { secretEnvField } from "./secrets.js";
 import { SERVICES } from "./tool-sets.js";
@@ -11,13 +12,6 @@ import { SERVICES } from "./tool-sets.js";
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const serviceName = (): z.ZodString => z.string().regex(NAME).describe("Name of the service");
 const text = (): z.ZodString => z.string().min(1).max(4096);
-
-const publishedPort = z.object({
-  host: z.string(),
-  host_port: z.number(),
-  guest_port: z.number(),
-  protocol: z.literal("tcp"),
-});
 
 /** A service, as section 6 of the contract names its fields. */
 export const serviceRecord = z.object({
@@ -87,6 +81,7 @@ export const serviceStart = defineOperation({
       .optional()
       .describe("By what it is ready"),
     secret_env: secretEnvField,
+    ...publishingFields,
     ready_file: text().optional().describe("It is ready when this file is there; relative to --cwd"),
     ready_tcp: text().optional().describe("… when this address takes connections: HOST:PORT or :PORT"),
     ready_http: text().optional().describe("… when this URL answers with 200 to 399; http only"),
@@ -101,9 +96,10 @@ export const serviceStart = defineOperation({
   }),
   output: serviceRecord,
   positionals: ["workspace_id", "service_name", "argv"],
-  notOnCommandLine: ["command", "readiness"],
+  notOnCommandLine: ["command", "readiness", "published_ports"],
   fullOnly: ["secret_env"],
-  notInTool: ["ready_file", "ready_tcp", "ready_http", "ready_command"],
+  withPublishing: ["published_ports"],
+  notInTool: ["publish", "ready_file", "ready_tcp", "ready_http", "ready_command"],
   examples: [
     {
       command:
@@ -115,6 +111,11 @@ export const serviceStart = defineOperation({
         "pyro workspace service start fix-1 worker --ready-file run/ready -- sh -c './worker && touch run/ready'",
       says: "ready by a file",
     },
+    {
+      command:
+        "pyro workspace service start fix-1 web --publish 8080:3000 --ready-http http://localhost:3000/ -- npm start",
+      says: "this host reaches it as http://127.0.0.1:8080 until it ends",
+    },
   ],
   run: async (given, { pyro, signal, waitMs, onProgress }) => {
     onProgress?.({ message: `${given.service_name} starts`, fraction: null });
@@ -123,6 +124,7 @@ export const serviceStart = defineOperation({
         ...{ workspaceId: given.workspace_id, serviceName: given.service_name },
         ...{ command: given.command, argv: given.argv, cwd: given.cwd, env: given.env },
         secretEnv: given.secret_env,
+        publishedPorts: portsToPublish(given),
         readiness: readinessOf(given),
         readyTimeoutSeconds: given.ready_timeout_seconds,
         readyIntervalMs: given.ready_interval_ms,
@@ -156,12 +158,13 @@ export const serviceList = defineOperation({
     services.length === 0
       ? "no service was started since the workspace was made or reset"
       : formatTable([
-          ["NAME", "STATE", "PID", "UPTIME", "COMMAND"],
+          ["NAME", "STATE", "PID", "UPTIME", "PORTS", "COMMAND"],
           ...services.map((view) => [
             view.service_name,
             stateText(view),
             view.pid === null ? "-" : String(view.pid),
             formatDuration(view.uptime_seconds * 1000),
+            view.published_ports.map((port) => portLine(port)).join(", ") || "-",
             visibleName(view.command.split("\n")[0]?.slice(0, 100) ?? ""),
           ]),
         ]),
@@ -339,6 +342,7 @@ function renderService(view: ServiceView): string {
     ["directory", visibleName(view.cwd)],
     ...(readiness === null ? [] : [["ready by", visibleName(`${readiness.type} ${by ?? ""}`)]]),
     ...(view.pid === null ? [] : [["pid", String(view.pid)]]),
+    ...portRows(view.published_ports),
     ...(view.forked ? [["forked", "its first process ended, others of it live on"]] : []),
     ["started", view.started_at],
     ...(view.ready_at === null ? [] : [["ready", view.ready_at]]),

@@ -10,7 +10,8 @@ async function listed(options: Parameters<typeof mcpSession>[0]) {
     .map(({ name }) => name);
   const fields = (name: string): string[] =>
     Object.keys(tools.find((tool) => tool.name === name)?.inputSchema.properties ?? {});
-  return { openWorld, fields, instructions: session.client.getInstructions() ?? "" };
+  const start = tools.find(({ name }) => name === "service_start");
+  return { openWorld, fields, start, instructions: session.client.getInstructions() ?? "" };
 }
 
 describe("a server whose user let its machines out", () => {
@@ -29,6 +30,26 @@ describe("a server whose user let its machines out", () => {
     // What its machines may reach is the user's word alone.
     expect(full.fields("workspace_create").filter((name) => /network|cidr|host_port/.test(name))).toEqual([]);
   });
+});
+
+describe("service_start publishes ports", () => {
+  test.each(["workspace-full", "cold-start"] as const)(
+    "in %s where the user's policy does, and is open-world there",
+    async (set) => {
+      const tools = set === "cold-start" ? { mode: set } : { profile: set };
+      const publishing = await listed({ ...tools, network: { policy: "egress+published-ports" } });
+      expect(publishing.start?.inputSchema.properties?.["published_ports"]).toMatchObject({
+        description: "Reached on the user's 127.0.0.1 once it is ready; without host_port the system chooses",
+        items: { required: ["guest_port"], additionalProperties: false },
+      });
+      expect(publishing.fields("service_start")).not.toContain("publish");
+      expect(publishing.openWorld).toContain("service_start");
+      for (const network of [undefined, { policy: "off" }, { policy: "egress" }, { allow: ["*"] }] as const) {
+        const other = await listed({ ...tools, network });
+        expect(other.fields("service_start")).not.toContain("published_ports");
+      }
+    },
+  );
 });
 
 describe.each([
