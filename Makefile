@@ -5,7 +5,7 @@ PYRO := bin/pyro
 export PATH := $(PATH):/usr/local/go/bin
 ENVIRONMENT ?= debian:12
 
-.PHONY: help demo setup build runtime generate test test-unit test-guest test-vm check smoke-chat-hosts bench fuzz clean
+.PHONY: help demo setup setup-tests build runtime generate test test-unit test-guest test-vm check smoke-chat-hosts bench fuzz clean
 
 help:
 	@echo "make demo    install what is missing, build, and run one command in a real VM"
@@ -17,6 +17,9 @@ help:
 
 setup:
 	@scripts/setup.sh
+
+setup-tests:
+	@scripts/setup.sh tests
 
 build: setup
 	@node scripts/build.mjs
@@ -42,7 +45,7 @@ test-unit: build
 test-guest: setup
 	cd guest && go vet ./... && go test ./...
 
-test-vm: build runtime
+test-vm: setup-tests build runtime
 	@$(PYRO) env pull $(ENVIRONMENT)
 	@$(PYRO) env pull debian:12-build
 	npx vitest run --project vm
