@@ -26,6 +26,7 @@ const CALLS: readonly (readonly [RegExp, (...words: string[]) => string])[] = [
     /`pyro workspace snapshot delete (\S+) (\S+)`/g,
     (id, name) => `snapshot_delete(${named(id)}, snapshot_name=${JSON.stringify(name)})`,
   ],
+  [/such as (\d+):\d+, or \d+ alone/g, (port = "") => `such as host_port=${port}, or none`],
   [/`pyro workspace shell open (\S+)`/g, (id) => `shell_open(${named(id)})`],
   [/`--seed-path ([^`]*)`/g, (path) => `seed_path=${JSON.stringify(path)}`],
   [/(`)?--(project-path|repo-url|seed-include)( [^`;,]*)?(`)?/g, (_, flag, value) => serverFlag(flag, value)],

@@ -14,6 +14,9 @@ const entrySchema = z.object({
 
 type Entry = z.output<typeof entrySchema>;
 
+/** Why ports of services that live on in a saved memory are closed. */
+export const SUSPENDED = "the workspace is suspended";
+
 /** A published port of a service that lives. */
 export interface ServicePort extends PortPair {
   readonly service: string;
@@ -105,7 +108,7 @@ export class PublishedPorts {
     await this.#save().catch(() => undefined);
   }
 
-  /** Closes all of them until the next `settle`. */
+  /** Closes all of them, or says why they are, until the next `settle`. */
   async close(why: string): Promise<void> {
     using _turn = await this.#turn.take();
     for (const { startId, ports } of this.#kept.values()) {
@@ -186,7 +189,7 @@ export class PublishedPorts {
     const why = this.#closed.get(keyOf(entry.startId, port));
     return {
       state: "closed",
-      reason: why ?? "the workspace's network policy or machine was changed just now",
+      reason: why ?? "it is not published yet",
     };
   }
 }

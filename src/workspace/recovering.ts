@@ -1,4 +1,5 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
+import { SUSPENDED } from "./published-ports.js";
 import { finishReset } from "./resetting.js";
 import { goOnServing, loseMemory } from "./starting.js";
 import { goneMeanwhile, memorySpent, unfinished } from "./workspace-errors.js";
@@ -6,7 +7,7 @@ import type { WorkspaceParts } from "./workspace-parts.js";
 
 /** Takes up what an earlier daemon left: its machine, where it runs on, or whatever was begun. */
 export async function recover(parts: WorkspaceParts): Promise<void> {
-  const { memory, services, secretHolders, chain, slot, context } = parts;
+  const { memory, services, secretHolders, ports, chain, slot, context } = parts;
   const { state, machineId, isolation } = parts.record;
   if (state === "creating") {
     await parts.fail(unfinished());
@@ -18,6 +19,7 @@ export async function recover(parts: WorkspaceParts): Promise<void> {
     await memory.remove();
     await adopt(parts, machineId, isolation);
   } else if (state === "suspended") {
+    await ports.close(SUSPENDED);
     if (await memory.exists()) await memory.sweep();
     else await loseMemory(parts, memorySpent());
   } else {

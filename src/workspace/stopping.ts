@@ -1,6 +1,7 @@
 import { rename, rm } from "node:fs/promises";
 import { failpoint } from "../kit/index.js";
 import type { Report } from "./operation.js";
+import { SUSPENDED } from "./published-ports.js";
 import type { WorkspaceRecord } from "./record.js";
 import { lostAtOnce } from "./workspace-errors.js";
 import type { SuspendedMachine, WorkspaceMachine } from "./workspace-machine.js";
@@ -51,7 +52,7 @@ export async function suspend(
   }
   slot.take();
   services.detach();
-  await ports.close("the workspace is suspended");
+  await ports.close(SUSPENDED);
   for (const command of commands.running) await command.leave();
   const stoppedAtMs = context.now();
   await kept.save({ state: "suspended", ...how, stoppedAtMs, machineId: null, failure: null });

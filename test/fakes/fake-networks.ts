@@ -71,7 +71,7 @@ export class FakeNetwork implements WorkspaceNetwork {
     const taken = opened.find(({ hostPort }) => this.host.isTaken(hostPort));
     if (taken !== undefined) {
       throw new PyroError("PORT_TAKEN", `port ${taken.hostPort} of 127.0.0.1 is in use on the host`, {
-        hint: "another one",
+        hint: `publish another one, such as ${taken.hostPort + 1}:${taken.guestPort}, or ${taken.guestPort} alone, so that the system chooses`,
       });
     }
     this.#published = [...this.#published, ...opened];

@@ -60,7 +60,7 @@ describe("A model", () => {
     [
       "egress+published-ports",
       [{ guest_port: 1, host_port: 9000 }],
-      /^PORT_TAKEN: port 9000 of 127\.0\.0\.1/,
+      /^PORT_TAKEN: port 9000 of 127\.0\.0\.1.*\n.*such as host_port=9001, or none,/,
     ],
   ] as const)("of a server with %s cannot publish %j", async (policy, ports, message) => {
     host.takenPorts.add(9000);

@@ -167,6 +167,9 @@ describe("Over a suspend the ports of a service", () => {
     expect([network().ports, ports()]).toEqual([[], closed("the workspace is suspended")]);
     await workspace.setNetwork(PUBLISHING);
     expect(network().ports).toEqual([]);
+    await host.restart();
+    workspace = host.workspaces.find(workspace.id);
+    expect(ports()).toEqual(closed("the workspace is suspended"));
     await workspace.start().result;
     expect(ports()).toEqual(OPEN);
   });
