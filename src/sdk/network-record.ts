@@ -62,6 +62,8 @@ export interface WorkspaceNetwork {
   /** Exact over the workspace's whole life, whatever entries are kept. */
   readonly totals: {
     readonly connections: number;
+    /** Of the host to published ports; their bytes are not in the sums. */
+    readonly published: number;
     readonly refused: number;
     readonly failed: number;
     readonly bytesUp: number;
@@ -139,6 +141,7 @@ export function toNetwork({ workspaceId, policy, totals, entries }: GetNetworkRe
     },
     totals: {
       connections: Number(totals?.connections ?? 0),
+      published: Number(totals?.published ?? 0),
       refused: Number(totals?.refused ?? 0),
       failed: Number(totals?.failed ?? 0),
       bytesUp: Number(totals?.bytesUp ?? 0),

@@ -85,6 +85,7 @@ function toNetwork(
     },
     totals: {
       connections: BigInt(totals.connections),
+      published: BigInt(totals.published),
       refused: BigInt(totals.refused),
       failed: BigInt(totals.failed),
       bytesUp: BigInt(totals.bytesUp),

@@ -36,6 +36,7 @@ export const networkRecord = z.object({
   }),
   totals: z.object({
     connections: z.number(),
+    published: z.number(),
     refused: z.number(),
     failed: z.number(),
     bytes_up: z.number(),
@@ -144,12 +145,13 @@ export function renderNetwork({ policy, totals, entries }: NetworkView): string 
     ...policy.allow_cidrs.map((rule) => `  allow-cidr ${rule}`),
     ...policy.allow_host_ports.map((port) => `  allow-host-port ${port}`),
   ];
-  const { connections, refused, failed } = totals;
+  const { connections, published, refused, failed } = totals;
   const moved = `${formatBytes(totals.bytes_up)} up, ${formatBytes(totals.bytes_down)} down`;
   return [
     `network ${policy.mode}`,
     ...rules,
     `${connections} connections, ${refused} refused, ${failed} failed; ${moved}`,
+    ...(published === 0 ? [] : [`${published} connections to published ports`]),
     ...(entries.length === 0 ? [] : [formatTable(entries.map(rowOf))]),
   ].join("\n");
 }
