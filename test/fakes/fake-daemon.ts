@@ -24,7 +24,6 @@ import { TopService } from "../../src/protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../../src/protocol/gen/pyro/daemon/v1/vm_pb.js";
 import { WorkspaceDiskService } from "../../src/protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
 import { SupervisorService } from "../../src/protocol/gen/pyro/daemon/v1/service_pb.js";
-import { NetworkService } from "../../src/protocol/gen/pyro/daemon/v1/network_pb.js";
 import { ShellService } from "../../src/protocol/gen/pyro/daemon/v1/shell_pb.js";
 import type { PyroError } from "../../src/protocol/index.js";
 import { fakeDoctor, fakeEnvironments } from "./fake-catalogue.js";
