@@ -183,7 +183,7 @@ export class PublishedPorts {
     if (entry.workspaceId !== this.options.workspaceId) {
       return {
         state: "closed",
-        reason: `ports of the host stay with ${entry.workspaceId}, from which this workspace was forked; start the service again to publish another`,
+        reason: `${entry.workspaceId}, from which this workspace was forked, keeps it; start the service again with another port`,
       };
     }
     const why = this.#closed.get(keyOf(entry.startId, port));

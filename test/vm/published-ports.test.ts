@@ -144,6 +144,25 @@ async function probe(at = port): Promise<string> {
   });
 }
 
+/** A connection that says nothing, and how it ends. */
+async function hold(): Promise<{ readonly ended: Promise<string> }> {
+  const socket = connect({ host: "127.0.0.1", port });
+  const ended = new Promise<string>((resolve) => {
+    socket.on("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? ""));
+    socket.on("close", () => resolve("closed"));
+  });
+  await new Promise((resolve) => socket.once("connect", resolve));
+  const opened = async (): Promise<boolean> =>
+    (await published()).some(({ decision }) => decision === "open");
+  await eventually("the connection is in the record", opened);
+  return { ended };
+}
+/** Connections to published ports, as the network's record has them. */
+async function published(): Promise<Record<string, unknown>[]> {
+  const { entries } = json(await call("network", id, "--json")) as { entries: Record<string, unknown>[] };
+  return entries.filter(({ kind }) => kind === "published");
+}
+
 /** Of the daemon; one is started where none runs. */
 async function daemonPid(): Promise<number> {
   await call("list");
@@ -195,10 +214,12 @@ describe("A dev server whose ports are published", () => {
   });
 
   it("has each connection of the browser in the network's record", async () => {
-    const { entries } = json(await call("network", id, "--json")) as { entries: Record<string, unknown>[] };
-    const ended = entries.filter(({ kind, end }) => kind === "published" && end === "finished");
+    const ended = (await published()).filter(({ end }) => end === "finished");
     expect(ended.length).toBeGreaterThanOrEqual(2);
     for (const entry of ended) expect(entry).toMatchObject({ name: "web", port: 3000, decision: "allowed" });
+    const text = (await call("network", id)).stdout.toString();
+    expect(text).toMatch(/^\d+ connections to published ports$/m);
+    expect(text).toMatch(/ allowed +→ web:3000 /);
     expect(ended.some(({ bytes_down: down }) => Number(down) > 500)).toBe(true);
   });
 
@@ -231,8 +252,12 @@ describe("A dev server whose ports are published", () => {
   });
 
   it("is out of reach while its workspace is suspended, and there again afterwards", async () => {
+    const { ended } = await hold();
     expect((await call("stop", id, "--suspend")).code).toBe(0);
-    expect(await probe()).toBe("ECONNREFUSED");
+    expect([await ended, await probe()]).toEqual(["ECONNRESET", "ECONNREFUSED"]);
+    expect((await published()).at(-1)).toMatchObject({
+      end: expect.stringMatching(/agent is gone|not published any more/) as string,
+    });
     expect((await service("status", "web")).published_ports[0]).toMatchObject({
       ...{ state: "closed", reason: "the workspace is suspended" },
     });
@@ -241,14 +266,19 @@ describe("A dev server whose ports are published", () => {
   });
 
   it("stays its own where the workspace is forked: the child's says whose the port is", async () => {
+    const { ended } = await hold();
     const fork = json(await call("fork", id, "--json")) as { children: { workspace_id: string }[] };
     const child = fork.children[0]?.workspace_id ?? "";
     const [childs] = json(await call("service", "status", child, "web", "--json"))[
       "published_ports"
     ] as unknown[];
+    expect(await ended).toBe("ECONNRESET");
+    expect((await published()).at(-1)).toMatchObject({
+      end: expect.stringMatching(/agent is gone|not published any more/) as string,
+    });
     expect(childs).toMatchObject({
       ...{ host_port: port, state: "closed" },
-      reason: expect.stringContaining(`stay with ${id}`) as string,
+      reason: expect.stringContaining(`${id}, from which this workspace was forked, keeps it`) as string,
     });
     expect(await shown()).toBe(`echo from ${await hostname()}`);
     expect((await call("delete", child)).code).toBe(0);

@@ -157,8 +157,10 @@ export function renderNetwork({ policy, totals, entries }: NetworkView): string 
 }
 
 function rowOf(entry: NetworkView["entries"][number]): string[] {
-  const { name, address, port, decision, times } = entry;
-  const place = [name, address === null ? null : `${address}${port === null ? "" : `:${port}`}`];
+  const { kind, name, address, port, decision, times } = entry;
+  const at = port === null ? "" : `:${port}`;
+  const place =
+    kind === "published" ? [`→ ${name ?? "?"}${at}`] : [name, address === null ? null : `${address}${at}`];
   const why = [entry.reason, entry.hint].filter((text) => text !== null).join("; ");
   const moved = `${formatBytes(entry.bytes_up)} up, ${formatBytes(entry.bytes_down)} down`;
   return [

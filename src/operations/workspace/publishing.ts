@@ -50,7 +50,7 @@ export function portsToPublish({
  * `GUEST` or `HOST:GUEST`, as numbers of ports.
  * @throws {PyroError} INVALID_ARGUMENT
  */
-export function parsePublish(text: string): PortToPublish {
+function parsePublish(text: string): PortToPublish {
   const words = text.split(":");
   const [guest = "", host, ...address] = words.reverse();
   const guestPort = portOf(guest);

@@ -268,7 +268,7 @@ describe("A fork", () => {
     const [child] = await host.workspaces.fork(workspace, { count: 1, namePrefix: null }, NEVER);
     if (child === undefined) throw new Error("no child");
     await child.settle(5_000, NEVER);
-    const stays = `stay with ${workspace.id}, from which this workspace was forked`;
+    const stays = `${workspace.id}, from which this workspace was forked, keeps it`;
     expect([ports(child), network(child).ports]).toEqual([closed(stays), []]);
     expect(ports()).toEqual(OPEN);
     await child.setNetwork(PUBLISHING);
