@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { Connection, OPEN_GATE } from "./connection.js";
@@ -42,6 +43,8 @@ export class PublishedPort implements AsyncDisposable {
   ) {
     this.#server = server;
     this.guestPort = options.guestPort;
+    // One for each connection.
+    setMaxListeners(0, this.#closing.signal);
     server.maxConnections = LIMITS.networkPublishedConnections;
     server.on("connection", (socket) => {
       const serving = this.#serve(socket);

@@ -53,6 +53,23 @@ describe("a published port", () => {
     socket.destroy();
   });
 
+  it("takes many at once, as browsers do, without a word of Node about listeners", async () => {
+    const warnings: Error[] = [];
+    const warn = (warning: Error): unknown => warnings.push(warning);
+    process.on("warning", warn);
+    await using port = await PublishedPort.open({
+      hostPort: 0,
+      guestPort: 3000,
+      dial: () => Promise.resolve(new Dialled()),
+    });
+    const sockets = await Promise.all(Array.from({ length: 40 }, () => client(port.hostPort)));
+    await expect.poll(() => port.openCount).toBe(40);
+    for (const socket of sockets) socket.resetAndDestroy();
+    await expect.poll(() => port.openCount).toBe(0);
+    process.off("warning", warn);
+    expect(warnings).toEqual([]);
+  });
+
   it("listens on 127.0.0.1 alone", async () => {
     await using port = await PublishedPort.open({
       hostPort: 0,
