@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { readJsonFile, Slots, writeFileAtomic } from "../kit/index.js";
+import { failpoint, readJsonFile, Slots, writeFileAtomic } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { PortPair, WorkspaceNetwork } from "./workspace-network.js";
 import type { ServiceFacts } from "./workspace-services.js";
@@ -91,6 +91,7 @@ export class PublishedPorts {
       await this.#forget(startId);
       throw error;
     }
+    failpoint("ports.reserved");
   }
 
   /** Whether nothing is to be published. */
@@ -106,6 +107,7 @@ export class PublishedPorts {
     await this.#forget(startId);
     // On a full disk: the service is found gone by the next daemon too.
     await this.#save().catch(() => undefined);
+    failpoint("ports.dropped");
   }
 
   /** Closes all of them, or says why they are, until the next `settle`. */

@@ -14,6 +14,7 @@ const REACHED = {
       "machine",
       "memory",
       "pool",
+      "ports",
       "restore",
       "resume",
       "save",

@@ -86,6 +86,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   memory: { pass: useAMemorySnapshot },
   fork: { pass: useItsMemory },
   secrets: { pass: useSecrets },
+  ports: { pass: publishPorts },
 };
 
 /** Other ways through some of them. */
@@ -163,6 +164,18 @@ function useSecrets(): Promise<string | undefined> {
     () => pyro.createWorkspace({ environment: "debian:12", name: NAME, secrets }, call),
     () => pyro.openShell({ workspaceId, secretEnv: { TOKEN: "TOKEN" } }, call),
     remove,
+  );
+}
+
+/** A service that has a port of the host, until it is stopped. */
+function publishPorts(): Promise<string | undefined> {
+  const network = { policy: "egress+published-ports" } as const;
+  const service = { workspaceId, serviceName: "web" };
+  return through(
+    () => pyro.createWorkspace({ environment: "debian:12", name: NAME, network }, call),
+    () =>
+      pyro.startService({ ...service, argv: ["sleep", "600"], publishedPorts: [{ guestPort: 80 }] }, call),
+    ...[() => pyro.stopService(service, call), remove],
   );
 }
 
