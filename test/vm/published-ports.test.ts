@@ -3,6 +3,7 @@ import { readdir, readFile, readlink } from "node:fs/promises";
 import { connect, createServer, type AddressInfo, type Server } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { dumpDom } from "./browser.js";
+import { mcpSession } from "./mcp-session.js";
 import { eventually, json, pyro, testState, type Result, type TestState } from "./support.js";
 
 /**
@@ -347,6 +348,24 @@ it("A workspace that is stopped, reset or deleted leaves no port behind", async 
     if (end === "stop") expect((await call("start", id)).code).toBe(0);
     if (end === "reset") await call("file", "write", id, "server.py", "--text", SERVER);
   }
+});
+
+it("A model shows its user a page, where the user lets it publish ports", async () => {
+  const flags = ["--mode", "cold-start", "--no-project-source", "--network-policy", "egress+published-ports"];
+  await using session = await mcpSession({ stateDir: state.path, cwd: state.path, flags });
+  const workspace = { workspace_id: "shown" };
+  await session.call("workspace_create", { name: "shown" });
+  await session.call("workspace_file_write", { ...workspace, path: "server.py", text: SERVER });
+  const { words, record } = await session.call("service_start", {
+    ...{ ...workspace, service_name: "web", command: "exec python3 server.py" },
+    ...{ readiness: { type: "tcp", address: ":3000" }, published_ports: [{ guest_port: 3000 }] },
+  });
+  const [open] = record["published_ports"] as { host_port: number }[];
+  expect(words).toContain(`127.0.0.1:${open?.host_port} → 3000`);
+  expect(await shown(open?.host_port)).toMatch(/^echo from /);
+  await session.call("service_stop", { ...workspace, service_name: "web" });
+  expect(await probe(open?.host_port)).toBe("ECONNREFUSED");
+  await session.call("workspace_delete", workspace);
 });
 
 const held: Server[] = [];
