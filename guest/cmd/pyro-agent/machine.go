@@ -80,7 +80,8 @@ func runMachine(begin time.Duration, log guard.Log) error {
 	images := builder.New(builder.Options{Workload: commands, RootMounted: state.RootMounted, Log: log})
 	shells := shell.New(ctx, shell.Options{Workload: commands, Root: root, Log: log})
 	outside := network.New(network.Options{
-		Commands: network.Commands{Group: made.Groups.Commands, Level: 2, OwnerOf: commands.OwnerOf}, Rewrite: state.Rewrite, Log: log,
+		Commands: network.Commands{Group: made.Groups.Commands, Level: 2, OwnerOf: commands.OwnerOf}, Rewrite: state.Rewrite,
+		SetDefaults: commands.SetDefaults, Log: log,
 	})
 	epochs.Network = outside.Serve
 	epochs.Methods = call.Join(state.Methods(), processes.Methods(), services.Methods(), files.Methods(), images.Methods(), shells.Methods(),

@@ -38,9 +38,11 @@ type Commands struct {
 // Options of a Service.
 type Options struct {
 	Commands Commands
-	// Rewrite changes a small file of the commands' root; the same content is not written.
+	// Rewrite changes a small file of the commands' root; the same content is not written, nil is no file.
 	Rewrite func(path string, change func(old []byte) []byte) error
-	Log     guard.Log
+	// SetDefaults says what commands find in their environment, NAME=value, from now on.
+	SetDefaults func(environment []string)
+	Log         guard.Log
 }
 
 // Service is the NetworkService, and the caller of the GatewayService.
@@ -97,6 +99,7 @@ func (s *Service) host() (*call.Peer, context.Context) {
 func (s *Service) Configure(_ context.Context, request *guestv1.ConfigureNetworkRequest) (*guestv1.ConfigureNetworkResponse, error) {
 	s.configuring.Lock()
 	defer s.configuring.Unlock()
+	s.options.provide(request)
 	if err := s.configure(request.Egress); err != nil {
 		return nil, failure.From(err)
 	}

@@ -132,7 +132,7 @@ func newMachine(t *testing.T) *machine {
 	}
 	raiseLoopback(t)
 	m := &machine{files: &files{}, console: &safeBuffer{}}
-	m.Service = New(Options{Rewrite: m.files.rewrite, Log: guard.NewLog(m.console)})
+	m.Service = New(Options{Rewrite: m.files.rewrite, SetDefaults: func([]string) {}, Log: guard.NewLog(m.console)})
 	t.Cleanup(func() {
 		m.egress(t, false)
 		if len(m.connections) != 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -67,8 +68,8 @@ func hostsWith(old []byte, hostname string) []byte {
 	return []byte(head + out.String() + ownAddress + "\t" + hostname + "\n")
 }
 
-// Rewrite changes a small file within the root, where there is one of the machine's own and change gives another content.
-// Writes that are held go on then: the machine is somebody's who wants them.
+// Rewrite changes a small file within the root, where there is one of the machine's own and change gives another content:
+// nil, as it is told of one that is missing, for no file. Writes that are held go on then: the machine is somebody's who wants them.
 func (s *Service) Rewrite(path string, change func(old []byte) []byte) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -77,7 +78,7 @@ func (s *Service) Rewrite(path string, change func(old []byte) []byte) error {
 	}
 	return s.updateFile(path, func(old []byte) []byte {
 		content := change(old)
-		if !bytes.Equal(old, content) {
+		if !bytes.Equal(old, content) || (content == nil) != (old == nil) {
 			if _, err := s.letGo(); err != nil {
 				s.options.Log.Printf("let the writes to the root go on: %v", err)
 			}
@@ -94,6 +95,12 @@ func (s *Service) updateFile(path string, change func(old []byte) []byte) error 
 	}
 	missing := err != nil
 	content := change(old)
+	if content == nil {
+		if missing {
+			return nil
+		}
+		return s.remove(path)
+	}
 	if !missing && bytes.Equal(old, content) {
 		return nil
 	}
@@ -116,9 +123,24 @@ func (s *Service) updateFile(path string, change func(old []byte) []byte) error 
 	return nil
 }
 
+// openParent opens the directory that a file is in.
+func (s *Service) openParent(path string) (parent int, name string, err error) {
+	directory, name := filepath.Split(path)
+	parent, err = s.options.Root.Open(directory, unix.O_PATH|unix.O_DIRECTORY, 0)
+	return parent, name, err
+}
+
+func (s *Service) remove(path string) error {
+	parent, name, err := s.openParent(path)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(parent)
+	return unix.Unlinkat(parent, name, 0)
+}
+
 func (s *Service) replaceLink(path string) (int, error) {
-	directory, name := "/etc", strings.TrimPrefix(path, "/etc/")
-	parent, err := s.options.Root.Open(directory, unix.O_PATH|unix.O_DIRECTORY, 0)
+	parent, name, err := s.openParent(path)
 	if err != nil {
 		return -1, err
 	}

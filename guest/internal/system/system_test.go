@@ -3,6 +3,7 @@ package system_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -183,6 +184,35 @@ func TestALongerFileIsCut(t *testing.T) {
 	}
 	if text := content(t, root, "etc/hostname"); text != "box-1\n" {
 		t.Errorf("%q", text)
+	}
+}
+
+func TestAFileIsWrittenOutsideOfEtcTooAndTakenAway(t *testing.T) {
+	s, _, root := newSystem(t)
+	if err := errors.Join(os.MkdirAll(filepath.Join(root, "usr/share"), 0o755), mount(s, "/dev/vda")); err != nil {
+		t.Fatal(err)
+	}
+	write := func(text []byte) error {
+		return s.Rewrite("/usr/share/made", func([]byte) []byte { return text })
+	}
+	if err := errors.Join(write(nil), write([]byte("made"))); err != nil || content(t, root, "usr/share/made") != "made" {
+		t.Fatal(err)
+	}
+	if err := errors.Join(write([]byte{}), write(nil), write(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(filepath.Join(root, "usr/share/made")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("it is left", err)
+	}
+	// A link to nowhere in a directory that is not /etc.
+	if err := os.Symlink("nowhere/else", filepath.Join(root, "usr/share/made")); err != nil {
+		t.Fatal(err)
+	}
+	if err := write([]byte("again")); err != nil || content(t, root, "usr/share/made") != "again" {
+		t.Fatal(err)
+	}
+	if err := s.Rewrite("/usr/missing/made", func([]byte) []byte { return []byte("made") }); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
 	}
 }
 

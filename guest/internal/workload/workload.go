@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -46,6 +47,8 @@ type Workload struct {
 	frozen bool
 	// Starts that are under way.
 	starting sync.WaitGroup
+	// NAME=value, of those who are not given the name otherwise.
+	defaults []string
 }
 
 // Limits are the knobs of each command's control group.
@@ -80,6 +83,31 @@ type Spec struct {
 	Terminal bool
 }
 
+// SetDefaults says what the environment of each command has from now on, NAME=value, unless the command's own has the
+// name. A command with a root of its own gets none of it.
+func (w *Workload) SetDefaults(environment []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.defaults = slices.Clone(environment)
+}
+
+func (w *Workload) environment(spec Spec) []string {
+	w.mu.Lock()
+	defaults := w.defaults
+	w.mu.Unlock()
+	if spec.Chroot != "" {
+		return spec.Env
+	}
+	env := slices.Clone(spec.Env)
+	for _, entry := range defaults {
+		name, _, _ := strings.Cut(entry, "=")
+		if !slices.ContainsFunc(spec.Env, func(own string) bool { return strings.HasPrefix(own, name+"=") }) {
+			env = append(env, entry)
+		}
+	}
+	return env
+}
+
 // Start forks and executes in a new session and group; it waits while commands are frozen.
 func (w *Workload) Start(ctx context.Context, spec Spec) (*Task, error) {
 	if err := w.enter(ctx); err != nil {
@@ -97,7 +125,7 @@ func (w *Workload) Start(ctx context.Context, spec Spec) (*Task, error) {
 		attr.UseCgroupFD, attr.CgroupFD = true, group.FD()
 	}
 	child, err := w.reaper.Start(spec.Path, spec.Argv, &syscall.ProcAttr{
-		Dir: spec.Dir, Env: spec.Env, Files: spec.Files, Sys: attr,
+		Dir: spec.Dir, Env: w.environment(spec), Files: spec.Files, Sys: attr,
 	})
 	if err != nil {
 		task.removeGroup()

@@ -105,3 +105,41 @@ func TestACommandTakesTheGroupThatWasMadeAhead(t *testing.T) {
 		t.Fatal(groups)
 	}
 }
+
+func TestACommandHasTheDefaultsThatItsOwnEnvironmentDoesNotName(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	collector := reaper.New()
+	go collector.Run(ctx)
+	w := workload.New(collector, nil, workload.Limits{})
+	environment := func(env ...string) string {
+		t.Helper()
+		out := filepath.Join(t.TempDir(), "out")
+		file, err := os.Create(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		task, err := w.Start(ctx, workload.Spec{
+			Path: "/usr/bin/env", Argv: []string{"env"}, Env: env, Dir: "/",
+			Files: []uintptr{file.Fd(), file.Fd(), file.Fd()},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-task.Done()
+		text, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	w.SetDefaults([]string{"A=1", "AB=2"})
+	if got := environment("AB=mine", "C=3"); got != "AB=mine\nC=3\nA=1\n" {
+		t.Errorf("%q", got)
+	}
+	w.SetDefaults(nil)
+	if got := environment("C=3"); got != "C=3\n" {
+		t.Errorf("%q", got)
+	}
+}

@@ -700,8 +700,12 @@ func (x *StreamRefused) GetMessage() string {
 }
 
 type ConfigureNetworkRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Egress        bool                   `protobuf:"varint,1,opt,name=egress,proto3" json:"egress,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Egress bool                   `protobuf:"varint,1,opt,name=egress,proto3" json:"egress,omitempty"`
+	// What the host hands on with its network, or takes back: each file that it may ever give is named each time.
+	Files []*ProvidedFile `protobuf:"bytes,2,rep,name=files,proto3" json:"files,omitempty"`
+	// NAME=value: for each process that starts from now on and is not given the name otherwise. Replaces what was given before.
+	Environment   []string `protobuf:"bytes,3,rep,name=environment,proto3" json:"environment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -743,6 +747,85 @@ func (x *ConfigureNetworkRequest) GetEgress() bool {
 	return false
 }
 
+func (x *ConfigureNetworkRequest) GetFiles() []*ProvidedFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *ConfigureNetworkRequest) GetEnvironment() []string {
+	if x != nil {
+		return x.Environment
+	}
+	return nil
+}
+
+// A text file with a line at its top that says whose it is. One at the same path without that line is somebody else's, and
+// stays as it is.
+type ProvidedFile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absolute; its directory is there, or it is not given.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Empty: it is taken away.
+	Content []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	// Goes to the end of a file that is there, between two lines of ours, instead of into a file of its own.
+	Appended      bool `protobuf:"varint,3,opt,name=appended,proto3" json:"appended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProvidedFile) Reset() {
+	*x = ProvidedFile{}
+	mi := &file_pyro_guest_v1_network_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProvidedFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProvidedFile) ProtoMessage() {}
+
+func (x *ProvidedFile) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_network_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProvidedFile.ProtoReflect.Descriptor instead.
+func (*ProvidedFile) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_network_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ProvidedFile) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ProvidedFile) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *ProvidedFile) GetAppended() bool {
+	if x != nil {
+		return x.Appended
+	}
+	return false
+}
+
 type ConfigureNetworkResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -751,7 +834,7 @@ type ConfigureNetworkResponse struct {
 
 func (x *ConfigureNetworkResponse) Reset() {
 	*x = ConfigureNetworkResponse{}
-	mi := &file_pyro_guest_v1_network_proto_msgTypes[9]
+	mi := &file_pyro_guest_v1_network_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -763,7 +846,7 @@ func (x *ConfigureNetworkResponse) String() string {
 func (*ConfigureNetworkResponse) ProtoMessage() {}
 
 func (x *ConfigureNetworkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_network_proto_msgTypes[9]
+	mi := &file_pyro_guest_v1_network_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +859,7 @@ func (x *ConfigureNetworkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureNetworkResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureNetworkResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_network_proto_rawDescGZIP(), []int{9}
+	return file_pyro_guest_v1_network_proto_rawDescGZIP(), []int{10}
 }
 
 type DialRequest struct {
@@ -793,7 +876,7 @@ type DialRequest struct {
 
 func (x *DialRequest) Reset() {
 	*x = DialRequest{}
-	mi := &file_pyro_guest_v1_network_proto_msgTypes[10]
+	mi := &file_pyro_guest_v1_network_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +888,7 @@ func (x *DialRequest) String() string {
 func (*DialRequest) ProtoMessage() {}
 
 func (x *DialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_network_proto_msgTypes[10]
+	mi := &file_pyro_guest_v1_network_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +901,7 @@ func (x *DialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialRequest.ProtoReflect.Descriptor instead.
 func (*DialRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_network_proto_rawDescGZIP(), []int{10}
+	return file_pyro_guest_v1_network_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DialRequest) GetPart() isDialRequest_Part {
@@ -893,7 +976,7 @@ type DialResponse struct {
 
 func (x *DialResponse) Reset() {
 	*x = DialResponse{}
-	mi := &file_pyro_guest_v1_network_proto_msgTypes[11]
+	mi := &file_pyro_guest_v1_network_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -905,7 +988,7 @@ func (x *DialResponse) String() string {
 func (*DialResponse) ProtoMessage() {}
 
 func (x *DialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_network_proto_msgTypes[11]
+	mi := &file_pyro_guest_v1_network_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -918,7 +1001,7 @@ func (x *DialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DialResponse.ProtoReflect.Descriptor instead.
 func (*DialResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_network_proto_rawDescGZIP(), []int{11}
+	return file_pyro_guest_v1_network_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DialResponse) GetPart() isDialResponse_Part {
@@ -1024,9 +1107,15 @@ const file_pyro_guest_v1_network_proto_rawDesc = "" +
 	"\x0eStreamFinished\"b\n" +
 	"\rStreamRefused\x127\n" +
 	"\abecause\x18\x01 \x01(\x0e2\x1d.pyro.guest.v1.RefusedBecauseR\abecause\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"1\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x86\x01\n" +
 	"\x17ConfigureNetworkRequest\x12\x16\n" +
-	"\x06egress\x18\x01 \x01(\bR\x06egress\"\x1a\n" +
+	"\x06egress\x18\x01 \x01(\bR\x06egress\x121\n" +
+	"\x05files\x18\x02 \x03(\v2\x1b.pyro.guest.v1.ProvidedFileR\x05files\x12 \n" +
+	"\venvironment\x18\x03 \x03(\tR\venvironment\"X\n" +
+	"\fProvidedFile\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent\x12\x1a\n" +
+	"\bappended\x18\x03 \x01(\bR\bappended\"\x1a\n" +
 	"\x18ConfigureNetworkResponse\"~\n" +
 	"\vDialRequest\x12\x14\n" +
 	"\x04open\x18\x01 \x01(\rH\x00R\x04open\x12\x14\n" +
@@ -1075,7 +1164,7 @@ func file_pyro_guest_v1_network_proto_rawDescGZIP() []byte {
 }
 
 var file_pyro_guest_v1_network_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_pyro_guest_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_pyro_guest_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_pyro_guest_v1_network_proto_goTypes = []any{
 	(AddressFamily)(0),               // 0: pyro.guest.v1.AddressFamily
 	(ResolveFailure)(0),              // 1: pyro.guest.v1.ResolveFailure
@@ -1089,9 +1178,10 @@ var file_pyro_guest_v1_network_proto_goTypes = []any{
 	(*StreamFinished)(nil),           // 9: pyro.guest.v1.StreamFinished
 	(*StreamRefused)(nil),            // 10: pyro.guest.v1.StreamRefused
 	(*ConfigureNetworkRequest)(nil),  // 11: pyro.guest.v1.ConfigureNetworkRequest
-	(*ConfigureNetworkResponse)(nil), // 12: pyro.guest.v1.ConfigureNetworkResponse
-	(*DialRequest)(nil),              // 13: pyro.guest.v1.DialRequest
-	(*DialResponse)(nil),             // 14: pyro.guest.v1.DialResponse
+	(*ProvidedFile)(nil),             // 12: pyro.guest.v1.ProvidedFile
+	(*ConfigureNetworkResponse)(nil), // 13: pyro.guest.v1.ConfigureNetworkResponse
+	(*DialRequest)(nil),              // 14: pyro.guest.v1.DialRequest
+	(*DialResponse)(nil),             // 15: pyro.guest.v1.DialResponse
 }
 var file_pyro_guest_v1_network_proto_depIdxs = []int32{
 	0,  // 0: pyro.guest.v1.ResolveRequest.family:type_name -> pyro.guest.v1.AddressFamily
@@ -1102,23 +1192,24 @@ var file_pyro_guest_v1_network_proto_depIdxs = []int32{
 	9,  // 5: pyro.guest.v1.ConnectResponse.finished:type_name -> pyro.guest.v1.StreamFinished
 	10, // 6: pyro.guest.v1.ConnectResponse.refused:type_name -> pyro.guest.v1.StreamRefused
 	2,  // 7: pyro.guest.v1.StreamRefused.because:type_name -> pyro.guest.v1.RefusedBecause
-	9,  // 8: pyro.guest.v1.DialRequest.finished:type_name -> pyro.guest.v1.StreamFinished
-	8,  // 9: pyro.guest.v1.DialResponse.opened:type_name -> pyro.guest.v1.StreamOpened
-	9,  // 10: pyro.guest.v1.DialResponse.finished:type_name -> pyro.guest.v1.StreamFinished
-	10, // 11: pyro.guest.v1.DialResponse.refused:type_name -> pyro.guest.v1.StreamRefused
-	3,  // 12: pyro.guest.v1.GatewayService.Resolve:input_type -> pyro.guest.v1.ResolveRequest
-	5,  // 13: pyro.guest.v1.GatewayService.Connect:input_type -> pyro.guest.v1.ConnectRequest
-	11, // 14: pyro.guest.v1.NetworkService.Configure:input_type -> pyro.guest.v1.ConfigureNetworkRequest
-	13, // 15: pyro.guest.v1.NetworkService.Dial:input_type -> pyro.guest.v1.DialRequest
-	4,  // 16: pyro.guest.v1.GatewayService.Resolve:output_type -> pyro.guest.v1.ResolveResponse
-	7,  // 17: pyro.guest.v1.GatewayService.Connect:output_type -> pyro.guest.v1.ConnectResponse
-	12, // 18: pyro.guest.v1.NetworkService.Configure:output_type -> pyro.guest.v1.ConfigureNetworkResponse
-	14, // 19: pyro.guest.v1.NetworkService.Dial:output_type -> pyro.guest.v1.DialResponse
-	16, // [16:20] is the sub-list for method output_type
-	12, // [12:16] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	12, // 8: pyro.guest.v1.ConfigureNetworkRequest.files:type_name -> pyro.guest.v1.ProvidedFile
+	9,  // 9: pyro.guest.v1.DialRequest.finished:type_name -> pyro.guest.v1.StreamFinished
+	8,  // 10: pyro.guest.v1.DialResponse.opened:type_name -> pyro.guest.v1.StreamOpened
+	9,  // 11: pyro.guest.v1.DialResponse.finished:type_name -> pyro.guest.v1.StreamFinished
+	10, // 12: pyro.guest.v1.DialResponse.refused:type_name -> pyro.guest.v1.StreamRefused
+	3,  // 13: pyro.guest.v1.GatewayService.Resolve:input_type -> pyro.guest.v1.ResolveRequest
+	5,  // 14: pyro.guest.v1.GatewayService.Connect:input_type -> pyro.guest.v1.ConnectRequest
+	11, // 15: pyro.guest.v1.NetworkService.Configure:input_type -> pyro.guest.v1.ConfigureNetworkRequest
+	14, // 16: pyro.guest.v1.NetworkService.Dial:input_type -> pyro.guest.v1.DialRequest
+	4,  // 17: pyro.guest.v1.GatewayService.Resolve:output_type -> pyro.guest.v1.ResolveResponse
+	7,  // 18: pyro.guest.v1.GatewayService.Connect:output_type -> pyro.guest.v1.ConnectResponse
+	13, // 19: pyro.guest.v1.NetworkService.Configure:output_type -> pyro.guest.v1.ConfigureNetworkResponse
+	15, // 20: pyro.guest.v1.NetworkService.Dial:output_type -> pyro.guest.v1.DialResponse
+	17, // [17:21] is the sub-list for method output_type
+	13, // [13:17] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_pyro_guest_v1_network_proto_init() }
@@ -1137,12 +1228,12 @@ func file_pyro_guest_v1_network_proto_init() {
 		(*ConnectResponse_Finished)(nil),
 		(*ConnectResponse_Refused)(nil),
 	}
-	file_pyro_guest_v1_network_proto_msgTypes[10].OneofWrappers = []any{
+	file_pyro_guest_v1_network_proto_msgTypes[11].OneofWrappers = []any{
 		(*DialRequest_Open)(nil),
 		(*DialRequest_Data)(nil),
 		(*DialRequest_Finished)(nil),
 	}
-	file_pyro_guest_v1_network_proto_msgTypes[11].OneofWrappers = []any{
+	file_pyro_guest_v1_network_proto_msgTypes[12].OneofWrappers = []any{
 		(*DialResponse_Opened)(nil),
 		(*DialResponse_Data)(nil),
 		(*DialResponse_Finished)(nil),
@@ -1154,7 +1245,7 @@ func file_pyro_guest_v1_network_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pyro_guest_v1_network_proto_rawDesc), len(file_pyro_guest_v1_network_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pyro/guest/v1/network.proto.
  */
 export const file_pyro_guest_v1_network: GenFile = /*@__PURE__*/
-  fileDesc("ChtweXJvL2d1ZXN0L3YxL25ldHdvcmsucHJvdG8SDXB5cm8uZ3Vlc3QudjEiTAoOUmVzb2x2ZVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIsCgZmYW1pbHkYAiABKA4yHC5weXJvLmd1ZXN0LnYxLkFkZHJlc3NGYW1pbHkiaQoPUmVzb2x2ZVJlc3BvbnNlEhEKCWFkZHJlc3NlcxgBIAMoDBITCgt0dGxfc2Vjb25kcxgCIAEoDRIuCgdmYWlsdXJlGAMgASgOMh0ucHlyby5ndWVzdC52MS5SZXNvbHZlRmFpbHVyZSKJAQoOQ29ubmVjdFJlcXVlc3QSLAoEb3BlbhgBIAEoCzIcLnB5cm8uZ3Vlc3QudjEuQ29ubmVjdFRhcmdldEgAEg4KBGRhdGEYAiABKAxIABIxCghmaW5pc2hlZBgDIAEoCzIdLnB5cm8uZ3Vlc3QudjEuU3RyZWFtRmluaXNoZWRIAEIGCgRwYXJ0IkEKDUNvbm5lY3RUYXJnZXQSDwoHYWRkcmVzcxgBIAEoDBIMCgRwb3J0GAIgASgNEhEKCW9wZW5lZF9ieRgDIAEoCSK8AQoPQ29ubmVjdFJlc3BvbnNlEi0KBm9wZW5lZBgBIAEoCzIbLnB5cm8uZ3Vlc3QudjEuU3RyZWFtT3BlbmVkSAASDgoEZGF0YRgCIAEoDEgAEjEKCGZpbmlzaGVkGAMgASgLMh0ucHlyby5ndWVzdC52MS5TdHJlYW1GaW5pc2hlZEgAEi8KB3JlZnVzZWQYBCABKAsyHC5weXJvLmd1ZXN0LnYxLlN0cmVhbVJlZnVzZWRIAEIGCgRwYXJ0Ig4KDFN0cmVhbU9wZW5lZCIQCg5TdHJlYW1GaW5pc2hlZCJQCg1TdHJlYW1SZWZ1c2VkEi4KB2JlY2F1c2UYASABKA4yHS5weXJvLmd1ZXN0LnYxLlJlZnVzZWRCZWNhdXNlEg8KB21lc3NhZ2UYAiABKAkiKQoXQ29uZmlndXJlTmV0d29ya1JlcXVlc3QSDgoGZWdyZXNzGAEgASgIIhoKGENvbmZpZ3VyZU5ldHdvcmtSZXNwb25zZSJoCgtEaWFsUmVxdWVzdBIOCgRvcGVuGAEgASgNSAASDgoEZGF0YRgCIAEoDEgAEjEKCGZpbmlzaGVkGAMgASgLMh0ucHlyby5ndWVzdC52MS5TdHJlYW1GaW5pc2hlZEgAQgYKBHBhcnQiuQEKDERpYWxSZXNwb25zZRItCgZvcGVuZWQYASABKAsyGy5weXJvLmd1ZXN0LnYxLlN0cmVhbU9wZW5lZEgAEg4KBGRhdGEYAiABKAxIABIxCghmaW5pc2hlZBgDIAEoCzIdLnB5cm8uZ3Vlc3QudjEuU3RyZWFtRmluaXNoZWRIABIvCgdyZWZ1c2VkGAQgASgLMhwucHlyby5ndWVzdC52MS5TdHJlYW1SZWZ1c2VkSABCBgoEcGFydCphCg1BZGRyZXNzRmFtaWx5Eh4KGkFERFJFU1NfRkFNSUxZX1VOU1BFQ0lGSUVEEAASFwoTQUREUkVTU19GQU1JTFlfSVBWNBABEhcKE0FERFJFU1NfRkFNSUxZX0lQVjYQAiqJAQoOUmVzb2x2ZUZhaWx1cmUSHwobUkVTT0xWRV9GQUlMVVJFX1VOU1BFQ0lGSUVEEAASHQoZUkVTT0xWRV9GQUlMVVJFX05PVF9GT1VORBABEhsKF1JFU09MVkVfRkFJTFVSRV9SRUZVU0VEEAISGgoWUkVTT0xWRV9GQUlMVVJFX0ZBSUxFRBADKsUBCg5SZWZ1c2VkQmVjYXVzZRIfChtSRUZVU0VEX0JFQ0FVU0VfVU5TUEVDSUZJRUQQABIaChZSRUZVU0VEX0JFQ0FVU0VfUE9MSUNZEAESGwoXUkVGVVNFRF9CRUNBVVNFX1JFRlVTRUQQAhIfChtSRUZVU0VEX0JFQ0FVU0VfVU5SRUFDSEFCTEUQAxIdChlSRUZVU0VEX0JFQ0FVU0VfVElNRURfT1VUEAQSGQoVUkVGVVNFRF9CRUNBVVNFX0xJTUlUEAUyqAEKDkdhdGV3YXlTZXJ2aWNlEkgKB1Jlc29sdmUSHS5weXJvLmd1ZXN0LnYxLlJlc29sdmVSZXF1ZXN0Gh4ucHlyby5ndWVzdC52MS5SZXNvbHZlUmVzcG9uc2USTAoHQ29ubmVjdBIdLnB5cm8uZ3Vlc3QudjEuQ29ubmVjdFJlcXVlc3QaHi5weXJvLmd1ZXN0LnYxLkNvbm5lY3RSZXNwb25zZSgBMAEyswEKDk5ldHdvcmtTZXJ2aWNlElwKCUNvbmZpZ3VyZRImLnB5cm8uZ3Vlc3QudjEuQ29uZmlndXJlTmV0d29ya1JlcXVlc3QaJy5weXJvLmd1ZXN0LnYxLkNvbmZpZ3VyZU5ldHdvcmtSZXNwb25zZRJDCgREaWFsEhoucHlyby5ndWVzdC52MS5EaWFsUmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuRGlhbFJlc3BvbnNlKAEwAUImWiRweXJvL2d1ZXN0L2dlbi9weXJvL2d1ZXN0L3YxO2d1ZXN0djFiBnByb3RvMw");
+  fileDesc("ChtweXJvL2d1ZXN0L3YxL25ldHdvcmsucHJvdG8SDXB5cm8uZ3Vlc3QudjEiTAoOUmVzb2x2ZVJlcXVlc3QSDAoEbmFtZRgBIAEoCRIsCgZmYW1pbHkYAiABKA4yHC5weXJvLmd1ZXN0LnYxLkFkZHJlc3NGYW1pbHkiaQoPUmVzb2x2ZVJlc3BvbnNlEhEKCWFkZHJlc3NlcxgBIAMoDBITCgt0dGxfc2Vjb25kcxgCIAEoDRIuCgdmYWlsdXJlGAMgASgOMh0ucHlyby5ndWVzdC52MS5SZXNvbHZlRmFpbHVyZSKJAQoOQ29ubmVjdFJlcXVlc3QSLAoEb3BlbhgBIAEoCzIcLnB5cm8uZ3Vlc3QudjEuQ29ubmVjdFRhcmdldEgAEg4KBGRhdGEYAiABKAxIABIxCghmaW5pc2hlZBgDIAEoCzIdLnB5cm8uZ3Vlc3QudjEuU3RyZWFtRmluaXNoZWRIAEIGCgRwYXJ0IkEKDUNvbm5lY3RUYXJnZXQSDwoHYWRkcmVzcxgBIAEoDBIMCgRwb3J0GAIgASgNEhEKCW9wZW5lZF9ieRgDIAEoCSK8AQoPQ29ubmVjdFJlc3BvbnNlEi0KBm9wZW5lZBgBIAEoCzIbLnB5cm8uZ3Vlc3QudjEuU3RyZWFtT3BlbmVkSAASDgoEZGF0YRgCIAEoDEgAEjEKCGZpbmlzaGVkGAMgASgLMh0ucHlyby5ndWVzdC52MS5TdHJlYW1GaW5pc2hlZEgAEi8KB3JlZnVzZWQYBCABKAsyHC5weXJvLmd1ZXN0LnYxLlN0cmVhbVJlZnVzZWRIAEIGCgRwYXJ0Ig4KDFN0cmVhbU9wZW5lZCIQCg5TdHJlYW1GaW5pc2hlZCJQCg1TdHJlYW1SZWZ1c2VkEi4KB2JlY2F1c2UYASABKA4yHS5weXJvLmd1ZXN0LnYxLlJlZnVzZWRCZWNhdXNlEg8KB21lc3NhZ2UYAiABKAkiagoXQ29uZmlndXJlTmV0d29ya1JlcXVlc3QSDgoGZWdyZXNzGAEgASgIEioKBWZpbGVzGAIgAygLMhsucHlyby5ndWVzdC52MS5Qcm92aWRlZEZpbGUSEwoLZW52aXJvbm1lbnQYAyADKAkiPwoMUHJvdmlkZWRGaWxlEgwKBHBhdGgYASABKAkSDwoHY29udGVudBgCIAEoDBIQCghhcHBlbmRlZBgDIAEoCCIaChhDb25maWd1cmVOZXR3b3JrUmVzcG9uc2UiaAoLRGlhbFJlcXVlc3QSDgoEb3BlbhgBIAEoDUgAEg4KBGRhdGEYAiABKAxIABIxCghmaW5pc2hlZBgDIAEoCzIdLnB5cm8uZ3Vlc3QudjEuU3RyZWFtRmluaXNoZWRIAEIGCgRwYXJ0IrkBCgxEaWFsUmVzcG9uc2USLQoGb3BlbmVkGAEgASgLMhsucHlyby5ndWVzdC52MS5TdHJlYW1PcGVuZWRIABIOCgRkYXRhGAIgASgMSAASMQoIZmluaXNoZWQYAyABKAsyHS5weXJvLmd1ZXN0LnYxLlN0cmVhbUZpbmlzaGVkSAASLwoHcmVmdXNlZBgEIAEoCzIcLnB5cm8uZ3Vlc3QudjEuU3RyZWFtUmVmdXNlZEgAQgYKBHBhcnQqYQoNQWRkcmVzc0ZhbWlseRIeChpBRERSRVNTX0ZBTUlMWV9VTlNQRUNJRklFRBAAEhcKE0FERFJFU1NfRkFNSUxZX0lQVjQQARIXChNBRERSRVNTX0ZBTUlMWV9JUFY2EAIqiQEKDlJlc29sdmVGYWlsdXJlEh8KG1JFU09MVkVfRkFJTFVSRV9VTlNQRUNJRklFRBAAEh0KGVJFU09MVkVfRkFJTFVSRV9OT1RfRk9VTkQQARIbChdSRVNPTFZFX0ZBSUxVUkVfUkVGVVNFRBACEhoKFlJFU09MVkVfRkFJTFVSRV9GQUlMRUQQAyrFAQoOUmVmdXNlZEJlY2F1c2USHwobUkVGVVNFRF9CRUNBVVNFX1VOU1BFQ0lGSUVEEAASGgoWUkVGVVNFRF9CRUNBVVNFX1BPTElDWRABEhsKF1JFRlVTRURfQkVDQVVTRV9SRUZVU0VEEAISHwobUkVGVVNFRF9CRUNBVVNFX1VOUkVBQ0hBQkxFEAMSHQoZUkVGVVNFRF9CRUNBVVNFX1RJTUVEX09VVBAEEhkKFVJFRlVTRURfQkVDQVVTRV9MSU1JVBAFMqgBCg5HYXRld2F5U2VydmljZRJICgdSZXNvbHZlEh0ucHlyby5ndWVzdC52MS5SZXNvbHZlUmVxdWVzdBoeLnB5cm8uZ3Vlc3QudjEuUmVzb2x2ZVJlc3BvbnNlEkwKB0Nvbm5lY3QSHS5weXJvLmd1ZXN0LnYxLkNvbm5lY3RSZXF1ZXN0Gh4ucHlyby5ndWVzdC52MS5Db25uZWN0UmVzcG9uc2UoATABMrMBCg5OZXR3b3JrU2VydmljZRJcCglDb25maWd1cmUSJi5weXJvLmd1ZXN0LnYxLkNvbmZpZ3VyZU5ldHdvcmtSZXF1ZXN0GicucHlyby5ndWVzdC52MS5Db25maWd1cmVOZXR3b3JrUmVzcG9uc2USQwoERGlhbBIaLnB5cm8uZ3Vlc3QudjEuRGlhbFJlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLkRpYWxSZXNwb25zZSgBMAFCJlokcHlyby9ndWVzdC9nZW4vcHlyby9ndWVzdC92MTtndWVzdHYxYgZwcm90bzM");
 
 /**
  * @generated from message pyro.guest.v1.ResolveRequest
@@ -232,6 +232,20 @@ export type ConfigureNetworkRequest = Message<"pyro.guest.v1.ConfigureNetworkReq
    * @generated from field: bool egress = 1;
    */
   egress: boolean;
+
+  /**
+   * What the host hands on with its network, or takes back: each file that it may ever give is named each time.
+   *
+   * @generated from field: repeated pyro.guest.v1.ProvidedFile files = 2;
+   */
+  files: ProvidedFile[];
+
+  /**
+   * NAME=value: for each process that starts from now on and is not given the name otherwise. Replaces what was given before.
+   *
+   * @generated from field: repeated string environment = 3;
+   */
+  environment: string[];
 };
 
 /**
@@ -240,6 +254,42 @@ export type ConfigureNetworkRequest = Message<"pyro.guest.v1.ConfigureNetworkReq
  */
 export const ConfigureNetworkRequestSchema: GenMessage<ConfigureNetworkRequest> = /*@__PURE__*/
   messageDesc(file_pyro_guest_v1_network, 8);
+
+/**
+ * A text file with a line at its top that says whose it is. One at the same path without that line is somebody else's, and
+ * stays as it is.
+ *
+ * @generated from message pyro.guest.v1.ProvidedFile
+ */
+export type ProvidedFile = Message<"pyro.guest.v1.ProvidedFile"> & {
+  /**
+   * Absolute; its directory is there, or it is not given.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * Empty: it is taken away.
+   *
+   * @generated from field: bytes content = 2;
+   */
+  content: Uint8Array;
+
+  /**
+   * Goes to the end of a file that is there, between two lines of ours, instead of into a file of its own.
+   *
+   * @generated from field: bool appended = 3;
+   */
+  appended: boolean;
+};
+
+/**
+ * Describes the message pyro.guest.v1.ProvidedFile.
+ * Use `create(ProvidedFileSchema)` to create a new message.
+ */
+export const ProvidedFileSchema: GenMessage<ProvidedFile> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_network, 9);
 
 /**
  * @generated from message pyro.guest.v1.ConfigureNetworkResponse
@@ -252,7 +302,7 @@ export type ConfigureNetworkResponse = Message<"pyro.guest.v1.ConfigureNetworkRe
  * Use `create(ConfigureNetworkResponseSchema)` to create a new message.
  */
 export const ConfigureNetworkResponseSchema: GenMessage<ConfigureNetworkResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_network, 9);
+  messageDesc(file_pyro_guest_v1_network, 10);
 
 /**
  * @generated from message pyro.guest.v1.DialRequest
@@ -289,7 +339,7 @@ export type DialRequest = Message<"pyro.guest.v1.DialRequest"> & {
  * Use `create(DialRequestSchema)` to create a new message.
  */
 export const DialRequestSchema: GenMessage<DialRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_network, 10);
+  messageDesc(file_pyro_guest_v1_network, 11);
 
 /**
  * @generated from message pyro.guest.v1.DialResponse
@@ -330,7 +380,7 @@ export type DialResponse = Message<"pyro.guest.v1.DialResponse"> & {
  * Use `create(DialResponseSchema)` to create a new message.
  */
 export const DialResponseSchema: GenMessage<DialResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_network, 11);
+  messageDesc(file_pyro_guest_v1_network, 12);
 
 /**
  * @generated from enum pyro.guest.v1.AddressFamily
