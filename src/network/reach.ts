@@ -56,15 +56,16 @@ export function isOpened(rules: readonly CidrRule[], address: IpAddress, port: n
 /**
  * What keeps an address out of reach whatever the lists say: it is the host, its LAN, a cloud's metadata, or not on the
  * public internet. Every IPv4 address that it carries is asked too. `opened` are the rules of `--allow-cidr`.
+ * @param port undefined: at whichever, where none is open
  */
 export function outOfReach(
   address: IpAddress,
-  port: number,
+  port: number | undefined,
   opened: readonly CidrRule[],
   host: HostNetwork,
+  subject: string = addressAndPort(address, port),
 ): Refusal | undefined {
   const all = [address, ...embeddedIpv4(address)];
-  const subject = addressAndPort(address, port);
   const has = (list: readonly IpAddress[]): boolean =>
     all.some((one) => list.some((other) => other.text === one.text));
 
@@ -77,10 +78,11 @@ export function outOfReach(
   if (has(host.addresses)) return refused(subject, "it is an address of the host itself", HOST_PORT);
   const flag = userFlag(`--allow-cidr ${addressAndPort(address, port)}`);
   if (has(METADATA)) {
-    const exactly = opened.some((rule) => namesExactly(rule, address) && matchesPort(rule, port));
+    const exactly =
+      port !== undefined && opened.some((rule) => namesExactly(rule, address) && matchesPort(rule, port));
     return exactly ? undefined : refused(subject, "it answers with a cloud's credentials", flag);
   }
-  if (isOpened(opened, address, port)) return undefined;
+  if (port !== undefined && isOpened(opened, address, port)) return undefined;
   const block = specialBlockOf(address);
   if (block !== undefined) {
     return refused(subject, `${block.cidr.text} is ${block.what} (${block.source})`, flag);
@@ -89,7 +91,8 @@ export function outOfReach(
   return link === undefined ? undefined : refused(subject, `${link.text} is the host's own network`, flag);
 }
 
-export function addressAndPort(address: IpAddress, port: number): string {
+export function addressAndPort(address: IpAddress, port: number | undefined): string {
+  if (port === undefined) return address.text;
   return address.family === 6 ? `[${address.text}]:${port}` : `${address.text}:${port}`;
 }
 

@@ -1,9 +1,9 @@
 import { sameAddress, type IpAddress } from "./address.js";
 import { readHostNetwork } from "./host-network.js";
 import { judgeAddress, type NetworkPolicy } from "./policy.js";
-import { HOST_ALIAS } from "./reach.js";
+import { HOST_ALIAS, outOfReach } from "./reach.js";
 import { matchesAddress, matchesName } from "./rules.js";
-import { refused, type Verdict } from "./verdict.js";
+import { refused, type Refusal, type Verdict } from "./verdict.js";
 
 /** Asked first where no rule names ports. */
 const USUAL_PORTS = [443, 80];
@@ -26,11 +26,15 @@ export function judgeTold(policy: NetworkPolicy, address: IpAddress, name: strin
   const edges = ranges.flatMap(({ from, to }) => [from, to, from - 1, to + 1]);
   const ports = new Set([...USUAL_PORTS, ...edges.filter((port) => port >= 1 && port <= 65_535)]);
   const host = readHostNetwork();
-  let first: Verdict | undefined;
+  let first: Refusal | undefined;
   for (const port of [...ports].slice(0, PORTS_MAX)) {
     const verdict = judgeAddress(policy, { address, port, names: [name] }, host);
     if (verdict.allowed) return verdict;
     first ??= verdict;
   }
-  return first ?? refused(address.text, "no port of it is allowed", "");
+  if (first === undefined) return refused(address.text, "no port of it is allowed", "");
+  // Which port is asked for is not known yet: what opened one that was tried might be refused at the next.
+  const [tried] = USUAL_PORTS;
+  if (first.reason !== outOfReach(address, tried, policy.allowCidrs, host)?.reason) return first;
+  return outOfReach(address, undefined, policy.allowCidrs, host, `${address.text} (${name})`) ?? first;
 }
