@@ -1,4 +1,4 @@
-import { readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { PyroError } from "../protocol/index.js";
 import {
@@ -9,10 +9,11 @@ import {
   type AptDirectories,
   type PackageFile,
 } from "./apt.js";
+import { readHostSources } from "./host-sources.js";
 import { requireSpace, toolError, type HostPrograms, type RunResult } from "./host-tools.js";
 import { makeCacheDirectory } from "./layout.js";
 import { fileMatches } from "./record.js";
-import { formatSources, parseDeb822, parseSourcesList, sourcesForSuite, type AptSource } from "./sources.js";
+import { formatSources } from "./sources.js";
 
 export interface FetchRequest {
   readonly host: HostPrograms;
@@ -79,7 +80,14 @@ async function prepareDirectories(request: FetchRequest, directories: AptDirecto
   await writeFile(directories.status, "");
   const sandboxUser = await sandboxUserFor(directories.archives);
   await writeFile(directories.config, aptConfiguration(directories, request.architecture, sandboxUser));
-  const sources = await hostSources(request);
+  const sources = await readHostSources(request.host, request.suite, request.signal);
+  if (sources.length === 0) {
+    throw new PyroError(
+      "ENVIRONMENT_BUILD_FAILED",
+      `the host's apt configuration names no Debian mirror to fetch ${request.suite} from`,
+      { hint: "add your Debian mirror to /etc/apt/sources.list.d (see `man sources.list`), then try again" },
+    );
+  }
   await writeFile(directories.sources, formatSources(sources));
 }
 
@@ -93,57 +101,6 @@ async function sandboxUserFor(path: string): Promise<string | undefined> {
     if (((await stat(each)).mode & 0o001) === 0) return "root";
     if (each === dirname(each)) return undefined;
   }
-}
-
-/** The host's Debian sources, for the environment's suite. */
-async function hostSources(request: FetchRequest): Promise<AptSource[]> {
-  const { host, signal } = request;
-  const shell = await host.run(
-    "apt-config",
-    ["shell", "LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d"],
-    { signal },
-  );
-  await mustSucceed(request, shell, "apt-config");
-  const value = (name: string): string =>
-    new RegExp(`^${name}='([^']*)'$`, "m").exec(shell.stdout)?.[1] ?? "";
-  const found: AptSource[] = [];
-  const read = async (path: string): Promise<void> => {
-    const text = await readFile(path, "utf8").catch(() => "");
-    found.push(...(path.endsWith(".sources") ? parseDeb822(text) : parseSourcesList(text)));
-  };
-  await read(value("LIST"));
-  const parts = await readdir(value("PARTS")).catch(() => []);
-  for (const name of parts.sort()) {
-    if (/^[A-Za-z0-9_.-]+\.(list|sources)$/.test(name)) await read(join(value("PARTS"), name));
-  }
-  const origins = await knownOrigins(request);
-  const sources = sourcesForSuite(found, request.suite, (uri) => origins.get(uri.replace(/\/*$/, "/")));
-  if (sources.length > 0) return sources;
-  throw new PyroError(
-    "ENVIRONMENT_BUILD_FAILED",
-    `the host's apt configuration names no Debian mirror to fetch ${request.suite} from`,
-    {
-      hint: "add your Debian mirror to /etc/apt/sources.list.d (see `man sources.list`), then try again",
-      details: { sources_seen: found.length },
-    },
-  );
-}
-
-/** Who publishes the repositories that the host's own lists know; empty on a host that never updated. */
-async function knownOrigins(request: FetchRequest): Promise<Map<string, string>> {
-  const { stdout } = await request.host.run(
-    "apt-get",
-    ["indextargets", "--format", "$(REPO_URI) $(ORIGIN)"],
-    {
-      signal: request.signal,
-    },
-  );
-  const origins = new Map<string, string>();
-  for (const line of stdout.split("\n")) {
-    const at = line.indexOf(" ");
-    if (at > 0 && at < line.length - 1) origins.set(line.slice(0, at), line.slice(at + 1));
-  }
-  return origins;
 }
 
 /** The package files that a selection comes to, with all they depend on. */

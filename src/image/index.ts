@@ -12,4 +12,6 @@ export { EnvironmentPulls, type EnvironmentPullsOptions } from "./pull.js";
 export type { PullProgress } from "./progress.js";
 export { pruneEnvironments, type PruneResult } from "./prune.js";
 export { HostPrograms } from "./host-tools.js";
+export { readHostSources } from "./host-sources.js";
+export { formatSources, type AptSource } from "./sources.js";
 export type { ImageBuild, ImageBuilder } from "./builder.js";
