@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { parseAddress } from "./address.js";
 import { cidrContains, parseCidr } from "./cidr.js";
-import type { Dial, Place } from "./dial.js";
+import { dialDirectly, type Dial, type Place } from "./dial.js";
 import { isBelow } from "./names.js";
 import { isProblem } from "./problem.js";
 
@@ -27,7 +27,7 @@ interface Proxy {
  * and what NO_PROXY names, is reached directly.
  * @throws {PyroError} CONFIG_INVALID when a proxy's address is none
  */
-export function dialByProxy(settings: ProxySettings, direct: Dial): Dial {
+export function dialByProxy(settings: ProxySettings, direct: Dial = dialDirectly): Dial {
   const text = settings.httpsProxy ?? settings.httpProxy;
   if (text === undefined || text === "") return direct;
   const proxy = parseProxy(text);
@@ -56,13 +56,22 @@ function parseProxy(text: string): Proxy {
       hint: "set HTTPS_PROXY to http://HOST:PORT, or unset it, and start the daemon anew",
     });
   }
-  const user = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+  const user = `${decoded(url.username)}:${decoded(url.password)}`;
   return {
     host: url.hostname.replace(/^\[|\]$/g, ""),
     // The URL of a proxy at port 80 has no port either.
     port: url.port === "" ? (/:80\/?$/.test(text) ? 80 : USUAL_PORT) : Number(url.port),
     authorization: user === ":" ? undefined : `Basic ${Buffer.from(user).toString("base64")}`,
   };
+}
+
+/** A percent sign that begins no escape stands for itself. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function directPlaces(list: string): (place: Place) => boolean {
