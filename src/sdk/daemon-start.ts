@@ -6,6 +6,7 @@ import {
   connectUnix,
   launch,
   LaunchError,
+  networkVariables,
   sleep,
   thisBuild,
   type Child,
@@ -77,7 +78,7 @@ interface StartLog {
 /** What a daemon is to know of its starter's environment. */
 function daemonEnvironment(): Record<string, string> {
   const pool = process.env["PYRO_POOL"];
-  return { ...baseEnvironment(), ...(pool === undefined ? {} : { PYRO_POOL: pool }) };
+  return { ...baseEnvironment(), ...networkVariables(), ...(pool === undefined ? {} : { PYRO_POOL: pool }) };
 }
 
 async function launchDaemon(
