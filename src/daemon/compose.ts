@@ -10,7 +10,7 @@ import {
   loadCatalogue,
   pruneEnvironments,
 } from "../image/index.js";
-import { packagePath, Slots, type Directories, type Logger } from "../kit/index.js";
+import { networkVariables, packagePath, Slots, type Directories, type Logger } from "../kit/index.js";
 import { DEFAULT_MACHINE } from "../protocol/index.js";
 import {
   DaemonService,
@@ -45,6 +45,7 @@ import { Overlays } from "./overlay.js";
 import { poolSize } from "./pool-size.js";
 import { poolOfMachines, ReadyMachines } from "./ready-machine.js";
 import { prepareHost } from "./prepare.js";
+import { HostProvision, hostProxy } from "./provision/index.js";
 import { sandboxes } from "./sandboxes.js";
 import { Templates } from "./templates.js";
 import { workspaceDisks } from "./disk-reader.js";
@@ -140,7 +141,13 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const overlays = new Overlays();
   const ready = new ReadyMachines({ templates, inUse, overlays });
   const pool = poolOfMachines(ready, options.poolSize ?? poolSize(configuration.settings.pool), log);
-  const networks = openNetworks({ log });
+  const variables = networkVariables();
+  const proxy = hostProxy(configuration.settings, variables);
+  const provision = new HostProvision({ settings: configuration.settings, variables, host, log });
+  const networks = openNetworks({
+    ...{ log, provision: () => provision.read() },
+    ...(proxy.dial === undefined ? {} : { dial: proxy.dial }),
+  });
   const opening = { ready, pool, isolation, store, pulls, networks, log };
   const factory = sandboxes(opening);
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
@@ -207,6 +214,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
           runtimeVersion: async () => (await bundle()).version,
           probeAccelerators: (signal) => accelerators.examine(signal),
           missingTools: () => missingTools(host),
+          network: async () => `${proxy.description}; ${await provision.describe()}`,
           environment: async (name) => {
             const { state, downloadBytes } = await store.inspect(name);
             if (state === "damaged") await store.require(name);

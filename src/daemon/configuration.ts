@@ -28,6 +28,14 @@ const schema = z.strictObject({
   insecure_registries: z.array(registry).optional(),
   /** Seconds after which a workspace that nobody uses is suspended; 0: never. */
   idle_suspend: z.int().min(0).max(LIMITS.longestSeconds).optional(),
+  /** Files of certificates that machines with a network are to trust, instead of those that the host has of its own. */
+  certificates: z.array(directory).optional(),
+  /** Whether machines with a network get the host's package sources; they do when it is left out. */
+  package_sources: z.boolean().optional(),
+  /** The host's proxy, instead of the one that the daemon's starter has in its environment; "": none. */
+  proxy: z.union([z.literal(""), z.string().regex(/^http:\/\/[^\s/]+\/?$/)]).optional(),
+  /** What is reached without it, as in NO_PROXY. */
+  no_proxy: z.array(z.string().regex(/^[^\s,]+$/)).optional(),
 });
 
 /** What each key has to be, for the message. */
@@ -38,6 +46,10 @@ const EXPECTED: Readonly<Record<keyof Settings, string>> = {
   mirrors: "a table of lists of addresses by registry",
   insecure_registries: "a list of registries, such as registry.test:5000",
   idle_suspend: `whole seconds from 0 to ${LIMITS.longestSeconds}`,
+  certificates: "a list of absolute paths",
+  package_sources: "true or false",
+  proxy: 'an address such as http://proxy.test:3128, or ""',
+  no_proxy: "a list of names, addresses and blocks",
 };
 
 export type Settings = z.infer<typeof schema>;
@@ -94,7 +106,7 @@ export function parseSettings(path: string, text: string): Settings {
 
 /** One line on what the daemon goes by, and whether the file says something else now. */
 export function describeConfiguration(read: Configuration, now: Configuration): string {
-  const settings = Object.entries(read.settings).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+  const settings = Object.entries(read.settings).map(([key, value]) => `${key} = ${shown(value)}`);
   const what = !read.found
     ? `there was no ${read.path}; all is as by default`
     : `${read.path}: ${settings.join(", ") || "nothing is set"}`;
@@ -111,14 +123,19 @@ function problemsOf(issue: z.core.$ZodIssue, document: Record<string, unknown>, 
     (inside, part) => (inside as Record<PropertyKey, unknown> | undefined)?.[part],
     document,
   );
-  const shown = value === undefined ? "missing" : JSON.stringify(value).slice(0, SHOWN_CHARS);
+  const said = value === undefined ? "missing" : shown(value).slice(0, SHOWN_CHARS);
   const name = issue.path
     .map(String)
     .map((part) => (/^[\w.:-]+$/.test(part) ? part : JSON.stringify(part)))
     .join(".");
   return [
-    { ...at(text, key), message: `${name} is ${shown}, it has to be ${EXPECTED[key as keyof Settings]}` },
+    { ...at(text, key), message: `${name} is ${said}, it has to be ${EXPECTED[key as keyof Settings]}` },
   ];
+}
+
+/** A value as JSON, without the credentials of addresses in it. */
+function shown(value: unknown): string {
+  return JSON.stringify(value).replace(/:\/\/[^"\s]*@/g, "://");
 }
 
 /** Where a key of the document's top is set, or its table begins. */

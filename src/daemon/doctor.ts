@@ -37,6 +37,8 @@ export interface DoctorSources {
     readonly names: readonly string[];
     readonly install: readonly string[];
   }>;
+  /** How connections of machines go out, and what machines with a network get of this host. */
+  readonly network: () => Promise<string>;
   readonly environment: (name: string) => Promise<{
     readonly installed: boolean;
     readonly downloadBytes: number;
@@ -134,6 +136,7 @@ export async function diagnose(
     ),
   );
   await checkTools(sources, add);
+  await attempt("network", sources.network, (description) => description);
   const readiness = await checkEnvironment(environment, sources, add);
   return {
     ok: checks.every(({ ok }) => ok),

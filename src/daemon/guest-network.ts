@@ -4,9 +4,13 @@ import type { Gateway } from "../network/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { MachineNetwork } from "../workspace/index.js";
 import type { BootedMachine } from "./machines.js";
+import { NOTHING, type Provision } from "./provision/index.js";
 
 /** Who answers the programs of one machine. */
-export type NetworkDoors = Pick<Gateway, "resolve" | "connect">;
+export interface NetworkDoors extends Pick<Gateway, "resolve" | "connect"> {
+  /** What it gets of the host with its network. */
+  readonly provision: () => Promise<Provision>;
+}
 
 /**
  * The network of a machine, over whichever connection its agent has. On a new one the gateway is served anew: what was
@@ -19,6 +23,7 @@ export function guestNetwork(
   log: Logger,
 ): MachineNetwork {
   let handlers: GatewayHandlers | undefined;
+  let provision: NetworkDoors["provision"] | undefined;
   let egress = false;
   const join = async (): Promise<void> => {
     if (handlers === undefined || over.aborted) return;
@@ -28,7 +33,9 @@ export function guestNetwork(
       return;
     }
     guest.serveGateway(handlers);
-    await guest.network.configure({ egress }, { timeoutMs: LIMITS.agentCallTimeoutMs });
+    const { files, environment } = (egress ? await provision?.() : undefined) ?? NOTHING;
+    const request = { egress, files: [...files], environment: [...environment] };
+    await guest.network.configure(request, { timeoutMs: LIMITS.agentCallTimeoutMs });
   };
   line.onNewGuest(() => {
     join().catch((error: unknown) => {
@@ -38,6 +45,7 @@ export function guestNetwork(
   return {
     serve: async (doors, hasEgress) => {
       handlers = handlersOf(doors as NetworkDoors, log);
+      ({ provision } = doors as NetworkDoors);
       egress = hasEgress;
       line.guest.serveGateway(handlers);
       // While nobody is on the line, the next connection is told.

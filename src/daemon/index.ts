@@ -7,7 +7,7 @@ import { directoriesFor, fileLogger, tryLock, type Logger } from "../kit/index.j
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { Activity, countCalls } from "./activity.js";
 import { compose, type Drivers } from "./compose.js";
-import { CONFIGURATION_FILE, readConfiguration } from "./configuration.js";
+import { CONFIGURATION_FILE, describeConfiguration, readConfiguration } from "./configuration.js";
 import { listen, preparePrivateDirectory } from "./socket.js";
 import { errorEdge } from "./wire-error.js";
 
@@ -50,7 +50,9 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   );
   const logPath = join(directories.state, "daemon.log");
   using log = fileLogger(logPath);
-  log.info("daemon.start", { pid: process.pid, version: options.version, configuration });
+  const { version } = options;
+  const configured = describeConfiguration(configuration, configuration);
+  log.info("daemon.start", { pid: process.pid, version, configuration: configured });
   using _defects = listenTo(["unhandledRejection", "uncaughtException"], (error) => recordDefect(log, error));
 
   let stop: (reason: string) => void = () => undefined;

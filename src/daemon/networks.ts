@@ -28,6 +28,7 @@ import type {
   WorkspaceNetworks,
 } from "../workspace/index.js";
 import type { NetworkDoors } from "./guest-network.js";
+import { NOTHING, type Provision } from "./provision/index.js";
 
 /** In the workspace's directory. */
 const RECORD_FILE = "network.jsonl";
@@ -40,6 +41,8 @@ export interface NetworksOptions {
   readonly lookUp?: SharedLookUp;
   /** Directly when left out. */
   readonly dial?: Dial;
+  /** What machines with a network get of the host; nothing when left out. */
+  readonly provision?: () => Promise<Provision>;
 }
 
 /** Networks of workspaces, which share the host's resolver. */
@@ -57,7 +60,7 @@ export function openNetworks(options: NetworksOptions): WorkspaceNetworks {
         ...(options.look === undefined ? {} : { look: options.look }),
         ...(options.dial === undefined ? {} : { dial: options.dial }),
       });
-      return new Network(gateway);
+      return new Network(gateway, options.provision ?? (() => Promise.resolve(NOTHING)));
     },
   };
 }
@@ -78,7 +81,10 @@ class Network implements WorkspaceNetwork {
   readonly #published = new Map<string, PublishedPort[]>();
   #isClosed = false;
 
-  constructor(private readonly gateway: Gateway) {}
+  constructor(
+    private readonly gateway: Gateway,
+    private readonly provision: () => Promise<Provision>,
+  ) {}
 
   get policy(): NetworkPolicyText {
     return policyToText(this.gateway.policy);
@@ -163,6 +169,7 @@ class Network implements WorkspaceNetwork {
     const { gateway } = this;
     const isLeft = (): boolean => this.#machine !== machine;
     const doors: NetworkDoors = {
+      provision: this.provision,
       resolve: async (name, family) =>
         isLeft() ? { failure: "refused" } : await gateway.resolve(name, family),
       connect: async (target, pipe) => {

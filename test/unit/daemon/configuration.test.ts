@@ -32,6 +32,10 @@ describe("The configuration", () => {
        host_roots = ["/srv/projects"]
        insecure_registries = ["registry.test:5000"]
        idle_suspend = 600
+       certificates = ["/srv/ca.pem"]
+       package_sources = false
+       proxy = "http://user:secret@proxy.test:3128"
+       no_proxy = ["corp.test", "10.0.0.0/8"]
        [mirrors]
        "registry.test" = ["https://mirror.test/v2"]`,
     );
@@ -39,6 +43,8 @@ describe("The configuration", () => {
       ...{ pool: 2, require_isolation: "kvm", host_roots: ["/srv/projects"], idle_suspend: 600 },
       ...{
         insecure_registries: ["registry.test:5000"],
+        ...{ certificates: ["/srv/ca.pem"], package_sources: false },
+        ...{ proxy: "http://user:secret@proxy.test:3128", no_proxy: ["corp.test", "10.0.0.0/8"] },
         mirrors: { "registry.test": ["https://mirror.test/v2"] },
       },
     });
@@ -72,6 +78,14 @@ size = 1
     ]);
     expect(error.hint).toContain("pool, require_isolation, host_roots");
     expect(error.details).toMatchObject({ path: "config.toml", problems: { length: 8 } });
+  });
+
+  it("is shown without the credentials of addresses, right or wrong", () => {
+    expect(wrong('proxy = "https://user:secret@proxy.test"').message).toContain(
+      'line 1: proxy is "https://proxy.test", it has to be an address such as http://proxy.test:3128, or ""',
+    );
+    const read = { path: "c", found: true, settings: { proxy: "http://user:secret@proxy.test:3128" } };
+    expect(describeConfiguration(read, read)).toBe('c: proxy = "http://proxy.test:3128"');
   });
 
   it.each([

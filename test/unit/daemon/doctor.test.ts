@@ -15,6 +15,7 @@ const healthy = (changes: Partial<DoctorSources> = {}): DoctorSources => ({
       { name: "software", usable: true, reason: "", bootMs: 2345, chosen: true },
     ]),
   missingTools: () => Promise.resolve({ names: [], install: [] }),
+  network: () => Promise.resolve("connections go out directly"),
   environment: () => Promise.resolve({ installed: true, downloadBytes: 90e6, readiness: "warm" }),
   ...changes,
 });

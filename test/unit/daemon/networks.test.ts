@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { AgentLine } from "../../../src/daemon/agent-line.js";
 import { guestNetwork } from "../../../src/daemon/guest-network.js";
 import { openNetworks } from "../../../src/daemon/networks.js";
+import { provisionOf } from "../../../src/daemon/provision/files.js";
 import { connectGuest } from "../../../src/guest/index.js";
 import { silentLogger } from "../../../src/kit/index.js";
 import { policyFromFlags, policyToText, SharedLookUp, type PolicyFlags } from "../../../src/network/index.js";
@@ -30,6 +31,8 @@ let line: AgentLine;
 let network: WorkspaceNetwork;
 let machine: MachineNetwork;
 let configured: boolean[];
+/** What the agent was given, by path; variables under their own text. */
+let given: Record<string, string>[];
 
 /** A program of the guest that echoes on every port but 1. */
 async function* echoPort(requests: AsyncIterable<DialRequest>): AsyncGenerator<object> {
@@ -49,11 +52,16 @@ async function* echoPort(requests: AsyncIterable<DialRequest>): AsyncGenerator<o
 
 async function start(policy: NetworkPolicyText): Promise<void> {
   configured = [];
+  given = [];
   guest = await FakeGuest.start({
     routes: (router) =>
       router.service(NetworkService, {
         configure: (request) => {
           configured.push(request.egress);
+          const now: Record<string, string> = {};
+          for (const { path, content } of request.files) now[path] = Buffer.from(content).toString();
+          for (const entry of request.environment) now[entry] = "set";
+          given.push(now);
           return {};
         },
         dial: echoPort as never,
@@ -67,6 +75,7 @@ async function start(policy: NetworkPolicyText): Promise<void> {
     look: lookAtNothing,
     lookUp: new SharedLookUp((name) => Promise.resolve(name === "web.test" ? [WEB] : ["10.0.0.1"])),
     dial: dialLoopback(),
+    provision: () => Promise.resolve(provisionOf({ pem: "PEM" }, { text: "" }, { warnings: [] })),
   });
   network = await networks.open({ directory, policy, redact: (text) => text });
 }
@@ -114,8 +123,23 @@ describe("the network of a workspace's machine", () => {
       bytesDown: sent.length,
     });
     expect(report.events.at(-1)).toMatchObject({ name: "web.test", openedBy: "command-1", end: "finished" });
-    expect(network.lastRefusal?.reason).toContain("10.0.0.1");
+    expect(network.lastRefusal?.reason).toContain("refuses 10.0.0.1 (lan.test): 10.0.0.0/8 is private");
+    expect(network.lastRefusal?.hint).toContain("--allow-cidr 10.0.0.1`");
     expect(report.openCount).toBe(0);
+  });
+
+  it("gives it what the host hands on with egress, on each connection, and takes it back without", async () => {
+    await start(egress());
+    await network.attach(machine);
+    const files = { "/usr/local/share/ca-certificates/pyro-host.crt": "PEM", "/root/.npmrc": "" };
+    expect(given).toMatchObject([{ ...files, "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt": "set" }]);
+    guest.hangUp();
+    await line.reconnect();
+    await expect.poll(() => given).toHaveLength(2);
+    expect(given[1]).toEqual(given[0]);
+    await network.setPolicy(policyToText(policyFromFlags({ mode: "off" })));
+    const paths = Object.keys(given[0] ?? {}).filter((name) => name.startsWith("/"));
+    expect(given[2]).toEqual(Object.fromEntries(paths.map((path) => [path, ""])));
   });
 
   it("resets what is open when its policy changes, and tells the agent", async () => {
