@@ -1,0 +1,306 @@
+/** What programs do with a network, unchanged: apt, npm and pip with this host's registries, git with a server of the test's own. */
+import { execFile, execFileSync } from "node:child_process";
+import { cp, mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { findProgram, searchPath } from "../../src/kit/index.js";
+import { NEIGHBOUR, noNamespaces, TestNetwork, WORLD } from "./namespaces.js";
+import { json, pyro, testState, type Result, type TestState } from "./support.js";
+
+const execute = promisify(execFile);
+const LONG = 480_000;
+
+/** A workspace of a state, and what it is asked most. */
+const workspaceOf = (state: () => TestState, id: string) => {
+  const call = (...args: string[]): Promise<Result> =>
+    pyro(["workspace", ...args], { stateDir: state().path });
+  return {
+    call,
+    /** A shell line; what it prints on both streams. */
+    sh: async (line: string): Promise<string> => {
+      const { stdout } = await call(
+        "exec",
+        id,
+        "--timeout-seconds",
+        "400",
+        "--",
+        "sh",
+        "-c",
+        `exec 2>&1; ${line}`,
+      );
+      return stdout.toString();
+    },
+    record: async () =>
+      json(await call("network", id, "--json")) as { entries: Record<string, string | undefined>[] },
+    lastRefusal: async () => {
+      const { last_command } = json(await call("status", id, "--json"));
+      return (last_command as { network_refusal: string | null }).network_refusal;
+    },
+  };
+};
+
+describe("Package managers in a workspace with egress", () => {
+  let state: TestState;
+  let tools: string;
+  const { call, sh, record, lastRefusal } = workspaceOf(() => state, "tools");
+  /** What this test's user opened so far: addresses of mirrors that are not public. */
+  const opened = new Set<string>();
+
+  beforeAll(async () => {
+    state = await testState();
+    // debian:12-build has no Node: this host's own, and its npm, come with the seed.
+    tools = await mkdtemp(join(tmpdir(), "pyro-tools-"));
+    const npm = await realpath(
+      (await findProgram("npm", searchPath(process.env["PATH"]))) ?? "/npm is not here",
+    );
+    await cp(process.execPath, join(tools, "node"));
+    await cp(dirname(dirname(npm)), join(tools, "npm"), { recursive: true });
+    await mkdir(join(tools, "project"));
+    const project = { name: "small", version: "1.0.0", private: true, dependencies: { debug: "4.4.0" } };
+    await writeFile(join(tools, "project/package.json"), JSON.stringify(project));
+    const options = ["--name", "tools", "--network-policy", "egress", "--seed-path", tools];
+    expect((await call("create", "debian:12-build", ...options)).code).toBe(0);
+  });
+  afterAll(async () => {
+    await call("delete", "tools");
+    await rm(tools, { recursive: true, force: true });
+    await state[Symbol.asyncDispose]();
+  });
+
+  /**
+   * Runs a line until nothing of it is refused any more. Where the registry's address is not public it is refused first, by
+   * name, and says which flag opens it; that is then given, as a user would.
+   */
+  async function opening(line: string): Promise<{ output: string; refusals: (string | null)[] }> {
+    const refusals: (string | null)[] = [];
+    for (let round = 0; round < 4; round++) {
+      const output = await sh(line);
+      refusals.push(await lastRefusal());
+      const { entries } = await record();
+      const hints = entries.map(
+        ({ hint }) => /^only the user .* --allow-cidr ([0-9a-f.:]+)`/.exec(hint ?? "")?.[1],
+      );
+      const fresh = hints.filter((address) => address !== undefined && !opened.has(address));
+      if (fresh.length === 0) return { output, refusals };
+      for (const address of fresh) if (address !== undefined) opened.add(address);
+      const flags = [...opened].flatMap((address) => ["--allow-cidr", address]);
+      expect((await call("network", "set", "tools", "--network-policy", "egress", ...flags)).code).toBe(0);
+    }
+    throw new Error(`still refused: ${refusals.join("\n")}`);
+  }
+
+  it(
+    "has apt's sources of this host: update and install work, refused first where the mirror is not public",
+    { timeout: LONG },
+    async () => {
+      const { output, refusals } = await opening(
+        "apt-get -o Acquire::Languages=none update && apt-get install -y --no-install-recommends hello && hello",
+      );
+      expect(output).toContain("Hello, world!");
+      for (const refusal of refusals.slice(0, -1)) {
+        expect(refusal).toMatch(
+          /refuses \S+ \(\S+\.\S+\): .*; only the user can allow it: .*--allow-cidr [0-9a-f.:]+`/,
+        );
+      }
+      expect(refusals.at(-1)).toBeNull();
+      expect(refusals.length).toBe(opened.size === 0 ? 1 : 2);
+    },
+  );
+
+  it("installs a small tree by npm", { timeout: LONG }, async () => {
+    const { output } = await opening(
+      "cd project && PATH=/workspace:$PATH && node ../npm/bin/npm-cli.js install --no-audit --no-fund" +
+        ` && node -e 'console.log(require("debug")("small").namespace, require("ms")("2m"))'`,
+    );
+    expect(output).toMatch(/^small 120000$/m);
+  });
+
+  it("installs a wheel by pip", { timeout: LONG }, async () => {
+    const { output } = await opening(
+      "python3 -m pip install --quiet --target /tmp/wheels six && PYTHONPATH=/tmp/wheels python3 -c 'import six; print(six.__name__)'",
+    );
+    expect(output).toMatch(/^six$/m);
+  });
+});
+
+/** Serves a directory by HTTP and HTTPS in the world, and as a neighbour a proxy that only tunnels; tells who asks it for what. */
+const SERVERS = `
+const [world, neighbour, directory, key, cert] = process.argv.slice(1);
+const { createReadStream, readFileSync } = require("node:fs");
+const serve = (request, response) =>
+  createReadStream(directory + new URL(request.url, "http://x").pathname)
+    .on("error", () => response.writeHead(404).end())
+    .pipe(response);
+const proxy = require("node:http").createServer((_, response) => response.writeHead(405).end());
+proxy.on("connect", ({ url, headers }, socket) => {
+  console.log(url + " " + (headers["proxy-authorization"] ?? ""));
+  const [host, port] = url.split(":");
+  const server = require("node:net").connect({ host, port, allowHalfOpen: true }, () => {
+    socket.write("HTTP/1.1 200 OK\\r\\n\\r\\n");
+    socket.pipe(server).pipe(socket);
+  });
+  for (const one of [server, socket]) one.on("error", () => { server.destroy(); socket.destroy(); });
+});
+const tls = { key: readFileSync(key), cert: readFileSync(cert) };
+require("node:http").createServer(serve).listen(80, world, () =>
+  require("node:https").createServer(tls, serve).listen(443, world, () =>
+    proxy.listen(3128, neighbour, () => console.log("ready"))));
+`;
+const NAME = "git.example.org";
+
+describe("A daemon in a network of the test's own", async () => {
+  const reason = await noNamespaces();
+  if (reason !== undefined) {
+    console.log(`skipped: ${reason}`);
+    it.skip(`needs network namespaces: ${reason}`);
+    return;
+  }
+  let state: TestState;
+  let directory: string;
+  let network: TestNetwork;
+  let kill: () => Promise<void>;
+  const asked: string[] = [];
+  const { call, sh, record, lastRefusal } = workspaceOf(() => state, "git");
+
+  beforeAll(async () => {
+    state = await testState();
+    directory = await mkdtemp(join(tmpdir(), "pyro-world-"));
+    await mkdir(join(directory, "served"));
+    makeRepository(directory);
+    makeCertificates(directory);
+    // The daemon's user trusts the test's authority, by the configuration.
+    await mkdir(join(directory, ".config/pyro"), { recursive: true });
+    await writeFile(
+      join(directory, ".config/pyro/config.toml"),
+      `certificates = ["${directory}/authority.pem"]\npackage_sources = false\n`,
+    );
+    network = await TestNetwork.create(directory, [NAME]);
+    const files = ["served", "server.key", "server.pem"].map((name) => join(directory, name));
+    await network.serve(SERVERS, [WORLD, NEIGHBOUR, ...files], (line) => asked.push(line));
+    kill = await network.daemon(state.path, { HOME: directory });
+    const options = ["--name", "git", "--network-policy", "egress"];
+    expect((await call("create", "debian:12-build", ...options)).code).toBe(0);
+  });
+  afterAll(async () => {
+    await call("delete", "git");
+    await pyro(["daemon", "stop", "--force"], { stateDir: state.path });
+    await network[Symbol.asyncDispose]();
+    await rm(directory, { recursive: true, force: true });
+    await state[Symbol.asyncDispose]();
+  });
+
+  const clone = (scheme: string): Promise<string> =>
+    sh(
+      `rm -rf /tmp/clone; git clone -q ${scheme}://${NAME}/small.git /tmp/clone && git -C /tmp/clone log --format=%s`,
+    );
+
+  it("clones over http from a server at an address of the internet, and not from its host's neighbour", async () => {
+    expect(await clone("http")).toBe("the first commit\n");
+    expect((await record()).entries).toContainEqual(
+      expect.objectContaining({ decision: "allowed", name: NAME, address: WORLD, port: 80 }),
+    );
+    expect(await sh(`curl -sS http://${NEIGHBOUR}/ || true`)).toMatch(/No route to host|Couldn't connect/);
+    expect(await lastRefusal()).toContain(`refuses ${NEIGHBOUR}:80: 10.0.0.0/8 is private`);
+  });
+
+  it("trusts an authority that only its user trusts: git, curl, Python and OpenSSL, by their own settings", async () => {
+    expect(await clone("https")).toBe("the first commit\n");
+    expect(await sh(`curl -sS https://${NAME}/hello`)).toBe("hello\n");
+    expect(
+      await sh(`python3 -c 'import urllib.request as u; print(u.urlopen("https://${NAME}/hello").read())'`),
+    ).toBe("b'hello\\n'\n");
+    expect(await sh(`openssl s_client -connect ${NAME}:443 </dev/null | grep 'Verify return'`)).toContain(
+      "0 (ok)",
+    );
+    expect(json(await call("diff", "git", "--json"))).toMatchObject({ changed: false });
+  });
+
+  it("gives that after a reset too, takes it back without a network, and gives it again", async () => {
+    expect((await call("reset", "git")).code).toBe(0);
+    expect(await clone("https")).toBe("the first commit\n");
+    const look =
+      "ls /usr/local/share/ca-certificates; grep -c 'From the host' /etc/ssl/certs/ca-certificates.crt; env | grep -c CERT";
+    const on = await sh(look);
+    expect(on).toBe("pyro-host.crt\n2\n2\n");
+    await call("network", "set", "git", "--network-policy", "off");
+    expect(await sh(look)).toBe("0\n0\n");
+    await call("network", "set", "git", "--network-policy", "egress");
+    expect(await sh(look)).toBe(on);
+  });
+
+  it("goes out by its host's proxy, which is asked for the address alone, and tells nobody its password", async () => {
+    await kill();
+    await network.route(false);
+    asked.length = 0;
+    const proxy = `http://someone:hush-hush@${NEIGHBOUR}:3128`;
+    kill = await network.daemon(state.path, { HOME: directory, HTTPS_PROXY: proxy });
+    expect(await clone("https")).toBe("the first commit\n");
+    const credentials = Buffer.from("someone:hush-hush").toString("base64");
+    expect(new Set(asked)).toEqual(new Set([`${WORLD}:443 Basic ${credentials}`]));
+    // The proxy would reach itself, and is asked for nothing that policy refuses.
+    await sh(`curl -sS http://${NEIGHBOUR}:3128/`);
+    expect(new Set(asked).size).toBe(1);
+    const shown =
+      JSON.stringify(await record()) +
+      (await pyro(["doctor", "--json"], { stateDir: state.path })).stdout.toString();
+    expect(shown).toContain(`by the proxy ${NEIGHBOUR}:3128`);
+    const { stdout } = await execute("grep", [
+      "-rc",
+      "--include=*.log",
+      "--include=*.jsonl",
+      "hush-hush",
+      state.path,
+    ]).catch((error: unknown) => error as { stdout: string });
+    expect(shown).not.toContain("hush-hush");
+    expect(stdout).toMatch(/daemon\.log:0$/m);
+    expect(stdout).not.toMatch(/:[1-9]\d*$/m);
+  });
+});
+
+/** A bare repository for "dumb" HTTP: plain files. */
+function makeRepository(directory: string): void {
+  const git = (...args: string[]): void => {
+    const as = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"];
+    execFileSync("git", [...as, ...args], { cwd: directory, stdio: "ignore" });
+  };
+  git("init", "-q", "-b", "main", "work");
+  git("-C", "work", "commit", "-q", "--allow-empty", "-m", "the first commit");
+  git("clone", "-q", "--bare", "work", "served/small.git");
+  git("-C", "served/small.git", "update-server-info");
+  execFileSync("sh", ["-c", "echo hello >served/hello"], { cwd: directory });
+}
+
+/** An authority, and a server's certificate by it. */
+function makeCertificates(directory: string): void {
+  const openssl = (...args: string[]): void => {
+    execFileSync("openssl", args, { cwd: directory, stdio: "ignore" });
+  };
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  openssl(
+    "req",
+    "-x509",
+    ...key,
+    "-days",
+    "2",
+    "-subj",
+    "/CN=an authority",
+    "-keyout",
+    "authority.key",
+    "-out",
+    "authority.pem",
+  );
+  openssl("req", ...key, "-subj", `/CN=${NAME}`, "-keyout", "server.key", "-out", "server.csr");
+  execFileSync("sh", ["-c", `echo subjectAltName=DNS:${NAME} >server.ext`], { cwd: directory });
+  const signed = [
+    "-CA",
+    "authority.pem",
+    "-CAkey",
+    "authority.key",
+    "-CAcreateserial",
+    "-extfile",
+    "server.ext",
+  ];
+  openssl("x509", "-req", "-in", "server.csr", ...signed, "-days", "2", "-out", "server.pem");
+}
