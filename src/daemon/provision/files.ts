@@ -33,7 +33,7 @@ export function provisionOf(
     [BUNDLE, pem, true],
     [APT, apt.text],
     [NPM, npm === undefined ? "" : `registry=${npm}\n`],
-    [PIP, pip === undefined ? "" : `[global]\nindex-url = ${pip}\n`],
+    [PIP, pip === undefined ? "" : pipConfiguration(pip)],
   ];
   return {
     files: contents.map(([path, text, appended = false]) => ({ path, content: Buffer.from(text), appended })),
@@ -44,6 +44,12 @@ export function provisionOf(
       ...(go === undefined ? [] : [`GOPROXY=${go}`]),
     ],
   };
+}
+
+/** pip takes an index without TLS only from a host that it is told to trust, as this host's was. */
+function pipConfiguration(index: string): string {
+  const trust = index.startsWith("http:") ? `trusted-host = ${new URL(index).host}\n` : "";
+  return `[global]\nindex-url = ${index}\n${trust}`;
 }
 
 /** Takes back whatever a machine, or the one that had its disk before, was given. */

@@ -221,6 +221,12 @@ describe("What a machine gets", () => {
       "NODE_EXTRA_CA_CERTS=/usr/local/share/ca-certificates/pyro-host.crt",
       "GOPROXY=https://go.example.org",
     ]);
+    const plain = provisionOf(
+      { pem: "" },
+      { text: "" },
+      { pip: "http://pip.example.org:8080/simple", warnings: [] },
+    );
+    expect(texts(plain)["/etc/pip.conf"]).toContain("/simple\ntrusted-host = pip.example.org:8080\n");
     expect(Object.keys(texts(NOTHING))).toEqual(Object.keys(texts(all)));
     expect([...new Set(Object.values(texts(NOTHING))), ...NOTHING.environment]).toEqual([""]);
   });
