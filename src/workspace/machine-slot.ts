@@ -27,7 +27,7 @@ export class MachineSlot {
     return this.#lost;
   }
 
-  /** @param isFresh nothing ran in it before: without a network there is nothing to tell it */
+  /** @param isFresh nothing ran in it, nor over its disk, before: without a network there is nothing to tell it */
   async attach(machine: WorkspaceMachine, { isFresh }: { readonly isFresh: boolean }): Promise<void> {
     this.#machine = machine;
     this.#lost = machine.lost;

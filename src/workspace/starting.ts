@@ -13,7 +13,8 @@ export async function boot(parts: WorkspaceParts, report: Report): Promise<void>
   await chain.settle();
   const wasSuspended = parts.record.state === "suspended";
   const machine = wasSuspended ? await goOn(parts, report) : await open(parts, report);
-  await slot.attach(machine, { isFresh: !wasSuspended }).catch(async (error: unknown) => {
+  // Its disk may be that of a machine that had a network.
+  await slot.attach(machine, { isFresh: false }).catch(async (error: unknown) => {
     await slot.drop();
     throw error;
   });

@@ -100,8 +100,8 @@ export interface WorkspaceNetwork extends AsyncDisposable {
    */
   setPolicy(policy: NetworkPolicyText): Promise<void>;
   /**
-   * Lets the programs of a machine out, and of no other. What another had open is reset. One that is fresh, in which nothing
-   * ran, need not be told that it has no network.
+   * Lets the programs of a machine out, and of no other. What another had open is reset. One that is fresh, in which and
+   * over whose disk nothing ran, need not be told that it has no network.
    */
   attach(machine: MachineNetwork, isFresh?: boolean): Promise<void>;
   /** The machine ends or stands still: what is open is reset with this reason, and nothing is let out or in. */

@@ -228,6 +228,15 @@ describe("A daemon in a network of the test's own", async () => {
     expect(await sh(look)).toBe("0\n0\n");
     await call("network", "set", "git", "--network-policy", "egress");
     expect(await sh(look)).toBe(on);
+    // What was sealed, or stood on the disk when it was stopped, is taken back too.
+    await call("stop", "git");
+    await call("network", "set", "git", "--network-policy", "off");
+    for (const again of ["start", "reset"]) {
+      expect((await call(again, "git")).code).toBe(0);
+      expect(await sh(look)).toBe("0\n0\n");
+    }
+    await call("network", "set", "git", "--network-policy", "egress");
+    expect(await sh(look)).toBe(on);
   });
 
   it("goes out by its host's proxy, which is asked for the address alone, and tells nobody its password", async () => {
