@@ -34,5 +34,5 @@ export {
 export { findProgram, isExecutable, searchPath } from "./programs.js";
 export { connectUnix, shortSocketPath } from "./unix-socket.js";
 export { packagePath, thisBuild, type Build } from "./build.js";
-export { networkVariables, type NetworkVariables } from "./network-variables.js";
+export { networkVariables, networkVariablesForDaemon, type NetworkVariables } from "./network-variables.js";
 export { withoutCredentials } from "./url.js";

@@ -6,7 +6,7 @@ import {
   connectUnix,
   launch,
   LaunchError,
-  networkVariables,
+  networkVariablesForDaemon,
   sleep,
   thisBuild,
   type Child,
@@ -78,7 +78,11 @@ interface StartLog {
 /** What a daemon is to know of its starter's environment. */
 function daemonEnvironment(): Record<string, string> {
   const pool = process.env["PYRO_POOL"];
-  return { ...baseEnvironment(), ...networkVariables(), ...(pool === undefined ? {} : { PYRO_POOL: pool }) };
+  return {
+    ...baseEnvironment(),
+    ...networkVariablesForDaemon(),
+    ...(pool === undefined ? {} : { PYRO_POOL: pool }),
+  };
 }
 
 async function launchDaemon(

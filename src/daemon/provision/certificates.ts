@@ -30,7 +30,7 @@ const COUNT_MAX = 64;
 const PEM_BYTES_MAX = 128 * 1024;
 const LOCAL_FILES_MAX = 64;
 const VARIABLES = [
-  ...["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"],
+  ...["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "PYRO_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"],
   ...["CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT"],
 ] as readonly (keyof NetworkVariables)[];
 const BLOCK = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;

@@ -8,7 +8,11 @@ import { readCertificates } from "../../../src/daemon/provision/certificates.js"
 import { NOTHING, provisionOf } from "../../../src/daemon/provision/files.js";
 import { hostProxy } from "../../../src/daemon/provision/index.js";
 import { readRegistries } from "../../../src/daemon/provision/registries.js";
-import { networkVariables, type NetworkVariables } from "../../../src/kit/index.js";
+import {
+  networkVariables,
+  networkVariablesForDaemon,
+  type NetworkVariables,
+} from "../../../src/kit/index.js";
 import { temporaryState } from "../../fakes/state-directory.js";
 
 const PUBLIC = rootCertificates[0] ?? "";
@@ -269,4 +273,7 @@ it("A daemon is told of its starter's environment what is about the network, and
     AWS_SECRET_ACCESS_KEY: "secret",
   };
   expect(networkVariables(from)).toEqual({ HTTPS_PROXY: "http://proxy.test:1", GOPROXY: "off" });
+  expect(networkVariablesForDaemon({ NODE_EXTRA_CA_CERTS: "/ca.pem" })).toEqual({
+    PYRO_EXTRA_CA_CERTS: "/ca.pem",
+  });
 });

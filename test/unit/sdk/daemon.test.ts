@@ -4,7 +4,8 @@ import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { Code } from "@connectrpc/connect";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { networkVariablesForDaemon } from "../../../src/kit/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
 import { Pyro } from "../../../src/sdk/index.js";
 import { buildFakeDaemonProgram } from "../../fakes/fake-daemon-program.js";
@@ -68,18 +69,23 @@ test("many clients at once share one daemon", async () => {
   await Promise.all(clients.map((pyro) => pyro[Symbol.asyncDispose]()));
 });
 
-test("the daemon inherits no variable of its client but PATH, HOME and LANG", async () => {
+test("the daemon inherits no variable of its client but PATH, HOME, LANG and those about the network", async () => {
   await using state = await temporaryState();
-  process.env["CANARY_VARIABLE"] = "seen";
+  vi.stubEnv("CANARY_VARIABLE", "seen");
+  vi.stubEnv("NO_PROXY", "example.org");
   await using pyro = new Pyro({ stateDir: state.path, daemonProgram: fake.program() });
   await pyro.listEnvironments();
-  delete process.env["CANARY_VARIABLE"];
   const { pid } = await pyro.daemonStatus();
   const names = (await readFile(`/proc/${pid ?? 0}/environ`, "utf8"))
     .split("\0")
     .map((entry) => entry.split("=")[0]);
   await pyro.stopDaemon();
-  expect(names.filter((name) => name !== "").sort()).toEqual(["HOME", "LANG", "PATH"]);
+  const ofTheNetwork = Object.keys(networkVariablesForDaemon());
+  vi.unstubAllEnvs();
+  expect(ofTheNetwork).toContain("NO_PROXY");
+  expect(names.filter((name) => name !== "").sort()).toEqual(
+    ["HOME", "LANG", "PATH", ...ofTheNetwork].sort(),
+  );
 });
 
 test("a daemon that refuses to start gives its own error", async () => {
