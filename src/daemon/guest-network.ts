@@ -35,7 +35,11 @@ export function guestNetwork(
     guest.serveGateway(handlers);
     const { files, environment } = (egress ? await provision?.() : undefined) ?? NOTHING;
     const request = { egress, files: [...files], environment: [...environment] };
-    await guest.network.configure(request, { timeoutMs: LIMITS.agentCallTimeoutMs });
+    await guest.network
+      .configure(request, { timeoutMs: LIMITS.agentCallTimeoutMs })
+      .catch((error: unknown) => {
+        throw namedFailure(PyroError.from(error));
+      });
   };
   line.onNewGuest(() => {
     join().catch((error: unknown) => {
@@ -68,6 +72,16 @@ const CAPABILITY = "network";
 
 function tooOld(): PyroError {
   return new PyroError("NETWORK_NOT_AVAILABLE", "this machine was started by a pyro that gave no network", {
-    hint: "stop the workspace and start it again; its disk is kept",
+    hint: START_AGAIN,
   });
 }
+
+/** What the machine's kernel refused is the doing of root in it: routes or addresses of its own are in the way. */
+function namedFailure(error: PyroError): PyroError {
+  if (error.code !== "INTERNAL") return error;
+  const what = error.message.split("\n")[0] ?? "";
+  const message = `something in the machine keeps its network from being set: ${what}`;
+  return new PyroError("NETWORK_NOT_AVAILABLE", message, { hint: START_AGAIN, cause: error });
+}
+
+const START_AGAIN = "stop the workspace and start it again; its disk is kept";

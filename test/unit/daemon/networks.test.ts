@@ -19,6 +19,7 @@ import {
 } from "../../../src/protocol/gen/pyro/guest/v1/network_pb.js";
 import type { MachineNetwork, NetworkPolicyText, WorkspaceNetwork } from "../../../src/workspace/index.js";
 import { FakeGuest } from "../../fakes/fake-guest.js";
+import { guestError } from "../../fakes/host-files.js";
 import { dialLoopback, LoopbackServer, lookAtNothing, WEB } from "../network/gateway-support.js";
 
 const BYTES = WEB.split(".").map(Number);
@@ -33,6 +34,8 @@ let machine: MachineNetwork;
 let configured: boolean[];
 /** What the agent was given, by path; variables under their own text. */
 let given: Record<string, string>[];
+/** What the agent's kernel says, if it refuses. */
+let obstacle: string | undefined;
 
 /** A program of the guest that echoes on every port but 1. */
 async function* echoPort(requests: AsyncIterable<DialRequest>): AsyncGenerator<object> {
@@ -53,10 +56,12 @@ async function* echoPort(requests: AsyncIterable<DialRequest>): AsyncGenerator<o
 async function start(policy: NetworkPolicyText): Promise<void> {
   configured = [];
   given = [];
+  obstacle = undefined;
   guest = await FakeGuest.start({
     routes: (router) =>
       router.service(NetworkService, {
         configure: (request) => {
+          if (obstacle !== undefined) throw guestError("INTERNAL", obstacle);
           configured.push(request.egress);
           const now: Record<string, string> = {};
           for (const { path, content } of request.files) now[path] = Buffer.from(content).toString();
@@ -157,6 +162,19 @@ describe("the network of a workspace's machine", () => {
     });
     expect(network.policy.mode).toBe("off");
     await expect.poll(() => server.sockets.size).toBe(0);
+  });
+
+  it("is in force on the host, with a word to its user, where the machine does not let itself be told", async () => {
+    await start(egress());
+    await network.attach(machine);
+    obstacle = "make the route to 0.0.0.0/0: invalid argument\nand more";
+    await expect(network.setPolicy(egress({ deny: ["web.test"] }))).rejects.toMatchObject({
+      code: "NETWORK_NOT_AVAILABLE",
+      message: expect.stringMatching(/make the route to 0\.0\.0\.0\/0: invalid argument$/) as string,
+      hint: expect.stringContaining("start it again") as string,
+    });
+    const { failure } = await guest.session.gateway.resolve({ name: "web.test", family: AddressFamily.IPV4 });
+    expect(failure).toBe(ResolveFailure.REFUSED);
   });
 
   it("resets what is open with the agent's connection, and serves the next one", async () => {
