@@ -1,0 +1,159 @@
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { eventually, PYRO } from "./support.js";
+
+/** Where everything listens. */
+export const PORT = 4000;
+
+/** Of the two: the host's interface on its LAN, and another computer there. */
+export const ADDRESSES = {
+  host: { ipv4: "192.168.213.1", ipv6: "fd50:7972:6f00:213::1" },
+  lan: { ipv4: "192.168.213.2", ipv6: "fd50:7972:6f00:213::2" },
+} as const;
+
+/** What reached a namespace: connections and datagrams to what listens there. */
+export interface Reached {
+  readonly tcp: number;
+  readonly udp: number;
+}
+
+/** Listens on all addresses of its namespace, and prints the counts whenever one grows. */
+const LISTENER = `
+  const counts = { tcp: 0, udp: 0 };
+  const tell = () => console.log(JSON.stringify(counts));
+  const hit = (kind) => { counts[kind] += 1; tell(); };
+  const dgram = require("node:dgram").createSocket({ type: "udp6" });
+  dgram.on("message", () => hit("udp")).bind(${PORT}, () => {
+    require("node:net").createServer((socket) => { hit("tcp"); socket.on("error", () => {}); socket.end("reached\\n"); })
+      .listen(${PORT}, "::", tell);
+  });`;
+
+/** Why this host cannot make network namespaces; undefined where it can. */
+export function withoutNamespaces(): string | undefined {
+  if (process.getuid?.() !== 0) return "network namespaces need root";
+  const tried = spawnSync("unshare", ["--net", "--mount", "true"]);
+  return tried.status === 0 ? undefined : `network namespaces cannot be made here: ${String(tried.stderr)}`;
+}
+
+/**
+ * A host and its LAN, both network namespaces that are joined by one cable: nothing of them leads to the network of the
+ * machine that runs the test. A daemon that is started in the first takes it for its host.
+ */
+export class TestNetwork implements AsyncDisposable {
+  readonly #namespaces: readonly { readonly name: string; readonly listener: ChildProcess }[];
+  readonly #counts = new Map<string, Reached>();
+  #daemon: ChildProcess | undefined;
+
+  private constructor(private readonly stem: string) {
+    this.#namespaces = (["host", "lan"] as const).map((which) => {
+      const name = `${stem}-${which}`;
+      const listener = spawn("ip", ["netns", "exec", name, process.execPath, "-e", LISTENER], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      listener.stdout.on("data", (text: Buffer) => {
+        const [line = ""] = text.toString().trim().split("\n").slice(-1);
+        this.#counts.set(which, JSON.parse(line) as Reached);
+      });
+      return { name, listener };
+    });
+  }
+
+  static async open(): Promise<TestNetwork> {
+    const stem = `pyro-${process.pid}`;
+    for (const which of ["host", "lan"]) ip("netns", "add", `${stem}-${which}`);
+    ip(
+      "-n",
+      `${stem}-host`,
+      "link",
+      "add",
+      "lan",
+      "type",
+      "veth",
+      "peer",
+      "name",
+      "lan",
+      "netns",
+      `${stem}-lan`,
+    );
+    for (const which of ["host", "lan"] as const) {
+      const { ipv4, ipv6 } = ADDRESSES[which];
+      const here = ["-n", `${stem}-${which}`];
+      ip(...here, "address", "add", `${ipv4}/24`, "dev", "lan");
+      ip(...here, "address", "add", `${ipv6}/64`, "dev", "lan", "nodad");
+      for (const device of ["lo", "lan"]) ip(...here, "link", "set", device, "up");
+      // What goes nowhere else goes to the LAN: nothing is out of reach for want of a route.
+      const other = ADDRESSES[which === "host" ? "lan" : "host"];
+      ip(...here, "route", "add", "default", "via", other.ipv4);
+      ip(...here, "-6", "route", "add", "default", "via", other.ipv6);
+    }
+    const made = new TestNetwork(stem);
+    await eventually("both listen", () => Promise.resolve(made.#counts.size === 2));
+    return made;
+  }
+
+  /** What reached the listeners of the host, and of the LAN. */
+  reached(which: "host" | "lan"): Reached {
+    return this.#counts.get(which) ?? { tcp: -1, udp: -1 };
+  }
+
+  /**
+   * What the kernel of the LAN took from the cable, whatever its port: segments, datagrams, echo requests. The
+   * neighbours' own talk is not among it.
+   */
+  packetsOnLan(): Readonly<Record<string, number>> {
+    const file = ["netns", "exec", `${this.stem}-lan`, "cat", "/proc/net/snmp", "/proc/net/snmp6"];
+    const lines = ip(...file).split("\n");
+    const count = (protocol: string, name: string): number => {
+      const [names = "", values = ""] = lines.filter((line) => line.startsWith(`${protocol}: `));
+      return Number(values.split(" ")[names.split(" ").indexOf(name)]);
+    };
+    const count6 = (name: string): number =>
+      Number(lines.find((line) => line.split(/\s+/)[0] === name)?.split(/\s+/)[1]);
+    return {
+      segments: count("Tcp", "InSegs"),
+      datagrams: count("Udp", "InDatagrams") + count("Udp", "NoPorts"),
+      echoes: count("Icmp", "InEchos"),
+      datagrams6: count6("Udp6InDatagrams") + count6("Udp6NoPorts"),
+      echoes6: count6("Icmp6InEchos"),
+    };
+  }
+
+  /** Starts the daemon of a state directory in the host's namespace, where these names are in the hosts file. */
+  async startDaemon(stateDir: string, names: Readonly<Record<string, string>>): Promise<number> {
+    const hosts = join(stateDir, "hosts");
+    const lines = Object.entries({ localhost: "127.0.0.1", ...names }).map(([name, at]) => `${at} ${name}\n`);
+    await writeFile(hosts, lines.join(""));
+    const program = `mount --bind "$1" /etc/hosts && exec "$2" "$3" --state-dir "$4" daemon run`;
+    const words = ["sh", "-c", program, "sh", hosts, process.execPath, PYRO, stateDir];
+    this.#daemon = spawn("ip", ["netns", "exec", `${this.stem}-host`, ...words], {
+      env: { ...process.env, PYRO_POOL: "0" },
+      stdio: "ignore",
+    });
+    return this.#daemon.pid ?? 0;
+  }
+
+  /** Nothing of it is left afterwards; the daemon has to be gone before. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#daemon !== undefined) await ended(this.#daemon);
+    for (const { name, listener } of this.#namespaces) {
+      listener.kill("SIGKILL");
+      await ended(listener);
+      ip("netns", "del", name);
+    }
+    const left = ip("netns", "list");
+    if (left.includes(this.stem)) throw new Error(`network namespaces are left: ${left}`);
+  }
+}
+
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) {
+    await new Promise((resolve) => child.once("exit", resolve));
+  }
+}
+
+function ip(...args: readonly string[]): string {
+  const { status, stdout, stderr } = spawnSync("ip", args, { encoding: "utf8" });
+  if (status !== 0) throw new Error(`ip ${args.join(" ")}: ${stderr}`);
+  return stdout;
+}
