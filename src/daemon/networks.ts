@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Logger } from "../kit/index.js";
+import { failpoint, type Logger } from "../kit/index.js";
 import {
   Gateway,
   NetworkRecord,
@@ -105,9 +105,14 @@ class Network implements WorkspaceNetwork {
     );
   }
 
+  checked(text: NetworkPolicyText): NetworkPolicyText {
+    return policyToText(policyFromText(text));
+  }
+
   async setPolicy(text: NetworkPolicyText): Promise<void> {
     const policy = policyFromText(text);
     this.gateway.setPolicy(policy);
+    failpoint("network.judged");
     if (policy.mode !== "egress+published-ports") await this.#unpublishAll();
     if (this.#machine !== undefined) await this.#serve(this.#machine);
   }

@@ -1,5 +1,6 @@
 import { appendFile, readFile, rename, stat } from "node:fs/promises";
 import * as z from "zod";
+import { failpoint } from "../kit/index.js";
 import { LIMITS } from "../protocol/index.js";
 import type { Saved } from "./entry.js";
 
@@ -76,6 +77,7 @@ export class RecordFile {
         this.#sizeBytes ??= await this.#begin();
         if (this.#sizeBytes + lines.length > this.bytesMax / 2 && this.#sizeBytes > 0) {
           await rename(this.path, `${this.path}.1`);
+          failpoint("rotation.renamed");
           this.#sizeBytes = 0;
         }
         await appendFile(this.path, lines, { mode: 0o600 });

@@ -94,6 +94,11 @@ export interface WorkspaceNetwork extends AsyncDisposable {
   readonly lastRefusal: NetworkRefusal | undefined;
   readonly ports: readonly ListeningPort[];
   /**
+   * The same policy in canonical texts; nothing changes.
+   * @throws {PyroError} INVALID_NETWORK_POLICY with all that is wrong
+   */
+  checked(policy: NetworkPolicyText): NetworkPolicyText;
+  /**
    * From now on: connections that it refuses are reset, and published ports are closed where it has none. An invalid one
    * changes nothing.
    * @throws {PyroError} INVALID_NETWORK_POLICY with all that is wrong

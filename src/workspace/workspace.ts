@@ -1,5 +1,5 @@
 import { appendFile } from "node:fs/promises";
-import { Slots, untilAborted } from "../kit/index.js";
+import { failpoint, Slots, untilAborted } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { CommandLog } from "./command-log.js";
 import type { DiskChain } from "./disk-chain.js";
@@ -315,12 +315,14 @@ export class Workspace {
    */
   async setNetwork(policy: NetworkPolicyText): Promise<void> {
     const { kept, network } = this.#parts;
+    const checked = network.checked(policy);
     try {
-      await network.setPolicy(policy);
+      // Before it holds: the next daemon finds what was asked for last, never a wider one that had ceased to hold.
+      await kept.save({ network: checked, ...kept.touched() });
+      failpoint("network.recorded");
     } finally {
-      // What is in force, also where the machine could not be told.
-      await kept.save({ network: network.policy, ...kept.touched() });
-      await this.ports.settle();
+      // A full disk does not keep a machine connected.
+      await network.setPolicy(checked).finally(() => this.ports.settle());
     }
   }
 

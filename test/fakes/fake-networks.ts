@@ -37,10 +37,14 @@ export class FakeNetwork implements WorkspaceNetwork {
     return this.#published.some((port) => port.hostPort === hostPort && port.owner.isReady());
   }
 
-  setPolicy(policy: NetworkPolicyText): Promise<void> {
+  checked(policy: NetworkPolicyText): NetworkPolicyText {
     if (policy.allow.includes("bad rule")) {
-      return Promise.reject(new PyroError("INVALID_NETWORK_POLICY", "a bad rule", { hint: "a better one" }));
+      throw new PyroError("INVALID_NETWORK_POLICY", "a bad rule", { hint: "a better one" });
     }
+    return policy;
+  }
+
+  setPolicy(policy: NetworkPolicyText): Promise<void> {
     this.policy = policy;
     if (policy.mode !== "egress+published-ports") this.#published = [];
     return Promise.resolve();

@@ -2,17 +2,18 @@ import { expect, it } from "vitest";
 import { FAILPOINTS, prefixOf } from "../failpoints.js";
 
 /**
- * Where the failpoints of each prefix are reached: test/unit/image/pull-faults, test/vm/failpoints; those of workspaces
- * also with fake machines, in test/unit/workspace/faults.
+ * Where the failpoints of each prefix are reached: test/unit/image/pull-faults, test/unit/network/record, test/vm/failpoints;
+ * those of workspaces also with fake machines, in test/unit/workspace/faults.
  */
 const REACHED = {
-  unit: ["pull"],
+  unit: ["pull", "rotation"],
   vm: [
     ...[
       "fork",
       "layer",
       "machine",
       "memory",
+      "network",
       "pool",
       "ports",
       "restore",

@@ -1,7 +1,9 @@
 import { appendFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { build } from "esbuild";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { baseEnvironment, complete } from "../../../src/kit/index.js";
 import { NetworkRecord, RecordFile, type NetworkEntry } from "../../../src/network/index.js";
 import { LIMITS } from "../../../src/protocol/index.js";
 
@@ -146,6 +148,26 @@ describe("the record of a network", () => {
     const last = await NetworkRecord.open({ file: new RecordFile(path, bytesMax) });
     expect(last.totals.refused).toBe(400);
     expect(last.entries.at(-1)?.sequence).toBe(400);
+  });
+
+  it("loses no total when its daemon is killed between the steps of a rotation", async () => {
+    const { outputFiles } = await build({
+      entryPoints: [new URL("./record-child.ts", import.meta.url).pathname],
+      ...{ bundle: true, platform: "node", format: "esm", target: "node20", write: false },
+    });
+    const child = join(directory, "child.mjs");
+    await writeFile(child, outputFiles[0]?.text ?? "");
+    const env = { ...baseEnvironment(), PYRO_FAILPOINT: "rotation.renamed" };
+    const { signal } = await complete(process.execPath, [child, path], { env });
+    expect(signal).toBe("SIGKILL");
+    expect((await readdir(directory)).sort()).toEqual(["child.mjs", basename(`${path}.1`)]);
+    const next = await NetworkRecord.open({ file: new RecordFile(path) });
+    const { sequence = 0 } = next.entries.at(-1) ?? {};
+    expect(sequence).toBeGreaterThan(0);
+    expect(next.totals.refused).toBe(sequence);
+    expect(next.add(refusal).sequence).toBe(sequence + 1);
+    await next.close();
+    expect((await NetworkRecord.open({ file: new RecordFile(path) })).totals.refused).toBe(sequence + 1);
   });
 
   it("goes on when its file cannot be written", async () => {

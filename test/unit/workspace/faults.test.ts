@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { build } from "esbuild";
 import { beforeAll, describe, expect, it } from "vitest";
 import { baseEnvironment, complete, silentLogger } from "../../../src/kit/index.js";
-import { Workspaces } from "../../../src/workspace/index.js";
+import { NO_NETWORK, Workspaces } from "../../../src/workspace/index.js";
 import { FAILPOINTS, prefixOf } from "../../failpoints.js";
 import { FakeWorkspaceMachines } from "../../fakes/fake-workspace-machines.js";
 import { temporaryState } from "../../fakes/state-directory.js";
@@ -22,7 +22,7 @@ beforeAll(async () => {
 describe("a daemon that is killed", () => {
   // Those of suspend and resume that are in machines are reached in test/vm/failpoints.
   const memory = ["suspend.placed", "suspend.recorded", "resume.spent"];
-  const disk = FAILPOINTS.filter((name) => ["snapshot", "workspace"].includes(prefixOf(name)));
+  const disk = FAILPOINTS.filter((name) => ["network", "snapshot", "workspace"].includes(prefixOf(name)));
   it.each([...disk, ...memory, "never"])(
     "at %s leaves what the next can finish or remove",
     async (failpoint) => {
@@ -47,6 +47,8 @@ describe("a daemon that is killed", () => {
       for (const workspace of workspaces.all) {
         await workspace.settle(10_000, NEVER);
         expect(["started", "stopped", "suspended", "failed"]).toContain(workspace.record.state);
+        // Its user had begun to take its network away.
+        if (prefixOf(failpoint) === "network") expect(workspace.network.policy).toEqual(NO_NETWORK);
         if (workspace.record.state !== "failed")
           expect(await content(workspace, "seeded")).toBe("as seeded\n");
         await workspaces.delete(workspace);

@@ -1,9 +1,15 @@
 // A process of its own that leads a workspace through its life; fault tests kill it. Argument: a directory.
 import { join } from "node:path";
 import { silentLogger } from "../../../src/kit/index.js";
-import { createSnapshot, deleteSnapshot, exportPath, Workspaces } from "../../../src/workspace/index.js";
+import { openNetworks } from "../../../src/daemon/networks.js";
+import {
+  createSnapshot,
+  deleteSnapshot,
+  exportPath,
+  NO_NETWORK,
+  Workspaces,
+} from "../../../src/workspace/index.js";
 import { FakeWorkspaceMachines } from "../../fakes/fake-workspace-machines.js";
-import { FakeNetworks } from "../../fakes/fake-networks.js";
 
 const [directory = ""] = process.argv.slice(2);
 const machines = new FakeWorkspaceMachines(join(directory, "trees"));
@@ -11,7 +17,7 @@ const workspaces = new Workspaces({
   directory: join(directory, "workspaces"),
   machines,
   disks: machines.disks,
-  networks: new FakeNetworks(),
+  networks: openNetworks({ log: silentLogger }),
   log: silentLogger,
   now: () => Date.now(),
 });
@@ -24,13 +30,15 @@ const fresh = {
   vcpuCount: 1,
   memMib: 512,
   ttlSeconds: 600,
-};
+  network: { ...NO_NETWORK, mode: "egress", allow: ["*"] },
+} as const;
 const workspace = await workspaces.create({ ...fresh, noPull: false }, async ({ files }) => {
   await files.write(Buffer.from("/workspace/seeded"), one());
   const origin = { mode: "empty", seedPath: null, originKind: "empty", originRef: null } as const;
   return { seed: { ...origin, entryCount: 1, bytes: 10 }, warnings: [] };
 });
 await workspace.settle(10_000, signal);
+await workspace.setNetwork(NO_NETWORK);
 await workspace.stop("ttl").result;
 await workspace.start().result;
 const request = { path: "seeded", outputPath: join(directory, "output"), overwrite: true };
