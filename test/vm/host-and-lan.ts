@@ -1,10 +1,15 @@
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { baseEnvironment, complete, type Completed } from "../../src/kit/index.js";
 import { eventually, PYRO } from "./support.js";
 
 /** Where everything listens. */
 export const PORT = 4000;
+/** Where the host has a server that writes without end, and reads nothing. */
+export const FLOOD_PORT = 4001;
+/** On the LAN; whatever is sent there is lost. */
+export const BLACK_HOLE = "192.168.213.99";
 
 /** Of the two: the host's interface on its LAN, and another computer there. */
 export const ADDRESSES = {
@@ -20,6 +25,12 @@ export interface Reached {
 
 /** Listens on all addresses of its namespace, and prints the counts whenever one grows. */
 const LISTENER = `
+  const chunk = Buffer.alloc(65536);
+  require("node:net").createServer((socket) => {
+    const more = () => { while (socket.write(chunk)); };
+    socket.on("error", () => {}).on("drain", more);
+    more();
+  }).listen(${FLOOD_PORT}, "127.0.0.1");
   const counts = { tcp: 0, udp: 0 };
   const tell = () => console.log(JSON.stringify(counts));
   const hit = (kind) => { counts[kind] += 1; tell(); };
@@ -87,6 +98,8 @@ export class TestNetwork implements AsyncDisposable {
       ip(...here, "route", "add", "default", "via", other.ipv4);
       ip(...here, "-6", "route", "add", "default", "via", other.ipv6);
     }
+    const nobody = ["lladdr", "02:00:00:00:00:99", "nud", "permanent"];
+    ip("-n", `${stem}-host`, "neighbour", "add", BLACK_HOLE, "dev", "lan", ...nobody);
     const made = new TestNetwork(stem);
     await eventually("both listen", () => Promise.resolve(made.#counts.size === 2));
     return made;
@@ -131,6 +144,21 @@ export class TestNetwork implements AsyncDisposable {
       stdio: "ignore",
     });
     return this.#daemon.pid ?? 0;
+  }
+
+  /** The built command, run on that host. */
+  async pyro(stateDir: string, ...args: readonly string[]): Promise<Completed> {
+    const words = [
+      "netns",
+      "exec",
+      `${this.stem}-host`,
+      process.execPath,
+      PYRO,
+      "--state-dir",
+      stateDir,
+      ...args,
+    ];
+    return await complete("ip", words, { env: baseEnvironment() });
   }
 
   /** Nothing of it is left afterwards; the daemon has to be gone before. */

@@ -140,6 +140,25 @@ describe.skipIf(skipped !== undefined)("Root in a machine with egress", () => {
     expect(alive(daemon)).toBe(true);
   });
 
+  it("is what `pyro doctor --egress-selftest` looks for, on the host where the daemon is", async () => {
+    const sound = await network.pyro(state.path, "doctor", "--egress-selftest");
+    const lines = sound.stdout.split("\n").filter((line) => line.includes("egress, "));
+    expect(lines.filter((line) => !line.startsWith("ok "))).toEqual([]);
+    expect(lines.join("\n")).toContain(`the host itself: ${ADDRESSES.host.ipv4} port`);
+    expect(lines.length).toBeGreaterThan(12);
+    // Elsewhere its own server is not the daemon's: it cannot tell, and says so.
+    const blind = await pyro(["doctor", "--egress-selftest", "--json"], { stateDir: state.path });
+    expect(blind.code).toBe(1);
+    expect(json(blind)).toMatchObject({
+      ok: false,
+      checks: expect.arrayContaining([
+        expect.objectContaining({ name: "egress, the way out", ok: false }),
+      ]) as unknown,
+    });
+    const { workspaces } = json(await call("list", "--json")) as { workspaces: unknown[] };
+    expect(workspaces).toHaveLength(2);
+  });
+
   it("is judged by the same policy when it speaks in the agent's place", async () => {
     await setNetwork("--allow-host-port", String(PORT));
     const before = await all();

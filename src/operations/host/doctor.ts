@@ -1,8 +1,10 @@
 import * as z from "zod";
 import { PyroError } from "../../protocol/index.js";
 import type { DoctorCheck } from "../../sdk/index.js";
+import { DEFAULT_ENVIRONMENT } from "../curated.js";
 import { field, readiness, snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
+import { egressSelftest } from "./egress-selftest.js";
 
 const check = z.object({
   name: z.string(),
@@ -53,19 +55,32 @@ export const doctor = defineOperation({
       .default(false)
       .describe("Show each command that mends something, ask, run it, and prove it again"),
     yes: z.boolean().default(false).describe("With --fix: do not ask"),
+    egress_selftest: z
+      .boolean()
+      .default(false)
+      .describe("Also start a VM with egress, and prove that it is kept from this host and its networks"),
   }),
   output,
   positionals: [],
   examples: [
     { command: "pyro doctor", says: "one line per check, with the fix of what fails" },
     { command: "pyro doctor --fix --yes", says: "mends what can be mended by a command" },
+    {
+      command: "pyro doctor --egress-selftest",
+      says: "what a VM with a network is kept from, tried from inside one",
+    },
   ],
-  run: async ({ environment }, { pyro, signal, onProgress }) => {
+  run: async ({ environment, egress_selftest: isEgressTested }, { pyro, signal, onProgress }) => {
     const onCheck = ({ name, ok, message }: DoctorCheck): void =>
       onProgress?.({ message: `${name}: ${ok ? "" : "FAILED: "}${message}`, fraction: null });
     try {
       const report = await pyro.doctor({ environment, onCheck }, { signal });
-      return output.parse({ ...(snakeKeys(report) as object), project_source: null });
+      const egress = isEgressTested
+        ? await egressSelftest(pyro, environment ?? DEFAULT_ENVIRONMENT, signal, onCheck)
+        : [];
+      const checks = [...report.checks, ...egress];
+      const ok = report.ok && egress.every((check) => check.ok);
+      return output.parse({ ...(snakeKeys(report) as object), checks, ok, project_source: null });
     } catch (error) {
       return withoutDaemon(PyroError.from(error), environment);
     }
