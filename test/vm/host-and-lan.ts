@@ -40,6 +40,31 @@ const LISTENER = `
       .listen(${PORT}, "::", tell);
   });`;
 
+/**
+ * The name server of the host: `lan.` is on the LAN, `lie.` the loopback, `loop.` another name for itself, and `never.` is
+ * not answered at all. Other names do not exist.
+ */
+const NAME_SERVER = `
+  const socket = require("node:dgram").createSocket("udp4");
+  const addresses = { lan: "${ADDRESSES.lan.ipv4}", lie: "127.0.0.1" };
+  socket.on("message", (query, from) => {
+    let end = 12;
+    while (query[end] !== 0) end += query[end] + 1;
+    const first = query.toString("latin1", 13, 13 + query[12]);
+    if (first === "never") return;
+    const isA = query.readUInt16BE(end + 1) === 1;
+    const address = addresses[first];
+    const answer = first === "loop" ? [5, 2, 0xc0, 12] : address && isA ? [1, 4, ...address.split(".").map(Number)] : [];
+    const [kind, length, ...data] = answer;
+    const record = answer.length === 0 ? [] : [0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 0, 0, length, ...data];
+    const head = Buffer.alloc(12);
+    query.copy(head, 0, 0, 2);
+    head.writeUInt16BE(first === "loop" || address ? 0x8180 : 0x8183, 2);
+    head.writeUInt16BE(1, 4);
+    head.writeUInt16BE(answer.length === 0 ? 0 : 1, 6);
+    socket.send([head, query.subarray(12, end + 5), Buffer.from(record)], from.port, from.address);
+  }).bind(53, "127.0.0.1");`;
+
 /** Why this host cannot make network namespaces; undefined where it can. */
 export function withoutNamespaces(): string | undefined {
   if (process.getuid?.() !== 0) return "network namespaces need root";
@@ -59,7 +84,8 @@ export class TestNetwork implements AsyncDisposable {
   private constructor(private readonly stem: string) {
     this.#namespaces = (["host", "lan"] as const).map((which) => {
       const name = `${stem}-${which}`;
-      const listener = spawn("ip", ["netns", "exec", name, process.execPath, "-e", LISTENER], {
+      const program = which === "host" ? LISTENER + NAME_SERVER : LISTENER;
+      const listener = spawn("ip", ["netns", "exec", name, process.execPath, "-e", program], {
         stdio: ["ignore", "pipe", "inherit"],
       });
       listener.stdout.on("data", (text: Buffer) => {
@@ -132,13 +158,16 @@ export class TestNetwork implements AsyncDisposable {
     };
   }
 
-  /** Starts the daemon of a state directory in the host's namespace, where these names are in the hosts file. */
+  /** Starts the daemon of a state directory in the host's namespace, where these names are in the hosts file, and the rest is its name server's. */
   async startDaemon(stateDir: string, names: Readonly<Record<string, string>>): Promise<number> {
     const hosts = join(stateDir, "hosts");
     const lines = Object.entries({ localhost: "127.0.0.1", ...names }).map(([name, at]) => `${at} ${name}\n`);
     await writeFile(hosts, lines.join(""));
-    const program = `mount --bind "$1" /etc/hosts && exec "$2" "$3" --state-dir "$4" daemon run`;
-    const words = ["sh", "-c", program, "sh", hosts, process.execPath, PYRO, stateDir];
+    const resolver = join(stateDir, "resolv.conf");
+    await writeFile(resolver, "nameserver 127.0.0.1\n");
+    const mounts = `mount --bind "$1" /etc/hosts && mount --bind "$2" /etc/resolv.conf`;
+    const program = `${mounts} && exec "$3" "$4" --state-dir "$5" daemon run`;
+    const words = ["sh", "-c", program, "sh", hosts, resolver, process.execPath, PYRO, stateDir];
     this.#daemon = spawn("ip", ["netns", "exec", `${this.stem}-host`, ...words], {
       env: { ...process.env, PYRO_POOL: "0" },
       stdio: "ignore",
