@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pyro/daemon/v1/network.proto.
  */
 export const file_pyro_daemon_v1_network: GenFile = /*@__PURE__*/
-  fileDesc("ChxweXJvL2RhZW1vbi92MS9uZXR3b3JrLnByb3RvEg5weXJvLmRhZW1vbi52MSKbAgoMTmV0d29ya1J1bGVzEgwKBG1vZGUYASABKAkSLgoFYWxsb3cYAiABKAsyHy5weXJvLmRhZW1vbi52MS5OZXR3b3JrUnVsZUxpc3QSLQoEZGVueRgDIAEoCzIfLnB5cm8uZGFlbW9uLnYxLk5ldHdvcmtSdWxlTGlzdBItCgRmaWxlGAQgASgLMh8ucHlyby5kYWVtb24udjEuTmV0d29ya1J1bGVGaWxlEjQKC2FsbG93X2NpZHJzGAUgASgLMh8ucHlyby5kYWVtb24udjEuTmV0d29ya1J1bGVMaXN0EjkKEGFsbG93X2hvc3RfcG9ydHMYBiABKAsyHy5weXJvLmRhZW1vbi52MS5OZXR3b3JrUnVsZUxpc3QiIAoPTmV0d29ya1J1bGVMaXN0Eg0KBXJ1bGVzGAEgAygJIi0KD05ldHdvcmtSdWxlRmlsZRIMCgRuYW1lGAEgASgJEgwKBHRleHQYAiABKAkiaQoNTmV0d29ya1BvbGljeRIMCgRtb2RlGAEgASgJEg0KBWFsbG93GAIgAygJEgwKBGRlbnkYAyADKAkSEwoLYWxsb3dfY2lkcnMYBCADKAkSGAoQYWxsb3dfaG9zdF9wb3J0cxgFIAMoDSI1ChFHZXROZXR3b3JrUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSDQoFbGltaXQYAiABKA0itwEKEkdldE5ldHdvcmtSZXNwb25zZRIUCgx3b3Jrc3BhY2VfaWQYASABKAkSLQoGcG9saWN5GAIgASgLMh0ucHlyby5kYWVtb24udjEuTmV0d29ya1BvbGljeRItCgZ0b3RhbHMYAyABKAsyHS5weXJvLmRhZW1vbi52MS5OZXR3b3JrVG90YWxzEi0KB2VudHJpZXMYBCADKAsyHC5weXJvLmRhZW1vbi52MS5OZXR3b3JrRW50cnkiawoNTmV0d29ya1RvdGFscxITCgtjb25uZWN0aW9ucxgBIAEoBBIPCgdyZWZ1c2VkGAIgASgEEg4KBmZhaWxlZBgDIAEoBBIQCghieXRlc191cBgEIAEoBBISCgpieXRlc19kb3duGAUgASgEIvIBCgxOZXR3b3JrRW50cnkSDQoFYXRfbXMYASABKAMSDAoEa2luZBgCIAEoCRIQCghkZWNpc2lvbhgDIAEoCRIMCgRuYW1lGAQgASgJEg8KB2FkZHJlc3MYBSABKAkSDAoEcG9ydBgGIAEoDRIQCghieXRlc191cBgHIAEoBBISCgpieXRlc19kb3duGAggASgEEg4KBnJlYXNvbhgJIAEoCRIMCgRoaW50GAogASgJEhEKCW9wZW5lZF9ieRgLIAEoCRITCgtkdXJhdGlvbl9tcxgMIAEoBBILCgNlbmQYDSABKAkSDQoFdGltZXMYDiABKA0iYAoRU2V0TmV0d29ya1JlcXVlc3QSEQoJd29ya3NwYWNlGAEgASgJEisKBXJ1bGVzGAIgASgLMhwucHlyby5kYWVtb24udjEuTmV0d29ya1J1bGVzEgsKA2FkZBgDIAEoCCIlChBMaXN0UG9ydHNSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCSJXChFMaXN0UG9ydHNSZXNwb25zZRIUCgx3b3Jrc3BhY2VfaWQYASABKAkSLAoFcG9ydHMYAiADKAsyHS5weXJvLmRhZW1vbi52MS5QdWJsaXNoZWRQb3J0IloKDVB1Ymxpc2hlZFBvcnQSDAoEaG9zdBgBIAEoCRIRCglob3N0X3BvcnQYAiABKA0SEgoKZ3Vlc3RfcG9ydBgDIAEoDRIUCgxzZXJ2aWNlX25hbWUYBCABKAky/gEKDk5ldHdvcmtTZXJ2aWNlEkwKA0dldBIhLnB5cm8uZGFlbW9uLnYxLkdldE5ldHdvcmtSZXF1ZXN0GiIucHlyby5kYWVtb24udjEuR2V0TmV0d29ya1Jlc3BvbnNlEkwKA1NldBIhLnB5cm8uZGFlbW9uLnYxLlNldE5ldHdvcmtSZXF1ZXN0GiIucHlyby5kYWVtb24udjEuR2V0TmV0d29ya1Jlc3BvbnNlElAKCUxpc3RQb3J0cxIgLnB5cm8uZGFlbW9uLnYxLkxpc3RQb3J0c1JlcXVlc3QaIS5weXJvLmRhZW1vbi52MS5MaXN0UG9ydHNSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("ChxweXJvL2RhZW1vbi92MS9uZXR3b3JrLnByb3RvEg5weXJvLmRhZW1vbi52MSKbAgoMTmV0d29ya1J1bGVzEgwKBG1vZGUYASABKAkSLgoFYWxsb3cYAiABKAsyHy5weXJvLmRhZW1vbi52MS5OZXR3b3JrUnVsZUxpc3QSLQoEZGVueRgDIAEoCzIfLnB5cm8uZGFlbW9uLnYxLk5ldHdvcmtSdWxlTGlzdBItCgRmaWxlGAQgASgLMh8ucHlyby5kYWVtb24udjEuTmV0d29ya1J1bGVGaWxlEjQKC2FsbG93X2NpZHJzGAUgASgLMh8ucHlyby5kYWVtb24udjEuTmV0d29ya1J1bGVMaXN0EjkKEGFsbG93X2hvc3RfcG9ydHMYBiABKAsyHy5weXJvLmRhZW1vbi52MS5OZXR3b3JrUnVsZUxpc3QiIAoPTmV0d29ya1J1bGVMaXN0Eg0KBXJ1bGVzGAEgAygJIi0KD05ldHdvcmtSdWxlRmlsZRIMCgRuYW1lGAEgASgJEgwKBHRleHQYAiABKAkiaQoNTmV0d29ya1BvbGljeRIMCgRtb2RlGAEgASgJEg0KBWFsbG93GAIgAygJEgwKBGRlbnkYAyADKAkSEwoLYWxsb3dfY2lkcnMYBCADKAkSGAoQYWxsb3dfaG9zdF9wb3J0cxgFIAMoDSI1ChFHZXROZXR3b3JrUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSDQoFbGltaXQYAiABKA0itwEKEkdldE5ldHdvcmtSZXNwb25zZRIUCgx3b3Jrc3BhY2VfaWQYASABKAkSLQoGcG9saWN5GAIgASgLMh0ucHlyby5kYWVtb24udjEuTmV0d29ya1BvbGljeRItCgZ0b3RhbHMYAyABKAsyHS5weXJvLmRhZW1vbi52MS5OZXR3b3JrVG90YWxzEi0KB2VudHJpZXMYBCADKAsyHC5weXJvLmRhZW1vbi52MS5OZXR3b3JrRW50cnkifgoNTmV0d29ya1RvdGFscxITCgtjb25uZWN0aW9ucxgBIAEoBBIPCgdyZWZ1c2VkGAIgASgEEg4KBmZhaWxlZBgDIAEoBBIQCghieXRlc191cBgEIAEoBBISCgpieXRlc19kb3duGAUgASgEEhEKCXB1Ymxpc2hlZBgGIAEoBCLyAQoMTmV0d29ya0VudHJ5Eg0KBWF0X21zGAEgASgDEgwKBGtpbmQYAiABKAkSEAoIZGVjaXNpb24YAyABKAkSDAoEbmFtZRgEIAEoCRIPCgdhZGRyZXNzGAUgASgJEgwKBHBvcnQYBiABKA0SEAoIYnl0ZXNfdXAYByABKAQSEgoKYnl0ZXNfZG93bhgIIAEoBBIOCgZyZWFzb24YCSABKAkSDAoEaGludBgKIAEoCRIRCglvcGVuZWRfYnkYCyABKAkSEwoLZHVyYXRpb25fbXMYDCABKAQSCwoDZW5kGA0gASgJEg0KBXRpbWVzGA4gASgNImAKEVNldE5ldHdvcmtSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIrCgVydWxlcxgCIAEoCzIcLnB5cm8uZGFlbW9uLnYxLk5ldHdvcmtSdWxlcxILCgNhZGQYAyABKAgiJQoQTGlzdFBvcnRzUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkiVwoRTGlzdFBvcnRzUmVzcG9uc2USFAoMd29ya3NwYWNlX2lkGAEgASgJEiwKBXBvcnRzGAIgAygLMh0ucHlyby5kYWVtb24udjEuUHVibGlzaGVkUG9ydCJ5Cg1QdWJsaXNoZWRQb3J0EgwKBGhvc3QYASABKAkSEQoJaG9zdF9wb3J0GAIgASgNEhIKCmd1ZXN0X3BvcnQYAyABKA0SFAoMc2VydmljZV9uYW1lGAQgASgJEg0KBXN0YXRlGAUgASgJEg4KBnJlYXNvbhgGIAEoCTL+AQoOTmV0d29ya1NlcnZpY2USTAoDR2V0EiEucHlyby5kYWVtb24udjEuR2V0TmV0d29ya1JlcXVlc3QaIi5weXJvLmRhZW1vbi52MS5HZXROZXR3b3JrUmVzcG9uc2USTAoDU2V0EiEucHlyby5kYWVtb24udjEuU2V0TmV0d29ya1JlcXVlc3QaIi5weXJvLmRhZW1vbi52MS5HZXROZXR3b3JrUmVzcG9uc2USUAoJTGlzdFBvcnRzEiAucHlyby5kYWVtb24udjEuTGlzdFBvcnRzUmVxdWVzdBohLnB5cm8uZGFlbW9uLnYxLkxpc3RQb3J0c1Jlc3BvbnNlYgZwcm90bzM");
 
 /**
  * What a user says of a network, as it was typed: the daemon reads it.
@@ -224,6 +224,13 @@ export type NetworkTotals = Message<"pyro.daemon.v1.NetworkTotals"> & {
    * @generated from field: uint64 bytes_down = 5;
    */
   bytesDown: bigint;
+
+  /**
+   * Connections to published ports; their bytes are not in the sums.
+   *
+   * @generated from field: uint64 published = 6;
+   */
+  published: bigint;
 };
 
 /**
@@ -245,7 +252,7 @@ export type NetworkEntry = Message<"pyro.daemon.v1.NetworkEntry"> & {
   atMs: bigint;
 
   /**
-   * connection or name
+   * connection, name or published
    *
    * @generated from field: string kind = 2;
    */
@@ -422,6 +429,20 @@ export type PublishedPort = Message<"pyro.daemon.v1.PublishedPort"> & {
    * @generated from field: string service_name = 4;
    */
   serviceName: string;
+
+  /**
+   * "open"; "reserved" until its service is ready; "closed".
+   *
+   * @generated from field: string state = 5;
+   */
+  state: string;
+
+  /**
+   * Of a closed one: why.
+   *
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
 };
 
 /**
@@ -458,7 +479,7 @@ export const NetworkService: GenService<{
     output: typeof GetNetworkResponseSchema;
   },
   /**
-   * Ports of running services that the host reaches.
+   * Ports that services which live have on the host.
    *
    * @generated from rpc pyro.daemon.v1.NetworkService.ListPorts
    */

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pyro/daemon/v1/service.proto.
  */
 export const file_pyro_daemon_v1_service: GenFile = /*@__PURE__*/
-  fileDesc("ChxweXJvL2RhZW1vbi92MS9zZXJ2aWNlLnByb3RvEg5weXJvLmRhZW1vbi52MSKPAQoQU2VydmljZVJlYWRpbmVzcxIOCgRmaWxlGAEgASgJSAASFQoLdGNwX2FkZHJlc3MYAiABKAlIABISCghodHRwX3VybBgDIAEoCUgAEhEKB2NvbW1hbmQYBCABKAlIABISCgp0aW1lb3V0X21zGAUgASgNEhMKC2ludGVydmFsX21zGAYgASgNQgQKAmJ5Iq8CChNTdGFydFNlcnZpY2VSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBGFyZ3YYAyADKAwSDwoHY29tbWFuZBgEIAEoCRILCgNlbnYYBSADKAwSCwoDY3dkGAYgASgJEjMKCXJlYWRpbmVzcxgHIAEoCzIgLnB5cm8uZGFlbW9uLnYxLlNlcnZpY2VSZWFkaW5lc3MSDwoHd2FpdF9tcxgIIAEoDRJGCgpzZWNyZXRfZW52GBQgAygLMjIucHlyby5kYWVtb24udjEuU3RhcnRTZXJ2aWNlUmVxdWVzdC5TZWNyZXRFbnZFbnRyeRowCg5TZWNyZXRFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIkIKDlNlcnZpY2VSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEg8KB3dhaXRfbXMYAyABKA0iKAoTTGlzdFNlcnZpY2VzUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkiVwoUTGlzdFNlcnZpY2VzUmVzcG9uc2USFAoMd29ya3NwYWNlX2lkGAEgASgJEikKCHNlcnZpY2VzGAIgAygLMhcucHlyby5kYWVtb24udjEuU2VydmljZSK9AwoHU2VydmljZRIUCgx3b3Jrc3BhY2VfaWQYASABKAkSDAoEbmFtZRgCIAEoCRIPCgdjb21tYW5kGAMgASgJEgsKA2N3ZBgEIAEoCRIzCglyZWFkaW5lc3MYBSABKAsyIC5weXJvLmRhZW1vbi52MS5TZXJ2aWNlUmVhZGluZXNzEg0KBXN0YXRlGAYgASgJEhUKDXN0YXJ0ZWRfYXRfbXMYByABKAMSEwoLcmVhZHlfYXRfbXMYCCABKAMSEwoLZW5kZWRfYXRfbXMYCSABKAMSFgoJZXhpdF9jb2RlGAogASgNSACIAQESDgoGc2lnbmFsGAsgASgJEhUKDW91dF9vZl9tZW1vcnkYDCABKAgSEwoLc3RvcF9yZWFzb24YDSABKAkSDwoHZmFpbHVyZRgOIAEoCRILCgNwaWQYDyABKA0SDgoGZm9ya2VkGBAgASgIEhEKCXVwdGltZV9tcxgRIAEoBBIQCghyZXN0YXJ0cxgSIAEoDRI2Cg9wdWJsaXNoZWRfcG9ydHMYFSADKAsyHS5weXJvLmRhZW1vbi52MS5QdWJsaXNoZWRQb3J0QgwKCl9leGl0X2NvZGUiSQoSU2VydmljZUxvZ3NSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEhIKCnRhaWxfbGluZXMYAyABKA0imAEKC1NlcnZpY2VMb2dzEhQKDHdvcmtzcGFjZV9pZBgBIAEoCRIMCgRuYW1lGAIgASgJEioKBnN0ZG91dBgDIAEoCzIaLnB5cm8uZGFlbW9uLnYxLlNlcnZpY2VMb2cSKgoGc3RkZXJyGAQgASgLMhoucHlyby5kYWVtb24udjEuU2VydmljZUxvZxINCgVzdGF0ZRgFIAEoCSJbCgpTZXJ2aWNlTG9nEgwKBGRhdGEYASABKAwSEwoLdG90YWxfYnl0ZXMYAiABKAQSFQoNZHJvcHBlZF9ieXRlcxgDIAEoBBITCgthYm92ZV9ieXRlcxgEIAEoBDL6AgoRU3VwZXJ2aXNvclNlcnZpY2USRQoFU3RhcnQSIy5weXJvLmRhZW1vbi52MS5TdGFydFNlcnZpY2VSZXF1ZXN0GhcucHlyby5kYWVtb24udjEuU2VydmljZRJRCgRMaXN0EiMucHlyby5kYWVtb24udjEuTGlzdFNlcnZpY2VzUmVxdWVzdBokLnB5cm8uZGFlbW9uLnYxLkxpc3RTZXJ2aWNlc1Jlc3BvbnNlEkEKBlN0YXR1cxIeLnB5cm8uZGFlbW9uLnYxLlNlcnZpY2VSZXF1ZXN0GhcucHlyby5kYWVtb24udjEuU2VydmljZRJHCgRMb2dzEiIucHlyby5kYWVtb24udjEuU2VydmljZUxvZ3NSZXF1ZXN0GhsucHlyby5kYWVtb24udjEuU2VydmljZUxvZ3MSPwoEU3RvcBIeLnB5cm8uZGFlbW9uLnYxLlNlcnZpY2VSZXF1ZXN0GhcucHlyby5kYWVtb24udjEuU2VydmljZWIGcHJvdG8z", [file_pyro_daemon_v1_network]);
+  fileDesc("ChxweXJvL2RhZW1vbi92MS9zZXJ2aWNlLnByb3RvEg5weXJvLmRhZW1vbi52MSKPAQoQU2VydmljZVJlYWRpbmVzcxIOCgRmaWxlGAEgASgJSAASFQoLdGNwX2FkZHJlc3MYAiABKAlIABISCghodHRwX3VybBgDIAEoCUgAEhEKB2NvbW1hbmQYBCABKAlIABISCgp0aW1lb3V0X21zGAUgASgNEhMKC2ludGVydmFsX21zGAYgASgNQgQKAmJ5IucCChNTdGFydFNlcnZpY2VSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEgwKBGFyZ3YYAyADKAwSDwoHY29tbWFuZBgEIAEoCRILCgNlbnYYBSADKAwSCwoDY3dkGAYgASgJEjMKCXJlYWRpbmVzcxgHIAEoCzIgLnB5cm8uZGFlbW9uLnYxLlNlcnZpY2VSZWFkaW5lc3MSDwoHd2FpdF9tcxgIIAEoDRJGCgpzZWNyZXRfZW52GBQgAygLMjIucHlyby5kYWVtb24udjEuU3RhcnRTZXJ2aWNlUmVxdWVzdC5TZWNyZXRFbnZFbnRyeRI2Cg9wdWJsaXNoZWRfcG9ydHMYFSADKAsyHS5weXJvLmRhZW1vbi52MS5Qb3J0VG9QdWJsaXNoGjAKDlNlY3JldEVudkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiNgoNUG9ydFRvUHVibGlzaBISCgpndWVzdF9wb3J0GAEgASgNEhEKCWhvc3RfcG9ydBgCIAEoDSJCCg5TZXJ2aWNlUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSDAoEbmFtZRgCIAEoCRIPCgd3YWl0X21zGAMgASgNIigKE0xpc3RTZXJ2aWNlc1JlcXVlc3QSEQoJd29ya3NwYWNlGAEgASgJIlcKFExpc3RTZXJ2aWNlc1Jlc3BvbnNlEhQKDHdvcmtzcGFjZV9pZBgBIAEoCRIpCghzZXJ2aWNlcxgCIAMoCzIXLnB5cm8uZGFlbW9uLnYxLlNlcnZpY2UivQMKB1NlcnZpY2USFAoMd29ya3NwYWNlX2lkGAEgASgJEgwKBG5hbWUYAiABKAkSDwoHY29tbWFuZBgDIAEoCRILCgNjd2QYBCABKAkSMwoJcmVhZGluZXNzGAUgASgLMiAucHlyby5kYWVtb24udjEuU2VydmljZVJlYWRpbmVzcxINCgVzdGF0ZRgGIAEoCRIVCg1zdGFydGVkX2F0X21zGAcgASgDEhMKC3JlYWR5X2F0X21zGAggASgDEhMKC2VuZGVkX2F0X21zGAkgASgDEhYKCWV4aXRfY29kZRgKIAEoDUgAiAEBEg4KBnNpZ25hbBgLIAEoCRIVCg1vdXRfb2ZfbWVtb3J5GAwgASgIEhMKC3N0b3BfcmVhc29uGA0gASgJEg8KB2ZhaWx1cmUYDiABKAkSCwoDcGlkGA8gASgNEg4KBmZvcmtlZBgQIAEoCBIRCgl1cHRpbWVfbXMYESABKAQSEAoIcmVzdGFydHMYEiABKA0SNgoPcHVibGlzaGVkX3BvcnRzGBUgAygLMh0ucHlyby5kYWVtb24udjEuUHVibGlzaGVkUG9ydEIMCgpfZXhpdF9jb2RlIkkKElNlcnZpY2VMb2dzUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSDAoEbmFtZRgCIAEoCRISCgp0YWlsX2xpbmVzGAMgASgNIpgBCgtTZXJ2aWNlTG9ncxIUCgx3b3Jrc3BhY2VfaWQYASABKAkSDAoEbmFtZRgCIAEoCRIqCgZzdGRvdXQYAyABKAsyGi5weXJvLmRhZW1vbi52MS5TZXJ2aWNlTG9nEioKBnN0ZGVychgEIAEoCzIaLnB5cm8uZGFlbW9uLnYxLlNlcnZpY2VMb2cSDQoFc3RhdGUYBSABKAkiWwoKU2VydmljZUxvZxIMCgRkYXRhGAEgASgMEhMKC3RvdGFsX2J5dGVzGAIgASgEEhUKDWRyb3BwZWRfYnl0ZXMYAyABKAQSEwoLYWJvdmVfYnl0ZXMYBCABKAQy+gIKEVN1cGVydmlzb3JTZXJ2aWNlEkUKBVN0YXJ0EiMucHlyby5kYWVtb24udjEuU3RhcnRTZXJ2aWNlUmVxdWVzdBoXLnB5cm8uZGFlbW9uLnYxLlNlcnZpY2USUQoETGlzdBIjLnB5cm8uZGFlbW9uLnYxLkxpc3RTZXJ2aWNlc1JlcXVlc3QaJC5weXJvLmRhZW1vbi52MS5MaXN0U2VydmljZXNSZXNwb25zZRJBCgZTdGF0dXMSHi5weXJvLmRhZW1vbi52MS5TZXJ2aWNlUmVxdWVzdBoXLnB5cm8uZGFlbW9uLnYxLlNlcnZpY2USRwoETG9ncxIiLnB5cm8uZGFlbW9uLnYxLlNlcnZpY2VMb2dzUmVxdWVzdBobLnB5cm8uZGFlbW9uLnYxLlNlcnZpY2VMb2dzEj8KBFN0b3ASHi5weXJvLmRhZW1vbi52MS5TZXJ2aWNlUmVxdWVzdBoXLnB5cm8uZGFlbW9uLnYxLlNlcnZpY2ViBnByb3RvMw", [file_pyro_daemon_v1_network]);
 
 /**
  * @generated from message pyro.daemon.v1.ServiceReadiness
@@ -131,6 +131,14 @@ export type StartServiceRequest = Message<"pyro.daemon.v1.StartServiceRequest"> 
    * @generated from field: map<string, string> secret_env = 20;
    */
   secretEnv: { [key: string]: string };
+
+  /**
+   * Ports of it that this host reaches once it is ready, until it ends: all of them or none.
+   * PUBLISHING_NOT_ALLOWED, PORT_PRIVILEGED, PORT_TAKEN: nothing was started then.
+   *
+   * @generated from field: repeated pyro.daemon.v1.PortToPublish published_ports = 21;
+   */
+  publishedPorts: PortToPublish[];
 };
 
 /**
@@ -139,6 +147,30 @@ export type StartServiceRequest = Message<"pyro.daemon.v1.StartServiceRequest"> 
  */
 export const StartServiceRequestSchema: GenMessage<StartServiceRequest> = /*@__PURE__*/
   messageDesc(file_pyro_daemon_v1_service, 1);
+
+/**
+ * @generated from message pyro.daemon.v1.PortToPublish
+ */
+export type PortToPublish = Message<"pyro.daemon.v1.PortToPublish"> & {
+  /**
+   * @generated from field: uint32 guest_port = 1;
+   */
+  guestPort: number;
+
+  /**
+   * 0: the system chooses.
+   *
+   * @generated from field: uint32 host_port = 2;
+   */
+  hostPort: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.PortToPublish.
+ * Use `create(PortToPublishSchema)` to create a new message.
+ */
+export const PortToPublishSchema: GenMessage<PortToPublish> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_service, 2);
 
 /**
  * @generated from message pyro.daemon.v1.ServiceRequest
@@ -165,7 +197,7 @@ export type ServiceRequest = Message<"pyro.daemon.v1.ServiceRequest"> & {
  * Use `create(ServiceRequestSchema)` to create a new message.
  */
 export const ServiceRequestSchema: GenMessage<ServiceRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_service, 2);
+  messageDesc(file_pyro_daemon_v1_service, 3);
 
 /**
  * @generated from message pyro.daemon.v1.ListServicesRequest
@@ -182,7 +214,7 @@ export type ListServicesRequest = Message<"pyro.daemon.v1.ListServicesRequest"> 
  * Use `create(ListServicesRequestSchema)` to create a new message.
  */
 export const ListServicesRequestSchema: GenMessage<ListServicesRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_service, 3);
+  messageDesc(file_pyro_daemon_v1_service, 4);
 
 /**
  * @generated from message pyro.daemon.v1.ListServicesResponse
@@ -204,7 +236,7 @@ export type ListServicesResponse = Message<"pyro.daemon.v1.ListServicesResponse"
  * Use `create(ListServicesResponseSchema)` to create a new message.
  */
 export const ListServicesResponseSchema: GenMessage<ListServicesResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_service, 4);
+  messageDesc(file_pyro_daemon_v1_service, 5);
 
 /**
  * @generated from message pyro.daemon.v1.Service
@@ -320,6 +352,8 @@ export type Service = Message<"pyro.daemon.v1.Service"> & {
   restarts: number;
 
   /**
+   * Of one that lives.
+   *
    * @generated from field: repeated pyro.daemon.v1.PublishedPort published_ports = 21;
    */
   publishedPorts: PublishedPort[];
@@ -330,7 +364,7 @@ export type Service = Message<"pyro.daemon.v1.Service"> & {
  * Use `create(ServiceSchema)` to create a new message.
  */
 export const ServiceSchema: GenMessage<Service> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_service, 5);
+  messageDesc(file_pyro_daemon_v1_service, 6);
 
 /**
  * @generated from message pyro.daemon.v1.ServiceLogsRequest
@@ -359,7 +393,7 @@ export type ServiceLogsRequest = Message<"pyro.daemon.v1.ServiceLogsRequest"> & 
  * Use `create(ServiceLogsRequestSchema)` to create a new message.
  */
 export const ServiceLogsRequestSchema: GenMessage<ServiceLogsRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_service, 6);
+  messageDesc(file_pyro_daemon_v1_service, 7);
 
 /**
  * @generated from message pyro.daemon.v1.ServiceLogs
@@ -396,7 +430,7 @@ export type ServiceLogs = Message<"pyro.daemon.v1.ServiceLogs"> & {
  * Use `create(ServiceLogsSchema)` to create a new message.
  */
 export const ServiceLogsSchema: GenMessage<ServiceLogs> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_service, 7);
+  messageDesc(file_pyro_daemon_v1_service, 8);
 
 /**
  * @generated from message pyro.daemon.v1.ServiceLog
@@ -434,7 +468,7 @@ export type ServiceLog = Message<"pyro.daemon.v1.ServiceLog"> & {
  * Use `create(ServiceLogSchema)` to create a new message.
  */
 export const ServiceLogSchema: GenMessage<ServiceLog> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_service, 8);
+  messageDesc(file_pyro_daemon_v1_service, 9);
 
 /**
  * Long-running programs of a workspace, by name. They outlive the daemon; with their machine they end.
