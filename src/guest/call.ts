@@ -5,8 +5,8 @@ import { DEADLINE_BYTES, FLAG, KIND, PACKET_HEADER_BYTES, WINDOW_BYTES, putPacke
 const ROOM_BYTES = HEADER_BYTES + PACKET_HEADER_BYTES;
 const BODY_BYTES = MAX_PAYLOAD_BYTES - PACKET_HEADER_BYTES;
 
-/** Sends a packet; HEADER_BYTES at the begin of `head` are the link's. */
-export type SendPacket = (head: Buffer, tail?: Uint8Array) => void;
+/** Sends a packet; HEADER_BYTES at the begin of `head` are the link's. `taken` is called when the bytes are one's own again. */
+export type SendPacket = (head: Buffer, tail?: Uint8Array, taken?: () => void) => void;
 
 /** What may be sent before the first credit, and what each packet costs at least. */
 export interface Window {
@@ -153,6 +153,19 @@ export class Call {
     return this.#sendFrom(message, 0, flags);
   }
 
+  /**
+   * Sends one message of two parts that fit one packet, without a copy of the second: resolves when the link has taken
+   * it. False when the other side takes none any more.
+   */
+  async sendParts(begin: Uint8Array, rest: Uint8Array): Promise<boolean> {
+    if (!(await this.#pay(begin.length + rest.length))) return false;
+    const head = Buffer.allocUnsafe(ROOM_BYTES + begin.length);
+    head.set(begin, ROOM_BYTES);
+    putPacketHeader(head, HEADER_BYTES, { kind: KIND.message, flags: 0, id: this.id });
+    await new Promise<void>((resolve) => this.sendPacket(head, rest, resolve));
+    return true;
+  }
+
   /** Sends the CALL, with its first message where there is one. */
   async open(name: string, timeoutMs: number, message: Uint8Array | undefined, flags: number): Promise<void> {
     const nameLength = Buffer.byteLength(name);
@@ -181,19 +194,25 @@ export class Call {
 
   async #sendFrom(message: Uint8Array, from: number, flags: number): Promise<boolean> {
     for (let at = from; ; ) {
-      while (this.#credit <= 0 && !this.#isRefused) {
-        await new Promise<void>((resolve) => (this.#wakeWriter = resolve));
-      }
-      if (this.#isRefused) return false;
       const part = message.subarray(at, at + BODY_BYTES);
+      if (!(await this.#pay(part.length))) return false;
       at += part.length;
-      this.#credit -= Math.max(part.length, this.windows.send.packetCostBytes);
       const head = Buffer.allocUnsafe(ROOM_BYTES);
       const isLast = at === message.length;
       putPacketHeader(head, HEADER_BYTES, { kind: KIND.message, flags: isLast ? flags : FLAG.more, id: this.id });
       this.sendPacket(head, part);
       if (isLast) return true;
     }
+  }
+
+  /** Waits for credit, and takes a packet's bytes off it; false when the other side takes none any more. */
+  async #pay(bytes: number): Promise<boolean> {
+    while (this.#credit <= 0 && !this.#isRefused) {
+      await new Promise<void>((resolve) => (this.#wakeWriter = resolve));
+    }
+    if (this.#isRefused) return false;
+    this.#credit -= Math.max(bytes, this.windows.send.packetCostBytes);
+    return true;
   }
 
   /** The part is the next to be taken: it could not become whole without credit for what is there. */

@@ -2,7 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 import { PyroError } from "../protocol/index.js";
 import { StatusSchema } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
-import { Call, dispatch, type Windows } from "./call.js";
+import { Call, dispatch, type SendPacket, type Windows } from "./call.js";
 import { cancelled, deadlineExceeded, disconnected, protocolError } from "./errors.js";
 import type { CHANNEL } from "./frame.js";
 import type { HostLink } from "./link.js";
@@ -72,7 +72,8 @@ export class Callee {
     if (this.#calls.has(id)) throw new Error(`a second call with the id ${id}`);
     const { readMaxBytes, windows, callsMax, methods } = this.options;
     const { name, timeoutMs, rest } = parseCall(bytes, packet);
-    const call = new Call(id, (head, tail) => this.link.send(this.channel, head, tail), readMaxBytes, windows);
+    const send: SendPacket = (head, tail, taken) => this.link.send(this.channel, head, tail, taken);
+    const call = new Call(id, send, readMaxBytes, windows);
     const method = methods.get(name);
     if (this.#calls.size >= callsMax) {
       sendEnd(call, new CallFailure(Code.ResourceExhausted, `more than ${callsMax} calls at once`));

@@ -47,7 +47,7 @@ export class Caller {
     if (this.link.reason !== undefined) throw this.link.reason;
     const { signal, timeoutMs } = options;
     if (signal?.aborted === true) throw cancelled(signal.reason);
-    const send: SendPacket = (head, tail) => this.link.send(this.channel, head, tail);
+    const send: SendPacket = (head, tail, taken) => this.link.send(this.channel, head, tail, taken);
     const call = new Call(++this.#lastId, send, this.readMaxBytes, this.windows);
     this.#calls.set(call.id, call);
     const abort = (): void => giveUp(cancelled(signal?.reason));

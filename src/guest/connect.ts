@@ -147,7 +147,7 @@ function servicesOf(link: HostLink, events: GuestEvents): Services {
     builder: createClient(BuilderService, bulk),
     diagnostics: createClient(DiagnosticsService, bulk),
     network: createClient(NetworkService, control),
-    dial: (port, signal) => dialGuest(bulkCaller, link, port, signal),
+    dial: (port, signal) => dialGuest(bulkCaller, port, signal),
     serveGateway: (handlers) => {
       gateway.handlers = handlers;
     },

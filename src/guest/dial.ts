@@ -8,7 +8,6 @@ import {
 } from "../protocol/gen/pyro/guest/v1/network_pb.js";
 import type { Caller, OpenCall } from "./caller.js";
 import { protocolError } from "./errors.js";
-import type { HostLink } from "./link.js";
 import { CallStream, type GuestStream } from "./stream.js";
 
 const DIAL = `${NetworkService.typeName}/${NetworkService.method.dial.name}`;
@@ -26,7 +25,6 @@ export interface DialledStream extends GuestStream {
  */
 export async function dialGuest(
   caller: Caller,
-  link: HostLink,
   port: number,
   signal: AbortSignal | undefined,
 ): Promise<DialledStream> {
@@ -51,7 +49,7 @@ export async function dialGuest(
     const { part } = parse(answer);
     if (part.case === "refused") throw refused(port, part.value.because, part.value.message);
     if (part.case !== "opened") throw protocolError("a connection without its answer");
-    return new Dialled(open, () => link.room("bulk"));
+    return new Dialled(open);
   } catch (error) {
     leave();
     throw error;
@@ -64,8 +62,8 @@ export async function dialGuest(
 class Dialled extends CallStream implements DialledStream {
   readonly #open: OpenCall;
 
-  constructor(open: OpenCall, room: () => Promise<void>) {
-    super(open.call, (message) => parse(message).part, room, open.leave);
+  constructor(open: OpenCall) {
+    super(open.call, (message) => parse(message).part, open.leave);
     this.#open = open;
   }
 

@@ -11,6 +11,7 @@ const COPY_BYTES = 4 * 1024;
 interface Frame {
   readonly head: Buffer;
   readonly tail: Uint8Array | undefined;
+  readonly taken: (() => void) | undefined;
 }
 
 /** Gives the socket frames: control and event at once, the others while little is unsent (LINK.md, rule 6). */
@@ -27,13 +28,16 @@ export class FrameWriter {
     private readonly epoch: number,
   ) {}
 
-  /** Sends a payload whose first part has HEADER_BYTES free at its begin. */
-  send(channel: number, head: Buffer, tail?: Uint8Array): void {
+  /**
+   * Sends a payload whose first part has HEADER_BYTES free at its begin; `taken` is called when the socket needs the bytes
+   * no more, or never will.
+   */
+  send(channel: number, head: Buffer, tail?: Uint8Array, taken?: () => void): void {
     const length = head.length - HEADER_BYTES + (tail?.length ?? 0);
     putDataHeader(head, channel, this.epoch, length);
-    if (channel === CHANNEL.control || channel === CHANNEL.event) this.#write(head, tail);
+    if (channel === CHANNEL.control || channel === CHANNEL.event) this.#write({ head, tail, taken });
     else {
-      this.#queues[channel]?.push({ head, tail });
+      this.#queues[channel]?.push({ head, tail, taken });
       this.pump();
     }
   }
@@ -48,14 +52,15 @@ export class FrameWriter {
 
   /** Sends a payload, and resolves when there is room for another. */
   async flood(channel: number, payload: Buffer): Promise<void> {
-    this.#frames(channel).push({ head: dataHeader(channel, this.epoch, payload.length), tail: payload });
+    const head = dataHeader(channel, this.epoch, payload.length);
+    this.#frames(channel).push({ head, tail: payload, taken: undefined });
     this.pump();
     await this.room(channel);
   }
 
   /** Nothing is sent any more, and nobody waits. */
   end(): void {
-    for (const queue of this.#queues) queue.length = 0;
+    for (const queue of this.#queues) for (const { taken } of queue.splice(0)) taken?.();
     for (const waiting of this.#waiting) for (const resolve of waiting.splice(0)) resolve();
   }
 
@@ -63,9 +68,9 @@ export class FrameWriter {
     for (let channel = this.#next(); channel !== undefined; channel = this.#next()) {
       if (this.socket.writableLength >= BULK_UNSENT_BYTES) return;
       const queue = this.#frames(channel);
-      const { head, tail } = queue.shift() as Frame;
+      const frame = queue.shift() as Frame;
       if (channel === this.#turn) this.#turn = channel === CHANNEL.bulk ? CHANNEL.network : CHANNEL.bulk;
-      this.#write(head, tail);
+      this.#write(frame);
       // One who is woken may have no more to send: when nothing is left, nobody would wake the others.
       const waiting = this.#waitingFor(channel);
       const count = queue.length === 0 ? waiting.length : queue.length < WAITING_FRAMES ? 1 : 0;
@@ -87,13 +92,20 @@ export class FrameWriter {
     return this.#queues[channel] as Frame[];
   }
 
-  #write(head: Buffer, tail: Uint8Array | undefined): void {
-    if (tail === undefined) this.socket.write(head, this.#pump);
-    else if (tail.length <= COPY_BYTES) this.socket.write(Buffer.concat([head, tail]), this.#pump);
+  #write({ head, tail, taken }: Frame): void {
+    const done =
+      taken === undefined
+        ? this.#pump
+        : (): void => {
+            taken();
+            this.pump();
+          };
+    if (tail === undefined) this.socket.write(head, done);
+    else if (tail.length <= COPY_BYTES) this.socket.write(Buffer.concat([head, tail]), done);
     else {
       this.socket.cork();
       this.socket.write(head);
-      this.socket.write(tail, this.#pump);
+      this.socket.write(tail, done);
       this.socket.uncork();
     }
   }

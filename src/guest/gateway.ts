@@ -77,7 +77,7 @@ export class GatewayCalls {
   handlers: GatewayHandlers = nobody;
   readonly #callee: Callee;
 
-  constructor(private readonly link: HostLink) {
+  constructor(link: HostLink) {
     const { resolve, connect } = GatewayService.method;
     const name = (method: { readonly name: string }): string => `${GatewayService.typeName}/${method.name}`;
     this.#callee = new Callee(link, "network", {
@@ -121,7 +121,7 @@ export class GatewayCalls {
     const { address, port, openedBy } = part.value;
     if (address.length !== 4 && address.length !== 16) throw protocolError(`an address of ${address.length} bytes`);
     if (port < 1 || port > 0xffff) throw protocolError(`the port ${port}`);
-    const stream = new ServedStream(call, () => this.link.room("network"));
+    const stream = new ServedStream(call);
     const target = { address: Uint8Array.from(address), port, openedBy: openedBy.slice(0, OPENED_BY_CHARACTERS) };
     await this.handlers.connect(target, stream);
     if (!stream.isRefused && !stream.isWhole) throw stream.failure ?? call.broken.reason ?? protocolError("half a connection");
@@ -132,11 +132,8 @@ export class GatewayCalls {
 class ServedStream extends CallStream implements IncomingStream {
   isRefused = false;
 
-  constructor(
-    private readonly served: Call,
-    room: () => Promise<void>,
-  ) {
-    super(served, (message) => decode(ConnectRequestSchema, message).part, room);
+  constructor(private readonly served: Call) {
+    super(served, (message) => decode(ConnectRequestSchema, message).part);
   }
 
   async open(): Promise<void> {

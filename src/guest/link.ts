@@ -80,15 +80,11 @@ export class HostLink implements AsyncDisposable {
 
   /**
    * Sends one packet: `head` with HEADER_BYTES free at its begin, and what belongs behind it. The bytes are the link's
-   * from here on. Once the epoch is over it does nothing.
+   * until `taken` is called: when they are on their way, or the epoch is over. Then it does nothing else.
    */
-  send(channel: keyof typeof CHANNEL, head: Buffer, tail?: Uint8Array): void {
-    if (!this.#isOver) this.#writer.send(CHANNEL[channel], head, tail);
-  }
-
-  /** Resolves when the link has room for a packet on the channel (or is over): for who sends more than a little. */
-  async room(channel: keyof typeof CHANNEL): Promise<void> {
-    if (!this.#isOver) await this.#writer.room(CHANNEL[channel]);
+  send(channel: keyof typeof CHANNEL, head: Buffer, tail?: Uint8Array, taken?: () => void): void {
+    if (this.#isOver) taken?.();
+    else this.#writer.send(CHANNEL[channel], head, tail, taken);
   }
 
   /** Sends zeros on the probe channel, with the link's own back-pressure. */

@@ -15,7 +15,7 @@ export interface GuestStream {
    * @throws {PyroError} CANCELLED or what the agent says when the program reset it, GUEST_DISCONNECTED when the epoch is over
    */
   read(): Promise<Uint8Array | undefined>;
-  /** Sends bytes, and resolves when there is room for more. Throws as `read` does. They are taken off at once. */
+  /** Sends bytes, and resolves when they are on their way: until then they are not to be changed. Throws as `read` does. */
   write(data: Uint8Array): Promise<void>;
   /** Says that no more will come; the program reads the end. */
   finish(): Promise<void>;
@@ -32,16 +32,13 @@ const STREAM_CHUNK_BYTES = MAX_PAYLOAD_BYTES - PACKET_HEADER_BYTES - 4;
 const DATA_TAG = (2 << 3) | 2;
 export const FINISHED_MESSAGE = Uint8Array.of((3 << 3) | 2, 0);
 
-/** A message whose `data` these bytes are; a copy. */
-export function dataMessage(data: Uint8Array): Uint8Array {
-  const head = [DATA_TAG];
-  let length = data.length;
-  for (; length > 0x7f; length >>>= 7) head.push((length & 0x7f) | 0x80);
-  head.push(length);
-  const message = Buffer.allocUnsafe(head.length + data.length);
-  message.set(head);
-  message.set(data, head.length);
-  return message;
+/** What stands before so many bytes of `data` in their message. */
+export function dataBegin(length: number): Uint8Array {
+  const begin = [DATA_TAG];
+  let rest = length;
+  for (; rest > 0x7f; rest >>>= 7) begin.push((rest & 0x7f) | 0x80);
+  begin.push(rest);
+  return Uint8Array.from(begin);
 }
 
 /** What a message of the other side may say once the connection stands. */
@@ -57,8 +54,6 @@ export class CallStream implements GuestStream {
   constructor(
     private readonly call: Call,
     private readonly parse: (message: Buffer) => StreamPart,
-    /** Resolves when the link takes more. */
-    private readonly room: () => Promise<void>,
     /** Tells the agent of a reset, where the end of a method does not. */
     private readonly onReset: () => void = () => undefined,
   ) {}
@@ -88,13 +83,15 @@ export class CallStream implements GuestStream {
   }
 
   async write(data: Uint8Array): Promise<void> {
-    for (const piece of pieces(data)) await this.#send(dataMessage(piece));
+    for (const piece of pieces(data)) {
+      if (!(await this.call.sendParts(dataBegin(piece.length), piece))) this.#fail();
+    }
   }
 
   async finish(): Promise<void> {
     if (this.#isFinished.here) return;
     this.#isFinished.here = true;
-    await this.#send(FINISHED_MESSAGE);
+    if (!(await this.call.send(FINISHED_MESSAGE))) this.#fail();
   }
 
   reset(message: string): void {
@@ -104,15 +101,12 @@ export class CallStream implements GuestStream {
     this.call.fail(this.#reset);
   }
 
-  async #send(message: Uint8Array): Promise<void> {
-    if (!(await this.call.send(message))) {
-      throw this.call.broken.aborted ? this.call.broken.reason : protocolError("a connection that ended half");
-    }
-    await this.room();
+  #fail(): never {
+    throw this.call.broken.aborted ? this.call.broken.reason : protocolError("a connection that ended half");
   }
 }
 
-/** Even pieces that each fit one frame: a socket gives 64 KiB, which is just too much. */
+/** Even pieces that each fit one frame: a socket may give 64 KiB, which is just too much. */
 function* pieces(data: Uint8Array): Generator<Uint8Array> {
   const count = Math.ceil(data.length / STREAM_CHUNK_BYTES);
   const size = Math.ceil(data.length / count);

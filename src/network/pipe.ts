@@ -2,7 +2,7 @@
 export interface GuestPipe {
   /** The next bytes; undefined when the guest sends no more. Throws when it was reset, or its machine is gone. */
   read(): Promise<Uint8Array | undefined>;
-  /** Resolves when there is room for more; the bytes are taken off at once. Throws as `read` does. */
+  /** Resolves when the bytes are taken off; until then they are not to be changed. Throws as `read` does. */
   write(data: Uint8Array): Promise<void>;
   /** No more will come. */
   finish(): Promise<void>;

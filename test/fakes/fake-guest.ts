@@ -70,8 +70,8 @@ export class FakeSession {
     );
     const router = new GuestRouter();
     this.#routes(router, script);
-    this.control = new FakeCallee((head, tail) => this.send("control", head, tail), router);
-    this.bulk = new FakeCallee((head, tail) => this.send("bulk", head, tail), router);
+    this.control = new FakeCallee((head, tail, taken) => this.send("control", head, tail, taken), router);
+    this.bulk = new FakeCallee((head, tail, taken) => this.send("bulk", head, tail, taken), router);
     this.events = createClient(
       EventService,
       callTransport(new Caller(this.#asLink("event"), "event", 1024), 0),
@@ -94,7 +94,7 @@ export class FakeSession {
     const answer = await open.call.next();
     return {
       answer: answer === undefined ? { case: undefined } : parse(answer),
-      stream: new CallStream(open.call, parse, () => this.#writer.room(CHANNEL.network), open.leave),
+      stream: new CallStream(open.call, parse, open.leave),
       ended: async () => {
         while ((await open.call.next()) !== undefined);
       },
@@ -102,8 +102,8 @@ export class FakeSession {
   }
 
   /** Sends a packet; the first HEADER_BYTES of `head` are the link's. */
-  send(channel: keyof typeof CHANNEL, head: Buffer, tail?: Uint8Array): void {
-    this.#writer.send(CHANNEL[channel], head, tail);
+  send(channel: keyof typeof CHANNEL, head: Buffer, tail?: Uint8Array, taken?: () => void): void {
+    this.#writer.send(CHANNEL[channel], head, tail, taken);
   }
 
   read(bytes: Buffer): void {
@@ -122,8 +122,8 @@ export class FakeSession {
     return {
       onPacket: (_channel: string, receive: (packet: Buffer) => void) =>
         this.#receivers.set(CHANNEL[channel], receive),
-      send: (channel: keyof typeof CHANNEL, head: Buffer, tail?: Uint8Array) =>
-        this.send(channel, head, tail),
+      send: (channel: keyof typeof CHANNEL, head: Buffer, tail?: Uint8Array, taken?: () => void) =>
+        this.send(channel, head, tail, taken),
       closed: new Promise(() => undefined),
       reason: undefined,
     } as unknown as HostLink;

@@ -77,6 +77,26 @@ describe("who sends frames", () => {
     expect(order).toEqual([...Array.from({ length: 20 }, (_, index) => index), 0]);
   });
 
+  it("tells when it needs the bytes no more: they were written, or it is over", () => {
+    const { socket, writer: frames } = writer();
+    const taken: number[] = [];
+    for (let index = 0; index < 5; index += 1) {
+      frames.send(CHANNEL.network, frame(8), Buffer.alloc(60_000), () => taken.push(index));
+    }
+    expect([socket.sent.length, taken]).toEqual([3, []]);
+    socket.drain();
+    expect([socket.sent.length, taken]).toEqual([5, [0, 1, 2]]);
+    frames.send(CHANNEL.bulk, frame(8), undefined, () => taken.push(5));
+    socket.drain();
+    for (let index = 6; index < 10; index += 1) {
+      frames.send(CHANNEL.network, frame(), undefined, () => taken.push(index));
+    }
+    frames.end();
+    expect(taken).toEqual([0, 1, 2, 3, 4, 5, 9]);
+    socket.drain();
+    expect(taken).toEqual([0, 1, 2, 3, 4, 5, 9, 6, 7, 8]);
+  });
+
   it("lets nobody wait once it is over", async () => {
     const { writer: frames } = writer();
     for (let count = 0; count < 20; count += 1) frames.send(CHANNEL.network, frame());

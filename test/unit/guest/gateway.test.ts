@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { HEADER_BYTES } from "../../../src/guest/frame.js";
 import { connectGuest, type ConnectTarget, type GatewayHandlers, type GuestConnection, type IncomingStream } from "../../../src/guest/index.js";
 import { FLAG, KIND, PACKET_HEADER_BYTES, putPacketHeader } from "../../../src/guest/packet.js";
-import { dataMessage, FINISHED_MESSAGE } from "../../../src/guest/stream.js";
+import { dataBegin, FINISHED_MESSAGE } from "../../../src/guest/stream.js";
 import { sleep } from "../../../src/kit/index.js";
 import {
   AddressFamily,
@@ -18,6 +18,8 @@ import { LIMITS } from "../../../src/protocol/index.js";
 import { FakeGuest, type FakeSession } from "../../fakes/fake-guest.js";
 
 const WEB = [203, 0, 113, 7];
+/** The message that carries these bytes. */
+const dataMessage = (data: Uint8Array): Buffer => Buffer.concat([dataBegin(data.length), data]);
 const code = (expected: string): unknown => expect.objectContaining({ code: expected });
 const defects: unknown[] = [];
 const handlers = (some: Partial<GatewayHandlers>): GatewayHandlers => ({
@@ -454,7 +456,7 @@ describe("the message of a stream's bytes", () => {
     for (const size of [0, 1, 127, 128, 16_383, 16_384, 70_000]) {
       const data = new Uint8Array(size).fill(9);
       const message = create(ConnectRequestSchema, { part: { case: "data", value: data } });
-      expect(Buffer.from(dataMessage(data)).equals(toBinary(ConnectRequestSchema, message))).toBe(true);
+      expect(dataMessage(data).equals(toBinary(ConnectRequestSchema, message))).toBe(true);
     }
     const finished = create(ConnectRequestSchema, { part: { case: "finished", value: {} } });
     expect(FINISHED_MESSAGE).toEqual(toBinary(ConnectRequestSchema, finished));
