@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import { finished } from "node:stream/promises";
+import { inletOf, type ReadableSocket } from "./inlet.js";
 import type { GuestPipe } from "./pipe.js";
 import type { Refusal } from "./verdict.js";
 
@@ -42,7 +43,7 @@ export class Connection {
 
   constructor(
     private readonly pipe: GuestPipe,
-    private readonly socket: Socket,
+    private readonly socket: ReadableSocket,
     private readonly gate: Gate,
   ) {}
 
@@ -114,9 +115,10 @@ export class Connection {
   }
 
   async #down(): Promise<void> {
-    for await (const chunk of this.socket.iterator({ destroyOnReturn: false })) {
-      await this.pipe.write(chunk as Buffer);
-      this.bytesDown += (chunk as Buffer).length;
+    const inlet = inletOf(this.socket);
+    for (let bytes = await inlet.next(); bytes !== undefined; bytes = await inlet.next()) {
+      await this.pipe.write(bytes);
+      this.bytesDown += bytes.length;
     }
     await this.pipe.finish();
   }

@@ -1,5 +1,6 @@
 import { connect, type Socket } from "node:net";
 import { LIMITS } from "../protocol/index.js";
+import { connectWithOneBuffer, type ReadableSocket } from "./inlet.js";
 import type { RefusedBecause } from "./pipe.js";
 import type { Target } from "./policy.js";
 import { HOST_ALIAS } from "./reach.js";
@@ -10,24 +11,27 @@ export interface Place {
   readonly port: number;
   /** That led to the address; for who decides the way, never to be looked up. */
   readonly names?: readonly string[];
+  /** For a socket that is read as Node's streams are, by whoever has to say a word first. */
+  readonly asStream?: boolean;
 }
 
 /** Connects to a place within the time of its signal, whose reason it throws; or throws what the socket says. */
-export type Dial = (place: Place, signal: AbortSignal) => Promise<Socket>;
+export type Dial = (place: Place, signal: AbortSignal) => Promise<ReadableSocket>;
 
 /** The place of an address that was judged: itself, or the host's loopback for its alias. */
 export function placeOf({ address, port, names }: Target): Place {
   return { host: address.text === HOST_ALIAS.address.text ? "127.0.0.1" : address.text, port, names };
 }
 
-export const dialDirectly: Dial = async ({ host, port }, signal) => {
+export const dialDirectly: Dial = async ({ host, port, asStream = false }, signal) => {
   signal.throwIfAborted();
-  const socket = connect({ host, port, allowHalfOpen: true, autoSelectFamily: false });
+  const to = { host, port, allowHalfOpen: true, autoSelectFamily: false };
+  const socket = asStream ? connect(to) : connectWithOneBuffer(to);
   return await connected(socket, signal);
 };
 
 /** Waits until a socket is connected; nothing of it is left when it is not. */
-async function connected(socket: Socket, signal: AbortSignal): Promise<Socket> {
+async function connected<S extends Socket>(socket: S, signal: AbortSignal): Promise<S> {
   try {
     await new Promise<void>((resolve, reject) => {
       const abort = (): void => reject(signal.reason as Error);

@@ -34,7 +34,7 @@ export function dialByProxy(settings: ProxySettings, direct: Dial = dialDirectly
   const isDirect = directPlaces(settings.noProxy ?? "");
   return async (place, signal) => {
     if (place.host === LOOPBACK || isDirect(place)) return await direct(place, signal);
-    const socket = await direct({ host: proxy.host, port: proxy.port }, signal);
+    const socket = await direct({ host: proxy.host, port: proxy.port, asStream: true }, signal);
     try {
       await openTunnel(socket, proxy, place, signal);
       return socket;

@@ -184,6 +184,8 @@ export const LIMITS = {
   /** TCP connections of one machine at once, those that are not answered yet included; and of those that are being dialled. */
   networkConnections: 512,
   networkDials: 64,
+  /** Read of a server at once: what fits one frame with all that is around it. */
+  networkReadBytes: 65_520,
   /** From a program's wish to the answer of the server. */
   networkConnectMs: 15_000,
   /** Looked at of what a program sends first, before any of it goes on. */
