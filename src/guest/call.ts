@@ -8,21 +8,14 @@ const BODY_BYTES = MAX_PAYLOAD_BYTES - PACKET_HEADER_BYTES;
 /** Sends a packet; HEADER_BYTES at the begin of `head` are the link's. `taken` is called when the bytes are one's own again. */
 export type SendPacket = (head: Buffer, tail?: Uint8Array, taken?: () => void) => void;
 
-/** What may be sent before the first credit, and what each packet costs at least. */
+/** What each side may send before the first credit, and what each packet costs at least. */
 export interface Window {
   readonly bytes: number;
   readonly packetCostBytes: number;
 }
 
-/** What the other side of a call may send, and this side. */
-export interface Windows {
-  readonly receive: Window;
-  readonly send: Window;
-}
-
 /** As on all channels but network. */
 export const USUAL_WINDOW: Window = { bytes: WINDOW_BYTES, packetCostBytes: 0 };
-const USUAL_WINDOWS: Windows = { receive: USUAL_WINDOW, send: USUAL_WINDOW };
 
 /** Empty messages cost nothing: of others, no more than this fit in the credit. */
 const UNREAD_MESSAGES = WINDOW_BYTES / 2;
@@ -57,10 +50,10 @@ export class Call {
     readonly id: number,
     private readonly sendPacket: SendPacket,
     private readonly readMaxBytes: number,
-    private readonly windows = USUAL_WINDOWS,
+    private readonly window = USUAL_WINDOW,
   ) {
-    this.#allowance = windows.receive.bytes;
-    this.#credit = windows.send.bytes;
+    this.#allowance = window.bytes;
+    this.#credit = window.bytes;
   }
 
   /** Whether the other side has said its last. */
@@ -82,7 +75,7 @@ export class Call {
     if (this.#ended !== undefined) return;
     if (isPaid) {
       if (this.#allowance <= 0) throw new Error("a call holds more than it gave credit for");
-      const cost = Math.max(bytes.length, this.windows.receive.packetCostBytes);
+      const cost = Math.max(bytes.length, this.window.packetCostBytes);
       this.#allowance -= cost;
       this.#partCost += cost;
     }
@@ -211,7 +204,7 @@ export class Call {
       await new Promise<void>((resolve) => (this.#wakeWriter = resolve));
     }
     if (this.#isRefused) return false;
-    this.#credit -= Math.max(bytes, this.windows.send.packetCostBytes);
+    this.#credit -= Math.max(bytes, this.window.packetCostBytes);
     return true;
   }
 
@@ -223,7 +216,7 @@ export class Call {
 
   #owe(bytes: number): void {
     this.#owed += bytes;
-    if (this.#ended !== undefined || this.#owed < this.windows.receive.bytes / 2) return;
+    if (this.#ended !== undefined || this.#owed < this.window.bytes / 2) return;
     this.#allowance += this.#owed;
     const body = Buffer.allocUnsafe(4);
     body.writeUInt32BE(this.#owed);

@@ -2,7 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 import { PyroError } from "../protocol/index.js";
 import { StatusSchema } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
-import { Call, dispatch, type SendPacket, type Windows } from "./call.js";
+import { Call, dispatch, type SendPacket, type Window } from "./call.js";
 import { cancelled, deadlineExceeded, disconnected, protocolError } from "./errors.js";
 import type { CHANNEL } from "./frame.js";
 import type { HostLink } from "./link.js";
@@ -31,7 +31,7 @@ export interface CalleeOptions {
   /** Calls under way at once; one more is refused. */
   readonly callsMax: number;
   readonly readMaxBytes: number;
-  readonly windows: Windows;
+  readonly window: Window;
   /** Told what a method threw that is neither of the two. */
   readonly onDefect: (error: unknown) => void;
 }
@@ -70,10 +70,10 @@ export class Callee {
   #accept(bytes: Buffer, packet: Packet): void {
     const { id, flags } = packet;
     if (this.#calls.has(id)) throw new Error(`a second call with the id ${id}`);
-    const { readMaxBytes, windows, callsMax, methods } = this.options;
+    const { readMaxBytes, window, callsMax, methods } = this.options;
     const { name, timeoutMs, rest } = parseCall(bytes, packet);
     const send: SendPacket = (head, tail, taken) => this.link.send(this.channel, head, tail, taken);
-    const call = new Call(id, send, readMaxBytes, windows);
+    const call = new Call(id, send, readMaxBytes, window);
     const method = methods.get(name);
     if (this.#calls.size >= callsMax) {
       sendEnd(call, new CallFailure(Code.ResourceExhausted, `more than ${callsMax} calls at once`));

@@ -1,6 +1,6 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { StatusSchema } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
-import { Call, dispatch, type SendPacket, type Windows } from "./call.js";
+import { Call, dispatch, type SendPacket, type Window } from "./call.js";
 import { cancelled, deadlineExceeded, disconnected, statusError } from "./errors.js";
 import type { CHANNEL } from "./frame.js";
 import type { HostLink } from "./link.js";
@@ -33,7 +33,7 @@ export class Caller {
     private readonly link: HostLink,
     private readonly channel: keyof typeof CHANNEL,
     private readonly readMaxBytes: number,
-    private readonly windows?: Windows,
+    private readonly window?: Window,
   ) {
     link.onPacket(channel, (packet) => this.#receive(packet));
     void link.closed.then((reason) => {
@@ -48,7 +48,7 @@ export class Caller {
     const { signal, timeoutMs } = options;
     if (signal?.aborted === true) throw cancelled(signal.reason);
     const send: SendPacket = (head, tail, taken) => this.link.send(this.channel, head, tail, taken);
-    const call = new Call(++this.#lastId, send, this.readMaxBytes, this.windows);
+    const call = new Call(++this.#lastId, send, this.readMaxBytes, this.window);
     this.#calls.set(call.id, call);
     const abort = (): void => giveUp(cancelled(signal?.reason));
     const timer = timeoutMs > 0 ? setTimeout(() => giveUp(deadlineExceeded()), timeoutMs) : undefined;

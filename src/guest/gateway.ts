@@ -10,7 +10,7 @@ import {
   ResolveRequestSchema,
   ResolveResponseSchema,
 } from "../protocol/gen/pyro/guest/v1/network_pb.js";
-import { USUAL_WINDOW, type Call, type Window } from "./call.js";
+import { type Call, type Window } from "./call.js";
 import { Callee, onlyMessage, type Method } from "./callee.js";
 import { protocolError } from "./errors.js";
 import type { HostLink } from "./link.js";
@@ -56,7 +56,7 @@ export interface GatewayHandlers {
   onDefect(error: unknown): void;
 }
 
-/** What the agent may send of a call that it makes (proto/LINK.md, Calls, 8). */
+/** Of a call that the agent makes (proto/LINK.md, Calls, 8). */
 export const NETWORK_WINDOW: Window = {
   bytes: LIMITS.networkWindowBytes,
   packetCostBytes: LIMITS.networkPacketCostBytes,
@@ -87,7 +87,7 @@ export class GatewayCalls {
       ]),
       callsMax: LIMITS.networkCalls,
       readMaxBytes: LIMITS.networkMessageBytes,
-      windows: { receive: NETWORK_WINDOW, send: USUAL_WINDOW },
+      window: NETWORK_WINDOW,
       onDefect: (error) => this.handlers.onDefect(error),
     });
   }

@@ -174,7 +174,7 @@ export const LIMITS = {
   secretLineBytes: 8,
   /** Calls of one agent to the gateway at once: its connections, and names that it asks for. */
   networkCalls: 640,
-  /** What an agent may send of a connection before the first credit, and what each packet of it costs at least … */
+  /** What each side may send of a connection before the first credit, and what each packet of it costs at least … */
   networkWindowBytes: 256 * 1024,
   networkPacketCostBytes: 256,
   /** … and one message of it: a piece of at most a frame. So 640 calls hold 245 MiB at the very most. */

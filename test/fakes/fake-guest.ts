@@ -4,7 +4,6 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { USUAL_WINDOW } from "../../src/guest/call.js";
 import { Caller } from "../../src/guest/caller.js";
 import { FrameReader } from "../../src/guest/frame-reader.js";
 import { FrameWriter } from "../../src/guest/frame-writer.js";
@@ -76,10 +75,8 @@ export class FakeSession {
       EventService,
       callTransport(new Caller(this.#asLink("event"), "event", 1024), 0),
     );
-    this.gatewayCaller = new Caller(this.#asLink("network"), "network", 1024 * 1024, {
-      receive: USUAL_WINDOW,
-      send: NETWORK_WINDOW,
-    });
+    const link = this.#asLink("network");
+    this.gatewayCaller = new Caller(link, "network", 1024 * 1024, NETWORK_WINDOW);
     this.gateway = createClient(GatewayService, callTransport(this.gatewayCaller, 0));
   }
 

@@ -24,14 +24,15 @@ type message struct {
 
 // inbox is what a call received and nobody has taken yet.
 type inbox struct {
-	mu sync.Mutex
+	window window
+	mu     sync.Mutex
 	// Has room for one: there is something new.
 	changed chan struct{}
 	whole   []message
 	part    []byte
-	// Of the part, what credit was given for already, or came without costing any.
-	settled int
-	// Bytes that may still come.
+	// What the part cost, and no credit was given for yet.
+	partPaid int
+	// What may still come.
 	credit int
 	// Taken, and not given credit for yet.
 	owed int
@@ -41,7 +42,9 @@ type inbox struct {
 	closed bool
 }
 
-func newInbox() inbox { return inbox{changed: make(chan struct{}, 1), credit: windowBytes} }
+func newInbox(w window) inbox {
+	return inbox{window: w, changed: make(chan struct{}, 1), credit: w.bytes}
+}
 
 func (b *inbox) wake() {
 	select {
@@ -57,27 +60,25 @@ func (b *inbox) add(bytes link.Packet, flags byte, paid bool) error {
 	if b.closed || b.ended != nil {
 		return nil
 	}
+	cost := 0
 	if paid {
 		if b.credit <= 0 {
 			return errUnpaid
 		}
-		b.credit -= len(bytes.Bytes)
-	}
-	size := len(bytes.Bytes)
-	if !paid {
-		size = 0
+		cost = b.window.cost(len(bytes.Bytes))
+		b.credit -= cost
 	}
 	if b.part == nil && flags&flagMore == 0 {
-		b.whole = append(b.whole, message{kept(bytes), size})
+		b.whole = append(b.whole, message{kept(bytes), cost})
 	} else {
 		if len(b.part)+len(bytes.Bytes) > maxMessageBytes {
 			return errTooLong
 		}
 		b.part = append(b.part, bytes.Bytes...)
-		b.settled += len(bytes.Bytes) - size
+		b.partPaid += cost
 		if flags&flagMore == 0 {
-			b.whole = append(b.whole, message{link.NewPacket(b.part), len(b.part) - b.settled})
-			b.part, b.settled = nil, 0
+			b.whole = append(b.whole, message{link.NewPacket(b.part), b.partPaid})
+			b.part, b.partPaid = nil, 0
 		}
 	}
 	if flags&flagLast != 0 {
@@ -129,8 +130,8 @@ func (b *inbox) take() (next link.Packet, ok bool, due int, ended error) {
 		}
 	} else {
 		// The next to be taken: it could not become whole without credit for what is there.
-		b.owed += len(b.part) - b.settled
-		b.settled = len(b.part)
+		b.owed += b.partPaid
+		b.partPaid = 0
 	}
 	if b.ended != nil {
 		if !ok {
@@ -138,7 +139,7 @@ func (b *inbox) take() (next link.Packet, ok bool, due int, ended error) {
 		}
 		return next, ok, 0, ended
 	}
-	if b.owed >= windowBytes/2 {
+	if b.owed >= b.window.bytes/2 {
 		due, b.owed = b.owed, 0
 		b.credit += due
 	}

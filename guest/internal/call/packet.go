@@ -14,19 +14,18 @@ const (
 	roomBytes    = link.HeaderBytes + headerBytes
 	maxBodyBytes = link.MaxPayloadBytes - headerBytes
 	deadlineSize = 4
-	windowBytes  = 1 << 20
 	// maxMessageBytes bounds a message that is received.
 	maxMessageBytes = 16 << 20
 )
 
-// window is what may be sent of a call before the first credit, and what each packet costs of it at least.
-type window struct {
-	bytes      int64
-	packetCost int
-}
+// window is what each side may send of a call before the first credit, and what each packet costs of it at least.
+type window struct{ bytes, packetCost int }
+
+// cost is that of a packet of a message.
+func (w window) cost(bytes int) int { return max(bytes, w.packetCost) }
 
 var (
-	usualWindow   = window{bytes: windowBytes}
+	usualWindow   = window{bytes: 1 << 20}
 	gatewayWindow = window{bytes: 256 << 10, packetCost: 256}
 )
 

@@ -34,8 +34,8 @@ type Peer struct {
 	methods Methods
 	log     guard.Log
 	workers *workers
-	// What is sent in calls that this peer makes.
-	sends window
+	// Of each call.
+	window window
 
 	mu     sync.Mutex
 	calls  map[uint32]*Stream
@@ -47,17 +47,16 @@ type Peer struct {
 
 // NewPeer makes a peer that sends by out; give Deliver what arrives, and Close it. methods may be nil.
 func NewPeer(ctx context.Context, out Sender, methods Methods, log guard.Log) *Peer {
-	p := &Peer{out: out, methods: methods, log: log, workers: newWorkers(), calls: make(map[uint32]*Stream)}
-	p.sends = usualWindow
+	p := &Peer{out: out, methods: methods, log: log, workers: newWorkers(), window: usualWindow, calls: make(map[uint32]*Stream)}
 	p.ctx, p.stop = context.WithCancel(ctx)
 	return p
 }
 
-// NewGatewayCaller makes a peer that calls the host's gateway, on the network channel: of each call it sends less ahead
+// NewGatewayCaller makes a peer that calls the host's gateway, on the network channel: of each call less is sent ahead, both ways
 // (proto/LINK.md, Calls, 8).
 func NewGatewayCaller(ctx context.Context, out Sender, log guard.Log) *Peer {
 	p := NewPeer(ctx, out, nil, log)
-	p.sends = gatewayWindow
+	p.window = gatewayWindow
 	return p
 }
 
@@ -215,8 +214,6 @@ func (p *Peer) Open(ctx context.Context, name string, message proto.Message, las
 	}
 	p.nextID++
 	stream := newStream(ctx, p, p.nextID, 0)
-	stream.credit.Store(p.sends.bytes)
-	stream.packetCost = p.sends.packetCost
 	p.calls[stream.id] = stream
 	p.mu.Unlock()
 	stop := context.AfterFunc(p.ctx, stream.cancel)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/call"
 	"pyro/guest/internal/guard"
@@ -68,6 +70,51 @@ func TestAPacketThatBreaksARuleEndsTheEpoch(t *testing.T) {
 				t.Fatal("it was taken")
 			}
 		})
+	}
+}
+
+func TestAGatewaySendsAheadOnlyWhatAConnectionMayHold(t *testing.T) {
+	for _, its := range []struct{ bytes, most, taken, credit int }{
+		{bytes: 0, most: 1024, taken: 512, credit: 512 * 256},
+		{bytes: 50_000, most: 6, taken: 3, credit: 150_000},
+	} {
+		credit := 0
+		peer := call.NewGatewayCaller(t.Context(), sender(func(frame []byte) error {
+			if frame[link.HeaderBytes] == 4 {
+				credit += int(binary.BigEndian.Uint32(frame[link.HeaderBytes+8:]))
+			}
+			return nil
+		}), guard.NewLog(os.Stderr))
+		t.Cleanup(peer.Close)
+		duplex, err := call.OpenDuplex(t.Context(), peer, "connect", &guestv1.ConnectRequest{}, 2, responseData)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(duplex.Leave)
+		var message []byte
+		if its.bytes > 0 {
+			// Of the field 2; its tag and length take four bytes.
+			message = protowire.AppendBytes([]byte{2<<3 | 2}, make([]byte, its.bytes-4))
+		}
+		for range its.most {
+			if err := deliver(peer, packet(2, 0, 1, message...)); err != nil {
+				t.Fatal(its, err)
+			}
+		}
+		for range its.taken - 1 {
+			duplex.Receive()
+		}
+		if credit != 0 || !duplex.Receive() || credit != its.credit {
+			t.Fatalf("%+v: credit of %d, %v", its, credit, duplex.Err())
+		}
+		for range its.credit / max(its.bytes, 256) {
+			if err := deliver(peer, packet(2, 0, 1, message...)); err != nil {
+				t.Fatal(its, err)
+			}
+		}
+		if err := deliver(peer, packet(2, 0, 1, message...)); err == nil {
+			t.Fatalf("%+v: one more was taken", its)
+		}
 	}
 }
 

@@ -27,8 +27,6 @@ type Stream struct {
 
 	// Bytes of messages that may be sent; below zero by less than a frame.
 	credit atomic.Int64
-	// What each packet costs of it at least.
-	packetCost int
 	// Has room for one: there is credit again, or the peer wants no more.
 	paid chan struct{}
 	// The peer takes nothing any more.
@@ -39,8 +37,8 @@ type Stream struct {
 
 // newStream makes a call's side; timeout 0 is none.
 func newStream(ctx context.Context, peer *Peer, id uint32, timeout time.Duration) *Stream {
-	s := &Stream{peer: peer, id: id, inbox: newInbox(), paid: make(chan struct{}, 1)}
-	s.credit.Store(windowBytes)
+	s := &Stream{peer: peer, id: id, inbox: newInbox(peer.window), paid: make(chan struct{}, 1)}
+	s.credit.Store(int64(peer.window.bytes))
 	if timeout > 0 {
 		s.ctx, s.cancel = context.WithTimeout(ctx, timeout)
 	} else {
@@ -188,7 +186,7 @@ func (s *Stream) pay(bytes int) error {
 	if s.refused.Load() {
 		return io.EOF
 	}
-	s.credit.Add(-int64(max(bytes, s.packetCost)))
+	s.credit.Add(-int64(s.peer.window.cost(bytes)))
 	return nil
 }
 

@@ -257,7 +257,7 @@ describe("connections that the agent asks for", () => {
       },
       async (session) => {
         const stuck = await session.connect(WEB, 81);
-        const most = 1024 * 1024 + 100_000;
+        const most = LIMITS.networkWindowBytes + 50_000;
         expect(await settled(() => given)).toBeLessThanOrEqual(most);
         const { stream } = await session.connect(WEB, 80);
         await stream.write(Buffer.from("hello"));
