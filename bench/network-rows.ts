@@ -1,16 +1,22 @@
-import { spawn } from "node:child_process";
 import { connect } from "node:net";
-import { createInterface } from "node:readline";
 import { freshIdentity, setClock } from "../src/daemon/identity.js";
-import { startProcess, type GuestConnection } from "../src/guest/index.js";
+import type { GuestConnection } from "../src/guest/index.js";
 import { Gateway, NetworkRecord, policyFromFlags, SharedLookUp } from "../src/network/index.js";
+import { memoryOf } from "../src/operations/bench/processes.js";
 import { median, repeat, timed } from "../src/operations/bench/samples.js";
 import { rates } from "./link-floors.js";
-import { rawMachine } from "./raw-machine.js";
+import { runProgram, startServer } from "./network-programs.js";
+import { rawMachine, type RawMachine } from "./raw-machine.js";
 import type { Row } from "./report.js";
 import { openRig, type Subject } from "./rig.js";
 
-/** What a connection through the gateway costs, beside the bare link and beside a connection of the host's own. */
+const ROUNDS = 5;
+const UNREAD = 200;
+
+/**
+ * What a connection through the gateway costs, beside the bare link, TCP within the guest (which each byte passes too, for
+ * the last part of its way), and a connection of the host's own.
+ */
 export async function networkRows(of: Subject, megabytes: number): Promise<Row[]> {
   await using rig = await openRig(of);
   await using machine = await rawMachine(of, rig.shape.memMib, await rig.disks(rig.scratch));
@@ -31,116 +37,86 @@ export async function networkRows(of: Subject, megabytes: number): Promise<Row[]
   });
   await guest.network.configure({ egress: true });
   const rows = [
-    ...(await streamRows(guest, server.port, megabytes)),
+    ...(await streamRows(machine, server.port, megabytes * 1_000_000)),
     ...(await connectRows(guest, server.port)),
     ...(await manyRows(guest, server.port, gateway)),
+    ...(await unreadRows(guest, server.port)),
   ];
   await gateway.close("the benchmark is over");
   return rows;
 }
 
-/** Says "d" and it sends without end, anything else and it takes; in a process of its own, as servers are. */
-const SERVER = `
-const block = Buffer.alloc(1 << 20);
-require("net").createServer({ noDelay: true }, (socket) => {
-  socket.on("error", () => {});
-  socket.once("data", (first) => {
-    if (first[0] !== 100) return void socket.resume();
-    const more = () => { while (socket.write(block)); };
-    socket.on("drain", more);
-    more();
-  });
-  socket.on("end", () => socket.end("x"));
-}).listen(0, "127.0.0.1", function () { console.log(this.address().port); });
-`;
+/** Speeds in MB/s, and what this process and QEMU used of the host's processors for 100 MB, in ms. */
+interface Way {
+  readonly rate: number[];
+  readonly cpuMs: number[];
+}
 
-async function startServer(): Promise<{ readonly port: number } & AsyncDisposable> {
-  const child = spawn(process.execPath, ["-e", SERVER], { stdio: ["ignore", "pipe", "inherit"] });
-  const gone = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  const [line] = await new Promise<string[]>((resolve) =>
-    createInterface(child.stdout).once("line", (text: string) => resolve([text])),
-  );
-  return {
-    port: Number(line),
-    [Symbol.asyncDispose]: async () => {
-      child.kill("SIGKILL");
-      await gone;
-    },
+async function streamRows(machine: RawMachine, port: number, bytes: number): Promise<Row[]> {
+  const { guest } = machine;
+  const ways = Array.from({ length: 6 }, (): Way => ({ rate: [], cpuMs: [] }));
+  const [linkIn, linkOut, ownIn, ownOut, download, upload] = ways as [Way, Way, Way, Way, Way, Way];
+  const measure = async (way: Way, work: () => Promise<number>): Promise<void> => {
+    const qemuMs = machine.cpuMs();
+    const own = process.cpuUsage();
+    way.rate.push(await work());
+    const { user, system } = process.cpuUsage(own);
+    way.cpuMs.push(((machine.cpuMs() - qemuMs + (user + system) / 1000) * 1e8) / bytes);
   };
-}
-
-const PROLOGUE = `use strict; use Socket; use Time::HiRes qw(time sleep); my ($port, $n) = @ARGV;
-my $to = sockaddr_in($port, inet_aton("10.0.2.2"));
-sub dial { socket(my $s, PF_INET, SOCK_STREAM, 0) or die $!; connect($s, $to) or die "connect: $!"; return $s }
-`;
-const DOWNLOAD = `${PROLOGUE} my $s = dial(); syswrite($s, "d\\n"); my ($got, $b) = (0, ""); my $t = time;
-while ($got < $n) { my $r = sysread($s, $b, 262144) or die "read: $!"; $got += $r } printf("%f\\n", $got / (time - $t) / 1e6);`;
-const UPLOAD = `${PROLOGUE} my $s = dial(); my $b = "u" x 262144; my $sent = 0; my $t = time;
-while ($sent < $n) { $sent += syswrite($s, $b) or die "write: $!" } shutdown($s, 1); sysread($s, $b, 1); printf("%f\\n", $sent / (time - $t) / 1e6);`;
-const CONNECT = `${PROLOGUE} for (1 .. $n) { my $t = time; my $s = dial(); printf("%f\\n", 1000 * (time - $t)); close($s); sleep(0.002) }`;
-const MANY = `${PROLOGUE} my $t = time; my @all = map { dial() } 1 .. $n; syswrite($_, "u\\n") for @all; printf("%f\\n", 1000 * (time - $t)); sleep(1);`;
-
-/** What a program of the guest prints, a number a line. */
-async function perl(guest: GuestConnection, script: string, port: number, count: number): Promise<number[]> {
-  const argv = ["perl", "-e", script, String(port), String(count)];
-  const processId = `bench-${String(performance.now())}`;
-  const command = await startProcess(guest, { processId, argv, env: ["PATH=/usr/bin:/bin"], cwd: "/" });
-  let out = "";
-  for await (const piece of command.output) out += Buffer.from(piece.data).toString();
-  const { exitCode } = await command.exit;
-  if (exitCode !== 0) throw new Error(`perl ended with ${String(exitCode)}: ${out}`);
-  return out.trim().split("\n").map(Number);
-}
-
-async function streamRows(guest: GuestConnection, port: number, megabytes: number): Promise<Row[]> {
-  const bytes = megabytes * 1_000_000;
-  const into: number[] = [];
-  const out: number[] = [];
-  const floorIn: number[] = [];
-  const floorOut: number[] = [];
+  const program = async (name: "download" | "upload" | "ownDownload" | "ownUpload"): Promise<number> =>
+    (await runProgram(guest, name, port, bytes))[0] ?? 0;
   let received = 0;
-  for (let round = 0; round < 3; round += 1) {
-    const drained = guest.diagnostics.drain({ expectBytes: BigInt(bytes) });
-    floorIn.push(
-      rates(
-        bytes,
-        await timed(async () => {
-          await guest.floodProbe(bytes);
-          await drained;
-        }),
-      ),
-    );
+  for (let round = 0; round < ROUNDS; round += 1) {
+    await measure(linkIn, async () => {
+      const drained = guest.diagnostics.drain({ expectBytes: BigInt(bytes) });
+      return rates(bytes, await timed(async () => await Promise.all([guest.floodProbe(bytes), drained])));
+    });
     received += bytes;
-    floorOut.push(
-      rates(
-        bytes,
-        await timed(async () => {
-          await guest.diagnostics.flood({ bytes: BigInt(bytes) });
-          await guest.probeReceived(received);
-        }),
-      ),
-    );
-    into.push(...(await perl(guest, DOWNLOAD, port, bytes)));
-    out.push(...(await perl(guest, UPLOAD, port, bytes)));
+    await measure(linkOut, async () => {
+      const flood = async (): Promise<void> => {
+        await guest.diagnostics.flood({ bytes: BigInt(bytes) });
+        await guest.probeReceived(received);
+      };
+      return rates(bytes, await timed(flood));
+    });
+    await measure(ownIn, () => program("ownDownload"));
+    await measure(download, () => program("download"));
+    await measure(ownOut, () => program("ownUpload"));
+    await measure(upload, () => program("upload"));
   }
-  const floor = (values: readonly number[]) => ({ name: "the bare link", value: median(values) });
+  const rows = (name: string, way: Way, link: Way, own: Way, aim?: string): Row[] => {
+    const rate = median(way.rate);
+    const floor = (of: string, value: number) => ({ floor: { name: of, value } });
+    const bare = { name, value: rate, unit: "MB/s" as const, ...floor("the bare link", median(link.rate)) };
+    return [
+      aim === undefined ? bare : { ...bare, aim },
+      {
+        ...{ name: `${name}, beside the guest's TCP`, value: rate, unit: "MB/s" },
+        ...floor("a server in the guest", median(own.rate)),
+      },
+      {
+        ...{ name: `${name}, the host's CPU for 100 MB`, value: median(way.cpuMs), unit: "ms" },
+        ...floor("the link's and the guest's TCP", median(link.cpuMs) + median(own.cpuMs)),
+      },
+    ];
+  };
   return [
-    {
-      name: "network: download",
-      value: median(into),
-      unit: "MB/s",
-      floor: floor(floorIn),
-      aim: "60 MB/s or 0.7x",
-    },
-    { name: "network: upload", value: median(out), unit: "MB/s", floor: floor(floorOut) },
+    ...rows("network: download", download, linkIn, ownIn, "60 MB/s or 0.7x"),
+    ...rows("network: upload", upload, linkOut, ownOut),
   ];
 }
 
 async function connectRows(guest: GuestConnection, port: number): Promise<Row[]> {
+  const settled = async (name: "connects" | "ownConnects"): Promise<number> =>
+    median((await runProgram(guest, name, port, 100)).slice(10));
   const own = await repeat(100, () => timed(() => connectOnce(port)));
-  const samples = (await perl(guest, CONNECT, port, 100)).slice(10);
-  const floor = { name: "the host's own", value: median(own) };
-  return [{ name: "network: connect, p50", value: median(samples), unit: "ms", floor, aim: "floor + 5 ms" }];
+  const within = await settled("ownConnects");
+  const value = await settled("connects");
+  const row = { name: "network: connect, p50", value, unit: "ms" } as const;
+  return [
+    { ...row, floor: { name: "the host's own", value: median(own) }, aim: "floor + 5 ms" },
+    { ...row, floor: { name: "within the guest", value: within } },
+  ];
 }
 
 async function connectOnce(port: number): Promise<void> {
@@ -152,10 +128,29 @@ async function connectOnce(port: number): Promise<void> {
 async function manyRows(guest: GuestConnection, port: number, gateway: Gateway): Promise<Row[]> {
   let most = 0;
   const watch = setInterval(() => (most = Math.max(most, gateway.openCount)), 20);
-  const [took = 0] = await perl(guest, MANY, port, 200);
+  const [took = 0] = await runProgram(guest, "many", port, 200);
   clearInterval(watch);
   return [
     { name: "network: 200 connections one after the other, all kept", value: took, unit: "ms" },
     { name: "network: open at once", value: most, unit: "" },
+  ];
+}
+
+/** Servers that send without end, and programs that read nothing of it. */
+async function unreadRows(guest: GuestConnection, port: number): Promise<Row[]> {
+  const resident = (): number => memoryOf(process.pid).residentMib;
+  const before = resident();
+  let most = before;
+  const watch = setInterval(() => (most = Math.max(most, resident())), 100);
+  const [agent = 0, first = 0, second = 0] = await runProgram(guest, "unread", port, UNREAD);
+  clearInterval(watch);
+  const row = (name: string, value: number, floor: string, of: number): Row => ({
+    ...{ name: `network: ${UNREAD} that nobody reads, ${name}`, value, unit: "MiB" },
+    floor: { name: floor, value: of },
+  });
+  return [
+    row("this process at most", most, "before", before),
+    row("the agent", first, "before", agent),
+    row("the agent, again", second, "the first time", first),
   ];
 }

@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { connectGuest, type GuestConnection } from "../src/guest/index.js";
@@ -11,6 +12,8 @@ export interface RawMachine extends AsyncDisposable {
   readonly guest: GuestConnection;
   /** From spawn to the agent's hello. */
   readonly bootMs: number;
+  /** What QEMU has used of the host's processors so far. */
+  readonly cpuMs: () => number;
 }
 
 /**
@@ -42,6 +45,7 @@ export async function rawMachine(
   return {
     guest,
     bootMs: performance.now() - startedAt,
+    cpuMs: () => cpuMsOf(child.pid ?? 0),
     [Symbol.asyncDispose]: async () => {
       await guest[Symbol.asyncDispose]();
       child.kill("SIGKILL");
@@ -49,6 +53,12 @@ export async function rawMachine(
       await rm(directory, { recursive: true, force: true });
     },
   };
+}
+
+/** Of all its threads, to 10 ms. (proc(5): utime and stime, in hundredths of a second.) */
+function cpuMsOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+  return 10 * (Number(fields[11]) + Number(fields[12]));
 }
 
 async function connectWhenThere(socket: string): Promise<GuestConnection> {
