@@ -20,6 +20,7 @@ import { serveEvents } from "./events.js";
 import { HostLink } from "./link.js";
 import { dialGuest } from "./dial.js";
 import { GatewayCalls } from "./gateway.js";
+import { PortReading } from "./port-reading.js";
 import { callTransport } from "./transport.js";
 
 /** A message of a small call; nothing on the control channel comes near. */
@@ -74,7 +75,8 @@ async function tryConnect(
   options: ConnectOptions,
   giveUp: AbortSignal,
 ): Promise<GuestConnection | undefined> {
-  const link = new HostLink(await connectPort(socketPath, giveUp));
+  const reading = new PortReading();
+  const link = new HostLink(await connectPort(socketPath, reading, giveUp), reading);
   const end = (): void => link.end();
   giveUp.addEventListener("abort", end, { once: true });
   if (giveUp.aborted) end();
@@ -95,10 +97,10 @@ async function tryConnect(
 
 const BUSY_RETRY_MS = 20;
 
-async function connectPort(socketPath: string, giveUp: AbortSignal): Promise<Socket> {
+async function connectPort(socketPath: string, { onread }: PortReading, giveUp: AbortSignal): Promise<Socket> {
   for (;;) {
     try {
-      return await connectUnix(socketPath);
+      return await connectUnix(socketPath, onread);
     } catch (error) {
       // QEMU has not noticed yet that the last host left, and its queue of one is taken.
       if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw disconnected(error);

@@ -2,13 +2,16 @@ import { CHANNEL, HEADER_BYTES, scan } from "./frame.js";
 
 const EMPTY = Buffer.alloc(0);
 
-/** Makes whole payloads of one epoch out of the chunks of a socket; foreign frames and garbage are counted. */
+/**
+ * Makes whole payloads of one epoch out of the chunks of a socket; foreign frames and garbage are counted. A payload is a
+ * copy, but that of the probe channel, which comes in parts: the chunk is the caller's again when `read` returns.
+ */
 export class FrameReader {
   /** Bytes that are not parsed yet: fewer than a header's. */
   #rest = EMPTY;
-  /** The payload that has begun: its channel (-1 drops it), what is there, and what is to come. */
+  /** The payload that has begun: its channel (-1 drops it), its bytes, and how many of them are to come. */
   #channel = -1;
-  #parts: Buffer[] = [];
+  #payload = EMPTY;
   #remaining = 0;
 
   constructor(
@@ -39,27 +42,24 @@ export class FrameReader {
       this.#channel = header.epoch === this.epoch ? header.channel : -1;
       if (this.#channel < 0) this.counters.droppedFrames += 1;
       this.#remaining = header.length;
-      if (header.length === 0) this.#finish(EMPTY);
+      const isKept = this.#channel >= 0 && this.#channel !== CHANNEL.probe;
+      this.#payload = isKept ? Buffer.allocUnsafe(header.length) : EMPTY;
+      if (header.length === 0) this.#finish();
     }
   }
 
   #continue(bytes: Buffer, at: number): number {
     const part = bytes.subarray(at, at + this.#remaining);
-    this.#remaining -= part.length;
     if (this.#channel === CHANNEL.probe) this.deliver(this.#channel, part);
-    else if (this.#remaining === 0 && this.#parts.length === 0) this.#finish(part);
-    else if (this.#channel >= 0) {
-      this.#parts.push(part);
-      if (this.#remaining === 0) {
-        const whole = Buffer.concat(this.#parts);
-        this.#parts = [];
-        this.#finish(whole);
-      }
-    }
+    else if (this.#channel >= 0) part.copy(this.#payload, this.#payload.length - this.#remaining);
+    this.#remaining -= part.length;
+    if (this.#remaining === 0 && this.#channel !== CHANNEL.probe) this.#finish();
     return at + part.length;
   }
 
-  #finish(payload: Buffer): void {
+  #finish(): void {
+    const payload = this.#payload;
+    this.#payload = EMPTY;
     if (this.#channel >= 0) this.deliver(this.#channel, payload);
   }
 }

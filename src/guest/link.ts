@@ -5,6 +5,7 @@ import { disconnected, protocolError } from "./errors.js";
 import { FrameReader } from "./frame-reader.js";
 import { CHANNEL, FILLER_BYTES, MAX_PAYLOAD_BYTES, helloFrame } from "./frame.js";
 import { FrameWriter } from "./frame-writer.js";
+import type { PortReading } from "./port-reading.js";
 
 const HELLO_EVERY_MS = 20;
 const EMPTY = Buffer.alloc(0);
@@ -36,17 +37,17 @@ export class HostLink implements AsyncDisposable {
   #probeBytes = 0;
   #probeWaits: { readonly bytes: number; readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, reading: PortReading) {
     this.#socket = socket;
     this.closed = new Promise((resolve) => (this.#onClose = resolve));
     this.#answered = new Promise((resolve) => (this.#onAnswer = resolve));
     this.#writer = new FrameWriter(socket, this.epoch);
     this.#reader = new FrameReader(this.epoch, this.counters, (channel, payload) => this.#deliver(channel, payload));
-    socket.on("data", (chunk: Buffer) => this.#receive(chunk));
     socket.on("error", (error) => this.end(disconnected(error)));
     socket.on("close", () => this.end(disconnected()));
     // It may be closed before anybody could listen for that.
     if (socket.destroyed) this.end(disconnected());
+    reading.begin(socket, (bytes) => this.#receive(bytes));
   }
 
   /**

@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
-import { connect, type Socket } from "node:net";
+import { connect, type OnReadOpts, type Socket } from "node:net";
 import { basename, dirname } from "node:path";
 
 /**
@@ -19,11 +19,12 @@ export async function shortSocketPath(path: string): Promise<{ path: string } & 
 /**
  * Connects to a unix socket whatever the length of its path. Rejects with the system's error. The peer may leave before
  * the caller has looked: the socket is destroyed then, and what was wrong with it is no uncaught error.
+ * @param onread reads it into a buffer of the caller's, from the moment it is connected
  */
-export async function connectUnix(path: string): Promise<Socket> {
+export async function connectUnix(path: string, onread?: OnReadOpts): Promise<Socket> {
   await using short = await shortSocketPath(path);
   return await new Promise<Socket>((resolve, reject) => {
-    const socket = connect(short.path);
+    const socket = connect({ path: short.path, ...(onread === undefined ? {} : { onread }) });
     socket.once("connect", () => {
       resolve(socket);
     });
