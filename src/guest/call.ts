@@ -15,7 +15,7 @@ export interface Window {
 }
 
 /** As on all channels but network. */
-export const USUAL_WINDOW: Window = { bytes: WINDOW_BYTES, packetCostBytes: 0 };
+const USUAL_WINDOW: Window = { bytes: WINDOW_BYTES, packetCostBytes: 0 };
 
 /** Empty messages cost nothing: of others, no more than this fit in the credit. */
 const UNREAD_MESSAGES = WINDOW_BYTES / 2;
