@@ -1,13 +1,13 @@
 import { chmod, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { silentLogger, type Logger } from "../kit/index.js";
+import { sha256File, silentLogger, type Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { aptDirectories } from "./apt.js";
 import type { BuildStep } from "./builder.js";
 import type { Catalogue, EnvironmentRecipe } from "./catalogue.js";
 import { requireSpace, type HostPrograms } from "./host-tools.js";
 import { bootstrapLayer, mmdebstrapMode } from "./mmdebstrap.js";
-import { inputsDigest, sha256File, type Assembled, type Fetched } from "./record.js";
+import { inputsDigest, type Assembled, type Fetched } from "./record.js";
 import { writeSettingsLayer } from "./settings.js";
 import { stageLayer } from "./staged.js";
 

@@ -3,7 +3,10 @@ import { join } from "node:path";
 import type * as z from "zod";
 import {
   failpoint,
+  fingerprintOf,
   readJsonFile,
+  sameFingerprint,
+  sha256File,
   syncDirectory,
   tryLock,
   writeFileAtomic,
@@ -24,10 +27,7 @@ import {
   assembledSchema,
   fetchedSchema,
   fileMatches,
-  fingerprintOf,
   inputsDigest,
-  sameFingerprint,
-  sha256File,
   unpackedSchema,
   type Assembled,
   type Fetched,

@@ -1,9 +1,9 @@
 import { rm } from "node:fs/promises";
-import { readJsonFile, writeFileAtomic } from "../kit/index.js";
+import { fingerprintOf, readJsonFile, sameFingerprint, sha256File, writeFileAtomic } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { recipeOf, type Catalogue, type EnvironmentRecipe } from "./catalogue.js";
 import { imagePath, manifestPath, type ImageLayout } from "./layout.js";
-import { fingerprintOf, manifestSchema, sameFingerprint, sha256File, type Manifest } from "./record.js";
+import { manifestSchema, type Manifest } from "./record.js";
 
 /** One package of an environment. */
 interface InstalledPackage {

@@ -1,10 +1,10 @@
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { readJsonFile, tryLock } from "../kit/index.js";
+import { fingerprintOf, readJsonFile, sameFingerprint, tryLock } from "../kit/index.js";
 import type { HostPrograms } from "./host-tools.js";
 import { imagePath, safeName } from "./layout.js";
 import { removeTree } from "./mmdebstrap.js";
-import { assembledSchema, fingerprintOf, sameFingerprint, unpackedSchema } from "./record.js";
+import { assembledSchema, unpackedSchema } from "./record.js";
 import type { EnvironmentStore } from "./store.js";
 
 /** Pulls that nobody came back to are removed after this long. */

@@ -1,8 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
-import { complete } from "../../src/kit/index.js";
+import { complete, fingerprintOf, sha256File } from "../../src/kit/index.js";
 import { IMAGE_VIRTUAL_BYTES, layoutOf } from "../../src/image/index.js";
 import { imagePath, manifestPath } from "../../src/image/layout.js";
-import { fingerprintOf, sha256File } from "../../src/image/record.js";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
 
