@@ -14,6 +14,7 @@ module.exports = {
     only("vmm", ["protocol", "kit"]),
     only("image", ["protocol", "kit"]),
     only("network", ["protocol", "kit"]),
+    only("oci", ["protocol", "kit"]),
     only("guest", ["protocol", "kit"]),
     only("workspace", ["protocol", "kit"]),
     // Pure rooms: no door to the rest of the workspace.

@@ -231,6 +231,41 @@ export const LIMITS = {
   /** First bytes of a connection of the guest that are looked at: a TLS hello (browsers' have 2 KiB), an HTTP head. */
   clientHelloBytes: 16 * 1024,
   httpHeadBytes: 32 * 1024,
+  /** A manifest or an index; registries must take 4 MiB and need not take more (distribution-spec, "Pushing Manifests"). */
+  imageManifestBytes: 4 * 1024 * 1024,
+  /** Images of one index, and indexes within indexes. */
+  imageIndexEntries: 1_000,
+  imageIndexDepth: 2,
+  /** Layers of one image; overlay file systems end at 500, other tools at 127. */
+  imageLayers: 256,
+  imageConfigBytes: 4 * 1024 * 1024,
+  /** Compressed, one layer and all of them: an environment's disk has 16 GiB. */
+  imageLayerBytes: 32 * 1024 ** 3,
+  imageBytes: 64 * 1024 ** 3,
+  /** Layers that are fetched at once, by all pulls together. */
+  registryDownloads: 4,
+  registryConnectMs: 15_000,
+  /** From a request to the head of its answer. */
+  registryHeadersMs: 30_000,
+  /** How long a body may pause. */
+  registryIdleMs: 30_000,
+  /** Tries of one request, or of one blob since it last got on by `registryProgressBytes`. */
+  registryAttempts: 5,
+  registryProgressBytes: 1024 * 1024,
+  /** First wait before another try, doubled each time and drawn from zero to that. */
+  registryRetryMs: 500,
+  /** Longest that a registry is obeyed that asks to be left alone (Retry-After). */
+  registryRetryAfterMs: 60_000,
+  registryRedirects: 5,
+  /** A registry's answer to a request for a token. */
+  registryTokenBytes: 256 * 1024,
+  /** What a token without `expires_in` lives (distribution, token.md). */
+  registryTokenMs: 60_000,
+  /** The user's container configuration, and what a credential helper says. */
+  containerConfigBytes: 1024 * 1024,
+  credentialHelperMs: 15_000,
+  /** Parts of a download that nobody goes on with are removed after this long. */
+  partialBlobMs: 7 * 24 * 3600_000,
   vcpuCountMax: 64,
   memMibMin: 128,
   memMibMax: 1024 * 1024,
