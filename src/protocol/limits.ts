@@ -247,6 +247,8 @@ export const LIMITS = {
   registryConnectMs: 15_000,
   /** From a request to the head of its answer. */
   registryHeadersMs: 30_000,
+  /** A manifest, a configuration or a token, from the first byte to the last. */
+  registryDocumentMs: 120_000,
   /** How long a body may pause. */
   registryIdleMs: 30_000,
   /** Tries of one request, or of one blob since it last got on by `registryProgressBytes`. */

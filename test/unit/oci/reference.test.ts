@@ -70,7 +70,7 @@ describe("a reference", () => {
     ["a/".repeat(130) + "a", "more than 255", "cannot exist"],
     ["ab".repeat(32), "it is an image id", "NAME@sha256:"],
   ])("%j is refused: %s", (text, problem, hint) => {
-    expect(() => parseReference(text)).toThrowError(
+    expect(() => parseReference(text)).toThrow(
       expect.objectContaining({
         code: "IMAGE_REFERENCE_INVALID",
         message: expect.stringContaining(problem) as string,

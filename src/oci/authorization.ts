@@ -1,0 +1,134 @@
+import { untilAborted } from "../kit/index.js";
+import { LIMITS } from "../protocol/index.js";
+import { challengeOf, type Challenge } from "./challenge.js";
+import type { Credentials, CredentialSource } from "./credentials.js";
+import { realmRefused, unauthorized } from "./registry-errors.js";
+import { isLoopback, type Endpoint } from "./registries.js";
+import { fetchToken } from "./token.js";
+import type { HttpTransport } from "./transport.js";
+
+type BearerChallenge = Extract<Challenge, { scheme: "bearer" }>;
+
+interface Held {
+  /** The value of the Authorization header. */
+  readonly value: string;
+  /** By performance.now(). */
+  readonly goodUntilMs: number;
+}
+
+/** Renewed this long before its end, or at nine tenths of its life. */
+const RENEW_BEFORE_MS = 5_000;
+
+/**
+ * Who asks for one repository at one endpoint. Credentials go to the endpoint itself (Basic), or to the realm that the
+ * endpoint named first (Bearer), and there only over TLS or to this machine; to nobody else, however they are asked for.
+ */
+export class Authorization {
+  readonly #transport: HttpTransport;
+  readonly #endpoint: Endpoint;
+  readonly #repository: string;
+  readonly #source: CredentialSource;
+  /** Origins of realms, by endpoint: shared by all that speak to it. */
+  readonly #realms: Map<string, string>;
+  #challenge: BearerChallenge | undefined;
+  #held: Held | undefined;
+  #renewing: Promise<Held> | undefined;
+
+  constructor(options: {
+    readonly transport: HttpTransport;
+    readonly endpoint: Endpoint;
+    readonly repository: string;
+    readonly source: CredentialSource;
+    readonly realms: Map<string, string>;
+  }) {
+    this.#transport = options.transport;
+    this.#endpoint = options.endpoint;
+    this.#repository = options.repository;
+    this.#source = options.source;
+    this.#realms = options.realms;
+  }
+
+  /** The header for the next request; undefined as long as the endpoint asked for none. A token near its end is renewed. */
+  async header(signal: AbortSignal): Promise<string | undefined> {
+    if (this.#held === undefined) return undefined;
+    if (performance.now() < this.#held.goodUntilMs || this.#challenge === undefined) return this.#held.value;
+    return (await this.#renew(this.#challenge, signal)).value;
+  }
+
+  /**
+   * Answers a 401 of the endpoint itself, so that the same request may be sent once more; never twice for one request.
+   * @param sent the header that was refused
+   * @throws {PyroError} REGISTRY_UNAUTHORIZED, REGISTRY_REALM_REFUSED, and what `fetchToken` does
+   */
+  async answer(headers: readonly string[], sent: string | undefined, signal: AbortSignal): Promise<void> {
+    // Another request renewed it meanwhile.
+    if (this.#held !== undefined && this.#held.value !== sent) return;
+    const challenge = challengeOf(headers);
+    if (challenge === undefined)
+      throw unauthorized(this.#endpoint.name, "it does not say how to log in", false);
+    if (challenge.scheme === "bearer") {
+      this.#challenge = challenge;
+      await this.#renew(challenge, signal);
+      return;
+    }
+    const credentials = await this.#credentials(new URL(this.#endpoint.base), signal);
+    if (credentials?.kind !== "password") throw unauthorized(this.#endpoint.name, "it wants a login", false);
+    const pair = Buffer.from(`${credentials.username}:${credentials.password}`).toString("base64");
+    this.#held = { value: `Basic ${pair}`, goodUntilMs: Infinity };
+  }
+
+  /** One for all who wait, so that none of them ends it for the others. */
+  async #renew(challenge: BearerChallenge, signal: AbortSignal): Promise<Held> {
+    this.#renewing ??= this.#fetch(challenge, AbortSignal.timeout(LIMITS.registryDocumentMs)).finally(
+      () => (this.#renewing = undefined),
+    );
+    return await untilAborted(this.#renewing, signal);
+  }
+
+  async #fetch(challenge: BearerChallenge, signal: AbortSignal): Promise<Held> {
+    const realm = this.#checkRealm(challenge.realm);
+    const credentials = await this.#credentials(realm, signal);
+    const token = await fetchToken(this.#transport, {
+      realm,
+      registry: this.#endpoint.name,
+      service: challenge.service,
+      scopes: scopesOf(challenge.scopes, this.#repository),
+      credentials,
+      signal,
+    });
+    const keepMs = Math.max(token.lifeMs - RENEW_BEFORE_MS, token.lifeMs * 0.9);
+    this.#held = { value: `Bearer ${token.token}`, goodUntilMs: performance.now() + keepMs };
+    return this.#held;
+  }
+
+  /** A realm is taken from the endpoint's own answers alone, and the first one stays (CVE-2020-15157 and its like). */
+  #checkRealm(text: string): URL {
+    const { name, base } = this.#endpoint;
+    const realm = URL.canParse(text) ? new URL(text) : undefined;
+    if (realm === undefined) throw realmRefused(name, "it is no address");
+    if (realm.username !== "" || realm.password !== "") throw realmRefused(name, "it has credentials in it");
+    const own = new URL(base);
+    if (isLoopback(realm) && !isLoopback(own)) throw realmRefused(name, `${realm.host} is this machine`);
+    const isPlainAllowed = realm.protocol === "http:" && own.protocol === "http:" && isLoopback(realm);
+    if (realm.protocol !== "https:" && !isPlainAllowed) throw realmRefused(name, `${realm.host} has no TLS`);
+    const recorded = this.#realms.get(own.origin);
+    if (recorded !== undefined && recorded !== realm.origin) {
+      throw realmRefused(name, `${realm.host} is not ${new URL(recorded).host}, where it sent us before`);
+    }
+    this.#realms.set(own.origin, realm.origin);
+    return realm;
+  }
+
+  /** What the user logged in with, where it may be sent to `target`. */
+  async #credentials(target: URL, signal: AbortSignal): Promise<Credentials | undefined> {
+    if (target.protocol !== "https:" && !isLoopback(target)) return undefined;
+    return await this.#source(this.#endpoint, this.#repository, signal);
+  }
+}
+
+/** What to ask a token for: what the registry says is needed, but never more of a repository than pulling. */
+function scopesOf(asked: readonly string[], repository: string): string[] {
+  const own = `repository:${repository}:pull`;
+  const narrowed = asked.map((scope) => scope.replace(/^(repository(?:\([^)]*\))?:.*):[^:]*$/, "$1:pull"));
+  return narrowed.length === 0 ? [own] : [...new Set(narrowed)];
+}

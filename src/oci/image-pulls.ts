@@ -1,0 +1,176 @@
+import { Slots } from "../kit/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
+import { Authorization } from "./authorization.js";
+import type { CredentialSource } from "./credentials.js";
+import type { BlobStore } from "./blob-store.js";
+import type { Digest } from "./digest.js";
+import { download } from "./download.js";
+import type { Descriptor, Platform } from "./manifest.js";
+import { formatPlatform } from "./platform.js";
+import { ProgressReport, type ImagePullProgress } from "./progress.js";
+import { pullImage, type PulledImage } from "./pull.js";
+import { formatReference, parseReference, type Reference } from "./reference.js";
+import { endpointsOf, type RegistrySettings } from "./registries.js";
+import { Repository, type FetchedDocument } from "./repository.js";
+import { retried, type RetryOptions } from "./retries.js";
+import { SharedWork, type Waiter } from "./shared-work.js";
+import { HttpTransport, type TransportOptions } from "./transport.js";
+
+export interface ImagePullsOptions {
+  /** Opened and closed by the caller. */
+  readonly store: BlobStore;
+  readonly registries?: RegistrySettings;
+  /** The user's logins; none by default. */
+  readonly credentials?: CredentialSource;
+  readonly transport?: TransportOptions;
+  readonly retry?: RetryOptions;
+}
+
+export interface ImagePullOptions extends Waiter<ImagePullProgress> {
+  /** Default: Linux on amd64. */
+  readonly platform?: Platform;
+}
+
+const PLATFORM: Platform = { os: "linux", architecture: "amd64" };
+
+/** Fetches images of registries into the store: each image and each blob once, however many ask for it. */
+export class ImagePulls implements AsyncDisposable {
+  readonly #options: ImagePullsOptions;
+  readonly #transport: HttpTransport;
+  readonly #images = new SharedWork<PulledImage, ImagePullProgress>();
+  readonly #blobs = new SharedWork<string, number>();
+  readonly #slots = new Slots(LIMITS.registryDownloads);
+  /** Where each registry sent us to log in; as long as this process lives. */
+  readonly #realms = new Map<string, string>();
+
+  constructor(options: ImagePullsOptions) {
+    this.#options = options;
+    this.#transport = new HttpTransport(options.transport);
+  }
+
+  /**
+   * Pulls an image; a tag is looked up each time, what is here already is not fetched again. Whatever was fetched before
+   * a failure, an abort or the end of the process is gone on with by the next pull.
+   * @throws {PyroError} IMAGE_*, BLOB_*, REGISTRY_*, CONFIG_INVALID, DISK_FULL; or the signal's reason
+   */
+  async pull(reference: string | Reference, options: ImagePullOptions = {}): Promise<PulledImage> {
+    const { defaultRegistry } = this.#options.registries ?? {};
+    const wanted = typeof reference === "string" ? parseReference(reference, defaultRegistry) : reference;
+    const platform = options.platform ?? PLATFORM;
+    const key = `${formatReference(wanted)} ${formatPlatform(platform)}`;
+    try {
+      return await this.#images.run(
+        key,
+        options,
+        async (signal, onProgress) => await this.#pull(wanted, platform, signal, onProgress),
+      );
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      throw PyroError.from(error);
+    }
+  }
+
+  /** What is being fetched, for a prune that goes on meanwhile. */
+  busy(): ReadonlySet<Digest> {
+    return new Set(this.#blobs.keys().map((key) => key.split(" ")[0] as Digest));
+  }
+
+  /** Ends all pulls, and waits until nothing of them runs; the store may be closed then. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const ended = new PyroError("CANCELLED", "the pull was ended: pyro is stopping", {
+      hint: "pull again: what was fetched is kept",
+      retryable: true,
+    });
+    await this.#images.close(ended);
+    await this.#blobs.close(ended);
+    await this.#transport[Symbol.asyncDispose]();
+  }
+
+  async #pull(
+    reference: Reference,
+    platform: Platform,
+    outer: AbortSignal,
+    onProgress: (progress: ImagePullProgress) => void,
+  ): Promise<PulledImage> {
+    const report = new ProgressReport(onProgress);
+    const failure = new AbortController();
+    const signal = AbortSignal.any([outer, failure.signal]);
+    const retry: RetryOptions = {
+      ...this.#options.retry,
+      onWait: (waitMs, because) => report.waiting(waitMs, because.message),
+    };
+    const repositories = this.#repositories(reference);
+    return await pullImage(reference, platform, {
+      store: this.#options.store,
+      fetchDocument: (tagOrDigest) => fetchDocument(repositories, tagOrDigest, retry, signal),
+      fetchBlob: (descriptor) => this.#fetchBlob(descriptor, repositories, retry, report, signal),
+      onLayers: (layers) => report.layers(layers),
+      giveUp: (because) => failure.abort(because),
+    });
+  }
+
+  /** A repository's places, for one pull: tokens are not shared with others, realms are. */
+  #repositories({ registry, repository }: Reference): Repository[] {
+    const source = this.#options.credentials ?? (() => Promise.resolve(undefined));
+    const transport = this.#transport;
+    return endpointsOf(registry, this.#options.registries ?? {}).map((endpoint) => {
+      const authorization = new Authorization({
+        ...{ transport, endpoint, repository, source },
+        realms: this.#realms,
+      });
+      return new Repository(transport, endpoint, repository, authorization);
+    });
+  }
+
+  async #fetchBlob(
+    descriptor: Descriptor,
+    sources: readonly Repository[],
+    retry: RetryOptions,
+    report: ProgressReport,
+    signal: AbortSignal,
+  ): Promise<{ path: string; reused: boolean }> {
+    const { store } = this.#options;
+    const { digest } = descriptor;
+    for (;;) {
+      const here = await store.find(digest, signal);
+      if (here !== undefined) {
+        report.here(digest);
+        return { path: here, reused: true };
+      }
+      const begun = { isOurs: false };
+      try {
+        const onProgress = (received: number): void => report.bytes(digest, received);
+        const path = await this.#blobs.run(digest, { signal, onProgress }, async (ours, onBytes) => {
+          begun.isOurs = true;
+          using _slot = await this.#slots.take(ours);
+          return await download(descriptor, { store, sources, retry, signal: ours, onBytes });
+        });
+        report.here(digest);
+        return { path, reused: false };
+      } catch (error) {
+        signal.throwIfAborted();
+        // Another pull's sources failed: ours may not.
+        if (begun.isOurs) throw error;
+      }
+    }
+  }
+}
+
+/** From the first source that has it; the registry itself is the last, and its failure the one that is told. */
+async function fetchDocument(
+  sources: readonly Repository[],
+  tagOrDigest: string,
+  retry: RetryOptions,
+  signal: AbortSignal,
+): Promise<FetchedDocument> {
+  let failure: unknown;
+  for (const source of sources) {
+    try {
+      return await retried(retry, signal, () => source.document(tagOrDigest, signal));
+    } catch (error) {
+      signal.throwIfAborted();
+      failure = error;
+    }
+  }
+  throw failure;
+}
