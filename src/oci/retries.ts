@@ -2,6 +2,8 @@ import { sleep } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 
 export interface RetryOptions {
+  /** Tries in all; default LIMITS.registryAttempts. */
+  readonly attempts?: number;
   /** First wait; default LIMITS.registryRetryMs. */
   readonly firstMs?: number;
   /** 0 to 1; default Math.random. */
@@ -29,7 +31,7 @@ export class Retries {
     this.signal.throwIfAborted();
     if (!(error instanceof PyroError) || !error.retryable) throw error;
     this.#failed += 1;
-    if (this.#failed >= LIMITS.registryAttempts) throw error;
+    if (this.#failed >= (this.options.attempts ?? LIMITS.registryAttempts)) throw error;
     const waitMs = this.#waitMs(error);
     if (waitMs === undefined) throw error;
     this.options.onWait?.(waitMs, error);

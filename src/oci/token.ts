@@ -86,10 +86,9 @@ function refusal(registry: string, realm: URL, answer: HttpAnswer, loggedIn: boo
   return statusError(registry, "a token", answer);
 }
 
-/** Whatever is no time to live counts as none. */
-function lifeOf(expiresIn: number | undefined): number {
-  if (expiresIn === undefined || !(expiresIn > 0)) return LIMITS.registryTokenMs;
-  return Math.min(expiresIn * 1000, LIFE_MAX_MS);
+/** A token is never to live for less than a minute (token.md); one that does is refused, and asked for anew. */
+function lifeOf(expiresIn = 0): number {
+  return Math.min(Math.max(expiresIn * 1000, LIMITS.registryTokenMs), LIFE_MAX_MS);
 }
 
 function readJson(bytes: Buffer): unknown {

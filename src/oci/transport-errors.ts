@@ -53,7 +53,7 @@ const KINDS: readonly Kind[] = [
     ...{ code: "REGISTRY_TIMEOUT", says: "it did not answer in time", hint: CHECK_NETWORK, retryable: true },
   },
   {
-    codes: /^(HPE_|UND_ERR_HEADERS_OVERFLOW|UND_ERR_RES_|UND_ERR_RESPONSE)/,
+    codes: /^(HPE_|HTTPParserError|UND_ERR_HEADERS_OVERFLOW|UND_ERR_RES_|UND_ERR_RESPONSE)/,
     ...{ code: "REGISTRY_PROTOCOL_ERROR", says: "it does not speak HTTP as it should" },
     ...{ hint: "check the registry's name and port", retryable: false },
   },
@@ -68,7 +68,9 @@ const OTHER: Omit<Kind, "codes"> = {
  * lets somebody in.
  */
 export function transportError(url: URL, error: unknown): PyroError {
-  const { code, message } = error as NodeJS.ErrnoException;
+  const { code: given, name, message } = error as NodeJS.ErrnoException;
+  // undici's parser has a code for some of what it refuses, and a name for all.
+  const code = given ?? (name === "Error" ? undefined : name);
   const proxied = /^Proxy response \((\d+)\)|Proxy Authentication Required \((407)\)/.exec(message);
   if (proxied !== null) {
     const status = Number(proxied[1] ?? proxied[2]);
