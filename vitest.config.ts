@@ -1,7 +1,8 @@
 import { defineConfig } from "vitest/config";
 
-// Two projects: `unit` needs no VM and takes seconds; `vm` boots real machines, two files at a time: one alone leaves a
-// second processor idle half of the time, and more than two make machines slower than their tests wait.
+// Three projects: `unit` needs no VM and takes seconds; `vm` boots real machines, two files at a time: one alone leaves a
+// second processor idle half of the time, and more than two make machines slower than their tests wait. `registry` pulls
+// from Debian's docker-registry, with images of umoci and skopeo, without a machine.
 export default defineConfig({
   test: {
     coverage: {
@@ -12,6 +13,15 @@ export default defineConfig({
     },
     projects: [
       { extends: true, test: { name: "unit", include: ["test/unit/**/*.test.ts"], testTimeout: 20_000 } },
+      {
+        extends: true,
+        test: {
+          name: "registry",
+          include: ["test/registry/**/*.test.ts"],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
       {
         extends: true,
         test: {

@@ -2,11 +2,11 @@ import { expect, it } from "vitest";
 import { FAILPOINTS, prefixOf } from "../failpoints.js";
 
 /**
- * Where the failpoints of each prefix are reached: test/unit/image/pull-faults, test/unit/network/record, test/vm/failpoints;
- * those of workspaces also with fake machines, in test/unit/workspace/faults.
+ * Where the failpoints of each prefix are reached: test/unit/image/pull-faults, test/unit/network/record, test/unit/oci/killed,
+ * test/vm/failpoints; those of workspaces also with fake machines, in test/unit/workspace/faults.
  */
 const REACHED = {
-  unit: ["pull", "rotation"],
+  unit: ["blob", "pull", "rotation"],
   vm: [
     ...[
       "fork",

@@ -291,7 +291,7 @@ async function killAt(failpoint: string, scenario: Scenario | undefined): Promis
 }
 
 describe("After a kill -9 the next call works and nothing is left over:", () => {
-  it.each(FAILPOINTS.filter((name) => !["pull", "rotation"].includes(prefixOf(name))))(
+  it.each(FAILPOINTS.filter((name) => !["blob", "pull", "rotation"].includes(prefixOf(name))))(
     "%s",
     async (failpoint) => {
       await killAt(failpoint, SCENARIOS[prefixOf(failpoint)]);
