@@ -21,12 +21,17 @@ func (u *unpacker) ownerDiffers(header *tar.Header, setgid bool) bool {
 }
 
 // attributes sets owner, mode and extended attributes, in this order: a change of owner clears setuid and file
-// capabilities. changed says that the mode is not what it was made with.
-func (u *unpacker) attributes(fd int, header *tar.Header, changed bool) error {
+// capabilities. changed says that the mode is not what it was made with, marked that there may be attributes already.
+func (u *unpacker) attributes(fd int, header *tar.Header, changed, marked bool) error {
 	mode := modeOf(header)
 	if u.ownerDiffers(header, changed) {
 		if err := changeOwner(fd, header.Uid, header.Gid); err != nil {
 			return fmt.Errorf("set its owner: %w", err)
+		}
+	}
+	if marked && u.options.Layer {
+		if err := opened(fd).dropXattrs(header); err != nil {
+			return err
 		}
 	}
 	if changed || !bornWith(mode) {
@@ -37,7 +42,7 @@ func (u *unpacker) attributes(fd int, header *tar.Header, changed bool) error {
 	if !hasXattrs(header) {
 		return nil
 	}
-	return setXattrs(header, func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) })
+	return opened(fd).setXattrs(header)
 }
 
 func (u *unpacker) file(ctx context.Context, header *tar.Header, parent *directory, name, base string) error {
@@ -45,7 +50,7 @@ func (u *unpacker) file(ctx context.Context, header *tar.Header, parent *directo
 		return fmt.Errorf("%w: it has %d bytes, and of the disk's there are %d left", ErrTooLarge, header.Size, u.bytesLeft)
 	}
 	u.bytesLeft -= header.Size
-	setgid := parent.setgid
+	setgid, acl := parent.setgid, parent.acl
 	at := parent.fd
 	fd := -1
 	err := u.replacing(parent, name, base, func(parent *directory) (err error) {
@@ -65,7 +70,7 @@ func (u *unpacker) file(ctx context.Context, header *tar.Header, parent *directo
 	if err != nil {
 		return err
 	}
-	if err := u.attributes(fd, header, setgid); err != nil {
+	if err := u.attributes(fd, header, setgid || acl, acl); err != nil {
 		return err
 	}
 	return setTimeOf(fd, timeOf(header))
@@ -155,7 +160,8 @@ func allZero(data []byte) bool {
 }
 
 func (u *unpacker) directory(header *tar.Header, parent *directory, name, base string) error {
-	at, setgid := parent.fd, parent.setgid
+	at, setgid, acl := parent.fd, parent.setgid, parent.acl
+	canonical := joinName(parent.canonical, base)
 	existed := false
 	err := makeDirectory(at, base, modeOf(header)&0o777)
 	if err == unix.EEXIST {
@@ -179,11 +185,11 @@ func (u *unpacker) directory(header *tar.Header, parent *directory, name, base s
 	if err != nil {
 		return err
 	}
-	if err := u.attributes(fd, header, existed || setgid); err != nil {
+	if err := u.attributes(fd, header, existed || setgid || acl, existed || acl); err != nil {
 		_ = unix.Close(fd)
 		return err
 	}
-	u.times[name] = timeOf(header)
+	u.tree.times[canonical] = timeOf(header)
 	_, err = u.tree.keep(name, fd)
 	return err
 }
@@ -200,16 +206,20 @@ func (u *unpacker) symlink(header *tar.Header, parent *directory, name, base str
 	if err != nil {
 		return err
 	}
-	return u.nodeAttributes(header, at, base)
+	return u.nodeAttributes(header, at, base, false)
 }
 
 func (u *unpacker) node(header *tar.Header, parent *directory, name, base string) error {
 	kind := map[byte]uint32{tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK, tar.TypeFifo: unix.S_IFIFO}[header.Typeflag]
 	device := 0
 	if header.Typeflag != tar.TypeFifo {
+		// As many bits as the kernel's dev_t has for each.
+		if header.Devmajor < 0 || header.Devmajor >= 1<<12 || header.Devminor < 0 || header.Devminor >= 1<<20 {
+			return fmt.Errorf("%w: %d:%d", ErrDevice, header.Devmajor, header.Devminor)
+		}
 		device = int(unix.Mkdev(uint32(header.Devmajor), uint32(header.Devminor)))
 	}
-	at := parent.fd
+	at, acl := parent.fd, parent.acl
 	err := u.replacing(parent, name, base, func(parent *directory) error {
 		at = parent.fd
 		return unix.Mknodat(at, base, kind|modeOf(header)&0o777, device)
@@ -217,44 +227,42 @@ func (u *unpacker) node(header *tar.Header, parent *directory, name, base string
 	if err != nil {
 		return err
 	}
-	return u.nodeAttributes(header, at, base)
+	return u.nodeAttributes(header, at, base, acl)
 }
 
-// nodeAttributes is for what is not opened: links, devices, pipes.
-func (u *unpacker) nodeAttributes(header *tar.Header, at int, base string) error {
+// nodeAttributes is for what is not opened: links, devices, pipes. acl says that it may have inherited an access list.
+func (u *unpacker) nodeAttributes(header *tar.Header, at int, base string, acl bool) error {
 	if u.ownerDiffers(header, true) {
 		if err := unix.Fchownat(at, base, header.Uid, header.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return fmt.Errorf("set its owner: %w", err)
 		}
 	}
-	if header.Typeflag != tar.TypeSymlink && !bornWith(modeOf(header)) {
+	if acl {
+		if err := named(at, base).dropXattrs(header); err != nil {
+			return err
+		}
+	}
+	if header.Typeflag != tar.TypeSymlink && (acl || !bornWith(modeOf(header))) {
 		if err := unix.Fchmodat(at, base, modeOf(header), 0); err != nil {
 			return fmt.Errorf("set its mode: %w", err)
 		}
 	}
 	if hasXattrs(header) {
-		path := fmt.Sprintf("/proc/self/fd/%d/%s", at, base)
-		if err := setXattrs(header, func(name string, value []byte) error {
-			// Linux takes "user." attributes on files and directories only.
-			if err := unix.Lsetxattr(path, name, value, 0); err != unix.EPERM {
-				return err
-			}
-			return nil
-		}); err != nil {
+		if err := named(at, base).setXattrs(header); err != nil {
 			return err
 		}
 	}
 	return setTime(at, base, timeOf(header))
 }
 
-func (u *unpacker) hardLink(header *tar.Header, directoryName, name, base string) error {
+func (u *unpacker) hardLink(header *tar.Header, directoryName, base string) error {
 	target, err := cleanName(header.Linkname, u.options.Layer)
 	if err != nil || target == "" {
 		return fmt.Errorf("%w: its link target %q", orLinkTarget(err), clipName(header.Linkname))
 	}
 	targetDirectory, targetBase := splitName(target)
 	link := func() error {
-		from, err := u.tree.directory(targetDirectory)
+		from, err := u.tree.lookup(targetDirectory)
 		if err != nil {
 			return err
 		}
@@ -275,7 +283,7 @@ func (u *unpacker) hardLink(header *tar.Header, directoryName, name, base string
 		if same, err := sameFile(fromFD, targetBase, to.fd, base); same || err != nil {
 			return err
 		}
-		if err := u.clear(to, name, base); err != nil {
+		if err := u.clear(to, base); err != nil {
 			return err
 		}
 		if to, err = u.tree.directory(directoryName); err != nil {
@@ -294,6 +302,11 @@ func orLinkTarget(err error) error {
 		return ErrLinkTarget
 	}
 	return err
+}
+
+func isDirectory(at int, name string) bool {
+	var stat unix.Stat_t
+	return unix.Fstatat(at, name, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil && stat.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
 func sameFile(at1 int, name1 string, at2 int, name2 string) (bool, error) {

@@ -6,28 +6,19 @@ import (
 	"strings"
 )
 
-// Bounds of one entry.
-const (
-	maxPathBytes = 4095
-	maxNameBytes = 255
-	maxDepth     = 1024
-)
-
 // Reasons to refuse an entry.
 var (
 	ErrEmptyName   = errors.New("its name is empty")
 	ErrAbsolute    = errors.New("its name is absolute")
 	ErrParent      = errors.New(`its name contains ".."`)
 	ErrNUL         = errors.New("its name contains a NUL byte")
-	ErrNameTooLong = fmt.Errorf("its name is longer than %d bytes, or a part of it than %d", maxPathBytes, maxNameBytes)
-	ErrTooDeep     = fmt.Errorf("its name has more than %d parts", maxDepth)
 	ErrOutside     = errors.New("its path leads outside of the directory")
 	ErrLinkTarget  = errors.New("its link target is empty or too long")
 	ErrUnknownType = errors.New("its type is unknown")
-	ErrWhiteout    = errors.New("it is a whiteout of no file")
+	ErrWhiteout    = errors.New("it is a whiteout of no file, or has the name of one on its way")
 	ErrNotEmpty    = errors.New("a directory that is not empty is in its place")
-	ErrTooLarge    = errors.New("with it all is larger than the disk")
-	ErrTooMany     = errors.New("the archive has too many entries")
+	ErrOwner       = errors.New("its owner is no user or group id of Linux")
+	ErrDevice      = errors.New("its device number is none of Linux")
 )
 
 // EntryError says which entry could not be unpacked, and why.

@@ -26,6 +26,11 @@ type tree struct {
 	topPath string
 	layer   bool
 	open    map[string]*directory
+	// Of directories by where they really are, set at the end: everything that is made in one changes its time. In a layer
+	// also of those that it does not bring, but makes or hides something in: they keep what lower layers said.
+	times map[string]unix.Timespec
+	// No path leads through a link any more.
+	settled bool
 }
 
 // directory is one open directory of the tree.
@@ -33,6 +38,8 @@ type directory struct {
 	fd int
 	// New files take its group instead of ours.
 	setgid bool
+	// New files take an access list of it; looked for in layers.
+	acl bool
 	// Where it really is, links resolved; from the top, without a slash in front.
 	canonical string
 }
@@ -42,7 +49,7 @@ func newTree(top int, layer bool) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tree{top: top, topPath: topPath, layer: layer, open: make(map[string]*directory)}, nil
+	return &tree{top: top, topPath: topPath, layer: layer, open: make(map[string]*directory), times: make(map[string]unix.Timespec)}, nil
 }
 
 func descriptorPath(fd int) (string, error) {
@@ -51,6 +58,15 @@ func descriptorPath(fd int) (string, error) {
 		return "", fmt.Errorf("find the path of a directory: %w", err)
 	}
 	return target, nil
+}
+
+// settle ends the changes, and gives the times that are to be set.
+func (t *tree) settle() map[string]unix.Timespec {
+	if t.layer {
+		t.forget()
+		t.settled = true
+	}
+	return t.times
 }
 
 // forget closes the directories kept open; also when something was replaced that their paths may lead through.
@@ -73,9 +89,17 @@ func (t *tree) keep(name string, fd int) (*directory, error) {
 		real, err := descriptorPath(fd)
 		if err != nil {
 			_ = unix.Close(fd)
+			if errors.Is(err, unix.ENAMETOOLONG) {
+				// Links lead deeper than any name does.
+				return nil, ErrNameTooLong
+			}
 			return nil, err
 		}
 		d.canonical = strings.Trim(strings.TrimPrefix(real, t.topPath), "/")
+		d.acl = inheritsACL(fd)
+		if _, known := t.times[d.canonical]; !known {
+			t.times[d.canonical] = stat.Mtim
+		}
 	}
 	if len(t.open) >= maxOpenDirectories {
 		t.forget()
@@ -126,6 +150,9 @@ func (t *tree) openDirectory(name string) (int, error) {
 	if t.layer {
 		resolve = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
 	}
+	if t.settled {
+		resolve |= unix.RESOLVE_NO_SYMLINKS
+	}
 	fd, err := rootdir.OpenAt(t.top, name, unix.O_PATH|unix.O_DIRECTORY, 0, resolve)
 	if errors.Is(err, unix.EXDEV) || errors.Is(err, unix.ELOOP) {
 		return -1, ErrOutside
@@ -140,6 +167,9 @@ func (t *tree) make(name string, links int) error {
 	parent, err := t.find(parentName, links)
 	if err != nil {
 		return err
+	}
+	if t.layer && strings.HasPrefix(base, whiteoutPrefix) {
+		return ErrWhiteout
 	}
 	err = unix.Mkdirat(parent.fd, base, 0o755)
 	if err != unix.EEXIST || !t.layer {

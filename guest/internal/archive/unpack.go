@@ -18,16 +18,11 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// MaxEntries bounds one archive.
-	MaxEntries  = 4_000_000
-	bufferBytes = 256 << 10
-)
+const bufferBytes = 256 << 10
 
 // Options of Unpack.
 type Options struct {
@@ -37,6 +32,8 @@ type Options struct {
 	HasLower bool
 	// Bound of all file contents of the archive together, holes of sparse files included; 0 means the size of the disk.
 	MaxBytes int64
+	// Bound of the entries; 0 means MaxEntries.
+	MaxEntries uint64
 }
 
 // Result counts what was unpacked.
@@ -61,8 +58,11 @@ func Unpack(ctx context.Context, top int, from io.Reader, options Options) (Resu
 		options: options, tree: tree, tar: newStream(from),
 		bytesLeft: options.MaxBytes,
 		uid:       unix.Geteuid(), gid: unix.Getegid(),
-		times:  make(map[string]unix.Timespec),
-		buffer: make([]byte, bufferBytes),
+		namesLeft: maxLayerNames,
+		buffer:    make([]byte, bufferBytes),
+	}
+	if u.options.MaxEntries == 0 {
+		u.options.MaxEntries = MaxEntries
 	}
 	if u.bytesLeft == 0 {
 		u.bytesLeft = int64(min(disk.Blocks*uint64(disk.Bsize), 1<<62))
@@ -80,14 +80,12 @@ type unpacker struct {
 	tar     *stream
 	// Nil where there are no lower layers.
 	layer *layerState
-	// Of Options.MaxBytes.
-	bytesLeft int64
+	// Of Options.MaxBytes and maxLayerNames.
+	bytesLeft, namesLeft int64
 	// Ours; files are born with them.
 	uid, gid int
-	// Of directories, set at the end: every file that is unpacked changes its directory's.
-	times  map[string]unix.Timespec
-	buffer []byte
-	result Result
+	buffer   []byte
+	result   Result
 }
 
 func (u *unpacker) run(ctx context.Context) error {
@@ -96,22 +94,25 @@ func (u *unpacker) run(ctx context.Context) error {
 		if err == io.EOF {
 			return u.setDirectoryTimes()
 		}
+		if errors.Is(err, tar.ErrFieldTooLong) {
+			err = ErrPAXHeader
+		}
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
 			return fmt.Errorf("after %d entries: %w", u.result.Entries, err)
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if u.result.Entries == u.options.MaxEntries {
+			return ErrTooMany
+		}
+		u.result.Entries++
 		if header.Typeflag == tar.TypeXGlobalHeader {
 			continue
-		}
-		if u.result.Entries == MaxEntries {
-			return ErrTooMany
 		}
 		if err := u.entry(ctx, header); err != nil {
 			return &EntryError{header.Name, err}
 		}
-		u.result.Entries++
 	}
 }
 
@@ -123,15 +124,23 @@ func (u *unpacker) entry(ctx context.Context, header *tar.Header) error {
 	if name == "" {
 		return u.topEntry(header)
 	}
+	if !isID(header.Uid) || !isID(header.Gid) {
+		return fmt.Errorf("%w: %d:%d", ErrOwner, header.Uid, header.Gid)
+	}
 	directoryName, base := splitName(name)
+	if handled, err := u.whiteout(directoryName, base); handled {
+		return err
+	}
 	parent, err := u.tree.directory(directoryName)
 	if err != nil {
 		return err
 	}
-	if handled, err := u.whiteout(parent, base); handled {
-		return err
-	}
 	canonical := joinName(parent.canonical, base)
+	if u.options.Layer {
+		if u.namesLeft -= int64(len(canonical)) + nameOverhead; u.namesLeft < 0 {
+			return ErrNames
+		}
+	}
 	switch header.Typeflag {
 	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse, tar.TypeCont: //nolint:staticcheck // old archives have RegA
 		err = u.file(ctx, header, parent, name, base)
@@ -140,7 +149,7 @@ func (u *unpacker) entry(ctx context.Context, header *tar.Header) error {
 	case tar.TypeSymlink:
 		err = u.symlink(header, parent, name, base)
 	case tar.TypeLink:
-		err = u.hardLink(header, directoryName, name, base)
+		err = u.hardLink(header, directoryName, base)
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
 		err = u.node(header, parent, name, base)
 	default:
@@ -165,16 +174,20 @@ func (u *unpacker) topEntry(header *tar.Header) error {
 		return err
 	}
 	defer unix.Close(fd)
-	u.times[""] = timeOf(header)
-	return u.attributes(fd, header, true)
+	u.tree.times[""] = timeOf(header)
+	return u.attributes(fd, header, true, true)
 }
 
+// isID: the highest number means "nobody's change" to the kernel, and higher ones would come out as lower.
+func isID(id int) bool { return id >= 0 && id < 1<<32-1 }
+
 // clear makes room for an entry that replaces something. A seed overwrites, but never deletes a directory's content.
-func (u *unpacker) clear(parent *directory, name, base string) error {
-	delete(u.times, name)
+func (u *unpacker) clear(parent *directory, base string) error {
+	canonical := joinName(parent.canonical, base)
+	delete(u.tree.times, canonical)
 	defer u.tree.forget()
 	if u.options.Layer {
-		_, err := removeAll(parent.fd, base, joinName(parent.canonical, base), nil)
+		_, err := removeAll(parent.fd, base, canonical, nil)
 		return err
 	}
 	err := unix.Unlinkat(parent.fd, base, 0)
@@ -193,7 +206,7 @@ func (u *unpacker) replacing(parent *directory, name, base string, make func(par
 	if err != unix.EEXIST {
 		return err
 	}
-	if err := u.clear(parent, name, base); err != nil {
+	if err := u.clear(parent, base); err != nil {
 		return err
 	}
 	directoryName, _ := splitName(name)
@@ -204,14 +217,18 @@ func (u *unpacker) replacing(parent *directory, name, base string, make func(par
 }
 
 func (u *unpacker) setDirectoryTimes() error {
-	for _, name := range slices.Sorted(maps.Keys(u.times)) {
+	times := u.tree.settle()
+	for _, name := range slices.Sorted(maps.Keys(times)) {
 		directoryName, base := splitName(name)
 		if base == "" {
 			base = "."
 		}
 		parent, err := u.tree.lookup(directoryName)
+		if err == nil && u.options.Layer && !isDirectory(parent.fd, base) {
+			continue
+		}
 		if err == nil {
-			err = setTime(parent.fd, base, u.times[name])
+			err = setTime(parent.fd, base, times[name])
 		}
 		// What a later entry replaced or removed has no time.
 		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, ErrOutside) {
@@ -226,28 +243,3 @@ func timeOf(header *tar.Header) unix.Timespec {
 }
 
 func newFile(fd int, name string) *os.File { return os.NewFile(uintptr(fd), name) }
-
-const xattrPrefix = "SCHILY.xattr."
-
-func hasXattrs(header *tar.Header) bool {
-	for key := range header.PAXRecords {
-		if strings.HasPrefix(key, xattrPrefix) {
-			return true
-		}
-	}
-	return false
-}
-
-// setXattrs keeps what the file system can keep; the OCI specification asks for no more.
-func setXattrs(header *tar.Header, set func(name string, value []byte) error) error {
-	for key, value := range header.PAXRecords {
-		name, ok := strings.CutPrefix(key, xattrPrefix)
-		if !ok {
-			continue
-		}
-		if err := set(name, []byte(value)); err != nil && err != unix.ENOTSUP {
-			return fmt.Errorf("set the extended attribute %q: %w", name, err)
-		}
-	}
-	return nil
-}

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -39,23 +40,34 @@ func (s *layerState) has(canonical string) bool {
 }
 
 // whiteout applies a whiteout entry; handled is false for every other name.
-func (u *unpacker) whiteout(parent *directory, base string) (handled bool, err error) {
-	hidden, ok := strings.CutPrefix(base, whiteoutPrefix)
-	if !ok || !u.options.Layer {
+func (u *unpacker) whiteout(directoryName, base string) (handled bool, err error) {
+	if !u.options.Layer {
 		return false, nil
 	}
-	if base == opaqueName {
-		return true, u.hideChildren(parent)
-	}
-	if strings.HasPrefix(base, metaPrefix) {
+	hidden, ok := strings.CutPrefix(base, whiteoutPrefix)
+	if strings.HasPrefix(directoryName, metaPrefix) || base != opaqueName && strings.HasPrefix(base, metaPrefix) {
 		// Other notes of union file systems are no files.
 		return true, nil
+	}
+	if !ok {
+		return false, nil
 	}
 	if hidden == "" || hidden == "." || hidden == ".." {
 		return true, ErrWhiteout
 	}
 	if u.layer == nil {
 		return true, nil
+	}
+	parent, err := u.tree.lookup(directoryName)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		// Nothing below a directory that is not there can be hidden, nor is it made for that.
+		return true, nil
+	}
+	if err != nil {
+		return true, err
+	}
+	if base == opaqueName {
+		return true, u.hideChildren(parent)
 	}
 	canonical := joinName(parent.canonical, hidden)
 	_, err = removeAll(parent.fd, hidden, canonical, u.layer.has)
