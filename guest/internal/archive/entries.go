@@ -45,7 +45,7 @@ func (u *unpacker) attributes(fd int, header *tar.Header, changed, marked bool) 
 	return opened(fd).setXattrs(header)
 }
 
-func (u *unpacker) file(ctx context.Context, header *tar.Header, parent *directory, name, base string) error {
+func (u *unpacker) file(ctx context.Context, header *tar.Header, parent *directory, base string) error {
 	if header.Size > u.bytesLeft {
 		return fmt.Errorf("%w: it has %d bytes, and of the disk's there are %d left", ErrTooLarge, header.Size, u.bytesLeft)
 	}
@@ -53,7 +53,7 @@ func (u *unpacker) file(ctx context.Context, header *tar.Header, parent *directo
 	setgid, acl := parent.setgid, parent.acl
 	at := parent.fd
 	fd := -1
-	err := u.replacing(parent, name, base, func(parent *directory) (err error) {
+	err := u.replacing(parent, base, func(parent *directory) (err error) {
 		at = parent.fd
 		fd, err = createFile(at, base, modeOf(header)&0o777)
 		return err
@@ -159,7 +159,7 @@ func allZero(data []byte) bool {
 	return true
 }
 
-func (u *unpacker) directory(header *tar.Header, parent *directory, name, base string) error {
+func (u *unpacker) directory(header *tar.Header, parent *directory, base string) error {
 	at, setgid, acl := parent.fd, parent.setgid, parent.acl
 	canonical := joinName(parent.canonical, base)
 	existed := false
@@ -172,7 +172,7 @@ func (u *unpacker) directory(header *tar.Header, parent *directory, name, base s
 		}
 		err = nil
 		if stat.Mode&unix.S_IFMT != unix.S_IFDIR {
-			err = u.replacing(parent, name, base, func(parent *directory) error {
+			err = u.replacing(parent, base, func(parent *directory) error {
 				at = parent.fd
 				return makeDirectory(at, base, modeOf(header)&0o777)
 			})
@@ -190,16 +190,16 @@ func (u *unpacker) directory(header *tar.Header, parent *directory, name, base s
 		return err
 	}
 	u.tree.times[canonical] = timeOf(header)
-	_, err = u.tree.keep(name, fd)
+	_, err = u.tree.keep(canonical, fd)
 	return err
 }
 
-func (u *unpacker) symlink(header *tar.Header, parent *directory, name, base string) error {
+func (u *unpacker) symlink(header *tar.Header, parent *directory, base string) error {
 	if header.Linkname == "" || len(header.Linkname) > maxPathBytes {
 		return ErrLinkTarget
 	}
 	at := parent.fd
-	err := u.replacing(parent, name, base, func(parent *directory) error {
+	err := u.replacing(parent, base, func(parent *directory) error {
 		at = parent.fd
 		return makeSymlink(header.Linkname, at, base)
 	})
@@ -209,7 +209,7 @@ func (u *unpacker) symlink(header *tar.Header, parent *directory, name, base str
 	return u.nodeAttributes(header, at, base, false)
 }
 
-func (u *unpacker) node(header *tar.Header, parent *directory, name, base string) error {
+func (u *unpacker) node(header *tar.Header, parent *directory, base string) error {
 	kind := map[byte]uint32{tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK, tar.TypeFifo: unix.S_IFIFO}[header.Typeflag]
 	device := 0
 	if header.Typeflag != tar.TypeFifo {
@@ -220,7 +220,7 @@ func (u *unpacker) node(header *tar.Header, parent *directory, name, base string
 		device = int(unix.Mkdev(uint32(header.Devmajor), uint32(header.Devminor)))
 	}
 	at, acl := parent.fd, parent.acl
-	err := u.replacing(parent, name, base, func(parent *directory) error {
+	err := u.replacing(parent, base, func(parent *directory) error {
 		at = parent.fd
 		return unix.Mknodat(at, base, kind|modeOf(header)&0o777, device)
 	})
@@ -283,10 +283,11 @@ func (u *unpacker) hardLink(header *tar.Header, directoryName, base string) erro
 		if same, err := sameFile(fromFD, targetBase, to.fd, base); same || err != nil {
 			return err
 		}
+		canonical := to.canonical
 		if err := u.clear(to, base); err != nil {
 			return err
 		}
-		if to, err = u.tree.directory(directoryName); err != nil {
+		if to, err = u.tree.directory(canonical); err != nil {
 			return err
 		}
 		return unix.Linkat(fromFD, targetBase, to.fd, base, 0)

@@ -143,15 +143,15 @@ func (u *unpacker) entry(ctx context.Context, header *tar.Header) error {
 	}
 	switch header.Typeflag {
 	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse, tar.TypeCont: //nolint:staticcheck // old archives have RegA
-		err = u.file(ctx, header, parent, name, base)
+		err = u.file(ctx, header, parent, base)
 	case tar.TypeDir:
-		err = u.directory(header, parent, name, base)
+		err = u.directory(header, parent, base)
 	case tar.TypeSymlink:
-		err = u.symlink(header, parent, name, base)
+		err = u.symlink(header, parent, base)
 	case tar.TypeLink:
 		err = u.hardLink(header, directoryName, base)
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
-		err = u.node(header, parent, name, base)
+		err = u.node(header, parent, base)
 	default:
 		return fmt.Errorf("%w: %q", ErrUnknownType, header.Typeflag)
 	}
@@ -200,17 +200,18 @@ func (u *unpacker) clear(parent *directory, base string) error {
 	return err
 }
 
-// replacing makes something; where that exists it makes room and tries once more.
-func (u *unpacker) replacing(parent *directory, name, base string, make func(parent *directory) error) error {
+// replacing makes something; where that exists it makes room and tries once more. The directory is found again by where it
+// is: the name that led to it may lead through the link that was replaced.
+func (u *unpacker) replacing(parent *directory, base string, make func(parent *directory) error) error {
 	err := make(parent)
 	if err != unix.EEXIST {
 		return err
 	}
+	canonical := parent.canonical
 	if err := u.clear(parent, base); err != nil {
 		return err
 	}
-	directoryName, _ := splitName(name)
-	if parent, err = u.tree.directory(directoryName); err != nil {
+	if parent, err = u.tree.directory(canonical); err != nil {
 		return err
 	}
 	return make(parent)

@@ -364,6 +364,8 @@ func TestLayersMergeAsTheSpecificationSays(t *testing.T) {
 		"and through a dangling one":        {[][]entry{{link("var/run", "/run/deep")}, {file("var/run/x", "2")}}, "run/ run/deep/ run/deep/x=2 var/ var/run->/run/deep"},
 		"a whiteout through a link":         {[][]entry{{file("usr/lib/x", "1"), link("lib", "usr/lib")}, {file("lib/.wh.x", "")}}, "lib->usr/lib usr/ usr/lib/"},
 		"an own file through a link stays":  {[][]entry{{file("usr/lib/x", "1"), link("lib", "usr/lib")}, {file("lib/x", "2"), file("usr/lib/.wh..wh..opq", "")}}, "lib->usr/lib usr/ usr/lib/ usr/lib/x=2"},
+		"a file over the link on its way":   {[][]entry{{dir("d"), link("l", "."), link("m", "/")}, {file("l/l", "2"), dir("m/m"), file("m/x", "3")}}, "d/ l=2 m/ m/x=3"},
+		"a link over the link on its way":   {[][]entry{{file("a", "1"), link("l", ".")}, {hard("l/l", "a")}}, "a=1 l=1"},
 		"hard link to a lower file":         {[][]entry{{file("a", "1")}, {hard("b", "a")}}, "a=1 b=1"},
 		"hard link named from the root":     {[][]entry{{file("a", "1")}, {hard("/b", "/a")}}, "a=1 b=1"},
 		"hard link over what it is":         {[][]entry{{file("a", "1"), hard("b", "a")}, {hard("b", "a"), hard("a", "a")}}, "a=1 b=1"},
