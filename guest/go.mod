@@ -3,6 +3,7 @@ module pyro/guest
 go 1.26.0
 
 require (
+	github.com/klauspost/compress v1.20.3
 	github.com/vishvananda/netlink v1.3.1
 	golang.org/x/net v0.62.0
 	golang.org/x/sys v0.49.0
