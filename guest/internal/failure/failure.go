@@ -27,6 +27,11 @@ const (
 	WorkingDirectoryNotFound Code = "WORKING_DIRECTORY_NOT_FOUND"
 	EnvironmentDamaged       Code = "ENVIRONMENT_DAMAGED"
 	EnvironmentBuildFailed   Code = "ENVIRONMENT_BUILD_FAILED"
+	ImageLayerTypeMismatch   Code = "IMAGE_LAYER_TYPE_MISMATCH"
+	ImageLayerInvalid        Code = "IMAGE_LAYER_INVALID"
+	ImageLimitExceeded       Code = "IMAGE_LIMIT_EXCEEDED"
+	ImageDiffIDMismatch      Code = "IMAGE_DIFF_ID_MISMATCH"
+	BlobDigestMismatch       Code = "BLOB_DIGEST_MISMATCH"
 	GuestFileNotFound        Code = "GUEST_FILE_NOT_FOUND"
 	GuestFileRefused         Code = "GUEST_FILE_REFUSED"
 	GuestFileChanged         Code = "GUEST_FILE_CHANGED"
@@ -65,9 +70,10 @@ func (c Code) wireCode() WireCode {
 		return NotFound
 	case CommandNotExecutable, GuestFileRefused:
 		return PermissionDenied
-	case GuestDiskFull, GuestProcessLimit:
+	case GuestDiskFull, GuestProcessLimit, ImageLimitExceeded:
 		return ResourceExhausted
-	case EnvironmentDamaged, EnvironmentBuildFailed, GuestFileChanged, GuestEditNoMatch, GuestEditAmbiguous, ServiceExists, ShellExited:
+	case EnvironmentDamaged, EnvironmentBuildFailed, ImageLayerTypeMismatch, ImageLayerInvalid, ImageDiffIDMismatch, BlobDigestMismatch,
+		GuestFileChanged, GuestEditNoMatch, GuestEditAmbiguous, ServiceExists, ShellExited:
 		return FailedPrecondition
 	default:
 		return Broken
