@@ -6,7 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +33,15 @@ func buildError(t *testing.T, mounted bool, request *guestv1.BuildImageRequest) 
 	return stream.Err()
 }
 
+const gzipType = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+var someDigest = "sha256:" + strings.Repeat("0", 64)
+
+func of(layer *guestv1.Layer) *guestv1.BuildImageRequest {
+	layer.Device = "/dev/vdb"
+	return &guestv1.BuildImageRequest{TargetDevice: "/dev/vda", Layers: []*guestv1.Layer{layer}}
+}
+
 func TestABadRequestIsRefused(t *testing.T) {
 	for name, request := range map[string]*guestv1.BuildImageRequest{
 		"no target":          {},
@@ -41,6 +50,12 @@ func TestABadRequestIsRefused(t *testing.T) {
 		"a file as layer":    {TargetDevice: "/dev/vda", Layers: []*guestv1.Layer{{Device: "/etc/passwd"}}},
 		"too many layers":    {TargetDevice: "/dev/vda", Layers: make([]*guestv1.Layer, 300)},
 		"a step of no words": {TargetDevice: "/dev/vda", Steps: []*guestv1.BuildStep{{}}},
+		"an unknown type":    of(&guestv1.Layer{MediaType: "application/x-xz", Digest: someDigest, DiffId: someDigest}),
+		"no digest":          of(&guestv1.Layer{MediaType: gzipType, DiffId: someDigest}),
+		"no diff ID":         of(&guestv1.Layer{MediaType: gzipType, Digest: someDigest}),
+		"a short digest":     of(&guestv1.Layer{MediaType: gzipType, Digest: "sha256:00", DiffId: someDigest}),
+		"a digest for a tar": of(&guestv1.Layer{Digest: someDigest}),
+		"an offset too far":  of(&guestv1.Layer{OffsetBytes: 1 << 63, SizeBytes: 1 << 63}),
 	} {
 		for i := range request.Layers {
 			if request.Layers[i] == nil {
@@ -88,24 +103,27 @@ func TestALayerIsReadAsFarAsItGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(top)
-	var done atomic.Uint64
+	u := &unpacking{top: top}
 	var total uint64
 	for i, content := range []string{"one", "two"} {
 		path, size := archiveFile(t, "f"+content, content)
 		total += size
-		result, err := unpackLayer(context.Background(), top, &guestv1.Layer{Device: path, SizeBytes: size}, i > 0, &done)
+		result, err := u.layer(context.Background(), &guestv1.Layer{Device: path, SizeBytes: size}, i > 0)
 		if err != nil || result.Entries != 1 {
 			t.Fatal(result, err)
 		}
 	}
-	if done.Load() != total {
-		t.Errorf("%d of %d bytes", done.Load(), total)
+	if u.done.Load() != total {
+		t.Errorf("%d of %d bytes", u.done.Load(), total)
 	}
 	if content, err := os.ReadFile(filepath.Join(target, "ftwo")); err != nil || string(content) != "two" {
 		t.Error(string(content), err)
 	}
 	path, _ := archiveFile(t, "f", "x")
-	if _, err := unpackLayer(context.Background(), top, &guestv1.Layer{Device: path, SizeBytes: 1 << 40}, false, &done); err == nil {
-		t.Error("a layer larger than its disk was accepted")
+	for _, larger := range []*guestv1.Layer{{SizeBytes: 1 << 40}, {SizeBytes: 1, OffsetBytes: 1 << 40}, {SizeBytes: 8000, OffsetBytes: 3000}} {
+		larger.Device = path
+		if _, err := u.layer(context.Background(), larger, false); agenttest.CodeOf(err) != string(failure.InvalidArgument) {
+			t.Errorf("a layer larger than its disk: %v", err)
+		}
 	}
 }

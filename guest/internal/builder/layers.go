@@ -15,7 +15,9 @@ import (
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
 	"pyro/guest/internal/archive"
+	"pyro/guest/internal/failure"
 	"pyro/guest/internal/guard"
+	"pyro/guest/internal/layer"
 )
 
 const (
@@ -24,27 +26,42 @@ const (
 	readAheadSectors = 8192
 )
 
+// unpacking is what the layers of one build share.
+type unpacking struct {
+	top    int
+	limits *layer.Limits
+	total  uint64
+	// Bytes of the layers as they are stored, and the layer that is being unpacked, from 1.
+	done    atomic.Uint64
+	current atomic.Uint32
+}
+
 func unpackLayers(ctx context.Context, top int, layers []*guestv1.Layer, output *reporter, log guard.Log) (entries uint64, err error) {
-	var total uint64
-	for _, layer := range layers {
-		total += layer.SizeBytes
+	u := &unpacking{top: top, limits: layer.DefaultLimits()}
+	for _, each := range layers {
+		u.total += each.SizeBytes
 	}
-	var done atomic.Uint64
-	stop := reportProgress(log, output, &done, total)
+	stop := u.report(log, output)
 	defer stop()
-	for i, layer := range layers {
-		unpacked, err := unpackLayer(ctx, top, layer, i > 0, &done)
+	for i, each := range layers {
+		u.current.Store(uint32(i + 1))
+		unpacked, err := u.layer(ctx, each, i > 0)
 		if err != nil {
-			return 0, fmt.Errorf("layer %d: %w", i+1, err)
+			return 0, inLayer(i+1, err)
 		}
 		entries += unpacked.Entries
 	}
 	return entries, nil
 }
 
-// reportProgress sends how far the layers are until it is stopped, and then once more.
-func reportProgress(log guard.Log, output *reporter, done *atomic.Uint64, total uint64) (stop func()) {
+// report sends how far the layers are until it is stopped, and then once more.
+func (u *unpacking) report(log guard.Log, output *reporter) (stop func()) {
 	stopped := make(chan struct{})
+	send := func() {
+		output.progress(&guestv1.BuildProgress{
+			Phase: "unpack", BytesDone: u.done.Load(), BytesTotal: u.total, Layer: u.current.Load(),
+		})
+	}
 	var reporting sync.WaitGroup
 	reporting.Go(func() {
 		log.Run("the progress of a build", func() {
@@ -53,9 +70,9 @@ func reportProgress(log guard.Log, output *reporter, done *atomic.Uint64, total 
 			for {
 				select {
 				case <-ticker.C:
-					output.progress("unpack", done.Load(), total)
+					send()
 				case <-stopped:
-					output.progress("unpack", done.Load(), total)
+					send()
 					return
 				}
 			}
@@ -67,29 +84,33 @@ func reportProgress(log guard.Log, output *reporter, done *atomic.Uint64, total 
 	}
 }
 
-func unpackLayer(ctx context.Context, top int, layer *guestv1.Layer, hasLower bool, done *atomic.Uint64) (archive.Result, error) {
-	device, err := os.Open(layer.Device)
+// layer unpacks one layer over those before it.
+func (u *unpacking) layer(ctx context.Context, from *guestv1.Layer, hasLower bool) (archive.Result, error) {
+	device, err := os.Open(from.Device)
 	if err != nil {
 		return archive.Result{}, err
 	}
 	defer device.Close()
 	size, err := device.Seek(0, io.SeekEnd)
 	if err != nil {
-		return archive.Result{}, fmt.Errorf("find the size of %q: %w", layer.Device, err)
+		return archive.Result{}, fmt.Errorf("find the size of %q: %w", from.Device, err)
 	}
-	if layer.SizeBytes > uint64(size) {
-		return archive.Result{}, fmt.Errorf("%q has %d bytes, the layer should have %d", layer.Device, size, layer.SizeBytes)
+	if from.OffsetBytes > uint64(size) || from.SizeBytes > uint64(size)-from.OffsetBytes {
+		return archive.Result{}, failure.New(failure.InvalidArgument, "attach the whole layer",
+			"%q has %d bytes, the layer should have %d from %d on", from.Device, size, from.SizeBytes, from.OffsetBytes)
 	}
 	// Refused by what is no disk.
 	_ = unix.IoctlSetInt(int(device.Fd()), unix.BLKRASET, readAheadSectors)
-	from := &counting{io.NewSectionReader(device, 0, int64(layer.SizeBytes)), done}
-	buffered := bufio.NewReaderSize(from, readBytes)
-	unpacked, err := archive.Unpack(ctx, top, buffered, archive.Options{Layer: true, HasLower: hasLower})
+	stored := &counting{io.NewSectionReader(device, int64(from.OffsetBytes), int64(from.SizeBytes)), &u.done}
+	if from.MediaType != "" {
+		return u.imageLayer(ctx, from, stored, hasLower)
+	}
+	unpacked, err := archive.Unpack(ctx, u.top, bufio.NewReaderSize(stored, readBytes), archive.Options{Layer: true, HasLower: hasLower})
 	if err != nil {
 		return unpacked, err
 	}
 	// What follows the archive's end is padding; it counts as done.
-	done.Add(layer.SizeBytes - uint64(from.offset()))
+	u.done.Add(from.SizeBytes - uint64(stored.offset()))
 	return unpacked, nil
 }
 

@@ -110,6 +110,11 @@ func checkRequest(request *guestv1.BuildImageRequest) error {
 			return failure.New(failure.InvalidArgument, "name a device, for example /dev/vdb", "%q is no device", device)
 		}
 	}
+	for i, layer := range request.Layers {
+		if err := checkLayer(i+1, layer); err != nil {
+			return err
+		}
+	}
 	for _, step := range request.Steps {
 		if len(step.Argv) == 0 || step.Argv[0] == "" {
 			return failure.New(failure.InvalidArgument, "name a command", "a step has no command")
@@ -148,10 +153,8 @@ func (r *reporter) send(message *guestv1.BuildImageResponse) error {
 	return nil
 }
 
-func (r *reporter) progress(phase string, done, total uint64) {
-	_ = r.send(&guestv1.BuildImageResponse{Event: &guestv1.BuildImageResponse_Progress{
-		Progress: &guestv1.BuildProgress{Phase: phase, BytesDone: done, BytesTotal: total},
-	}})
+func (r *reporter) progress(progress *guestv1.BuildProgress) {
+	_ = r.send(&guestv1.BuildImageResponse{Event: &guestv1.BuildImageResponse_Progress{Progress: progress}})
 }
 
 // Methods are the service on the wire.

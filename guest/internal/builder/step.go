@@ -26,7 +26,7 @@ const (
 
 // runStep runs one command as root in the unpacked tree. When it ends nothing of it is left.
 func (s *Service) runStep(ctx context.Context, step *guestv1.BuildStep, output *reporter) error {
-	output.progress(step.Argv[0], 0, 0)
+	output.progress(&guestv1.BuildProgress{Phase: step.Argv[0]})
 	read, write, err := outputPipe()
 	if err != nil {
 		return err

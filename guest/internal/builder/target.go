@@ -36,6 +36,8 @@ func mountTarget(device string) (*target, error) {
 		_, finishErr := t.finish()
 		return nil, errors.Join(fmt.Errorf("open the image's root: %w", err), finishErr)
 	}
+	// No layer brought it: mke2fs did, and fsck makes it again where it needs it.
+	_ = unix.Unlinkat(t.top, "lost+found", unix.AT_REMOVEDIR)
 	return t, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
 
@@ -14,13 +15,15 @@ func newHash() hash.Hash { return sha256.New() }
 
 func digestOf(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
 
+// ErrSource is a failure of the source: it says nothing of the blob.
+var ErrSource = errors.New("read the blob")
+
 // stored reads a blob's bytes as they are stored.
 type stored struct {
-	from  io.Reader
-	hash  hash.Hash
-	count int64
-	// Of the source itself: it says nothing of the blob.
-	failed error
+	from   io.Reader
+	hash   hash.Hash
+	count  int64
+	failed bool
 }
 
 func (s *stored) Read(p []byte) (int, error) {
@@ -28,7 +31,8 @@ func (s *stored) Read(p []byte) (int, error) {
 	s.hash.Write(p[:n])
 	s.count += int64(n)
 	if err != nil && err != io.EOF {
-		s.failed = err
+		s.failed = true
+		err = fmt.Errorf("%w: %w", ErrSource, err)
 	}
 	return n, err
 }

@@ -54,14 +54,14 @@ type Result struct {
 func Apply(ctx context.Context, root int, blob Blob, options Options) (Result, error) {
 	stored := &stored{from: io.LimitReader(blob.From, blob.SizeBytes), hash: newHash()}
 	result, err := apply(ctx, root, bufio.NewReaderSize(stored, readBytes), stored, blob.Compression, options)
-	if _, limited := errors.AsType[*archive.LimitError](err); limited || ctx.Err() != nil || stored.failed != nil {
+	if _, limited := errors.AsType[*archive.LimitError](err); limited || ctx.Err() != nil || stored.failed {
 		return result, err
 	}
 	if _, drainErr := io.Copy(io.Discard, stored); drainErr != nil {
 		return result, drainErr
 	}
 	if stored.count != blob.SizeBytes {
-		return result, fmt.Errorf("the blob ends after %d of %d bytes: %w", stored.count, blob.SizeBytes, io.ErrUnexpectedEOF)
+		return result, fmt.Errorf("%w: it ends after %d of %d bytes", ErrSource, stored.count, blob.SizeBytes)
 	}
 	result.Digest = digestOf(stored.hash)
 	return result, err
