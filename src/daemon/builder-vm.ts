@@ -56,9 +56,10 @@ async function unpack(
   build: ImageBuild,
   signal: AbortSignal,
 ): Promise<{ entryCount: number; usedBytes: number }> {
-  const layers = build.layers.map(({ sizeBytes }, index) => ({
+  const layers = build.layers.map(({ sizeBytes, blob }, index) => ({
     device: deviceName(index + 1),
     sizeBytes: BigInt(sizeBytes),
+    ...blob,
   }));
   const steps = build.steps.map(({ argv, env }) => ({ argv: [...argv], env: [...env] }));
   const events = guest.builder.buildImage({ layers, targetDevice: deviceName(0), steps }, { signal });

@@ -1,8 +1,20 @@
-/** A tar that is attached to the builder VM as a read-only raw disk. */
+/** A layer that is attached to the builder VM as a read-only raw disk. */
 interface BuildLayer {
   readonly path: string;
-  /** Length of the tar; a multiple of 512, so that the file is a whole disk. */
+  /** Length of the layer. A file whose size is no multiple of 512 reads as zeros behind its end; they are not the layer's. */
   readonly sizeBytes: number;
+  /** Of an image's layer; without it, the layer is a tar that this host made. */
+  readonly blob?: LayerBlob;
+}
+
+/** What an image says of a layer; the builder finds out whether it is true before it declares the result good. */
+interface LayerBlob {
+  /** As the manifest has it: tar, tar+gzip or tar+zstd. */
+  readonly mediaType: string;
+  /** Of the layer as it is stored, "sha256:…". */
+  readonly digest: string;
+  /** Of its uncompressed tar, as the configuration has it. */
+  readonly diffId: string;
 }
 
 /** A command run as root in the unpacked tree. */
@@ -39,7 +51,8 @@ interface BuildResult {
 /**
  * Unpacks layers onto the target in a builder VM; compose.ts fills this in. When it resolves, everything is flushed to
  * the target and no machine is left; when it rejects or is aborted, no machine is left either and the target is thrown
- * away. Rejects with ENVIRONMENT_BUILD_FAILED, DISK_FULL or what the machine failed with.
+ * away. Rejects with ENVIRONMENT_BUILD_FAILED, DISK_FULL or what the machine failed with; for layers of images also with
+ * IMAGE_LAYER_TYPE_MISMATCH, IMAGE_LAYER_INVALID, IMAGE_LIMIT_EXCEEDED, BLOB_DIGEST_MISMATCH or IMAGE_DIFF_ID_MISMATCH.
  */
 export interface ImageBuilder {
   build(build: ImageBuild): Promise<BuildResult>;

@@ -1,0 +1,138 @@
+import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { builderVm } from "../../src/daemon/builder-vm.js";
+import { Machines } from "../../src/daemon/machines.js";
+import { connectGuest } from "../../src/guest/index.js";
+import { makeFileSystem } from "../../src/image/disk.js";
+import { HostPrograms, type ImageBuild } from "../../src/image/index.js";
+import { silentLogger, Slots } from "../../src/kit/index.js";
+import { PyroError } from "../../src/protocol/index.js";
+import { locateRuntimeBundle, QemuDriver } from "../../src/vmm/index.js";
+
+const run = promisify(execFile);
+const OCI = "application/vnd.oci.image.layer.v1.tar";
+const sha256 = (data: Buffer): string => `sha256:${createHash("sha256").update(data).digest("hex")}`;
+
+/** One frame of blocks as they are (RFC 8878, 3.1.1): what a reader of zstd takes, without a writer of it. */
+function zstdFrame(data: Buffer): Buffer {
+  const head = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0xa0, 0, 0, 0, 0]);
+  head.writeUInt32LE(data.length, 5);
+  const parts: Buffer[] = [head];
+  for (let at = 0; at < data.length; at += 65_536) {
+    const block = data.subarray(at, at + 65_536);
+    const last = at + block.length === data.length ? 1 : 0;
+    const header = Buffer.alloc(3);
+    header.writeUIntLE(last | (block.length << 3), 0, 3);
+    parts.push(header, block);
+  }
+  return Buffer.concat(parts);
+}
+
+describe("layers of images, unpacked in a real builder VM", () => {
+  let directory: string;
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), "pyro-image-layers-"));
+    await chmod(directory, 0o711);
+    await mkdir(join(directory, "vms"), { mode: 0o711 });
+  });
+  afterAll(() => rm(directory, { recursive: true, force: true }));
+
+  /** A tar of files by name. */
+  async function tarOf(name: string, files: Record<string, string>): Promise<Buffer> {
+    const tree = join(directory, name);
+    for (const [path, content] of Object.entries(files)) {
+      await mkdir(join(tree, path, ".."), { recursive: true });
+      await writeFile(join(tree, path), content);
+    }
+    const { stdout } = await run("tar", ["-C", tree, "--owner=7", "--group=8", "-cf", "-", "."], {
+      encoding: "buffer",
+      maxBuffer: 1 << 26,
+    });
+    return stdout;
+  }
+
+  async function layer(file: string, stored: Buffer, tar: Buffer, suffix: string) {
+    const path = join(directory, file);
+    await writeFile(path, stored);
+    const blob = { mediaType: `${OCI}${suffix}`, digest: sha256(stored), diffId: sha256(tar) };
+    return { path, sizeBytes: stored.length, blob };
+  }
+
+  async function build(target: string, layers: ImageBuild["layers"], phases: string[] = []) {
+    await using machines = new Machines({
+      directory: join(directory, "vms"),
+      driver: new QemuDriver({ bundle: () => locateRuntimeBundle() }),
+      slots: new Slots(1),
+      connect: (socket, options) => connectGuest(socket, { hostVersion: "test", ...options }),
+      log: silentLogger,
+    });
+    await makeFileSystem(new HostPrograms(), target, AbortSignal.timeout(60_000));
+    const builder = builderVm(machines, () => Promise.resolve("software"), silentLogger);
+    const result = builder.build({
+      layers,
+      target,
+      steps: [],
+      onProgress: ({ phase, bytesDone, bytesTotal }) => phases.push(`${phase} ${bytesDone}/${bytesTotal}`),
+    });
+    // No machine is left, however it ends.
+    await result.catch(() => undefined);
+    expect(await readdir(join(directory, "vms"))).toEqual([]);
+    return await result;
+  }
+
+  /** What debugfs prints of the built file system. */
+  async function debugfs(image: string, command: string): Promise<string> {
+    return (await run("debugfs", ["-R", command, image])).stdout;
+  }
+
+  it("come to one tree, whatever their compression and the size of their files", async () => {
+    const first = await tarOf("first", {
+      "etc/old": "old",
+      "etc/kept": "kept\n",
+      "big/f": "x".repeat(300_000),
+    });
+    const second = await tarOf("second", { "etc/.wh.old": "", "big/.wh..wh..opq": "", "big/g": "g\n" });
+    const third = await tarOf("third", { "etc/new": "new\n" });
+    const layers = [
+      await layer("first.gz", gzipSync(first), first, "+gzip"),
+      await layer("second.zst", zstdFrame(second), second, "+zstd"),
+      await layer("third.tar", third, third, ""),
+    ];
+    // No whole number of sectors: what the disk reads behind a blob's end is not the blob's.
+    expect(layers.every(({ sizeBytes }) => sizeBytes % 512 === 0)).toBe(false);
+    const target = join(directory, "image.raw");
+    const phases: string[] = [];
+    const result = await build(target, layers, phases);
+    const total = layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    expect(phases.at(-1)).toBe(`unpack ${total}/${total}`);
+    expect(result.entryCount).toBeGreaterThan(10);
+    const names = async (path: string): Promise<string[]> =>
+      [...(await debugfs(target, `ls -p ${path}`)).matchAll(/^\/\d+\/\d+\/(\d+)\/(\d+)\/([^/]+)\//gm)]
+        .map(([, uid, gid, name]) => `${name} ${uid}:${gid}`)
+        .filter((line) => !line.startsWith("."))
+        .sort();
+    expect(await names("/")).toEqual(["big 7:8", "etc 7:8"]);
+    expect(await names("/etc")).toEqual(["kept 7:8", "new 7:8"]);
+    expect(await names("/big")).toEqual(["g 7:8"]);
+    expect(await debugfs(target, "cat /etc/kept")).toBe("kept\n");
+  });
+
+  it("are not declared good where one is not what the manifest says", async () => {
+    const tar = await tarOf("only", { f: "f" });
+    const good = await layer("only.gz", gzipSync(tar), tar, "+gzip");
+    const bad = { ...good, blob: { ...good.blob, diffId: good.blob.digest } };
+    const error = await build(join(directory, "bad.raw"), [good, bad]).then(
+      () => undefined,
+      (reason: unknown) => PyroError.from(reason),
+    );
+    expect(error?.code).toBe("IMAGE_DIFF_ID_MISMATCH");
+    expect(error?.message).toContain("layer 2");
+    expect(error?.hint).toContain("another");
+  });
+});
