@@ -3459,10 +3459,19 @@ func (x *Change) GetModeOnly() bool {
 
 type Layer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A raw block device that holds one tar from its first byte, for example "/dev/vdb".
+	// A raw block device that holds the layer, for example "/dev/vdb".
 	Device string `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
-	// Length of the tar.
-	SizeBytes     uint64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// Length of the layer, exact; what the device has behind it is not read.
+	SizeBytes uint64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// Where the layer begins on the device: one may hold many.
+	OffsetBytes uint64 `protobuf:"varint,3,opt,name=offset_bytes,json=offsetBytes,proto3" json:"offset_bytes,omitempty"`
+	// Of an image's layer, as its manifest has it. Without one the layer is a tar of the host's own making, and nothing
+	// below is asked for.
+	MediaType string `protobuf:"bytes,4,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	// Of the layer as it is stored, "sha256:" and 64 hexadecimal digits. Needed with a media type.
+	Digest string `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Of the uncompressed tar, as the image's configuration has it. Needed with a media type.
+	DiffId        string `protobuf:"bytes,6,opt,name=diff_id,json=diffId,proto3" json:"diff_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3509,6 +3518,34 @@ func (x *Layer) GetSizeBytes() uint64 {
 		return x.SizeBytes
 	}
 	return 0
+}
+
+func (x *Layer) GetOffsetBytes() uint64 {
+	if x != nil {
+		return x.OffsetBytes
+	}
+	return 0
+}
+
+func (x *Layer) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+func (x *Layer) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *Layer) GetDiffId() string {
+	if x != nil {
+		return x.DiffId
+	}
+	return ""
 }
 
 type BuildImageRequest struct {
@@ -3728,9 +3765,12 @@ func (*BuildImageResponse_Result) isBuildImageResponse_Event() {}
 type BuildProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "unpack" or the step's argv[0].
-	Phase         string `protobuf:"bytes,1,opt,name=phase,proto3" json:"phase,omitempty"`
-	BytesDone     uint64 `protobuf:"varint,2,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
-	BytesTotal    uint64 `protobuf:"varint,3,opt,name=bytes_total,json=bytesTotal,proto3" json:"bytes_total,omitempty"`
+	Phase string `protobuf:"bytes,1,opt,name=phase,proto3" json:"phase,omitempty"`
+	// Of the layers as they are stored, all together.
+	BytesDone  uint64 `protobuf:"varint,2,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
+	BytesTotal uint64 `protobuf:"varint,3,opt,name=bytes_total,json=bytesTotal,proto3" json:"bytes_total,omitempty"`
+	// The layer that is being unpacked, from 1; 0 in a step.
+	Layer         uint32 `protobuf:"varint,4,opt,name=layer,proto3" json:"layer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3782,6 +3822,13 @@ func (x *BuildProgress) GetBytesDone() uint64 {
 func (x *BuildProgress) GetBytesTotal() uint64 {
 	if x != nil {
 		return x.BytesTotal
+	}
+	return 0
+}
+
+func (x *BuildProgress) GetLayer() uint32 {
+	if x != nil {
+		return x.Layer
 	}
 	return 0
 }
@@ -4908,11 +4955,16 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\x05after\x18\x03 \x01(\v2\x18.pyro.guest.v1.FileEntryR\x05after\x12#\n" +
 	"\rbefore_sha256\x18\x04 \x01(\fR\fbeforeSha256\x12!\n" +
 	"\fafter_sha256\x18\x05 \x01(\fR\vafterSha256\x12\x1b\n" +
-	"\tmode_only\x18\x06 \x01(\bR\bmodeOnly\">\n" +
+	"\tmode_only\x18\x06 \x01(\bR\bmodeOnly\"\xb1\x01\n" +
 	"\x05Layer\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x02 \x01(\x04R\tsizeBytes\"\x96\x01\n" +
+	"size_bytes\x18\x02 \x01(\x04R\tsizeBytes\x12!\n" +
+	"\foffset_bytes\x18\x03 \x01(\x04R\voffsetBytes\x12\x1d\n" +
+	"\n" +
+	"media_type\x18\x04 \x01(\tR\tmediaType\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\tR\x06digest\x12\x17\n" +
+	"\adiff_id\x18\x06 \x01(\tR\x06diffId\"\x96\x01\n" +
 	"\x11BuildImageRequest\x12,\n" +
 	"\x06layers\x18\x01 \x03(\v2\x14.pyro.guest.v1.LayerR\x06layers\x12#\n" +
 	"\rtarget_device\x18\x02 \x01(\tR\ftargetDevice\x12.\n" +
@@ -4924,13 +4976,14 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\bprogress\x18\x01 \x01(\v2\x1c.pyro.guest.v1.BuildProgressH\x00R\bprogress\x12\x18\n" +
 	"\x06output\x18\x02 \x01(\fH\x00R\x06output\x124\n" +
 	"\x06result\x18\x03 \x01(\v2\x1a.pyro.guest.v1.BuildResultH\x00R\x06resultB\a\n" +
-	"\x05event\"e\n" +
+	"\x05event\"{\n" +
 	"\rBuildProgress\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x1d\n" +
 	"\n" +
 	"bytes_done\x18\x02 \x01(\x04R\tbytesDone\x12\x1f\n" +
 	"\vbytes_total\x18\x03 \x01(\x04R\n" +
-	"bytesTotal\"M\n" +
+	"bytesTotal\x12\x14\n" +
+	"\x05layer\x18\x04 \x01(\rR\x05layer\"M\n" +
 	"\vBuildResult\x12\x1f\n" +
 	"\ventry_count\x18\x01 \x01(\x04R\n" +
 	"entryCount\x12\x1d\n" +
