@@ -4,7 +4,14 @@ import { join } from "node:path";
 import type { GuestConnection } from "../guest/index.js";
 import { failpoint, sleep } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { Disk, DiskSlot, SavedMachine, TemplateShape } from "../vmm/index.js";
+import {
+  ownMemory,
+  storeMachine,
+  type Disk,
+  type DiskSlot,
+  type SavedMachine,
+  type TemplateShape,
+} from "../vmm/index.js";
 import type { BootedMachine, Machines } from "./machines.js";
 
 /** Enough that every path of a small call was taken, and the agent's heap has its size. */
@@ -18,29 +25,38 @@ const CLOCK_ATTEMPTS = 3;
 /**
  * Boots a machine of the shape over empty disks, exercises its agent and saves it, in the one safe order: the guest
  * quiet, the port left, the machine stopped, its state written. No file system is mounted and no command has run, so
- * nothing of an environment or a user is in its memory.
- * @throws {PyroError} what a boot throws; VM_SAVE_FAILED, VM_UNRESPONSIVE, DISK_FULL; the machine is gone then
+ * nothing of an environment or a user is in its memory. All of its memory is written to as it boots (argv.ts): it lies
+ * in the host's memory, and only what is not zero comes into the file.
+ * @param holderPath pyro-hold of the runtime bundle
+ * @throws {PyroError} what a boot throws; VM_SAVE_FAILED, VM_UNRESPONSIVE, MEMORY_FULL, DISK_FULL; the machine is gone then
  */
 export async function buildTemplate(
   machines: Machines,
+  holderPath: string,
   { vcpuCount, memMib, diskBytes, isolation }: TemplateShape,
   files: SavedMachine,
   signal: AbortSignal,
 ): Promise<void> {
-  const boot = (): Promise<BootedMachine> =>
-    machines.boot(
+  const boot = async (): Promise<BootedMachine> => {
+    await using own = await ownMemory(holderPath, files.memoryFile, signal);
+    return await machines.boot(
       {
-        ...{ kind: "template", vcpuCount, memMib, isolation, memoryFile: files.memoryFile },
+        ...{ kind: "template", vcpuCount, memMib, isolation, memoryFile: own.memoryFile },
         disks: (directory) => emptyDisks(directory, diskBytes),
       },
       signal,
     );
-  await using booted = await withTrueClock(boot, files);
+  };
+  await using booted = await withTrueClock(boot);
   await exercise(booted.guest, signal);
   failpoint("template.exercised");
   await booted.guest[Symbol.asyncDispose]();
   await sleep(REST_MS, signal);
+  const { memoryFile } = booted.machine;
+  if (memoryFile === undefined) throw new Error("a machine without the memory that it was given");
   await booted.machine.save(files.stateFile);
+  await rm(files.memoryFile);
+  await storeMachine(holderPath, { ...files, memoryFile }, files.memoryFile, signal);
 }
 
 /**
@@ -48,16 +64,12 @@ export async function buildTemplate(
  * to 19 times too fast was seen), and every machine that starts from it would have that clock: each wait of its programs
  * would end too early.
  */
-async function withTrueClock(
-  boot: () => Promise<BootedMachine>,
-  files: SavedMachine,
-): Promise<BootedMachine> {
+async function withTrueClock(boot: () => Promise<BootedMachine>): Promise<BootedMachine> {
   for (let attempt = 1; ; attempt += 1) {
     const booted = await boot();
     const rate = clockRate(booted.guest.hello.boot, booted.bootMs);
     if (rate <= FASTEST_CLOCK) return booted;
     await booted[Symbol.asyncDispose]();
-    await rm(files.memoryFile, { force: true });
     if (attempt === CLOCK_ATTEMPTS) throw wrongClock(rate);
   }
 }

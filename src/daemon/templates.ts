@@ -61,10 +61,14 @@ export class Templates implements AsyncDisposable {
         vmm: await driver.fingerprint({ vcpuCount, memMib, isolation, diskCount: diskBytes.length }),
         bundleDigest: (await bundle()).digest,
       }),
-      build: (shape, files, signal) =>
-        buildTemplate(machines, shape, files, signal).catch((error: unknown) => {
+      build: async (shape, files, signal) => {
+        // All of it is written to, once.
+        await this.requireMemory(shape.memMib * 1024 ** 2);
+        const { holderPath } = await bundle();
+        await buildTemplate(machines, holderPath, shape, files, signal).catch((error: unknown) => {
           throw lostWhilePrepared(error);
-        }),
+        });
+      },
     });
   }
 

@@ -22,7 +22,7 @@ export type {
   VmmCapabilities,
   VmmDriver,
 } from "./driver.js";
-export { ownMemory, takeMachine, type Holder, type OwnMemory } from "./memory/holder.js";
+export { ownMemory, storeMachine, takeMachine, type Holder, type OwnMemory } from "./memory/holder.js";
 export { imageFiles, readImage, storeImage, takeImage, type ImageManifest } from "./memory/image.js";
 export { QemuDriver, type QemuDriverOptions } from "./qemu/driver.js";
 export { locateQemu } from "./qemu/locate.js";

@@ -16,9 +16,7 @@ const [memory, state] = args.map((path) => {
     used_bytes: content.filter((byte) => byte !== 0).length,
   };
 });
+if (to !== undefined) copyFileSync(args[0], to);
 process.stdout.write(`${JSON.stringify({ memory, state })}\n`);
-if (to !== undefined) {
-  copyFileSync(args[0], to);
-  process.exit(0);
-}
+if (to !== undefined) process.exit(0);
 process.stdin.resume().on("end", () => process.exit(0));

@@ -1,3 +1,4 @@
+import { closeSync, openSync } from "node:fs";
 import { readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
@@ -146,7 +147,9 @@ class FakeMachine implements Machine {
     this.id = spec.id;
     this.isolation = spec.isolation;
     this.pid = child.pid;
-    this.memoryFile = spec.memoryFile;
+    // As the real one: whoever made it may let go of it.
+    const memory = spec.memoryFile === undefined ? undefined : openSync(spec.memoryFile, "r");
+    this.memoryFile = memory === undefined ? undefined : `/proc/${process.pid}/fd/${memory}`;
     this.agentSocket = join(spec.directory, "agent.sock");
     this.#child = child;
     this.#consoleTail = options.consoleTail ?? "";
@@ -154,6 +157,7 @@ class FakeMachine implements Machine {
       options.dieAfterMs === undefined ? undefined : setTimeout(() => void child.close(), options.dieAfterMs);
     this.exited = child.exited.then(async ({ code, signal }) => {
       this.#ended = true;
+      if (memory !== undefined) closeSync(memory);
       clearTimeout(death);
       await server.close();
       await rm(this.agentSocket, { force: true });

@@ -109,25 +109,40 @@ function memoryBackend(memory: MemoryFile | undefined): string {
  * (measured). `no_timer_check`: the check fails on a busy host and ends in a panic. `tsc=reliable` under emulation: the
  * watchdog mistakes a descheduled vCPU for a broken clock and falls back to a slow one.
  */
-function kernelCommandLine(isolation: Isolation): string {
-  const common = "console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check";
-  return isolation === "software" ? `${common} tsc=reliable ${LESS_CODE}` : common;
+function kernelCommandLine(isolation: Isolation, canBeSaved: boolean): string {
+  const go = [...(isolation === "software" ? [GO_QUIET] : []), ...(canBeSaved ? [GO_CLEARS] : [])];
+  return [
+    "console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check",
+    ...(isolation === "software" ? ["tsc=reliable", LESS_CODE] : []),
+    ...(canBeSaved ? [KERNEL_CLEARS] : []),
+    ...(go.length === 0 ? [] : [`GODEBUG=${go.join(",")}`]),
+  ].join(" ");
 }
 
 /**
  * Emulation pays for code at its first run, when it is translated, and when it is changed. `noreplace-smp`: a kernel of
  * one processor takes each lock prefix away, which costs a boot 0.12 s and gains nothing here. `norandmaps`: a translation stands for one address,
  * so that each process had all of its code translated anew (fork and exec of `true` 30 → 9 ms, measured). `lsm`: hooks
- * without a policy. `GODEBUG`, which the agent inherits: no signal to itself whenever something takes 10 ms, as all does
- * at first. The guest's users are root in it, and its wall is the machine's: neither randomness nor hooks were one.
+ * without a policy. The guest's users are root in it, and its wall is the machine's: neither randomness nor hooks were one.
  */
-const LESS_CODE = "noreplace-smp norandmaps lsm=landlock,yama GODEBUG=asyncpreemptoff=1";
+const LESS_CODE = "noreplace-smp norandmaps lsm=landlock,yama";
+/** Of GODEBUG, which the agent inherits: no signal to itself whenever something takes 10 ms, as all does at first. */
+const GO_QUIET = "asyncpreemptoff=1";
+
+/**
+ * In a machine whose memory may be written to a file, what was freed is cleared: by the kernel at once, in place of
+ * clearing what it allocates; by the agent when it collects (`Scrub`). The kernel clears all of its memory as it boots,
+ * which takes all of it from the host: so only what becomes a template does, and what goes on from one.
+ */
+const KERNEL_CLEARS = "init_on_alloc=0 init_on_free=1";
+const GO_CLEARS = "clobberfree=1";
 
 export function kernelArguments(
-  machine: Pick<QemuArguments, "isolation" | "kernelPath" | "initramfsPath">,
+  machine: Pick<QemuArguments, "isolation" | "kernelPath" | "initramfsPath" | "memory">,
 ): string[] {
-  const { isolation, kernelPath, initramfsPath } = machine;
-  return ["-kernel", kernelPath, "-initrd", initramfsPath, "-append", kernelCommandLine(isolation)];
+  const { isolation, kernelPath, initramfsPath, memory } = machine;
+  const commandLine = kernelCommandLine(isolation, memory !== undefined);
+  return ["-kernel", kernelPath, "-initrd", initramfsPath, "-append", commandLine];
 }
 
 /** QMP means the privileges of QEMU's user: its socket lies in the machine's private directory. */

@@ -16,8 +16,8 @@ export interface TemplateStoreOptions {
   /** What a template of the shape rests on now. */
   readonly ground: (shape: TemplateShape) => Promise<TemplateGround>;
   /**
-   * Starts a machine of the shape on `memoryFile` (which exists, with its size), saves it into `stateFile` and ends
-   * it.
+   * Starts a machine of the shape whose memory begins as `memoryFile` (which exists, sparse, with its size), saves it into
+   * both files and ends it.
    */
   readonly build: (shape: TemplateShape, files: SavedMachine, signal: AbortSignal) => Promise<void>;
   readonly log: Logger;

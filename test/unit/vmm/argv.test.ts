@@ -65,6 +65,16 @@ describe("QEMU's command line", () => {
     );
   });
 
+  it("clears what is freed in a machine that may be saved", () => {
+    const memory = { path: "/proc/self/fd/5", shared: true };
+    expect(kernelArguments({ ...machine, memory }).at(-1)).toMatch(
+      / init_on_alloc=0 init_on_free=1 GODEBUG=asyncpreemptoff=1,clobberfree=1$/,
+    );
+    expect(kernelArguments({ ...machine, memory, isolation: "kvm" }).at(-1)).toMatch(
+      /_check init_on_alloc=0 init_on_free=1 GODEBUG=clobberfree=1$/,
+    );
+  });
+
   it("makes its sockets in the working directory", () => {
     expect(qmpArguments().join(" ")).toMatchInlineSnapshot(
       `"-chardev socket,id=qmp,path=qmp.sock,server=on,wait=off -mon chardev=qmp,mode=control"`,
