@@ -68,7 +68,7 @@ func runMachine(begin time.Duration, log guard.Log) error {
 		AgentVersion: version, KernelRelease: boot.KernelRelease(), Capabilities: capabilities(),
 		Boot: timings.message, Epoch: serve.Epoch,
 		Machine: realMachine{modules: made.Modules, log: log}, Workload: commands, Root: root, OwnsRoot: true, Log: log,
-		PowerDelay: powerDelay, Rehearse: func() error { return rehearse(commands) },
+		PowerDelay: powerDelay, Rehearse: func() error { return rehearse(commands) }, Scrub: scrub,
 	})
 	processes, err := process.New(ctx, process.Options{Workload: commands, Root: root, Observer: events, Log: log})
 	if err != nil {
@@ -100,6 +100,13 @@ func rehearse(commands *workload.Workload) error {
 	boot.SpareThreads()
 	commands.Replenish()
 	return errors.Join(call.Rehearse(guestv1.File_pyro_guest_v1_guest_proto), call.Rehearse(guestv1.File_pyro_guest_v1_network_proto))
+}
+
+// scrub collects what is not used any more: what a collection frees it overwrites (GODEBUG=clobberfree=1, which is on the
+// kernel's command line). Twice, because what a pool lets go of in the first is freed by the second.
+func scrub() {
+	runtime.GC()
+	runtime.GC()
 }
 
 func openPort(ctx context.Context) (*link.PortFile, error) {

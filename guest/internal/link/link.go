@@ -115,6 +115,8 @@ func (l *Link) read() error {
 		case begin == end && into.holders.Load() == 1:
 			begin, end = 0, 0
 		case chunkBytes-end < minRoomBytes:
+			// Too little for a read: nothing would ever overwrite what is there.
+			clear(into.bytes[end:])
 			next := newChunk()
 			end = copy(next.bytes[:], into.bytes[begin:end])
 			begin = 0

@@ -54,7 +54,11 @@ func (s *Service) start(ctx context.Context, request *guestv1.StartServiceReques
 		return nil, err
 	}
 	started := &service{
-		supervisor: s, name: request.Name, request: request, launched: launched,
+		supervisor: s, name: request.Name, launched: launched,
+		// Without the environment, which may hold secrets: what a service was given does not outlive it.
+		request: &guestv1.StartServiceRequest{
+			StartId: request.StartId, Command: request.Command, Cwd: request.Cwd, Readiness: request.Readiness,
+		},
 		startedAt: time.Now(), state: guestv1.ServiceState_SERVICE_STATE_RUNNING,
 		stop: make(chan time.Duration, 1), ended: make(chan struct{}),
 	}

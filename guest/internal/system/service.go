@@ -42,6 +42,8 @@ type Options struct {
 	Root     rootdir.Root
 	// What Rehearse does.
 	Rehearse func() error
+	// What Scrub does.
+	Scrub func()
 	// Whether the root is the machine's own to write names and addresses into.
 	OwnsRoot bool
 	Log      guard.Log
@@ -85,6 +87,7 @@ func (s *Service) Methods() call.Methods {
 		"pyro.guest.v1.SystemService/SetFrozen":   call.Unary(s.SetFrozen),
 		"pyro.guest.v1.SystemService/HoldWrites":  call.Unary(s.HoldWrites),
 		"pyro.guest.v1.SystemService/Rehearse":    call.Unary(s.Rehearse),
+		"pyro.guest.v1.SystemService/Scrub":       call.Unary(s.Scrub),
 		"pyro.guest.v1.SystemService/LoadModules": call.Unary(s.LoadModules),
 		"pyro.guest.v1.SystemService/Shutdown":    call.Unary(s.Shutdown),
 	}

@@ -82,6 +82,7 @@ func newSystem(t *testing.T) (*system.Service, *machine, string) {
 		Epoch:   func(context.Context) uint32 { return 42 },
 		Machine: m, Workload: workload.New(reaper.New(), nil, workload.Limits{}), Root: rootdir.New(root), OwnsRoot: true,
 		Log: guard.NewLog(os.Stderr), PowerDelay: time.Millisecond, Rehearse: func() error { m.note("rehearsal"); return nil },
+		Scrub: func() { m.note("scrub") },
 	})
 	return service, m, root
 }
@@ -219,6 +220,13 @@ func TestAFileIsWrittenOutsideOfEtcTooAndTakenAway(t *testing.T) {
 func TestARehearsalIsHeld(t *testing.T) {
 	s, m, _ := newSystem(t)
 	if _, err := s.Rehearse(context.Background(), &guestv1.RehearseRequest{}); err != nil || m.history() != "rehearsal" {
+		t.Fatal(err, m.history())
+	}
+}
+
+func TestAScrubIsDone(t *testing.T) {
+	s, m, _ := newSystem(t)
+	if _, err := s.Scrub(context.Background(), &guestv1.ScrubRequest{}); err != nil || m.history() != "scrub" {
 		t.Fatal(err, m.history())
 	}
 }
