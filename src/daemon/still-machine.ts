@@ -2,6 +2,7 @@ import { failpoint } from "../kit/index.js";
 import { LIMITS } from "../protocol/index.js";
 import { setClock } from "./identity.js";
 import type { BootedMachine } from "./machines.js";
+import { scrub } from "./scrub.js";
 
 /** A machine that stands still, with nobody on its agent's line. */
 export interface StillMachine {
@@ -10,8 +11,8 @@ export interface StillMachine {
 }
 
 /**
- * Brings a machine to where it can be saved, in the one safe order: no call under way, commands frozen, the agent's port
- * left, processors stopped. What cannot be stopped runs on as before.
+ * Brings a machine to where it can be saved, in the one safe order: no call under way, what is over scrubbed, commands
+ * frozen, the agent's port left, processors stopped. What cannot be stopped runs on as before.
  * @throws {PyroError} what the agent says, VM_UNRESPONSIVE
  */
 export async function standStill({ line, machine }: BootedMachine): Promise<StillMachine> {
@@ -28,6 +29,7 @@ export async function standStill({ line, machine }: BootedMachine): Promise<Stil
   };
   await line.hush();
   try {
+    await scrub(line.guest);
     await line.guest.system.setFrozen({ frozen: true }, call);
     failpoint("suspend.frozen");
     await line.hangUp();
