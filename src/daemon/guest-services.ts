@@ -2,6 +2,7 @@ import {
   getService,
   listServices,
   readServiceLogs,
+  rewriteServiceLogs,
   startService,
   stopService,
   type GuestConnection,
@@ -31,6 +32,8 @@ export function guestServices(booted: BootedMachine, over: AbortSignal): Machine
     get: (name, options) => call((guest) => getService(guest, name, options)),
     list: (options) => call((guest) => listServices(guest, options)),
     logs: (name, options) => call((guest) => readServiceLogs(guest, name, options)),
+    rewriteLogs: (service, logs, options) =>
+      call((guest) => rewriteServiceLogs(guest, service, logs, options)),
     stop: (name, graceMs, options) => call((guest) => stopService(guest, name, graceMs, options)),
   };
 }

@@ -25,6 +25,7 @@ export {
   getService,
   listServices,
   readServiceLogs,
+  rewriteServiceLogs,
   startService,
   stopService,
   type GuestLog,

@@ -135,6 +135,11 @@ export class GuestShells {
     return toShell(shell, shellId);
   }
 
+  /** Puts other bytes in the place of what is kept of one that has exited. @throws {PyroError} SHELL_NOT_FOUND */
+  async rewrite(shellId: string, offset: number, data: Uint8Array): Promise<void> {
+    await this.#twice((guest) => guest.shell.rewrite({ shellId, offset: BigInt(offset), data }));
+  }
+
   /** Ends it with its whole tree; undefined where it was closed before. */
   async close(shellId: string): Promise<GuestShell | undefined> {
     const request = { shellId, graceMs: LIMITS.killGraceMs };

@@ -156,6 +156,20 @@ export async function readServiceLogs(
   throw protocolError(`the logs of ${name} ended without their totals`);
 }
 
+/** Puts other bytes, as many, in the place of what was read of both streams of one that has ended. @throws {PyroError} SERVICE_NOT_FOUND */
+export async function rewriteServiceLogs(
+  { supervisor }: GuestConnection,
+  { name, startId }: { readonly name: string; readonly startId: string },
+  logs: { readonly stdout: GuestLog; readonly stderr: GuestLog },
+  options: CallOptions = {},
+): Promise<void> {
+  const chunk = (stream: OutputStream, { data, totalBytes }: GuestLog) => ({
+    ...{ stream, data, offset: BigInt(totalBytes - data.length) },
+  });
+  const chunks = [chunk(OutputStream.STDOUT, logs.stdout), chunk(OutputStream.STDERR, logs.stderr)];
+  await supervisor.rewriteLogs({ name, startId, chunks }, bounded(0, options));
+}
+
 /** Puts the pieces of one stream together, of an agent that may lie. */
 class Log {
   readonly #pieces: Uint8Array[] = [];

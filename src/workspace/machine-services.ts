@@ -66,6 +66,12 @@ export interface MachineServices {
   ): Promise<{ readonly services: readonly MachineService[]; readonly generation: bigint }>;
   /** @throws {PyroError} SERVICE_NOT_FOUND */
   logs(name: string, options?: Call): Promise<{ readonly stdout: MachineLog; readonly stderr: MachineLog }>;
+  /** Puts other bytes, as many, in the place of what `logs` gave of one that has ended. @throws {PyroError} SERVICE_NOT_FOUND */
+  rewriteLogs(
+    service: { readonly name: string; readonly startId: string },
+    logs: { readonly stdout: MachineLog; readonly stderr: MachineLog },
+    options?: Call,
+  ): Promise<void>;
   /** Ends the whole tree. @throws {PyroError} SERVICE_NOT_FOUND */
   stop(name: string, graceMs: number, options?: Call): Promise<MachineService>;
 }

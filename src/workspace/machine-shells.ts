@@ -59,6 +59,8 @@ export interface MachineShells {
   write(shellId: string, data: Uint8Array): Promise<number>;
   signal(shellId: string, signal: string): Promise<void>;
   resize(shellId: string, size: { readonly cols: number; readonly rows: number }): Promise<MachineShell>;
+  /** Puts other bytes in the place of what is kept of one that has exited. @throws {PyroError} SHELL_NOT_FOUND */
+  rewrite(shellId: string, offset: number, data: Uint8Array): Promise<void>;
   /** As it was last; undefined where it was closed before. */
   close(shellId: string): Promise<MachineShell | undefined>;
 }

@@ -111,6 +111,12 @@ export class FakeShells {
         shell.wake();
         return shell.info();
       },
+      rewrite: async (shellId, offset, data) => {
+        await before("shell.rewrite");
+        const { bytes, exit } = find(shellId);
+        if (exit === undefined) throw guestError("SHELL_NOT_FOUND", `no shell "${shellId}" has exited`);
+        Buffer.from(data).copy(bytes, offset);
+      },
       close: async (shellId) => {
         await before("shell.close");
         const shell = this.all.get(shellId);

@@ -82,6 +82,14 @@ export class FakeSupervisor {
         };
         return { stdout: log(stdout, droppedBytes), stderr: log(stderr, 0) };
       },
+      rewriteLogs: async ({ name, startId }, { stdout, stderr }) => {
+        await Promise.resolve();
+        const known = find(name);
+        if (known.startId !== startId || alive(known))
+          throw guestError("SERVICE_NOT_FOUND", `no service with the name ${name} has ended`);
+        const text = ({ data }: { data: Uint8Array }): string => Buffer.from(data).toString();
+        this.logs.set(name, { ...this.logs.get(name), stdout: text(stdout), stderr: text(stderr) });
+      },
       stop: async (name) => {
         await Promise.resolve();
         const now = find(name);

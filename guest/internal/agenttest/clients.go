@@ -112,3 +112,7 @@ func (c ShellClient) Close(ctx context.Context, request *guestv1.CloseShellReque
 func (c ShellClient) List(ctx context.Context) (*guestv1.ListShellsResponse, error) {
 	return Unary(ctx, c.Host, service+"ShellService/List", &guestv1.ListShellsRequest{}, &guestv1.ListShellsResponse{})
 }
+
+func (c ShellClient) Rewrite(ctx context.Context, request *guestv1.RewriteShellRequest) (*guestv1.RewriteShellResponse, error) {
+	return Unary(ctx, c.Host, service+"ShellService/Rewrite", request, &guestv1.RewriteShellResponse{})
+}

@@ -29,3 +29,7 @@ func (c SupervisorClient) Stop(ctx context.Context, request *guestv1.StopService
 func (c SupervisorClient) Logs(ctx context.Context, request *guestv1.ServiceLogsRequest) (*Download[guestv1.ServiceLogsResponse, *guestv1.ServiceLogsResponse], error) {
 	return OpenDownload[guestv1.ServiceLogsResponse](ctx, c.Host, service+"SupervisorService/Logs", request)
 }
+
+func (c SupervisorClient) RewriteLogs(ctx context.Context, request *guestv1.RewriteLogsRequest) (*guestv1.RewriteLogsResponse, error) {
+	return Unary(ctx, c.Host, service+"SupervisorService/RewriteLogs", request, &guestv1.RewriteLogsResponse{})
+}

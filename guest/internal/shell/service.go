@@ -130,12 +130,13 @@ func internal(what string, err error) error {
 // Methods are the service on the wire.
 func (s *Service) Methods() call.Methods {
 	return call.Methods{
-		"pyro.guest.v1.ShellService/Open":   call.Unary(s.Open),
-		"pyro.guest.v1.ShellService/Read":   call.ServerStream(s.Read),
-		"pyro.guest.v1.ShellService/Write":  call.Unary(s.Write),
-		"pyro.guest.v1.ShellService/Signal": call.Unary(s.Signal),
-		"pyro.guest.v1.ShellService/Resize": call.Unary(s.Resize),
-		"pyro.guest.v1.ShellService/Close":  call.Unary(s.Close),
-		"pyro.guest.v1.ShellService/List":   call.Unary(s.List),
+		"pyro.guest.v1.ShellService/Open":    call.Unary(s.Open),
+		"pyro.guest.v1.ShellService/Read":    call.ServerStream(s.Read),
+		"pyro.guest.v1.ShellService/Write":   call.Unary(s.Write),
+		"pyro.guest.v1.ShellService/Signal":  call.Unary(s.Signal),
+		"pyro.guest.v1.ShellService/Resize":  call.Unary(s.Resize),
+		"pyro.guest.v1.ShellService/Close":   call.Unary(s.Close),
+		"pyro.guest.v1.ShellService/List":    call.Unary(s.List),
+		"pyro.guest.v1.ShellService/Rewrite": call.Unary(s.Rewrite),
 	}
 }

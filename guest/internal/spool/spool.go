@@ -207,6 +207,25 @@ func (s *Spool) Write(p []byte) {
 	}
 }
 
+// Rewrite puts other bytes in the place of those that are held from the offset on; what lies elsewhere is dropped. Only
+// for a stream that has ended. Bytes never change under a reader: it keeps those that it was handed.
+func (s *Spool) Rewrite(offset uint64, data []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		return
+	}
+	for i, held := range s.segments {
+		from, to := max(held.offset, offset), min(held.end(), offset+uint64(len(data)))
+		if from >= to {
+			continue
+		}
+		fresh := &segment{offset: held.offset, data: append(make([]byte, 0, cap(held.data)), held.data...)}
+		copy(fresh.data[from-held.offset:], data[from-offset:to-offset])
+		s.segments[i] = fresh
+	}
+}
+
 // CloseWrite says that the stream has ended.
 func (s *Spool) CloseWrite() {
 	s.mu.Lock()

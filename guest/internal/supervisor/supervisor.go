@@ -192,10 +192,11 @@ func (s *Service) Stop(ctx context.Context, request *guestv1.StopServiceRequest)
 // Methods are the service on the wire.
 func (s *Service) Methods() call.Methods {
 	return call.Methods{
-		"pyro.guest.v1.SupervisorService/Start": call.Unary(s.Start),
-		"pyro.guest.v1.SupervisorService/Get":   call.Unary(s.Get),
-		"pyro.guest.v1.SupervisorService/List":  call.Unary(s.List),
-		"pyro.guest.v1.SupervisorService/Logs":  call.ServerStream(s.Logs),
-		"pyro.guest.v1.SupervisorService/Stop":  call.Unary(s.Stop),
+		"pyro.guest.v1.SupervisorService/Start":       call.Unary(s.Start),
+		"pyro.guest.v1.SupervisorService/Get":         call.Unary(s.Get),
+		"pyro.guest.v1.SupervisorService/List":        call.Unary(s.List),
+		"pyro.guest.v1.SupervisorService/Logs":        call.ServerStream(s.Logs),
+		"pyro.guest.v1.SupervisorService/Stop":        call.Unary(s.Stop),
+		"pyro.guest.v1.SupervisorService/RewriteLogs": call.Unary(s.RewriteLogs),
 	}
 }

@@ -250,3 +250,40 @@ describe("the disk of a stopped workspace with secrets", () => {
     expect([path, entries.length > 0]).toEqual(["/workspace", true]);
   });
 });
+
+describe("what is kept of shells and services that have ended, before memory is written", () => {
+  it("is masked in the machine, byte for byte, and told as before; what lives is left alone", async () => {
+    const { shellId } = await open({ secretEnv });
+    terminal().show(`<${CANARY}>`);
+    await workspace.shells.write(shellId, Buffer.from("exit 0\r"), NEVER);
+    const ended = terminal();
+    const before = { bytes: ended.bytes.length, read: (await read(shellId)).output };
+    await open();
+    terminal().show("nothing");
+    const { supervisor } = host.machines.machine;
+    await start("web");
+    const base64 = Buffer.from(CANARY).toString("base64");
+    supervisor.logs.set("web", { stdout: `key=${CANARY}\n`, stderr: `${base64}\n` });
+    await stopService(workspace, "web", NEVER);
+    await start("clean", {});
+    await stopService(workspace, "clean", NEVER);
+    expect(await allowInMemory(workspace, "fork", false)).toEqual([]);
+    expect(supervisor.logs.get("web")?.stdout).toBe(`key=${MASK}\n`);
+    expect(supervisor.logs.get("web")?.stderr).not.toContain(base64.slice(4, 20));
+    expect(supervisor.logs.has("clean")).toBe(false);
+    expect(ended.bytes.toString()).toContain(`<${MASK}>`);
+    expect(ended.bytes.length).toBe(before.bytes);
+    expect((await read(shellId)).output).toBe(before.read);
+    expect(terminal().bytes.toString()).toContain("nothing");
+  });
+
+  it("stops what would write it, where the machine does not answer", async () => {
+    const { shellId } = await open({ secretEnv });
+    terminal().show(CANARY);
+    await workspace.shells.write(shellId, Buffer.from("exit 0\r"), NEVER);
+    host.machines.before = (step) => {
+      if (step === "shell.rewrite") throw new Error("no answer");
+    };
+    await expect(allowInMemory(workspace, "fork", false)).rejects.toThrow("no answer");
+  });
+});
