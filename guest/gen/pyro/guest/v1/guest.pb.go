@@ -292,7 +292,7 @@ func (x FileChange_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FileChange_Kind.Descriptor instead.
 func (FileChange_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{50, 0}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{52, 0}
 }
 
 type HelloRequest struct {
@@ -956,6 +956,78 @@ func (x *HoldWritesResponse) GetWasHeld() bool {
 	return false
 }
 
+type ScrubRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubRequest) Reset() {
+	*x = ScrubRequest{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubRequest) ProtoMessage() {}
+
+func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
+func (*ScrubRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{13}
+}
+
+type ScrubResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubResponse) Reset() {
+	*x = ScrubResponse{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubResponse) ProtoMessage() {}
+
+func (x *ScrubResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubResponse.ProtoReflect.Descriptor instead.
+func (*ScrubResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{14}
+}
+
 type RehearseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -964,7 +1036,7 @@ type RehearseRequest struct {
 
 func (x *RehearseRequest) Reset() {
 	*x = RehearseRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[13]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1048,7 @@ func (x *RehearseRequest) String() string {
 func (*RehearseRequest) ProtoMessage() {}
 
 func (x *RehearseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[13]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1061,7 @@ func (x *RehearseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RehearseRequest.ProtoReflect.Descriptor instead.
 func (*RehearseRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{13}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{15}
 }
 
 type RehearseResponse struct {
@@ -1000,7 +1072,7 @@ type RehearseResponse struct {
 
 func (x *RehearseResponse) Reset() {
 	*x = RehearseResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[14]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1084,7 @@ func (x *RehearseResponse) String() string {
 func (*RehearseResponse) ProtoMessage() {}
 
 func (x *RehearseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[14]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1097,7 @@ func (x *RehearseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RehearseResponse.ProtoReflect.Descriptor instead.
 func (*RehearseResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{14}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{16}
 }
 
 type LoadModulesRequest struct {
@@ -1037,7 +1109,7 @@ type LoadModulesRequest struct {
 
 func (x *LoadModulesRequest) Reset() {
 	*x = LoadModulesRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[15]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1121,7 @@ func (x *LoadModulesRequest) String() string {
 func (*LoadModulesRequest) ProtoMessage() {}
 
 func (x *LoadModulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[15]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1134,7 @@ func (x *LoadModulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadModulesRequest.ProtoReflect.Descriptor instead.
 func (*LoadModulesRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{15}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LoadModulesRequest) GetGroup() string {
@@ -1081,7 +1153,7 @@ type LoadModulesResponse struct {
 
 func (x *LoadModulesResponse) Reset() {
 	*x = LoadModulesResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[16]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1165,7 @@ func (x *LoadModulesResponse) String() string {
 func (*LoadModulesResponse) ProtoMessage() {}
 
 func (x *LoadModulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[16]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1178,7 @@ func (x *LoadModulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadModulesResponse.ProtoReflect.Descriptor instead.
 func (*LoadModulesResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{16}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LoadModulesResponse) GetDurationMs() uint32 {
@@ -1126,7 +1198,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[17]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1210,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[17]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1223,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{17}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ShutdownRequest) GetGraceMs() uint32 {
@@ -1169,7 +1241,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[18]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1253,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[18]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1266,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{18}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{20}
 }
 
 type StartRequest struct {
@@ -1224,7 +1296,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[19]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1308,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[19]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1321,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{19}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StartRequest) GetProcessId() string {
@@ -1338,7 +1410,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[20]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1422,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[20]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1435,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{20}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StartResponse) GetPid() uint32 {
@@ -1384,7 +1456,7 @@ type ReadOutputRequest struct {
 
 func (x *ReadOutputRequest) Reset() {
 	*x = ReadOutputRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[21]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1468,7 @@ func (x *ReadOutputRequest) String() string {
 func (*ReadOutputRequest) ProtoMessage() {}
 
 func (x *ReadOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[21]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1481,7 @@ func (x *ReadOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOutputRequest.ProtoReflect.Descriptor instead.
 func (*ReadOutputRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{21}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReadOutputRequest) GetProcessId() string {
@@ -1445,7 +1517,7 @@ type OutputChunk struct {
 
 func (x *OutputChunk) Reset() {
 	*x = OutputChunk{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[22]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1529,7 @@ func (x *OutputChunk) String() string {
 func (*OutputChunk) ProtoMessage() {}
 
 func (x *OutputChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[22]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1542,7 @@ func (x *OutputChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputChunk.ProtoReflect.Descriptor instead.
 func (*OutputChunk) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{22}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OutputChunk) GetStream() OutputStream {
@@ -1507,7 +1579,7 @@ type ReadOutputResponse struct {
 
 func (x *ReadOutputResponse) Reset() {
 	*x = ReadOutputResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[23]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +1591,7 @@ func (x *ReadOutputResponse) String() string {
 func (*ReadOutputResponse) ProtoMessage() {}
 
 func (x *ReadOutputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[23]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +1604,7 @@ func (x *ReadOutputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOutputResponse.ProtoReflect.Descriptor instead.
 func (*ReadOutputResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{23}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReadOutputResponse) GetEvent() isReadOutputResponse_Event {
@@ -1598,7 +1670,7 @@ type ExitStatus struct {
 
 func (x *ExitStatus) Reset() {
 	*x = ExitStatus{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[24]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1682,7 @@ func (x *ExitStatus) String() string {
 func (*ExitStatus) ProtoMessage() {}
 
 func (x *ExitStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[24]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1695,7 @@ func (x *ExitStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExitStatus.ProtoReflect.Descriptor instead.
 func (*ExitStatus) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{24}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExitStatus) GetCode() uint32 {
@@ -1702,7 +1774,7 @@ type WriteInputRequest struct {
 
 func (x *WriteInputRequest) Reset() {
 	*x = WriteInputRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[25]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1714,7 +1786,7 @@ func (x *WriteInputRequest) String() string {
 func (*WriteInputRequest) ProtoMessage() {}
 
 func (x *WriteInputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[25]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1727,7 +1799,7 @@ func (x *WriteInputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteInputRequest.ProtoReflect.Descriptor instead.
 func (*WriteInputRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{25}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WriteInputRequest) GetProcessId() string {
@@ -1762,7 +1834,7 @@ type WriteInputResponse struct {
 
 func (x *WriteInputResponse) Reset() {
 	*x = WriteInputResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[26]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1846,7 @@ func (x *WriteInputResponse) String() string {
 func (*WriteInputResponse) ProtoMessage() {}
 
 func (x *WriteInputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[26]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1859,7 @@ func (x *WriteInputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteInputResponse.ProtoReflect.Descriptor instead.
 func (*WriteInputResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{26}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WriteInputResponse) GetAcceptedBytes() uint64 {
@@ -1816,7 +1888,7 @@ type SignalRequest struct {
 
 func (x *SignalRequest) Reset() {
 	*x = SignalRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[27]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +1900,7 @@ func (x *SignalRequest) String() string {
 func (*SignalRequest) ProtoMessage() {}
 
 func (x *SignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[27]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +1913,7 @@ func (x *SignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRequest.ProtoReflect.Descriptor instead.
 func (*SignalRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{27}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SignalRequest) GetProcessId() string {
@@ -1873,7 +1945,7 @@ type SignalResponse struct {
 
 func (x *SignalResponse) Reset() {
 	*x = SignalResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[28]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +1957,7 @@ func (x *SignalResponse) String() string {
 func (*SignalResponse) ProtoMessage() {}
 
 func (x *SignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[28]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +1970,7 @@ func (x *SignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalResponse.ProtoReflect.Descriptor instead.
 func (*SignalResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{28}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{30}
 }
 
 type GetRequest struct {
@@ -1910,7 +1982,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[29]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1922,7 +1994,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[29]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1935,7 +2007,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{29}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetRequest) GetProcessId() string {
@@ -1954,7 +2026,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[30]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1966,7 +2038,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[30]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1979,7 +2051,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{30}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetResponse) GetProcess() *ProcessInfo {
@@ -2003,7 +2075,7 @@ type ProcessInfo struct {
 
 func (x *ProcessInfo) Reset() {
 	*x = ProcessInfo{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[31]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2087,7 @@ func (x *ProcessInfo) String() string {
 func (*ProcessInfo) ProtoMessage() {}
 
 func (x *ProcessInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[31]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2100,7 @@ func (x *ProcessInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessInfo.ProtoReflect.Descriptor instead.
 func (*ProcessInfo) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{31}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ProcessInfo) GetProcessId() string {
@@ -2081,7 +2153,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[32]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2093,7 +2165,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[32]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2106,7 +2178,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{32}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{34}
 }
 
 type ListResponse struct {
@@ -2118,7 +2190,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[33]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2130,7 +2202,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[33]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2143,7 +2215,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{33}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListResponse) GetProcesses() []*ProcessInfo {
@@ -2162,7 +2234,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[34]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2246,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[34]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2259,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{34}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RemoveRequest) GetProcessId() string {
@@ -2205,7 +2277,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[35]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2289,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[35]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2302,7 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{35}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{37}
 }
 
 type ReadRequest struct {
@@ -2247,7 +2319,7 @@ type ReadRequest struct {
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[36]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +2331,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[36]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +2344,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{36}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReadRequest) GetPath() []byte {
@@ -2321,7 +2393,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[37]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2333,7 +2405,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[37]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2346,7 +2418,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{37}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReadResponse) GetSizeBytes() uint64 {
@@ -2377,7 +2449,7 @@ type WriteRequest struct {
 
 func (x *WriteRequest) Reset() {
 	*x = WriteRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[38]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2461,7 @@ func (x *WriteRequest) String() string {
 func (*WriteRequest) ProtoMessage() {}
 
 func (x *WriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[38]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2474,7 @@ func (x *WriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteRequest.ProtoReflect.Descriptor instead.
 func (*WriteRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{38}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *WriteRequest) GetPath() []byte {
@@ -2442,7 +2514,7 @@ type WriteResponse struct {
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[39]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2454,7 +2526,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[39]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2467,7 +2539,7 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{39}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *WriteResponse) GetBytesWritten() uint64 {
@@ -2489,7 +2561,7 @@ type ExtractTarRequest struct {
 
 func (x *ExtractTarRequest) Reset() {
 	*x = ExtractTarRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[40]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2501,7 +2573,7 @@ func (x *ExtractTarRequest) String() string {
 func (*ExtractTarRequest) ProtoMessage() {}
 
 func (x *ExtractTarRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[40]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2514,7 +2586,7 @@ func (x *ExtractTarRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtractTarRequest.ProtoReflect.Descriptor instead.
 func (*ExtractTarRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{40}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ExtractTarRequest) GetDirectory() []byte {
@@ -2548,7 +2620,7 @@ type ExtractTarResponse struct {
 
 func (x *ExtractTarResponse) Reset() {
 	*x = ExtractTarResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[41]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2560,7 +2632,7 @@ func (x *ExtractTarResponse) String() string {
 func (*ExtractTarResponse) ProtoMessage() {}
 
 func (x *ExtractTarResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[41]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2573,7 +2645,7 @@ func (x *ExtractTarResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtractTarResponse.ProtoReflect.Descriptor instead.
 func (*ExtractTarResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{41}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ExtractTarResponse) GetEntryCount() uint64 {
@@ -2606,7 +2678,7 @@ type FileEntry struct {
 
 func (x *FileEntry) Reset() {
 	*x = FileEntry{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[42]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +2690,7 @@ func (x *FileEntry) String() string {
 func (*FileEntry) ProtoMessage() {}
 
 func (x *FileEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[42]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +2703,7 @@ func (x *FileEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileEntry.ProtoReflect.Descriptor instead.
 func (*FileEntry) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{42}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FileEntry) GetPath() []byte {
@@ -2691,7 +2763,7 @@ type ListFilesRequest struct {
 
 func (x *ListFilesRequest) Reset() {
 	*x = ListFilesRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[43]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2703,7 +2775,7 @@ func (x *ListFilesRequest) String() string {
 func (*ListFilesRequest) ProtoMessage() {}
 
 func (x *ListFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[43]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2716,7 +2788,7 @@ func (x *ListFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilesRequest.ProtoReflect.Descriptor instead.
 func (*ListFilesRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{43}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListFilesRequest) GetPath() []byte {
@@ -2758,7 +2830,7 @@ type ListFilesResponse struct {
 
 func (x *ListFilesResponse) Reset() {
 	*x = ListFilesResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[44]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2770,7 +2842,7 @@ func (x *ListFilesResponse) String() string {
 func (*ListFilesResponse) ProtoMessage() {}
 
 func (x *ListFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[44]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2783,7 +2855,7 @@ func (x *ListFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilesResponse.ProtoReflect.Descriptor instead.
 func (*ListFilesResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{44}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListFilesResponse) GetEntries() []*FileEntry {
@@ -2816,7 +2888,7 @@ type EditRequest struct {
 
 func (x *EditRequest) Reset() {
 	*x = EditRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[45]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2828,7 +2900,7 @@ func (x *EditRequest) String() string {
 func (*EditRequest) ProtoMessage() {}
 
 func (x *EditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[45]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2841,7 +2913,7 @@ func (x *EditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditRequest.ProtoReflect.Descriptor instead.
 func (*EditRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{45}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *EditRequest) GetPath() []byte {
@@ -2891,7 +2963,7 @@ type EditResponse struct {
 
 func (x *EditResponse) Reset() {
 	*x = EditResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[46]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +2975,7 @@ func (x *EditResponse) String() string {
 func (*EditResponse) ProtoMessage() {}
 
 func (x *EditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[46]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +2988,7 @@ func (x *EditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EditResponse.ProtoReflect.Descriptor instead.
 func (*EditResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{46}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *EditResponse) GetReplacements() uint32 {
@@ -2950,7 +3022,7 @@ type PackTarRequest struct {
 
 func (x *PackTarRequest) Reset() {
 	*x = PackTarRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[47]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2962,7 +3034,7 @@ func (x *PackTarRequest) String() string {
 func (*PackTarRequest) ProtoMessage() {}
 
 func (x *PackTarRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[47]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2975,7 +3047,7 @@ func (x *PackTarRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackTarRequest.ProtoReflect.Descriptor instead.
 func (*PackTarRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{47}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PackTarRequest) GetPath() []byte {
@@ -3003,7 +3075,7 @@ type PackTarResponse struct {
 
 func (x *PackTarResponse) Reset() {
 	*x = PackTarResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3015,7 +3087,7 @@ func (x *PackTarResponse) String() string {
 func (*PackTarResponse) ProtoMessage() {}
 
 func (x *PackTarResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[48]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3028,7 +3100,7 @@ func (x *PackTarResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackTarResponse.ProtoReflect.Descriptor instead.
 func (*PackTarResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{48}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PackTarResponse) GetData() []byte {
@@ -3060,7 +3132,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3072,7 +3144,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[49]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3085,7 +3157,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{49}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CommitRequest) GetWithin() []byte {
@@ -3155,7 +3227,7 @@ type FileChange struct {
 
 func (x *FileChange) Reset() {
 	*x = FileChange{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3167,7 +3239,7 @@ func (x *FileChange) String() string {
 func (*FileChange) ProtoMessage() {}
 
 func (x *FileChange) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[50]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3180,7 +3252,7 @@ func (x *FileChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileChange.ProtoReflect.Descriptor instead.
 func (*FileChange) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{50}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *FileChange) GetKind() FileChange_Kind {
@@ -3227,7 +3299,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3239,7 +3311,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[51]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3252,7 +3324,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{51}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CommitResponse) GetChanged() uint32 {
@@ -3274,7 +3346,7 @@ type ChangesRequest struct {
 
 func (x *ChangesRequest) Reset() {
 	*x = ChangesRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3286,7 +3358,7 @@ func (x *ChangesRequest) String() string {
 func (*ChangesRequest) ProtoMessage() {}
 
 func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[52]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3299,7 +3371,7 @@ func (x *ChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangesRequest.ProtoReflect.Descriptor instead.
 func (*ChangesRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{52}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ChangesRequest) GetPath() []byte {
@@ -3327,7 +3399,7 @@ type ChangesResponse struct {
 
 func (x *ChangesResponse) Reset() {
 	*x = ChangesResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3339,7 +3411,7 @@ func (x *ChangesResponse) String() string {
 func (*ChangesResponse) ProtoMessage() {}
 
 func (x *ChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[53]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3352,7 +3424,7 @@ func (x *ChangesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangesResponse.ProtoReflect.Descriptor instead.
 func (*ChangesResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{53}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ChangesResponse) GetChanges() []*Change {
@@ -3387,7 +3459,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3399,7 +3471,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[54]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3412,7 +3484,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{54}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Change) GetPath() []byte {
@@ -3478,7 +3550,7 @@ type Layer struct {
 
 func (x *Layer) Reset() {
 	*x = Layer{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3490,7 +3562,7 @@ func (x *Layer) String() string {
 func (*Layer) ProtoMessage() {}
 
 func (x *Layer) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[55]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3503,7 +3575,7 @@ func (x *Layer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layer.ProtoReflect.Descriptor instead.
 func (*Layer) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{55}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Layer) GetDevice() string {
@@ -3561,7 +3633,7 @@ type BuildImageRequest struct {
 
 func (x *BuildImageRequest) Reset() {
 	*x = BuildImageRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3573,7 +3645,7 @@ func (x *BuildImageRequest) String() string {
 func (*BuildImageRequest) ProtoMessage() {}
 
 func (x *BuildImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[56]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3586,7 +3658,7 @@ func (x *BuildImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildImageRequest.ProtoReflect.Descriptor instead.
 func (*BuildImageRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{56}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *BuildImageRequest) GetLayers() []*Layer {
@@ -3620,7 +3692,7 @@ type BuildStep struct {
 
 func (x *BuildStep) Reset() {
 	*x = BuildStep{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3632,7 +3704,7 @@ func (x *BuildStep) String() string {
 func (*BuildStep) ProtoMessage() {}
 
 func (x *BuildStep) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[57]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3645,7 +3717,7 @@ func (x *BuildStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildStep.ProtoReflect.Descriptor instead.
 func (*BuildStep) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{57}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *BuildStep) GetArgv() []string {
@@ -3676,7 +3748,7 @@ type BuildImageResponse struct {
 
 func (x *BuildImageResponse) Reset() {
 	*x = BuildImageResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3688,7 +3760,7 @@ func (x *BuildImageResponse) String() string {
 func (*BuildImageResponse) ProtoMessage() {}
 
 func (x *BuildImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[58]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3701,7 +3773,7 @@ func (x *BuildImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildImageResponse.ProtoReflect.Descriptor instead.
 func (*BuildImageResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{58}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *BuildImageResponse) GetEvent() isBuildImageResponse_Event {
@@ -3777,7 +3849,7 @@ type BuildProgress struct {
 
 func (x *BuildProgress) Reset() {
 	*x = BuildProgress{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3789,7 +3861,7 @@ func (x *BuildProgress) String() string {
 func (*BuildProgress) ProtoMessage() {}
 
 func (x *BuildProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[59]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3802,7 +3874,7 @@ func (x *BuildProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildProgress.ProtoReflect.Descriptor instead.
 func (*BuildProgress) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{59}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *BuildProgress) GetPhase() string {
@@ -3844,7 +3916,7 @@ type BuildResult struct {
 
 func (x *BuildResult) Reset() {
 	*x = BuildResult{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3856,7 +3928,7 @@ func (x *BuildResult) String() string {
 func (*BuildResult) ProtoMessage() {}
 
 func (x *BuildResult) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[60]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3869,7 +3941,7 @@ func (x *BuildResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildResult.ProtoReflect.Descriptor instead.
 func (*BuildResult) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{60}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *BuildResult) GetEntryCount() uint64 {
@@ -3895,7 +3967,7 @@ type FloodRequest struct {
 
 func (x *FloodRequest) Reset() {
 	*x = FloodRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[61]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3907,7 +3979,7 @@ func (x *FloodRequest) String() string {
 func (*FloodRequest) ProtoMessage() {}
 
 func (x *FloodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[61]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3920,7 +3992,7 @@ func (x *FloodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloodRequest.ProtoReflect.Descriptor instead.
 func (*FloodRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{61}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *FloodRequest) GetBytes() uint64 {
@@ -3938,7 +4010,7 @@ type FloodResponse struct {
 
 func (x *FloodResponse) Reset() {
 	*x = FloodResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[62]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3950,7 +4022,7 @@ func (x *FloodResponse) String() string {
 func (*FloodResponse) ProtoMessage() {}
 
 func (x *FloodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[62]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3963,7 +4035,7 @@ func (x *FloodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloodResponse.ProtoReflect.Descriptor instead.
 func (*FloodResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{62}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{64}
 }
 
 type DrainRequest struct {
@@ -3975,7 +4047,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[63]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3987,7 +4059,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[63]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4000,7 +4072,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{63}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *DrainRequest) GetExpectBytes() uint64 {
@@ -4019,7 +4091,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[64]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4031,7 +4103,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[64]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4044,7 +4116,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{64}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *DrainResponse) GetBytes() uint64 {
@@ -4063,7 +4135,7 @@ type SourceRequest struct {
 
 func (x *SourceRequest) Reset() {
 	*x = SourceRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[65]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4075,7 +4147,7 @@ func (x *SourceRequest) String() string {
 func (*SourceRequest) ProtoMessage() {}
 
 func (x *SourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[65]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4088,7 +4160,7 @@ func (x *SourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceRequest.ProtoReflect.Descriptor instead.
 func (*SourceRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{65}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SourceRequest) GetBytes() uint64 {
@@ -4107,7 +4179,7 @@ type SourceResponse struct {
 
 func (x *SourceResponse) Reset() {
 	*x = SourceResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4119,7 +4191,7 @@ func (x *SourceResponse) String() string {
 func (*SourceResponse) ProtoMessage() {}
 
 func (x *SourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4132,7 +4204,7 @@ func (x *SourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceResponse.ProtoReflect.Descriptor instead.
 func (*SourceResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{66}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SourceResponse) GetData() []byte {
@@ -4151,7 +4223,7 @@ type SinkRequest struct {
 
 func (x *SinkRequest) Reset() {
 	*x = SinkRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4163,7 +4235,7 @@ func (x *SinkRequest) String() string {
 func (*SinkRequest) ProtoMessage() {}
 
 func (x *SinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4176,7 +4248,7 @@ func (x *SinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkRequest.ProtoReflect.Descriptor instead.
 func (*SinkRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{67}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *SinkRequest) GetData() []byte {
@@ -4195,7 +4267,7 @@ type SinkResponse struct {
 
 func (x *SinkResponse) Reset() {
 	*x = SinkResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4207,7 +4279,7 @@ func (x *SinkResponse) String() string {
 func (*SinkResponse) ProtoMessage() {}
 
 func (x *SinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4220,7 +4292,7 @@ func (x *SinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkResponse.ProtoReflect.Descriptor instead.
 func (*SinkResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{68}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *SinkResponse) GetBytes() uint64 {
@@ -4240,7 +4312,7 @@ type SpawnLoopRequest struct {
 
 func (x *SpawnLoopRequest) Reset() {
 	*x = SpawnLoopRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4252,7 +4324,7 @@ func (x *SpawnLoopRequest) String() string {
 func (*SpawnLoopRequest) ProtoMessage() {}
 
 func (x *SpawnLoopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4265,7 +4337,7 @@ func (x *SpawnLoopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnLoopRequest.ProtoReflect.Descriptor instead.
 func (*SpawnLoopRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{69}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *SpawnLoopRequest) GetArgv() []string {
@@ -4291,7 +4363,7 @@ type SpawnLoopResponse struct {
 
 func (x *SpawnLoopResponse) Reset() {
 	*x = SpawnLoopResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4303,7 +4375,7 @@ func (x *SpawnLoopResponse) String() string {
 func (*SpawnLoopResponse) ProtoMessage() {}
 
 func (x *SpawnLoopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4316,7 +4388,7 @@ func (x *SpawnLoopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnLoopResponse.ProtoReflect.Descriptor instead.
 func (*SpawnLoopResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{70}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *SpawnLoopResponse) GetDurationUs() []uint32 {
@@ -4340,7 +4412,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4352,7 +4424,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4365,7 +4437,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{71}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ReportRequest) GetEvent() isReportRequest_Event {
@@ -4433,7 +4505,7 @@ type AgentReady struct {
 
 func (x *AgentReady) Reset() {
 	*x = AgentReady{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4445,7 +4517,7 @@ func (x *AgentReady) String() string {
 func (*AgentReady) ProtoMessage() {}
 
 func (x *AgentReady) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4458,7 +4530,7 @@ func (x *AgentReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentReady.ProtoReflect.Descriptor instead.
 func (*AgentReady) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{72}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *AgentReady) GetEpoch() uint32 {
@@ -4478,7 +4550,7 @@ type ProcessExited struct {
 
 func (x *ProcessExited) Reset() {
 	*x = ProcessExited{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4490,7 +4562,7 @@ func (x *ProcessExited) String() string {
 func (*ProcessExited) ProtoMessage() {}
 
 func (x *ProcessExited) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4503,7 +4575,7 @@ func (x *ProcessExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessExited.ProtoReflect.Descriptor instead.
 func (*ProcessExited) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{73}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ProcessExited) GetProcessId() string {
@@ -4529,7 +4601,7 @@ type OutOfMemory struct {
 
 func (x *OutOfMemory) Reset() {
 	*x = OutOfMemory{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4541,7 +4613,7 @@ func (x *OutOfMemory) String() string {
 func (*OutOfMemory) ProtoMessage() {}
 
 func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4554,7 +4626,7 @@ func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutOfMemory.ProtoReflect.Descriptor instead.
 func (*OutOfMemory) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{74}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *OutOfMemory) GetProcessId() string {
@@ -4572,7 +4644,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4584,7 +4656,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4597,7 +4669,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{75}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{77}
 }
 
 // How a call ended (LINK.md, END).
@@ -4614,7 +4686,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[76]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4626,7 +4698,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[76]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4639,7 +4711,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{76}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Status) GetCode() uint32 {
@@ -4676,7 +4748,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[77]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4688,7 +4760,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[77]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4701,7 +4773,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{77}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -4770,7 +4842,9 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\x04hold\x18\x01 \x01(\bR\x04hold\x12\x15\n" +
 	"\x06max_ms\x18\x02 \x01(\rR\x05maxMs\"/\n" +
 	"\x12HoldWritesResponse\x12\x19\n" +
-	"\bwas_held\x18\x01 \x01(\bR\awasHeld\"\x11\n" +
+	"\bwas_held\x18\x01 \x01(\bR\awasHeld\"\x0e\n" +
+	"\fScrubRequest\"\x0f\n" +
+	"\rScrubResponse\"\x11\n" +
 	"\x0fRehearseRequest\"\x12\n" +
 	"\x10RehearseResponse\"*\n" +
 	"\x12LoadModulesRequest\x12\x14\n" +
@@ -5051,7 +5125,7 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\x0eFILE_TYPE_FILE\x10\x01\x12\x17\n" +
 	"\x13FILE_TYPE_DIRECTORY\x10\x02\x12\x15\n" +
 	"\x11FILE_TYPE_SYMLINK\x10\x03\x12\x13\n" +
-	"\x0fFILE_TYPE_OTHER\x10\x042\xcd\x05\n" +
+	"\x0fFILE_TYPE_OTHER\x10\x042\x91\x06\n" +
 	"\rSystemService\x12B\n" +
 	"\x05Hello\x12\x1b.pyro.guest.v1.HelloRequest\x1a\x1c.pyro.guest.v1.HelloResponse\x12?\n" +
 	"\x04Ping\x12\x1a.pyro.guest.v1.PingRequest\x1a\x1b.pyro.guest.v1.PingResponse\x12T\n" +
@@ -5060,7 +5134,8 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\tSetFrozen\x12\x1f.pyro.guest.v1.SetFrozenRequest\x1a .pyro.guest.v1.SetFrozenResponse\x12Q\n" +
 	"\n" +
 	"HoldWrites\x12 .pyro.guest.v1.HoldWritesRequest\x1a!.pyro.guest.v1.HoldWritesResponse\x12K\n" +
-	"\bRehearse\x12\x1e.pyro.guest.v1.RehearseRequest\x1a\x1f.pyro.guest.v1.RehearseResponse\x12T\n" +
+	"\bRehearse\x12\x1e.pyro.guest.v1.RehearseRequest\x1a\x1f.pyro.guest.v1.RehearseResponse\x12B\n" +
+	"\x05Scrub\x12\x1b.pyro.guest.v1.ScrubRequest\x1a\x1c.pyro.guest.v1.ScrubResponse\x12T\n" +
 	"\vLoadModules\x12!.pyro.guest.v1.LoadModulesRequest\x1a\".pyro.guest.v1.LoadModulesResponse\x12K\n" +
 	"\bShutdown\x12\x1e.pyro.guest.v1.ShutdownRequest\x1a\x1f.pyro.guest.v1.ShutdownResponse2\x8b\x04\n" +
 	"\x0eProcessService\x12B\n" +
@@ -5108,7 +5183,7 @@ func file_pyro_guest_v1_guest_proto_rawDescGZIP() []byte {
 }
 
 var file_pyro_guest_v1_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
+var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
 var file_pyro_guest_v1_guest_proto_goTypes = []any{
 	(OutputPolicy)(0),           // 0: pyro.guest.v1.OutputPolicy
 	(OutputStream)(0),           // 1: pyro.guest.v1.OutputStream
@@ -5128,163 +5203,167 @@ var file_pyro_guest_v1_guest_proto_goTypes = []any{
 	(*SetFrozenResponse)(nil),   // 15: pyro.guest.v1.SetFrozenResponse
 	(*HoldWritesRequest)(nil),   // 16: pyro.guest.v1.HoldWritesRequest
 	(*HoldWritesResponse)(nil),  // 17: pyro.guest.v1.HoldWritesResponse
-	(*RehearseRequest)(nil),     // 18: pyro.guest.v1.RehearseRequest
-	(*RehearseResponse)(nil),    // 19: pyro.guest.v1.RehearseResponse
-	(*LoadModulesRequest)(nil),  // 20: pyro.guest.v1.LoadModulesRequest
-	(*LoadModulesResponse)(nil), // 21: pyro.guest.v1.LoadModulesResponse
-	(*ShutdownRequest)(nil),     // 22: pyro.guest.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),    // 23: pyro.guest.v1.ShutdownResponse
-	(*StartRequest)(nil),        // 24: pyro.guest.v1.StartRequest
-	(*StartResponse)(nil),       // 25: pyro.guest.v1.StartResponse
-	(*ReadOutputRequest)(nil),   // 26: pyro.guest.v1.ReadOutputRequest
-	(*OutputChunk)(nil),         // 27: pyro.guest.v1.OutputChunk
-	(*ReadOutputResponse)(nil),  // 28: pyro.guest.v1.ReadOutputResponse
-	(*ExitStatus)(nil),          // 29: pyro.guest.v1.ExitStatus
-	(*WriteInputRequest)(nil),   // 30: pyro.guest.v1.WriteInputRequest
-	(*WriteInputResponse)(nil),  // 31: pyro.guest.v1.WriteInputResponse
-	(*SignalRequest)(nil),       // 32: pyro.guest.v1.SignalRequest
-	(*SignalResponse)(nil),      // 33: pyro.guest.v1.SignalResponse
-	(*GetRequest)(nil),          // 34: pyro.guest.v1.GetRequest
-	(*GetResponse)(nil),         // 35: pyro.guest.v1.GetResponse
-	(*ProcessInfo)(nil),         // 36: pyro.guest.v1.ProcessInfo
-	(*ListRequest)(nil),         // 37: pyro.guest.v1.ListRequest
-	(*ListResponse)(nil),        // 38: pyro.guest.v1.ListResponse
-	(*RemoveRequest)(nil),       // 39: pyro.guest.v1.RemoveRequest
-	(*RemoveResponse)(nil),      // 40: pyro.guest.v1.RemoveResponse
-	(*ReadRequest)(nil),         // 41: pyro.guest.v1.ReadRequest
-	(*ReadResponse)(nil),        // 42: pyro.guest.v1.ReadResponse
-	(*WriteRequest)(nil),        // 43: pyro.guest.v1.WriteRequest
-	(*WriteResponse)(nil),       // 44: pyro.guest.v1.WriteResponse
-	(*ExtractTarRequest)(nil),   // 45: pyro.guest.v1.ExtractTarRequest
-	(*ExtractTarResponse)(nil),  // 46: pyro.guest.v1.ExtractTarResponse
-	(*FileEntry)(nil),           // 47: pyro.guest.v1.FileEntry
-	(*ListFilesRequest)(nil),    // 48: pyro.guest.v1.ListFilesRequest
-	(*ListFilesResponse)(nil),   // 49: pyro.guest.v1.ListFilesResponse
-	(*EditRequest)(nil),         // 50: pyro.guest.v1.EditRequest
-	(*EditResponse)(nil),        // 51: pyro.guest.v1.EditResponse
-	(*PackTarRequest)(nil),      // 52: pyro.guest.v1.PackTarRequest
-	(*PackTarResponse)(nil),     // 53: pyro.guest.v1.PackTarResponse
-	(*CommitRequest)(nil),       // 54: pyro.guest.v1.CommitRequest
-	(*FileChange)(nil),          // 55: pyro.guest.v1.FileChange
-	(*CommitResponse)(nil),      // 56: pyro.guest.v1.CommitResponse
-	(*ChangesRequest)(nil),      // 57: pyro.guest.v1.ChangesRequest
-	(*ChangesResponse)(nil),     // 58: pyro.guest.v1.ChangesResponse
-	(*Change)(nil),              // 59: pyro.guest.v1.Change
-	(*Layer)(nil),               // 60: pyro.guest.v1.Layer
-	(*BuildImageRequest)(nil),   // 61: pyro.guest.v1.BuildImageRequest
-	(*BuildStep)(nil),           // 62: pyro.guest.v1.BuildStep
-	(*BuildImageResponse)(nil),  // 63: pyro.guest.v1.BuildImageResponse
-	(*BuildProgress)(nil),       // 64: pyro.guest.v1.BuildProgress
-	(*BuildResult)(nil),         // 65: pyro.guest.v1.BuildResult
-	(*FloodRequest)(nil),        // 66: pyro.guest.v1.FloodRequest
-	(*FloodResponse)(nil),       // 67: pyro.guest.v1.FloodResponse
-	(*DrainRequest)(nil),        // 68: pyro.guest.v1.DrainRequest
-	(*DrainResponse)(nil),       // 69: pyro.guest.v1.DrainResponse
-	(*SourceRequest)(nil),       // 70: pyro.guest.v1.SourceRequest
-	(*SourceResponse)(nil),      // 71: pyro.guest.v1.SourceResponse
-	(*SinkRequest)(nil),         // 72: pyro.guest.v1.SinkRequest
-	(*SinkResponse)(nil),        // 73: pyro.guest.v1.SinkResponse
-	(*SpawnLoopRequest)(nil),    // 74: pyro.guest.v1.SpawnLoopRequest
-	(*SpawnLoopResponse)(nil),   // 75: pyro.guest.v1.SpawnLoopResponse
-	(*ReportRequest)(nil),       // 76: pyro.guest.v1.ReportRequest
-	(*AgentReady)(nil),          // 77: pyro.guest.v1.AgentReady
-	(*ProcessExited)(nil),       // 78: pyro.guest.v1.ProcessExited
-	(*OutOfMemory)(nil),         // 79: pyro.guest.v1.OutOfMemory
-	(*ReportResponse)(nil),      // 80: pyro.guest.v1.ReportResponse
-	(*Status)(nil),              // 81: pyro.guest.v1.Status
-	(*ErrorDetail)(nil),         // 82: pyro.guest.v1.ErrorDetail
+	(*ScrubRequest)(nil),        // 18: pyro.guest.v1.ScrubRequest
+	(*ScrubResponse)(nil),       // 19: pyro.guest.v1.ScrubResponse
+	(*RehearseRequest)(nil),     // 20: pyro.guest.v1.RehearseRequest
+	(*RehearseResponse)(nil),    // 21: pyro.guest.v1.RehearseResponse
+	(*LoadModulesRequest)(nil),  // 22: pyro.guest.v1.LoadModulesRequest
+	(*LoadModulesResponse)(nil), // 23: pyro.guest.v1.LoadModulesResponse
+	(*ShutdownRequest)(nil),     // 24: pyro.guest.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),    // 25: pyro.guest.v1.ShutdownResponse
+	(*StartRequest)(nil),        // 26: pyro.guest.v1.StartRequest
+	(*StartResponse)(nil),       // 27: pyro.guest.v1.StartResponse
+	(*ReadOutputRequest)(nil),   // 28: pyro.guest.v1.ReadOutputRequest
+	(*OutputChunk)(nil),         // 29: pyro.guest.v1.OutputChunk
+	(*ReadOutputResponse)(nil),  // 30: pyro.guest.v1.ReadOutputResponse
+	(*ExitStatus)(nil),          // 31: pyro.guest.v1.ExitStatus
+	(*WriteInputRequest)(nil),   // 32: pyro.guest.v1.WriteInputRequest
+	(*WriteInputResponse)(nil),  // 33: pyro.guest.v1.WriteInputResponse
+	(*SignalRequest)(nil),       // 34: pyro.guest.v1.SignalRequest
+	(*SignalResponse)(nil),      // 35: pyro.guest.v1.SignalResponse
+	(*GetRequest)(nil),          // 36: pyro.guest.v1.GetRequest
+	(*GetResponse)(nil),         // 37: pyro.guest.v1.GetResponse
+	(*ProcessInfo)(nil),         // 38: pyro.guest.v1.ProcessInfo
+	(*ListRequest)(nil),         // 39: pyro.guest.v1.ListRequest
+	(*ListResponse)(nil),        // 40: pyro.guest.v1.ListResponse
+	(*RemoveRequest)(nil),       // 41: pyro.guest.v1.RemoveRequest
+	(*RemoveResponse)(nil),      // 42: pyro.guest.v1.RemoveResponse
+	(*ReadRequest)(nil),         // 43: pyro.guest.v1.ReadRequest
+	(*ReadResponse)(nil),        // 44: pyro.guest.v1.ReadResponse
+	(*WriteRequest)(nil),        // 45: pyro.guest.v1.WriteRequest
+	(*WriteResponse)(nil),       // 46: pyro.guest.v1.WriteResponse
+	(*ExtractTarRequest)(nil),   // 47: pyro.guest.v1.ExtractTarRequest
+	(*ExtractTarResponse)(nil),  // 48: pyro.guest.v1.ExtractTarResponse
+	(*FileEntry)(nil),           // 49: pyro.guest.v1.FileEntry
+	(*ListFilesRequest)(nil),    // 50: pyro.guest.v1.ListFilesRequest
+	(*ListFilesResponse)(nil),   // 51: pyro.guest.v1.ListFilesResponse
+	(*EditRequest)(nil),         // 52: pyro.guest.v1.EditRequest
+	(*EditResponse)(nil),        // 53: pyro.guest.v1.EditResponse
+	(*PackTarRequest)(nil),      // 54: pyro.guest.v1.PackTarRequest
+	(*PackTarResponse)(nil),     // 55: pyro.guest.v1.PackTarResponse
+	(*CommitRequest)(nil),       // 56: pyro.guest.v1.CommitRequest
+	(*FileChange)(nil),          // 57: pyro.guest.v1.FileChange
+	(*CommitResponse)(nil),      // 58: pyro.guest.v1.CommitResponse
+	(*ChangesRequest)(nil),      // 59: pyro.guest.v1.ChangesRequest
+	(*ChangesResponse)(nil),     // 60: pyro.guest.v1.ChangesResponse
+	(*Change)(nil),              // 61: pyro.guest.v1.Change
+	(*Layer)(nil),               // 62: pyro.guest.v1.Layer
+	(*BuildImageRequest)(nil),   // 63: pyro.guest.v1.BuildImageRequest
+	(*BuildStep)(nil),           // 64: pyro.guest.v1.BuildStep
+	(*BuildImageResponse)(nil),  // 65: pyro.guest.v1.BuildImageResponse
+	(*BuildProgress)(nil),       // 66: pyro.guest.v1.BuildProgress
+	(*BuildResult)(nil),         // 67: pyro.guest.v1.BuildResult
+	(*FloodRequest)(nil),        // 68: pyro.guest.v1.FloodRequest
+	(*FloodResponse)(nil),       // 69: pyro.guest.v1.FloodResponse
+	(*DrainRequest)(nil),        // 70: pyro.guest.v1.DrainRequest
+	(*DrainResponse)(nil),       // 71: pyro.guest.v1.DrainResponse
+	(*SourceRequest)(nil),       // 72: pyro.guest.v1.SourceRequest
+	(*SourceResponse)(nil),      // 73: pyro.guest.v1.SourceResponse
+	(*SinkRequest)(nil),         // 74: pyro.guest.v1.SinkRequest
+	(*SinkResponse)(nil),        // 75: pyro.guest.v1.SinkResponse
+	(*SpawnLoopRequest)(nil),    // 76: pyro.guest.v1.SpawnLoopRequest
+	(*SpawnLoopResponse)(nil),   // 77: pyro.guest.v1.SpawnLoopResponse
+	(*ReportRequest)(nil),       // 78: pyro.guest.v1.ReportRequest
+	(*AgentReady)(nil),          // 79: pyro.guest.v1.AgentReady
+	(*ProcessExited)(nil),       // 80: pyro.guest.v1.ProcessExited
+	(*OutOfMemory)(nil),         // 81: pyro.guest.v1.OutOfMemory
+	(*ReportResponse)(nil),      // 82: pyro.guest.v1.ReportResponse
+	(*Status)(nil),              // 83: pyro.guest.v1.Status
+	(*ErrorDetail)(nil),         // 84: pyro.guest.v1.ErrorDetail
 }
 var file_pyro_guest_v1_guest_proto_depIdxs = []int32{
 	7,  // 0: pyro.guest.v1.HelloResponse.boot:type_name -> pyro.guest.v1.BootTimings
 	10, // 1: pyro.guest.v1.MountRootRequest.identity:type_name -> pyro.guest.v1.PersonalizeRequest
 	0,  // 2: pyro.guest.v1.StartRequest.output_policy:type_name -> pyro.guest.v1.OutputPolicy
 	1,  // 3: pyro.guest.v1.OutputChunk.stream:type_name -> pyro.guest.v1.OutputStream
-	27, // 4: pyro.guest.v1.ReadOutputResponse.chunk:type_name -> pyro.guest.v1.OutputChunk
-	29, // 5: pyro.guest.v1.ReadOutputResponse.exit:type_name -> pyro.guest.v1.ExitStatus
-	36, // 6: pyro.guest.v1.GetResponse.process:type_name -> pyro.guest.v1.ProcessInfo
-	29, // 7: pyro.guest.v1.ProcessInfo.exit:type_name -> pyro.guest.v1.ExitStatus
-	36, // 8: pyro.guest.v1.ListResponse.processes:type_name -> pyro.guest.v1.ProcessInfo
+	29, // 4: pyro.guest.v1.ReadOutputResponse.chunk:type_name -> pyro.guest.v1.OutputChunk
+	31, // 5: pyro.guest.v1.ReadOutputResponse.exit:type_name -> pyro.guest.v1.ExitStatus
+	38, // 6: pyro.guest.v1.GetResponse.process:type_name -> pyro.guest.v1.ProcessInfo
+	31, // 7: pyro.guest.v1.ProcessInfo.exit:type_name -> pyro.guest.v1.ExitStatus
+	38, // 8: pyro.guest.v1.ListResponse.processes:type_name -> pyro.guest.v1.ProcessInfo
 	2,  // 9: pyro.guest.v1.ReadRequest.tree:type_name -> pyro.guest.v1.Tree
 	3,  // 10: pyro.guest.v1.FileEntry.type:type_name -> pyro.guest.v1.FileType
-	47, // 11: pyro.guest.v1.ListFilesResponse.entries:type_name -> pyro.guest.v1.FileEntry
-	55, // 12: pyro.guest.v1.CommitRequest.change:type_name -> pyro.guest.v1.FileChange
+	49, // 11: pyro.guest.v1.ListFilesResponse.entries:type_name -> pyro.guest.v1.FileEntry
+	57, // 12: pyro.guest.v1.CommitRequest.change:type_name -> pyro.guest.v1.FileChange
 	4,  // 13: pyro.guest.v1.FileChange.kind:type_name -> pyro.guest.v1.FileChange.Kind
-	59, // 14: pyro.guest.v1.ChangesResponse.changes:type_name -> pyro.guest.v1.Change
-	47, // 15: pyro.guest.v1.Change.before:type_name -> pyro.guest.v1.FileEntry
-	47, // 16: pyro.guest.v1.Change.after:type_name -> pyro.guest.v1.FileEntry
-	60, // 17: pyro.guest.v1.BuildImageRequest.layers:type_name -> pyro.guest.v1.Layer
-	62, // 18: pyro.guest.v1.BuildImageRequest.steps:type_name -> pyro.guest.v1.BuildStep
-	64, // 19: pyro.guest.v1.BuildImageResponse.progress:type_name -> pyro.guest.v1.BuildProgress
-	65, // 20: pyro.guest.v1.BuildImageResponse.result:type_name -> pyro.guest.v1.BuildResult
-	77, // 21: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
-	78, // 22: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
-	79, // 23: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
-	29, // 24: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
-	82, // 25: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
+	61, // 14: pyro.guest.v1.ChangesResponse.changes:type_name -> pyro.guest.v1.Change
+	49, // 15: pyro.guest.v1.Change.before:type_name -> pyro.guest.v1.FileEntry
+	49, // 16: pyro.guest.v1.Change.after:type_name -> pyro.guest.v1.FileEntry
+	62, // 17: pyro.guest.v1.BuildImageRequest.layers:type_name -> pyro.guest.v1.Layer
+	64, // 18: pyro.guest.v1.BuildImageRequest.steps:type_name -> pyro.guest.v1.BuildStep
+	66, // 19: pyro.guest.v1.BuildImageResponse.progress:type_name -> pyro.guest.v1.BuildProgress
+	67, // 20: pyro.guest.v1.BuildImageResponse.result:type_name -> pyro.guest.v1.BuildResult
+	79, // 21: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
+	80, // 22: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
+	81, // 23: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
+	31, // 24: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
+	84, // 25: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
 	5,  // 26: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
 	8,  // 27: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
 	10, // 28: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
 	12, // 29: pyro.guest.v1.SystemService.MountRoot:input_type -> pyro.guest.v1.MountRootRequest
 	14, // 30: pyro.guest.v1.SystemService.SetFrozen:input_type -> pyro.guest.v1.SetFrozenRequest
 	16, // 31: pyro.guest.v1.SystemService.HoldWrites:input_type -> pyro.guest.v1.HoldWritesRequest
-	18, // 32: pyro.guest.v1.SystemService.Rehearse:input_type -> pyro.guest.v1.RehearseRequest
-	20, // 33: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
-	22, // 34: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
-	24, // 35: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
-	26, // 36: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
-	30, // 37: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
-	32, // 38: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
-	34, // 39: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
-	37, // 40: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
-	39, // 41: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
-	41, // 42: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
-	43, // 43: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
-	45, // 44: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
-	48, // 45: pyro.guest.v1.FileService.List:input_type -> pyro.guest.v1.ListFilesRequest
-	50, // 46: pyro.guest.v1.FileService.Edit:input_type -> pyro.guest.v1.EditRequest
-	52, // 47: pyro.guest.v1.FileService.PackTar:input_type -> pyro.guest.v1.PackTarRequest
-	54, // 48: pyro.guest.v1.FileService.Commit:input_type -> pyro.guest.v1.CommitRequest
-	57, // 49: pyro.guest.v1.FileService.Changes:input_type -> pyro.guest.v1.ChangesRequest
-	61, // 50: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
-	66, // 51: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
-	68, // 52: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
-	70, // 53: pyro.guest.v1.DiagnosticsService.Source:input_type -> pyro.guest.v1.SourceRequest
-	72, // 54: pyro.guest.v1.DiagnosticsService.Sink:input_type -> pyro.guest.v1.SinkRequest
-	74, // 55: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
-	76, // 56: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
-	6,  // 57: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
-	9,  // 58: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
-	11, // 59: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
-	13, // 60: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
-	15, // 61: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
-	17, // 62: pyro.guest.v1.SystemService.HoldWrites:output_type -> pyro.guest.v1.HoldWritesResponse
-	19, // 63: pyro.guest.v1.SystemService.Rehearse:output_type -> pyro.guest.v1.RehearseResponse
-	21, // 64: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
-	23, // 65: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
-	25, // 66: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
-	28, // 67: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
-	31, // 68: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
-	33, // 69: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
-	35, // 70: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
-	38, // 71: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
-	40, // 72: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
-	42, // 73: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
-	44, // 74: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
-	46, // 75: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
-	49, // 76: pyro.guest.v1.FileService.List:output_type -> pyro.guest.v1.ListFilesResponse
-	51, // 77: pyro.guest.v1.FileService.Edit:output_type -> pyro.guest.v1.EditResponse
-	53, // 78: pyro.guest.v1.FileService.PackTar:output_type -> pyro.guest.v1.PackTarResponse
-	56, // 79: pyro.guest.v1.FileService.Commit:output_type -> pyro.guest.v1.CommitResponse
-	58, // 80: pyro.guest.v1.FileService.Changes:output_type -> pyro.guest.v1.ChangesResponse
-	63, // 81: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
-	67, // 82: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
-	69, // 83: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
-	71, // 84: pyro.guest.v1.DiagnosticsService.Source:output_type -> pyro.guest.v1.SourceResponse
-	73, // 85: pyro.guest.v1.DiagnosticsService.Sink:output_type -> pyro.guest.v1.SinkResponse
-	75, // 86: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
-	80, // 87: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
-	57, // [57:88] is the sub-list for method output_type
-	26, // [26:57] is the sub-list for method input_type
+	20, // 32: pyro.guest.v1.SystemService.Rehearse:input_type -> pyro.guest.v1.RehearseRequest
+	18, // 33: pyro.guest.v1.SystemService.Scrub:input_type -> pyro.guest.v1.ScrubRequest
+	22, // 34: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
+	24, // 35: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
+	26, // 36: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
+	28, // 37: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
+	32, // 38: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
+	34, // 39: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
+	36, // 40: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
+	39, // 41: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
+	41, // 42: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
+	43, // 43: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
+	45, // 44: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
+	47, // 45: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
+	50, // 46: pyro.guest.v1.FileService.List:input_type -> pyro.guest.v1.ListFilesRequest
+	52, // 47: pyro.guest.v1.FileService.Edit:input_type -> pyro.guest.v1.EditRequest
+	54, // 48: pyro.guest.v1.FileService.PackTar:input_type -> pyro.guest.v1.PackTarRequest
+	56, // 49: pyro.guest.v1.FileService.Commit:input_type -> pyro.guest.v1.CommitRequest
+	59, // 50: pyro.guest.v1.FileService.Changes:input_type -> pyro.guest.v1.ChangesRequest
+	63, // 51: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
+	68, // 52: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
+	70, // 53: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
+	72, // 54: pyro.guest.v1.DiagnosticsService.Source:input_type -> pyro.guest.v1.SourceRequest
+	74, // 55: pyro.guest.v1.DiagnosticsService.Sink:input_type -> pyro.guest.v1.SinkRequest
+	76, // 56: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
+	78, // 57: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
+	6,  // 58: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
+	9,  // 59: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
+	11, // 60: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
+	13, // 61: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
+	15, // 62: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
+	17, // 63: pyro.guest.v1.SystemService.HoldWrites:output_type -> pyro.guest.v1.HoldWritesResponse
+	21, // 64: pyro.guest.v1.SystemService.Rehearse:output_type -> pyro.guest.v1.RehearseResponse
+	19, // 65: pyro.guest.v1.SystemService.Scrub:output_type -> pyro.guest.v1.ScrubResponse
+	23, // 66: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
+	25, // 67: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
+	27, // 68: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
+	30, // 69: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
+	33, // 70: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
+	35, // 71: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
+	37, // 72: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
+	40, // 73: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
+	42, // 74: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
+	44, // 75: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
+	46, // 76: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
+	48, // 77: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
+	51, // 78: pyro.guest.v1.FileService.List:output_type -> pyro.guest.v1.ListFilesResponse
+	53, // 79: pyro.guest.v1.FileService.Edit:output_type -> pyro.guest.v1.EditResponse
+	55, // 80: pyro.guest.v1.FileService.PackTar:output_type -> pyro.guest.v1.PackTarResponse
+	58, // 81: pyro.guest.v1.FileService.Commit:output_type -> pyro.guest.v1.CommitResponse
+	60, // 82: pyro.guest.v1.FileService.Changes:output_type -> pyro.guest.v1.ChangesResponse
+	65, // 83: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
+	69, // 84: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
+	71, // 85: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
+	73, // 86: pyro.guest.v1.DiagnosticsService.Source:output_type -> pyro.guest.v1.SourceResponse
+	75, // 87: pyro.guest.v1.DiagnosticsService.Sink:output_type -> pyro.guest.v1.SinkResponse
+	77, // 88: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
+	82, // 89: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
+	58, // [58:90] is the sub-list for method output_type
+	26, // [26:58] is the sub-list for method input_type
 	26, // [26:26] is the sub-list for extension type_name
 	26, // [26:26] is the sub-list for extension extendee
 	0,  // [0:26] is the sub-list for field type_name
@@ -5295,20 +5374,20 @@ func file_pyro_guest_v1_guest_proto_init() {
 	if File_pyro_guest_v1_guest_proto != nil {
 		return
 	}
-	file_pyro_guest_v1_guest_proto_msgTypes[23].OneofWrappers = []any{
+	file_pyro_guest_v1_guest_proto_msgTypes[25].OneofWrappers = []any{
 		(*ReadOutputResponse_Chunk)(nil),
 		(*ReadOutputResponse_Exit)(nil),
 	}
-	file_pyro_guest_v1_guest_proto_msgTypes[49].OneofWrappers = []any{
+	file_pyro_guest_v1_guest_proto_msgTypes[51].OneofWrappers = []any{
 		(*CommitRequest_Change)(nil),
 		(*CommitRequest_Data)(nil),
 	}
-	file_pyro_guest_v1_guest_proto_msgTypes[58].OneofWrappers = []any{
+	file_pyro_guest_v1_guest_proto_msgTypes[60].OneofWrappers = []any{
 		(*BuildImageResponse_Progress)(nil),
 		(*BuildImageResponse_Output)(nil),
 		(*BuildImageResponse_Result)(nil),
 	}
-	file_pyro_guest_v1_guest_proto_msgTypes[71].OneofWrappers = []any{
+	file_pyro_guest_v1_guest_proto_msgTypes[73].OneofWrappers = []any{
 		(*ReportRequest_AgentReady)(nil),
 		(*ReportRequest_ProcessExited)(nil),
 		(*ReportRequest_OutOfMemory)(nil),
@@ -5319,7 +5398,7 @@ func file_pyro_guest_v1_guest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pyro_guest_v1_guest_proto_rawDesc), len(file_pyro_guest_v1_guest_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   78,
+			NumMessages:   80,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

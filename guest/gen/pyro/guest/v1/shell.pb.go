@@ -1237,6 +1237,102 @@ func (x *CloseShellResponse) GetShell() *ShellInfo {
 	return nil
 }
 
+type RewriteShellRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ShellId       string                 `protobuf:"bytes,1,opt,name=shell_id,json=shellId,proto3" json:"shell_id,omitempty"`
+	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewriteShellRequest) Reset() {
+	*x = RewriteShellRequest{}
+	mi := &file_pyro_guest_v1_shell_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewriteShellRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewriteShellRequest) ProtoMessage() {}
+
+func (x *RewriteShellRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_shell_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewriteShellRequest.ProtoReflect.Descriptor instead.
+func (*RewriteShellRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_shell_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RewriteShellRequest) GetShellId() string {
+	if x != nil {
+		return x.ShellId
+	}
+	return ""
+}
+
+func (x *RewriteShellRequest) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *RewriteShellRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type RewriteShellResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewriteShellResponse) Reset() {
+	*x = RewriteShellResponse{}
+	mi := &file_pyro_guest_v1_shell_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewriteShellResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewriteShellResponse) ProtoMessage() {}
+
+func (x *RewriteShellResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_shell_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewriteShellResponse.ProtoReflect.Descriptor instead.
+func (*RewriteShellResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_shell_proto_rawDescGZIP(), []int{19}
+}
+
 type ListShellsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1245,7 +1341,7 @@ type ListShellsRequest struct {
 
 func (x *ListShellsRequest) Reset() {
 	*x = ListShellsRequest{}
-	mi := &file_pyro_guest_v1_shell_proto_msgTypes[18]
+	mi := &file_pyro_guest_v1_shell_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1257,7 +1353,7 @@ func (x *ListShellsRequest) String() string {
 func (*ListShellsRequest) ProtoMessage() {}
 
 func (x *ListShellsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_shell_proto_msgTypes[18]
+	mi := &file_pyro_guest_v1_shell_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1270,7 +1366,7 @@ func (x *ListShellsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListShellsRequest.ProtoReflect.Descriptor instead.
 func (*ListShellsRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_shell_proto_rawDescGZIP(), []int{18}
+	return file_pyro_guest_v1_shell_proto_rawDescGZIP(), []int{20}
 }
 
 type ListShellsResponse struct {
@@ -1283,7 +1379,7 @@ type ListShellsResponse struct {
 
 func (x *ListShellsResponse) Reset() {
 	*x = ListShellsResponse{}
-	mi := &file_pyro_guest_v1_shell_proto_msgTypes[19]
+	mi := &file_pyro_guest_v1_shell_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +1391,7 @@ func (x *ListShellsResponse) String() string {
 func (*ListShellsResponse) ProtoMessage() {}
 
 func (x *ListShellsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_shell_proto_msgTypes[19]
+	mi := &file_pyro_guest_v1_shell_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +1404,7 @@ func (x *ListShellsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListShellsResponse.ProtoReflect.Descriptor instead.
 func (*ListShellsResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_shell_proto_rawDescGZIP(), []int{19}
+	return file_pyro_guest_v1_shell_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListShellsResponse) GetShells() []*ShellInfo {
@@ -1400,7 +1496,12 @@ const file_pyro_guest_v1_shell_proto_rawDesc = "" +
 	"\bshell_id\x18\x01 \x01(\tR\ashellId\x12\x19\n" +
 	"\bgrace_ms\x18\x02 \x01(\rR\agraceMs\"D\n" +
 	"\x12CloseShellResponse\x12.\n" +
-	"\x05shell\x18\x01 \x01(\v2\x18.pyro.guest.v1.ShellInfoR\x05shell\"\x13\n" +
+	"\x05shell\x18\x01 \x01(\v2\x18.pyro.guest.v1.ShellInfoR\x05shell\"\\\n" +
+	"\x13RewriteShellRequest\x12\x19\n" +
+	"\bshell_id\x18\x01 \x01(\tR\ashellId\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"\x16\n" +
+	"\x14RewriteShellResponse\"\x13\n" +
 	"\x11ListShellsRequest\"F\n" +
 	"\x12ListShellsResponse\x120\n" +
 	"\x06shells\x18\x01 \x03(\v2\x18.pyro.guest.v1.ShellInfoR\x06shells*\x82\x01\n" +
@@ -1409,7 +1510,7 @@ const file_pyro_guest_v1_shell_proto_rawDesc = "" +
 	"\x10SHELL_IDLE_QUIET\x10\x01\x12\x14\n" +
 	"\x10SHELL_IDLE_INPUT\x10\x02\x12\x15\n" +
 	"\x11SHELL_IDLE_EXITED\x10\x03\x12\x16\n" +
-	"\x12SHELL_IDLE_TIMEOUT\x10\x042\xb1\x04\n" +
+	"\x12SHELL_IDLE_TIMEOUT\x10\x042\x85\x05\n" +
 	"\fShellService\x12I\n" +
 	"\x04Open\x12\x1f.pyro.guest.v1.OpenShellRequest\x1a .pyro.guest.v1.OpenShellResponse\x12K\n" +
 	"\x04Read\x12\x1f.pyro.guest.v1.ReadShellRequest\x1a .pyro.guest.v1.ReadShellResponse0\x01\x12L\n" +
@@ -1417,7 +1518,8 @@ const file_pyro_guest_v1_shell_proto_rawDesc = "" +
 	"\x06Signal\x12!.pyro.guest.v1.SignalShellRequest\x1a\".pyro.guest.v1.SignalShellResponse\x12O\n" +
 	"\x06Resize\x12!.pyro.guest.v1.ResizeShellRequest\x1a\".pyro.guest.v1.ResizeShellResponse\x12L\n" +
 	"\x05Close\x12 .pyro.guest.v1.CloseShellRequest\x1a!.pyro.guest.v1.CloseShellResponse\x12K\n" +
-	"\x04List\x12 .pyro.guest.v1.ListShellsRequest\x1a!.pyro.guest.v1.ListShellsResponseB&Z$pyro/guest/gen/pyro/guest/v1;guestv1b\x06proto3"
+	"\x04List\x12 .pyro.guest.v1.ListShellsRequest\x1a!.pyro.guest.v1.ListShellsResponse\x12R\n" +
+	"\aRewrite\x12\".pyro.guest.v1.RewriteShellRequest\x1a#.pyro.guest.v1.RewriteShellResponseB&Z$pyro/guest/gen/pyro/guest/v1;guestv1b\x06proto3"
 
 var (
 	file_pyro_guest_v1_shell_proto_rawDescOnce sync.Once
@@ -1432,29 +1534,31 @@ func file_pyro_guest_v1_shell_proto_rawDescGZIP() []byte {
 }
 
 var file_pyro_guest_v1_shell_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_pyro_guest_v1_shell_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_pyro_guest_v1_shell_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_pyro_guest_v1_shell_proto_goTypes = []any{
-	(ShellIdle)(0),              // 0: pyro.guest.v1.ShellIdle
-	(*OpenShellRequest)(nil),    // 1: pyro.guest.v1.OpenShellRequest
-	(*OpenShellResponse)(nil),   // 2: pyro.guest.v1.OpenShellResponse
-	(*ShellInfo)(nil),           // 3: pyro.guest.v1.ShellInfo
-	(*ShellExit)(nil),           // 4: pyro.guest.v1.ShellExit
-	(*ReadShellRequest)(nil),    // 5: pyro.guest.v1.ReadShellRequest
-	(*ReadShellResponse)(nil),   // 6: pyro.guest.v1.ReadShellResponse
-	(*ShellSizes)(nil),          // 7: pyro.guest.v1.ShellSizes
-	(*ShellSize)(nil),           // 8: pyro.guest.v1.ShellSize
-	(*ShellChunk)(nil),          // 9: pyro.guest.v1.ShellChunk
-	(*ShellEnd)(nil),            // 10: pyro.guest.v1.ShellEnd
-	(*WriteShellRequest)(nil),   // 11: pyro.guest.v1.WriteShellRequest
-	(*WriteShellResponse)(nil),  // 12: pyro.guest.v1.WriteShellResponse
-	(*SignalShellRequest)(nil),  // 13: pyro.guest.v1.SignalShellRequest
-	(*SignalShellResponse)(nil), // 14: pyro.guest.v1.SignalShellResponse
-	(*ResizeShellRequest)(nil),  // 15: pyro.guest.v1.ResizeShellRequest
-	(*ResizeShellResponse)(nil), // 16: pyro.guest.v1.ResizeShellResponse
-	(*CloseShellRequest)(nil),   // 17: pyro.guest.v1.CloseShellRequest
-	(*CloseShellResponse)(nil),  // 18: pyro.guest.v1.CloseShellResponse
-	(*ListShellsRequest)(nil),   // 19: pyro.guest.v1.ListShellsRequest
-	(*ListShellsResponse)(nil),  // 20: pyro.guest.v1.ListShellsResponse
+	(ShellIdle)(0),               // 0: pyro.guest.v1.ShellIdle
+	(*OpenShellRequest)(nil),     // 1: pyro.guest.v1.OpenShellRequest
+	(*OpenShellResponse)(nil),    // 2: pyro.guest.v1.OpenShellResponse
+	(*ShellInfo)(nil),            // 3: pyro.guest.v1.ShellInfo
+	(*ShellExit)(nil),            // 4: pyro.guest.v1.ShellExit
+	(*ReadShellRequest)(nil),     // 5: pyro.guest.v1.ReadShellRequest
+	(*ReadShellResponse)(nil),    // 6: pyro.guest.v1.ReadShellResponse
+	(*ShellSizes)(nil),           // 7: pyro.guest.v1.ShellSizes
+	(*ShellSize)(nil),            // 8: pyro.guest.v1.ShellSize
+	(*ShellChunk)(nil),           // 9: pyro.guest.v1.ShellChunk
+	(*ShellEnd)(nil),             // 10: pyro.guest.v1.ShellEnd
+	(*WriteShellRequest)(nil),    // 11: pyro.guest.v1.WriteShellRequest
+	(*WriteShellResponse)(nil),   // 12: pyro.guest.v1.WriteShellResponse
+	(*SignalShellRequest)(nil),   // 13: pyro.guest.v1.SignalShellRequest
+	(*SignalShellResponse)(nil),  // 14: pyro.guest.v1.SignalShellResponse
+	(*ResizeShellRequest)(nil),   // 15: pyro.guest.v1.ResizeShellRequest
+	(*ResizeShellResponse)(nil),  // 16: pyro.guest.v1.ResizeShellResponse
+	(*CloseShellRequest)(nil),    // 17: pyro.guest.v1.CloseShellRequest
+	(*CloseShellResponse)(nil),   // 18: pyro.guest.v1.CloseShellResponse
+	(*RewriteShellRequest)(nil),  // 19: pyro.guest.v1.RewriteShellRequest
+	(*RewriteShellResponse)(nil), // 20: pyro.guest.v1.RewriteShellResponse
+	(*ListShellsRequest)(nil),    // 21: pyro.guest.v1.ListShellsRequest
+	(*ListShellsResponse)(nil),   // 22: pyro.guest.v1.ListShellsResponse
 }
 var file_pyro_guest_v1_shell_proto_depIdxs = []int32{
 	3,  // 0: pyro.guest.v1.OpenShellResponse.shell:type_name -> pyro.guest.v1.ShellInfo
@@ -1475,16 +1579,18 @@ var file_pyro_guest_v1_shell_proto_depIdxs = []int32{
 	13, // 15: pyro.guest.v1.ShellService.Signal:input_type -> pyro.guest.v1.SignalShellRequest
 	15, // 16: pyro.guest.v1.ShellService.Resize:input_type -> pyro.guest.v1.ResizeShellRequest
 	17, // 17: pyro.guest.v1.ShellService.Close:input_type -> pyro.guest.v1.CloseShellRequest
-	19, // 18: pyro.guest.v1.ShellService.List:input_type -> pyro.guest.v1.ListShellsRequest
-	2,  // 19: pyro.guest.v1.ShellService.Open:output_type -> pyro.guest.v1.OpenShellResponse
-	6,  // 20: pyro.guest.v1.ShellService.Read:output_type -> pyro.guest.v1.ReadShellResponse
-	12, // 21: pyro.guest.v1.ShellService.Write:output_type -> pyro.guest.v1.WriteShellResponse
-	14, // 22: pyro.guest.v1.ShellService.Signal:output_type -> pyro.guest.v1.SignalShellResponse
-	16, // 23: pyro.guest.v1.ShellService.Resize:output_type -> pyro.guest.v1.ResizeShellResponse
-	18, // 24: pyro.guest.v1.ShellService.Close:output_type -> pyro.guest.v1.CloseShellResponse
-	20, // 25: pyro.guest.v1.ShellService.List:output_type -> pyro.guest.v1.ListShellsResponse
-	19, // [19:26] is the sub-list for method output_type
-	12, // [12:19] is the sub-list for method input_type
+	21, // 18: pyro.guest.v1.ShellService.List:input_type -> pyro.guest.v1.ListShellsRequest
+	19, // 19: pyro.guest.v1.ShellService.Rewrite:input_type -> pyro.guest.v1.RewriteShellRequest
+	2,  // 20: pyro.guest.v1.ShellService.Open:output_type -> pyro.guest.v1.OpenShellResponse
+	6,  // 21: pyro.guest.v1.ShellService.Read:output_type -> pyro.guest.v1.ReadShellResponse
+	12, // 22: pyro.guest.v1.ShellService.Write:output_type -> pyro.guest.v1.WriteShellResponse
+	14, // 23: pyro.guest.v1.ShellService.Signal:output_type -> pyro.guest.v1.SignalShellResponse
+	16, // 24: pyro.guest.v1.ShellService.Resize:output_type -> pyro.guest.v1.ResizeShellResponse
+	18, // 25: pyro.guest.v1.ShellService.Close:output_type -> pyro.guest.v1.CloseShellResponse
+	22, // 26: pyro.guest.v1.ShellService.List:output_type -> pyro.guest.v1.ListShellsResponse
+	20, // 27: pyro.guest.v1.ShellService.Rewrite:output_type -> pyro.guest.v1.RewriteShellResponse
+	20, // [20:28] is the sub-list for method output_type
+	12, // [12:20] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
 	12, // [12:12] is the sub-list for extension extendee
 	0,  // [0:12] is the sub-list for field type_name
@@ -1507,7 +1613,7 @@ func file_pyro_guest_v1_shell_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pyro_guest_v1_shell_proto_rawDesc), len(file_pyro_guest_v1_shell_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1057,6 +1057,103 @@ func (x *StopServiceResponse) GetService() *ServiceInfo {
 	return nil
 }
 
+type RewriteLogsRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	StartId string                 `protobuf:"bytes,2,opt,name=start_id,json=startId,proto3" json:"start_id,omitempty"`
+	// What of them lies where nothing is kept any more, is dropped.
+	Chunks        []*OutputChunk `protobuf:"bytes,3,rep,name=chunks,proto3" json:"chunks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewriteLogsRequest) Reset() {
+	*x = RewriteLogsRequest{}
+	mi := &file_pyro_guest_v1_supervisor_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewriteLogsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewriteLogsRequest) ProtoMessage() {}
+
+func (x *RewriteLogsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_supervisor_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewriteLogsRequest.ProtoReflect.Descriptor instead.
+func (*RewriteLogsRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_supervisor_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RewriteLogsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RewriteLogsRequest) GetStartId() string {
+	if x != nil {
+		return x.StartId
+	}
+	return ""
+}
+
+func (x *RewriteLogsRequest) GetChunks() []*OutputChunk {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
+type RewriteLogsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewriteLogsResponse) Reset() {
+	*x = RewriteLogsResponse{}
+	mi := &file_pyro_guest_v1_supervisor_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewriteLogsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewriteLogsResponse) ProtoMessage() {}
+
+func (x *RewriteLogsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_supervisor_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewriteLogsResponse.ProtoReflect.Descriptor instead.
+func (*RewriteLogsResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_supervisor_proto_rawDescGZIP(), []int{14}
+}
+
 var File_pyro_guest_v1_supervisor_proto protoreflect.FileDescriptor
 
 const file_pyro_guest_v1_supervisor_proto_rawDesc = "" +
@@ -1126,7 +1223,12 @@ const file_pyro_guest_v1_supervisor_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\bgrace_ms\x18\x02 \x01(\rR\agraceMs\"K\n" +
 	"\x13StopServiceResponse\x124\n" +
-	"\aservice\x18\x01 \x01(\v2\x1a.pyro.guest.v1.ServiceInfoR\aservice*\xb3\x01\n" +
+	"\aservice\x18\x01 \x01(\v2\x1a.pyro.guest.v1.ServiceInfoR\aservice\"w\n" +
+	"\x12RewriteLogsRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
+	"\bstart_id\x18\x02 \x01(\tR\astartId\x122\n" +
+	"\x06chunks\x18\x03 \x03(\v2\x1a.pyro.guest.v1.OutputChunkR\x06chunks\"\x15\n" +
+	"\x13RewriteLogsResponse*\xb3\x01\n" +
 	"\fServiceState\x12\x1d\n" +
 	"\x19SERVICE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16SERVICE_STATE_STARTING\x10\x01\x12\x19\n" +
@@ -1140,13 +1242,14 @@ const file_pyro_guest_v1_supervisor_proto_rawDesc = "" +
 	"\x15SERVICE_END_REQUESTED\x10\x01\x12\x16\n" +
 	"\x12SERVICE_END_EXITED\x10\x02\x12#\n" +
 	"\x1fSERVICE_END_EXITED_BEFORE_READY\x10\x03\x12\x19\n" +
-	"\x15SERVICE_END_NOT_READY\x10\x042\xa2\x03\n" +
+	"\x15SERVICE_END_NOT_READY\x10\x042\xf8\x03\n" +
 	"\x11SupervisorService\x12P\n" +
 	"\x05Start\x12\".pyro.guest.v1.StartServiceRequest\x1a#.pyro.guest.v1.StartServiceResponse\x12J\n" +
 	"\x03Get\x12 .pyro.guest.v1.GetServiceRequest\x1a!.pyro.guest.v1.GetServiceResponse\x12O\n" +
 	"\x04List\x12\".pyro.guest.v1.ListServicesRequest\x1a#.pyro.guest.v1.ListServicesResponse\x12O\n" +
 	"\x04Logs\x12!.pyro.guest.v1.ServiceLogsRequest\x1a\".pyro.guest.v1.ServiceLogsResponse0\x01\x12M\n" +
-	"\x04Stop\x12!.pyro.guest.v1.StopServiceRequest\x1a\".pyro.guest.v1.StopServiceResponseB&Z$pyro/guest/gen/pyro/guest/v1;guestv1b\x06proto3"
+	"\x04Stop\x12!.pyro.guest.v1.StopServiceRequest\x1a\".pyro.guest.v1.StopServiceResponse\x12T\n" +
+	"\vRewriteLogs\x12!.pyro.guest.v1.RewriteLogsRequest\x1a\".pyro.guest.v1.RewriteLogsResponseB&Z$pyro/guest/gen/pyro/guest/v1;guestv1b\x06proto3"
 
 var (
 	file_pyro_guest_v1_supervisor_proto_rawDescOnce sync.Once
@@ -1161,7 +1264,7 @@ func file_pyro_guest_v1_supervisor_proto_rawDescGZIP() []byte {
 }
 
 var file_pyro_guest_v1_supervisor_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_pyro_guest_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_pyro_guest_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_pyro_guest_v1_supervisor_proto_goTypes = []any{
 	(ServiceState)(0),            // 0: pyro.guest.v1.ServiceState
 	(ServiceEnd)(0),              // 1: pyro.guest.v1.ServiceEnd
@@ -1178,8 +1281,10 @@ var file_pyro_guest_v1_supervisor_proto_goTypes = []any{
 	(*LogTotals)(nil),            // 12: pyro.guest.v1.LogTotals
 	(*StopServiceRequest)(nil),   // 13: pyro.guest.v1.StopServiceRequest
 	(*StopServiceResponse)(nil),  // 14: pyro.guest.v1.StopServiceResponse
-	(*ExitStatus)(nil),           // 15: pyro.guest.v1.ExitStatus
-	(*OutputChunk)(nil),          // 16: pyro.guest.v1.OutputChunk
+	(*RewriteLogsRequest)(nil),   // 15: pyro.guest.v1.RewriteLogsRequest
+	(*RewriteLogsResponse)(nil),  // 16: pyro.guest.v1.RewriteLogsResponse
+	(*ExitStatus)(nil),           // 17: pyro.guest.v1.ExitStatus
+	(*OutputChunk)(nil),          // 18: pyro.guest.v1.OutputChunk
 }
 var file_pyro_guest_v1_supervisor_proto_depIdxs = []int32{
 	2,  // 0: pyro.guest.v1.StartServiceRequest.readiness:type_name -> pyro.guest.v1.Readiness
@@ -1187,27 +1292,30 @@ var file_pyro_guest_v1_supervisor_proto_depIdxs = []int32{
 	2,  // 2: pyro.guest.v1.ServiceInfo.readiness:type_name -> pyro.guest.v1.Readiness
 	0,  // 3: pyro.guest.v1.ServiceInfo.state:type_name -> pyro.guest.v1.ServiceState
 	1,  // 4: pyro.guest.v1.ServiceInfo.end:type_name -> pyro.guest.v1.ServiceEnd
-	15, // 5: pyro.guest.v1.ServiceInfo.exit:type_name -> pyro.guest.v1.ExitStatus
+	17, // 5: pyro.guest.v1.ServiceInfo.exit:type_name -> pyro.guest.v1.ExitStatus
 	5,  // 6: pyro.guest.v1.GetServiceResponse.service:type_name -> pyro.guest.v1.ServiceInfo
 	5,  // 7: pyro.guest.v1.ListServicesResponse.services:type_name -> pyro.guest.v1.ServiceInfo
-	16, // 8: pyro.guest.v1.ServiceLogsResponse.chunk:type_name -> pyro.guest.v1.OutputChunk
+	18, // 8: pyro.guest.v1.ServiceLogsResponse.chunk:type_name -> pyro.guest.v1.OutputChunk
 	12, // 9: pyro.guest.v1.ServiceLogsResponse.totals:type_name -> pyro.guest.v1.LogTotals
 	5,  // 10: pyro.guest.v1.StopServiceResponse.service:type_name -> pyro.guest.v1.ServiceInfo
-	3,  // 11: pyro.guest.v1.SupervisorService.Start:input_type -> pyro.guest.v1.StartServiceRequest
-	6,  // 12: pyro.guest.v1.SupervisorService.Get:input_type -> pyro.guest.v1.GetServiceRequest
-	8,  // 13: pyro.guest.v1.SupervisorService.List:input_type -> pyro.guest.v1.ListServicesRequest
-	10, // 14: pyro.guest.v1.SupervisorService.Logs:input_type -> pyro.guest.v1.ServiceLogsRequest
-	13, // 15: pyro.guest.v1.SupervisorService.Stop:input_type -> pyro.guest.v1.StopServiceRequest
-	4,  // 16: pyro.guest.v1.SupervisorService.Start:output_type -> pyro.guest.v1.StartServiceResponse
-	7,  // 17: pyro.guest.v1.SupervisorService.Get:output_type -> pyro.guest.v1.GetServiceResponse
-	9,  // 18: pyro.guest.v1.SupervisorService.List:output_type -> pyro.guest.v1.ListServicesResponse
-	11, // 19: pyro.guest.v1.SupervisorService.Logs:output_type -> pyro.guest.v1.ServiceLogsResponse
-	14, // 20: pyro.guest.v1.SupervisorService.Stop:output_type -> pyro.guest.v1.StopServiceResponse
-	16, // [16:21] is the sub-list for method output_type
-	11, // [11:16] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	18, // 11: pyro.guest.v1.RewriteLogsRequest.chunks:type_name -> pyro.guest.v1.OutputChunk
+	3,  // 12: pyro.guest.v1.SupervisorService.Start:input_type -> pyro.guest.v1.StartServiceRequest
+	6,  // 13: pyro.guest.v1.SupervisorService.Get:input_type -> pyro.guest.v1.GetServiceRequest
+	8,  // 14: pyro.guest.v1.SupervisorService.List:input_type -> pyro.guest.v1.ListServicesRequest
+	10, // 15: pyro.guest.v1.SupervisorService.Logs:input_type -> pyro.guest.v1.ServiceLogsRequest
+	13, // 16: pyro.guest.v1.SupervisorService.Stop:input_type -> pyro.guest.v1.StopServiceRequest
+	15, // 17: pyro.guest.v1.SupervisorService.RewriteLogs:input_type -> pyro.guest.v1.RewriteLogsRequest
+	4,  // 18: pyro.guest.v1.SupervisorService.Start:output_type -> pyro.guest.v1.StartServiceResponse
+	7,  // 19: pyro.guest.v1.SupervisorService.Get:output_type -> pyro.guest.v1.GetServiceResponse
+	9,  // 20: pyro.guest.v1.SupervisorService.List:output_type -> pyro.guest.v1.ListServicesResponse
+	11, // 21: pyro.guest.v1.SupervisorService.Logs:output_type -> pyro.guest.v1.ServiceLogsResponse
+	14, // 22: pyro.guest.v1.SupervisorService.Stop:output_type -> pyro.guest.v1.StopServiceResponse
+	16, // 23: pyro.guest.v1.SupervisorService.RewriteLogs:output_type -> pyro.guest.v1.RewriteLogsResponse
+	18, // [18:24] is the sub-list for method output_type
+	12, // [12:18] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_pyro_guest_v1_supervisor_proto_init() }
@@ -1232,7 +1340,7 @@ func file_pyro_guest_v1_supervisor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pyro_guest_v1_supervisor_proto_rawDesc), len(file_pyro_guest_v1_supervisor_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pyro/guest/v1/guest.proto.
  */
 export const file_pyro_guest_v1_guest: GenFile = /*@__PURE__*/
-  fileDesc("ChlweXJvL2d1ZXN0L3YxL2d1ZXN0LnByb3RvEg1weXJvLmd1ZXN0LnYxIiQKDEhlbGxvUmVxdWVzdBIUCgxob3N0X3ZlcnNpb24YASABKAkijQEKDUhlbGxvUmVzcG9uc2USFQoNYWdlbnRfdmVyc2lvbhgBIAEoCRIUCgxjYXBhYmlsaXRpZXMYAiADKAkSDQoFZXBvY2gYAyABKA0SFgoOa2VybmVsX3JlbGVhc2UYBCABKAkSKAoEYm9vdBgFIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQm9vdFRpbWluZ3MiRgoLQm9vdFRpbWluZ3MSEQoJa2VybmVsX21zGAEgASgNEhIKCm1vZHVsZXNfbXMYAiABKA0SEAoIYWdlbnRfbXMYAyABKA0iDQoLUGluZ1JlcXVlc3QiDgoMUGluZ1Jlc3BvbnNlIl8KElBlcnNvbmFsaXplUmVxdWVzdBISCgp1bml4X25hbm9zGAEgASgDEg8KB2VudHJvcHkYAiABKAwSEAoIaG9zdG5hbWUYAyABKAkSEgoKbWFjaGluZV9pZBgEIAEoCSIVChNQZXJzb25hbGl6ZVJlc3BvbnNlIoUBChBNb3VudFJvb3RSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCRISCgpmaWxlc3lzdGVtGAIgASgJEhgKEGNyZWF0ZV93b3Jrc3BhY2UYAyABKAgSMwoIaWRlbnRpdHkYBCABKAsyIS5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVxdWVzdCIoChFNb3VudFJvb3RSZXNwb25zZRITCgtkdXJhdGlvbl9tcxgBIAEoDSIiChBTZXRGcm96ZW5SZXF1ZXN0Eg4KBmZyb3plbhgBIAEoCCITChFTZXRGcm96ZW5SZXNwb25zZSIxChFIb2xkV3JpdGVzUmVxdWVzdBIMCgRob2xkGAEgASgIEg4KBm1heF9tcxgCIAEoDSImChJIb2xkV3JpdGVzUmVzcG9uc2USEAoId2FzX2hlbGQYASABKAgiEQoPUmVoZWFyc2VSZXF1ZXN0IhIKEFJlaGVhcnNlUmVzcG9uc2UiIwoSTG9hZE1vZHVsZXNSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJIioKE0xvYWRNb2R1bGVzUmVzcG9uc2USEwoLZHVyYXRpb25fbXMYASABKA0iIwoPU2h1dGRvd25SZXF1ZXN0EhAKCGdyYWNlX21zGAEgASgNIhIKEFNodXRkb3duUmVzcG9uc2Ui7AEKDFN0YXJ0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEgwKBGFyZ3YYAiADKAwSCwoDZW52GAMgAygMEgsKA2N3ZBgEIAEoDBILCgN1aWQYBSABKA0SCwoDZ2lkGAYgASgNEhIKCnRpbWVvdXRfbXMYByABKA0SFQoNa2lsbF9ncmFjZV9tcxgIIAEoDRISCgpvcGVuX3N0ZGluGAkgASgIEjIKDW91dHB1dF9wb2xpY3kYCiABKA4yGy5weXJvLmd1ZXN0LnYxLk91dHB1dFBvbGljeRITCgtzcG9vbF9ieXRlcxgLIAEoDSIcCg1TdGFydFJlc3BvbnNlEgsKA3BpZBgBIAEoDSJVChFSZWFkT3V0cHV0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEhUKDXN0ZG91dF9vZmZzZXQYAiABKAQSFQoNc3RkZXJyX29mZnNldBgDIAEoBCJYCgtPdXRwdXRDaHVuaxIrCgZzdHJlYW0YASABKA4yGy5weXJvLmd1ZXN0LnYxLk91dHB1dFN0cmVhbRIOCgZvZmZzZXQYAiABKAQSDAoEZGF0YRgDIAEoDCJ1ChJSZWFkT3V0cHV0UmVzcG9uc2USKwoFY2h1bmsYASABKAsyGi5weXJvLmd1ZXN0LnYxLk91dHB1dENodW5rSAASKQoEZXhpdBgCIAEoCzIZLnB5cm8uZ3Vlc3QudjEuRXhpdFN0YXR1c0gAQgcKBWV2ZW50ItEBCgpFeGl0U3RhdHVzEgwKBGNvZGUYASABKA0SDgoGc2lnbmFsGAIgASgJEhEKCXRpbWVkX291dBgDIAEoCBIVCg1vdXRfb2ZfbWVtb3J5GAQgASgIEhMKC2R1cmF0aW9uX3VzGAUgASgEEhQKDHN0ZG91dF9ieXRlcxgGIAEoBBIUCgxzdGRlcnJfYnl0ZXMYByABKAQSHAoUc3Rkb3V0X2Ryb3BwZWRfYnl0ZXMYCCABKAQSHAoUc3RkZXJyX2Ryb3BwZWRfYnl0ZXMYCSABKAQiQgoRV3JpdGVJbnB1dFJlcXVlc3QSEgoKcHJvY2Vzc19pZBgBIAEoCRIMCgRkYXRhGAIgASgMEgsKA2VuZBgDIAEoCCJHChJXcml0ZUlucHV0UmVzcG9uc2USFgoOYWNjZXB0ZWRfYnl0ZXMYASABKAQSGQoRY2xvc2VkX2J5X3Byb2Nlc3MYAiABKAgiRwoNU2lnbmFsUmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEg4KBnNpZ25hbBgCIAEoCRISCgp3aG9sZV90cmVlGAMgASgIIhAKDlNpZ25hbFJlc3BvbnNlIiAKCkdldFJlcXVlc3QSEgoKcHJvY2Vzc19pZBgBIAEoCSI6CgtHZXRSZXNwb25zZRIrCgdwcm9jZXNzGAEgASgLMhoucHlyby5ndWVzdC52MS5Qcm9jZXNzSW5mbyKUAQoLUHJvY2Vzc0luZm8SEgoKcHJvY2Vzc19pZBgBIAEoCRILCgNwaWQYAiABKA0SDwoHcnVubmluZxgDIAEoCBInCgRleGl0GAQgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzEhQKDHN0ZG91dF9ieXRlcxgFIAEoBBIUCgxzdGRlcnJfYnl0ZXMYBiABKAQiDQoLTGlzdFJlcXVlc3QiPQoMTGlzdFJlc3BvbnNlEi0KCXByb2Nlc3NlcxgBIAMoCzIaLnB5cm8uZ3Vlc3QudjEuUHJvY2Vzc0luZm8iIwoNUmVtb3ZlUmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJIhAKDlJlbW92ZVJlc3BvbnNlInEKC1JlYWRSZXF1ZXN0EgwKBHBhdGgYASABKAwSDgoGb2Zmc2V0GAIgASgEEhEKCW1heF9ieXRlcxgDIAEoBBIOCgZ3aXRoaW4YBCABKAwSIQoEdHJlZRgFIAEoDjITLnB5cm8uZ3Vlc3QudjEuVHJlZSIwCgxSZWFkUmVzcG9uc2USEgoKc2l6ZV9ieXRlcxgBIAEoBBIMCgRkYXRhGAIgASgMIkgKDFdyaXRlUmVxdWVzdBIMCgRwYXRoGAEgASgMEgwKBG1vZGUYAiABKA0SDAoEZGF0YRgDIAEoDBIOCgZ3aXRoaW4YBCABKAwiJgoNV3JpdGVSZXNwb25zZRIVCg1ieXRlc193cml0dGVuGAEgASgEIkQKEUV4dHJhY3RUYXJSZXF1ZXN0EhEKCWRpcmVjdG9yeRgBIAEoDBIMCgRkYXRhGAIgASgMEg4KBndpdGhpbhgDIAEoDCJAChJFeHRyYWN0VGFyUmVzcG9uc2USEwoLZW50cnlfY291bnQYASABKAQSFQoNYnl0ZXNfd3JpdHRlbhgCIAEoBCKJAQoJRmlsZUVudHJ5EgwKBHBhdGgYASABKAwSJQoEdHlwZRgCIAEoDjIXLnB5cm8uZ3Vlc3QudjEuRmlsZVR5cGUSEgoKc2l6ZV9ieXRlcxgDIAEoBBIMCgRtb2RlGAQgASgNEhAKCG10aW1lX25zGAUgASgDEhMKC2xpbmtfdGFyZ2V0GAYgASgMIlgKEExpc3RGaWxlc1JlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZ3aXRoaW4YAiABKAwSEQoJcmVjdXJzaXZlGAMgASgIEhMKC21heF9lbnRyaWVzGAQgASgNIlEKEUxpc3RGaWxlc1Jlc3BvbnNlEikKB2VudHJpZXMYASADKAsyGC5weXJvLmd1ZXN0LnYxLkZpbGVFbnRyeRIRCgl0cnVuY2F0ZWQYAiABKAgiZAoLRWRpdFJlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZ3aXRoaW4YAiABKAwSEAoIb2xkX3RleHQYAyABKAwSEAoIbmV3X3RleHQYBCABKAwSEwoLcmVwbGFjZV9hbGwYBSABKAgiRgoMRWRpdFJlc3BvbnNlEhQKDHJlcGxhY2VtZW50cxgBIAEoDRISCgpzaXplX2J5dGVzGAIgASgEEgwKBGNybGYYAyABKAgiLgoOUGFja1RhclJlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZ3aXRoaW4YAiABKAwiMQoPUGFja1RhclJlc3BvbnNlEgwKBGRhdGEYASABKAwSEAoIbGVmdF9vdXQYAiABKAQiZAoNQ29tbWl0UmVxdWVzdBIOCgZ3aXRoaW4YASABKAwSKwoGY2hhbmdlGAIgASgLMhkucHlyby5ndWVzdC52MS5GaWxlQ2hhbmdlSAASDgoEZGF0YRgDIAEoDEgAQgYKBHN0ZXAi1gEKCkZpbGVDaGFuZ2USLAoEa2luZBgBIAEoDjIeLnB5cm8uZ3Vlc3QudjEuRmlsZUNoYW5nZS5LaW5kEgwKBHBhdGgYAiABKAwSCgoCdG8YAyABKAwSDAoEbW9kZRgEIAEoDRIVCg1leHBlY3Rfc2hhMjU2GAUgASgMIlsKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEg4KCktJTkRfV1JJVEUQARIPCgtLSU5EX0RFTEVURRACEg0KCUtJTkRfTU9WRRADEg0KCUtJTkRfTU9ERRAEIiEKDkNvbW1pdFJlc3BvbnNlEg8KB2NoYW5nZWQYASABKA0iLQoOQ2hhbmdlc1JlcXVlc3QSDAoEcGF0aBgBIAEoDBINCgViZWxvdxgCIAEoDCJLCg9DaGFuZ2VzUmVzcG9uc2USJgoHY2hhbmdlcxgBIAMoCzIVLnB5cm8uZ3Vlc3QudjEuQ2hhbmdlEhAKCGV4YW1pbmVkGAIgASgEIqkBCgZDaGFuZ2USDAoEcGF0aBgBIAEoDBIoCgZiZWZvcmUYAiABKAsyGC5weXJvLmd1ZXN0LnYxLkZpbGVFbnRyeRInCgVhZnRlchgDIAEoCzIYLnB5cm8uZ3Vlc3QudjEuRmlsZUVudHJ5EhUKDWJlZm9yZV9zaGEyNTYYBCABKAwSFAoMYWZ0ZXJfc2hhMjU2GAUgASgMEhEKCW1vZGVfb25seRgGIAEoCCJ2CgVMYXllchIOCgZkZXZpY2UYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoBBIUCgxvZmZzZXRfYnl0ZXMYAyABKAQSEgoKbWVkaWFfdHlwZRgEIAEoCRIOCgZkaWdlc3QYBSABKAkSDwoHZGlmZl9pZBgGIAEoCSJ5ChFCdWlsZEltYWdlUmVxdWVzdBIkCgZsYXllcnMYASADKAsyFC5weXJvLmd1ZXN0LnYxLkxheWVyEhUKDXRhcmdldF9kZXZpY2UYAiABKAkSJwoFc3RlcHMYAyADKAsyGC5weXJvLmd1ZXN0LnYxLkJ1aWxkU3RlcCImCglCdWlsZFN0ZXASDAoEYXJndhgBIAMoCRILCgNlbnYYAiADKAkijwEKEkJ1aWxkSW1hZ2VSZXNwb25zZRIwCghwcm9ncmVzcxgBIAEoCzIcLnB5cm8uZ3Vlc3QudjEuQnVpbGRQcm9ncmVzc0gAEhAKBm91dHB1dBgCIAEoDEgAEiwKBnJlc3VsdBgDIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQnVpbGRSZXN1bHRIAEIHCgVldmVudCJWCg1CdWlsZFByb2dyZXNzEg0KBXBoYXNlGAEgASgJEhIKCmJ5dGVzX2RvbmUYAiABKAQSEwoLYnl0ZXNfdG90YWwYAyABKAQSDQoFbGF5ZXIYBCABKA0iNgoLQnVpbGRSZXN1bHQSEwoLZW50cnlfY291bnQYASABKAQSEgoKdXNlZF9ieXRlcxgCIAEoBCIdCgxGbG9vZFJlcXVlc3QSDQoFYnl0ZXMYASABKAQiDwoNRmxvb2RSZXNwb25zZSIkCgxEcmFpblJlcXVlc3QSFAoMZXhwZWN0X2J5dGVzGAEgASgEIh4KDURyYWluUmVzcG9uc2USDQoFYnl0ZXMYASABKAQiHgoNU291cmNlUmVxdWVzdBINCgVieXRlcxgBIAEoBCIeCg5Tb3VyY2VSZXNwb25zZRIMCgRkYXRhGAEgASgMIhsKC1NpbmtSZXF1ZXN0EgwKBGRhdGEYASABKAwiHQoMU2lua1Jlc3BvbnNlEg0KBWJ5dGVzGAEgASgEIi8KEFNwYXduTG9vcFJlcXVlc3QSDAoEYXJndhgBIAMoCRINCgVjb3VudBgCIAEoDSIoChFTcGF3bkxvb3BSZXNwb25zZRITCgtkdXJhdGlvbl91cxgBIAMoDSK3AQoNUmVwb3J0UmVxdWVzdBIwCgthZ2VudF9yZWFkeRgBIAEoCzIZLnB5cm8uZ3Vlc3QudjEuQWdlbnRSZWFkeUgAEjYKDnByb2Nlc3NfZXhpdGVkGAIgASgLMhwucHlyby5ndWVzdC52MS5Qcm9jZXNzRXhpdGVkSAASMwoNb3V0X29mX21lbW9yeRgDIAEoCzIaLnB5cm8uZ3Vlc3QudjEuT3V0T2ZNZW1vcnlIAEIHCgVldmVudCIbCgpBZ2VudFJlYWR5Eg0KBWVwb2NoGAEgASgNIkwKDVByb2Nlc3NFeGl0ZWQSEgoKcHJvY2Vzc19pZBgBIAEoCRInCgRleGl0GAIgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzIiEKC091dE9mTWVtb3J5EhIKCnByb2Nlc3NfaWQYASABKAkiEAoOUmVwb3J0UmVzcG9uc2UiUwoGU3RhdHVzEgwKBGNvZGUYASABKA0SDwoHbWVzc2FnZRgCIAEoCRIqCgZkZXRhaWwYAyABKAsyGi5weXJvLmd1ZXN0LnYxLkVycm9yRGV0YWlsIjoKC0Vycm9yRGV0YWlsEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIMCgRoaW50GAMgASgJKmUKDE91dHB1dFBvbGljeRIdChlPVVRQVVRfUE9MSUNZX1VOU1BFQ0lGSUVEEAASFwoTT1VUUFVUX1BPTElDWV9CTE9DSxABEh0KGU9VVFBVVF9QT0xJQ1lfRFJPUF9PTERFU1QQAiphCgxPdXRwdXRTdHJlYW0SHQoZT1VUUFVUX1NUUkVBTV9VTlNQRUNJRklFRBAAEhgKFE9VVFBVVF9TVFJFQU1fU1RET1VUEAESGAoUT1VUUFVUX1NUUkVBTV9TVERFUlIQAiovCgRUcmVlEhQKEFRSRUVfVU5TUEVDSUZJRUQQABIRCg1UUkVFX0JBU0VMSU5FEAEqfgoIRmlsZVR5cGUSGQoVRklMRV9UWVBFX1VOU1BFQ0lGSUVEEAASEgoORklMRV9UWVBFX0ZJTEUQARIXChNGSUxFX1RZUEVfRElSRUNUT1JZEAISFQoRRklMRV9UWVBFX1NZTUxJTksQAxITCg9GSUxFX1RZUEVfT1RIRVIQBDLNBQoNU3lzdGVtU2VydmljZRJCCgVIZWxsbxIbLnB5cm8uZ3Vlc3QudjEuSGVsbG9SZXF1ZXN0GhwucHlyby5ndWVzdC52MS5IZWxsb1Jlc3BvbnNlEj8KBFBpbmcSGi5weXJvLmd1ZXN0LnYxLlBpbmdSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5QaW5nUmVzcG9uc2USVAoLUGVyc29uYWxpemUSIS5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVxdWVzdBoiLnB5cm8uZ3Vlc3QudjEuUGVyc29uYWxpemVSZXNwb25zZRJOCglNb3VudFJvb3QSHy5weXJvLmd1ZXN0LnYxLk1vdW50Um9vdFJlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLk1vdW50Um9vdFJlc3BvbnNlEk4KCVNldEZyb3plbhIfLnB5cm8uZ3Vlc3QudjEuU2V0RnJvemVuUmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuU2V0RnJvemVuUmVzcG9uc2USUQoKSG9sZFdyaXRlcxIgLnB5cm8uZ3Vlc3QudjEuSG9sZFdyaXRlc1JlcXVlc3QaIS5weXJvLmd1ZXN0LnYxLkhvbGRXcml0ZXNSZXNwb25zZRJLCghSZWhlYXJzZRIeLnB5cm8uZ3Vlc3QudjEuUmVoZWFyc2VSZXF1ZXN0Gh8ucHlyby5ndWVzdC52MS5SZWhlYXJzZVJlc3BvbnNlElQKC0xvYWRNb2R1bGVzEiEucHlyby5ndWVzdC52MS5Mb2FkTW9kdWxlc1JlcXVlc3QaIi5weXJvLmd1ZXN0LnYxLkxvYWRNb2R1bGVzUmVzcG9uc2USSwoIU2h1dGRvd24SHi5weXJvLmd1ZXN0LnYxLlNodXRkb3duUmVxdWVzdBofLnB5cm8uZ3Vlc3QudjEuU2h1dGRvd25SZXNwb25zZTKLBAoOUHJvY2Vzc1NlcnZpY2USQgoFU3RhcnQSGy5weXJvLmd1ZXN0LnYxLlN0YXJ0UmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuU3RhcnRSZXNwb25zZRJTCgpSZWFkT3V0cHV0EiAucHlyby5ndWVzdC52MS5SZWFkT3V0cHV0UmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuUmVhZE91dHB1dFJlc3BvbnNlMAESUwoKV3JpdGVJbnB1dBIgLnB5cm8uZ3Vlc3QudjEuV3JpdGVJbnB1dFJlcXVlc3QaIS5weXJvLmd1ZXN0LnYxLldyaXRlSW5wdXRSZXNwb25zZSgBEkUKBlNpZ25hbBIcLnB5cm8uZ3Vlc3QudjEuU2lnbmFsUmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuU2lnbmFsUmVzcG9uc2USPAoDR2V0EhkucHlyby5ndWVzdC52MS5HZXRSZXF1ZXN0GhoucHlyby5ndWVzdC52MS5HZXRSZXNwb25zZRI/CgRMaXN0EhoucHlyby5ndWVzdC52MS5MaXN0UmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuTGlzdFJlc3BvbnNlEkUKBlJlbW92ZRIcLnB5cm8uZ3Vlc3QudjEuUmVtb3ZlUmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuUmVtb3ZlUmVzcG9uc2Uy2gQKC0ZpbGVTZXJ2aWNlEkEKBFJlYWQSGi5weXJvLmd1ZXN0LnYxLlJlYWRSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5SZWFkUmVzcG9uc2UwARJECgVXcml0ZRIbLnB5cm8uZ3Vlc3QudjEuV3JpdGVSZXF1ZXN0GhwucHlyby5ndWVzdC52MS5Xcml0ZVJlc3BvbnNlKAESUwoKRXh0cmFjdFRhchIgLnB5cm8uZ3Vlc3QudjEuRXh0cmFjdFRhclJlcXVlc3QaIS5weXJvLmd1ZXN0LnYxLkV4dHJhY3RUYXJSZXNwb25zZSgBEksKBExpc3QSHy5weXJvLmd1ZXN0LnYxLkxpc3RGaWxlc1JlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLkxpc3RGaWxlc1Jlc3BvbnNlMAESPwoERWRpdBIaLnB5cm8uZ3Vlc3QudjEuRWRpdFJlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLkVkaXRSZXNwb25zZRJKCgdQYWNrVGFyEh0ucHlyby5ndWVzdC52MS5QYWNrVGFyUmVxdWVzdBoeLnB5cm8uZ3Vlc3QudjEuUGFja1RhclJlc3BvbnNlMAESRwoGQ29tbWl0EhwucHlyby5ndWVzdC52MS5Db21taXRSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5Db21taXRSZXNwb25zZSgBEkoKB0NoYW5nZXMSHS5weXJvLmd1ZXN0LnYxLkNoYW5nZXNSZXF1ZXN0Gh4ucHlyby5ndWVzdC52MS5DaGFuZ2VzUmVzcG9uc2UwATJlCg5CdWlsZGVyU2VydmljZRJTCgpCdWlsZEltYWdlEiAucHlyby5ndWVzdC52MS5CdWlsZEltYWdlUmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuQnVpbGRJbWFnZVJlc3BvbnNlMAEy+AIKEkRpYWdub3N0aWNzU2VydmljZRJCCgVGbG9vZBIbLnB5cm8uZ3Vlc3QudjEuRmxvb2RSZXF1ZXN0GhwucHlyby5ndWVzdC52MS5GbG9vZFJlc3BvbnNlEkIKBURyYWluEhsucHlyby5ndWVzdC52MS5EcmFpblJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLkRyYWluUmVzcG9uc2USRwoGU291cmNlEhwucHlyby5ndWVzdC52MS5Tb3VyY2VSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5Tb3VyY2VSZXNwb25zZTABEkEKBFNpbmsSGi5weXJvLmd1ZXN0LnYxLlNpbmtSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5TaW5rUmVzcG9uc2UoARJOCglTcGF3bkxvb3ASHy5weXJvLmd1ZXN0LnYxLlNwYXduTG9vcFJlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLlNwYXduTG9vcFJlc3BvbnNlMlUKDEV2ZW50U2VydmljZRJFCgZSZXBvcnQSHC5weXJvLmd1ZXN0LnYxLlJlcG9ydFJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLlJlcG9ydFJlc3BvbnNlQiZaJHB5cm8vZ3Vlc3QvZ2VuL3B5cm8vZ3Vlc3QvdjE7Z3Vlc3R2MWIGcHJvdG8z");
+  fileDesc("ChlweXJvL2d1ZXN0L3YxL2d1ZXN0LnByb3RvEg1weXJvLmd1ZXN0LnYxIiQKDEhlbGxvUmVxdWVzdBIUCgxob3N0X3ZlcnNpb24YASABKAkijQEKDUhlbGxvUmVzcG9uc2USFQoNYWdlbnRfdmVyc2lvbhgBIAEoCRIUCgxjYXBhYmlsaXRpZXMYAiADKAkSDQoFZXBvY2gYAyABKA0SFgoOa2VybmVsX3JlbGVhc2UYBCABKAkSKAoEYm9vdBgFIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQm9vdFRpbWluZ3MiRgoLQm9vdFRpbWluZ3MSEQoJa2VybmVsX21zGAEgASgNEhIKCm1vZHVsZXNfbXMYAiABKA0SEAoIYWdlbnRfbXMYAyABKA0iDQoLUGluZ1JlcXVlc3QiDgoMUGluZ1Jlc3BvbnNlIl8KElBlcnNvbmFsaXplUmVxdWVzdBISCgp1bml4X25hbm9zGAEgASgDEg8KB2VudHJvcHkYAiABKAwSEAoIaG9zdG5hbWUYAyABKAkSEgoKbWFjaGluZV9pZBgEIAEoCSIVChNQZXJzb25hbGl6ZVJlc3BvbnNlIoUBChBNb3VudFJvb3RSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCRISCgpmaWxlc3lzdGVtGAIgASgJEhgKEGNyZWF0ZV93b3Jrc3BhY2UYAyABKAgSMwoIaWRlbnRpdHkYBCABKAsyIS5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVxdWVzdCIoChFNb3VudFJvb3RSZXNwb25zZRITCgtkdXJhdGlvbl9tcxgBIAEoDSIiChBTZXRGcm96ZW5SZXF1ZXN0Eg4KBmZyb3plbhgBIAEoCCITChFTZXRGcm96ZW5SZXNwb25zZSIxChFIb2xkV3JpdGVzUmVxdWVzdBIMCgRob2xkGAEgASgIEg4KBm1heF9tcxgCIAEoDSImChJIb2xkV3JpdGVzUmVzcG9uc2USEAoId2FzX2hlbGQYASABKAgiDgoMU2NydWJSZXF1ZXN0Ig8KDVNjcnViUmVzcG9uc2UiEQoPUmVoZWFyc2VSZXF1ZXN0IhIKEFJlaGVhcnNlUmVzcG9uc2UiIwoSTG9hZE1vZHVsZXNSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJIioKE0xvYWRNb2R1bGVzUmVzcG9uc2USEwoLZHVyYXRpb25fbXMYASABKA0iIwoPU2h1dGRvd25SZXF1ZXN0EhAKCGdyYWNlX21zGAEgASgNIhIKEFNodXRkb3duUmVzcG9uc2Ui7AEKDFN0YXJ0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEgwKBGFyZ3YYAiADKAwSCwoDZW52GAMgAygMEgsKA2N3ZBgEIAEoDBILCgN1aWQYBSABKA0SCwoDZ2lkGAYgASgNEhIKCnRpbWVvdXRfbXMYByABKA0SFQoNa2lsbF9ncmFjZV9tcxgIIAEoDRISCgpvcGVuX3N0ZGluGAkgASgIEjIKDW91dHB1dF9wb2xpY3kYCiABKA4yGy5weXJvLmd1ZXN0LnYxLk91dHB1dFBvbGljeRITCgtzcG9vbF9ieXRlcxgLIAEoDSIcCg1TdGFydFJlc3BvbnNlEgsKA3BpZBgBIAEoDSJVChFSZWFkT3V0cHV0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEhUKDXN0ZG91dF9vZmZzZXQYAiABKAQSFQoNc3RkZXJyX29mZnNldBgDIAEoBCJYCgtPdXRwdXRDaHVuaxIrCgZzdHJlYW0YASABKA4yGy5weXJvLmd1ZXN0LnYxLk91dHB1dFN0cmVhbRIOCgZvZmZzZXQYAiABKAQSDAoEZGF0YRgDIAEoDCJ1ChJSZWFkT3V0cHV0UmVzcG9uc2USKwoFY2h1bmsYASABKAsyGi5weXJvLmd1ZXN0LnYxLk91dHB1dENodW5rSAASKQoEZXhpdBgCIAEoCzIZLnB5cm8uZ3Vlc3QudjEuRXhpdFN0YXR1c0gAQgcKBWV2ZW50ItEBCgpFeGl0U3RhdHVzEgwKBGNvZGUYASABKA0SDgoGc2lnbmFsGAIgASgJEhEKCXRpbWVkX291dBgDIAEoCBIVCg1vdXRfb2ZfbWVtb3J5GAQgASgIEhMKC2R1cmF0aW9uX3VzGAUgASgEEhQKDHN0ZG91dF9ieXRlcxgGIAEoBBIUCgxzdGRlcnJfYnl0ZXMYByABKAQSHAoUc3Rkb3V0X2Ryb3BwZWRfYnl0ZXMYCCABKAQSHAoUc3RkZXJyX2Ryb3BwZWRfYnl0ZXMYCSABKAQiQgoRV3JpdGVJbnB1dFJlcXVlc3QSEgoKcHJvY2Vzc19pZBgBIAEoCRIMCgRkYXRhGAIgASgMEgsKA2VuZBgDIAEoCCJHChJXcml0ZUlucHV0UmVzcG9uc2USFgoOYWNjZXB0ZWRfYnl0ZXMYASABKAQSGQoRY2xvc2VkX2J5X3Byb2Nlc3MYAiABKAgiRwoNU2lnbmFsUmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEg4KBnNpZ25hbBgCIAEoCRISCgp3aG9sZV90cmVlGAMgASgIIhAKDlNpZ25hbFJlc3BvbnNlIiAKCkdldFJlcXVlc3QSEgoKcHJvY2Vzc19pZBgBIAEoCSI6CgtHZXRSZXNwb25zZRIrCgdwcm9jZXNzGAEgASgLMhoucHlyby5ndWVzdC52MS5Qcm9jZXNzSW5mbyKUAQoLUHJvY2Vzc0luZm8SEgoKcHJvY2Vzc19pZBgBIAEoCRILCgNwaWQYAiABKA0SDwoHcnVubmluZxgDIAEoCBInCgRleGl0GAQgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzEhQKDHN0ZG91dF9ieXRlcxgFIAEoBBIUCgxzdGRlcnJfYnl0ZXMYBiABKAQiDQoLTGlzdFJlcXVlc3QiPQoMTGlzdFJlc3BvbnNlEi0KCXByb2Nlc3NlcxgBIAMoCzIaLnB5cm8uZ3Vlc3QudjEuUHJvY2Vzc0luZm8iIwoNUmVtb3ZlUmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJIhAKDlJlbW92ZVJlc3BvbnNlInEKC1JlYWRSZXF1ZXN0EgwKBHBhdGgYASABKAwSDgoGb2Zmc2V0GAIgASgEEhEKCW1heF9ieXRlcxgDIAEoBBIOCgZ3aXRoaW4YBCABKAwSIQoEdHJlZRgFIAEoDjITLnB5cm8uZ3Vlc3QudjEuVHJlZSIwCgxSZWFkUmVzcG9uc2USEgoKc2l6ZV9ieXRlcxgBIAEoBBIMCgRkYXRhGAIgASgMIkgKDFdyaXRlUmVxdWVzdBIMCgRwYXRoGAEgASgMEgwKBG1vZGUYAiABKA0SDAoEZGF0YRgDIAEoDBIOCgZ3aXRoaW4YBCABKAwiJgoNV3JpdGVSZXNwb25zZRIVCg1ieXRlc193cml0dGVuGAEgASgEIkQKEUV4dHJhY3RUYXJSZXF1ZXN0EhEKCWRpcmVjdG9yeRgBIAEoDBIMCgRkYXRhGAIgASgMEg4KBndpdGhpbhgDIAEoDCJAChJFeHRyYWN0VGFyUmVzcG9uc2USEwoLZW50cnlfY291bnQYASABKAQSFQoNYnl0ZXNfd3JpdHRlbhgCIAEoBCKJAQoJRmlsZUVudHJ5EgwKBHBhdGgYASABKAwSJQoEdHlwZRgCIAEoDjIXLnB5cm8uZ3Vlc3QudjEuRmlsZVR5cGUSEgoKc2l6ZV9ieXRlcxgDIAEoBBIMCgRtb2RlGAQgASgNEhAKCG10aW1lX25zGAUgASgDEhMKC2xpbmtfdGFyZ2V0GAYgASgMIlgKEExpc3RGaWxlc1JlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZ3aXRoaW4YAiABKAwSEQoJcmVjdXJzaXZlGAMgASgIEhMKC21heF9lbnRyaWVzGAQgASgNIlEKEUxpc3RGaWxlc1Jlc3BvbnNlEikKB2VudHJpZXMYASADKAsyGC5weXJvLmd1ZXN0LnYxLkZpbGVFbnRyeRIRCgl0cnVuY2F0ZWQYAiABKAgiZAoLRWRpdFJlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZ3aXRoaW4YAiABKAwSEAoIb2xkX3RleHQYAyABKAwSEAoIbmV3X3RleHQYBCABKAwSEwoLcmVwbGFjZV9hbGwYBSABKAgiRgoMRWRpdFJlc3BvbnNlEhQKDHJlcGxhY2VtZW50cxgBIAEoDRISCgpzaXplX2J5dGVzGAIgASgEEgwKBGNybGYYAyABKAgiLgoOUGFja1RhclJlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZ3aXRoaW4YAiABKAwiMQoPUGFja1RhclJlc3BvbnNlEgwKBGRhdGEYASABKAwSEAoIbGVmdF9vdXQYAiABKAQiZAoNQ29tbWl0UmVxdWVzdBIOCgZ3aXRoaW4YASABKAwSKwoGY2hhbmdlGAIgASgLMhkucHlyby5ndWVzdC52MS5GaWxlQ2hhbmdlSAASDgoEZGF0YRgDIAEoDEgAQgYKBHN0ZXAi1gEKCkZpbGVDaGFuZ2USLAoEa2luZBgBIAEoDjIeLnB5cm8uZ3Vlc3QudjEuRmlsZUNoYW5nZS5LaW5kEgwKBHBhdGgYAiABKAwSCgoCdG8YAyABKAwSDAoEbW9kZRgEIAEoDRIVCg1leHBlY3Rfc2hhMjU2GAUgASgMIlsKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEg4KCktJTkRfV1JJVEUQARIPCgtLSU5EX0RFTEVURRACEg0KCUtJTkRfTU9WRRADEg0KCUtJTkRfTU9ERRAEIiEKDkNvbW1pdFJlc3BvbnNlEg8KB2NoYW5nZWQYASABKA0iLQoOQ2hhbmdlc1JlcXVlc3QSDAoEcGF0aBgBIAEoDBINCgViZWxvdxgCIAEoDCJLCg9DaGFuZ2VzUmVzcG9uc2USJgoHY2hhbmdlcxgBIAMoCzIVLnB5cm8uZ3Vlc3QudjEuQ2hhbmdlEhAKCGV4YW1pbmVkGAIgASgEIqkBCgZDaGFuZ2USDAoEcGF0aBgBIAEoDBIoCgZiZWZvcmUYAiABKAsyGC5weXJvLmd1ZXN0LnYxLkZpbGVFbnRyeRInCgVhZnRlchgDIAEoCzIYLnB5cm8uZ3Vlc3QudjEuRmlsZUVudHJ5EhUKDWJlZm9yZV9zaGEyNTYYBCABKAwSFAoMYWZ0ZXJfc2hhMjU2GAUgASgMEhEKCW1vZGVfb25seRgGIAEoCCJ2CgVMYXllchIOCgZkZXZpY2UYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoBBIUCgxvZmZzZXRfYnl0ZXMYAyABKAQSEgoKbWVkaWFfdHlwZRgEIAEoCRIOCgZkaWdlc3QYBSABKAkSDwoHZGlmZl9pZBgGIAEoCSJ5ChFCdWlsZEltYWdlUmVxdWVzdBIkCgZsYXllcnMYASADKAsyFC5weXJvLmd1ZXN0LnYxLkxheWVyEhUKDXRhcmdldF9kZXZpY2UYAiABKAkSJwoFc3RlcHMYAyADKAsyGC5weXJvLmd1ZXN0LnYxLkJ1aWxkU3RlcCImCglCdWlsZFN0ZXASDAoEYXJndhgBIAMoCRILCgNlbnYYAiADKAkijwEKEkJ1aWxkSW1hZ2VSZXNwb25zZRIwCghwcm9ncmVzcxgBIAEoCzIcLnB5cm8uZ3Vlc3QudjEuQnVpbGRQcm9ncmVzc0gAEhAKBm91dHB1dBgCIAEoDEgAEiwKBnJlc3VsdBgDIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQnVpbGRSZXN1bHRIAEIHCgVldmVudCJWCg1CdWlsZFByb2dyZXNzEg0KBXBoYXNlGAEgASgJEhIKCmJ5dGVzX2RvbmUYAiABKAQSEwoLYnl0ZXNfdG90YWwYAyABKAQSDQoFbGF5ZXIYBCABKA0iNgoLQnVpbGRSZXN1bHQSEwoLZW50cnlfY291bnQYASABKAQSEgoKdXNlZF9ieXRlcxgCIAEoBCIdCgxGbG9vZFJlcXVlc3QSDQoFYnl0ZXMYASABKAQiDwoNRmxvb2RSZXNwb25zZSIkCgxEcmFpblJlcXVlc3QSFAoMZXhwZWN0X2J5dGVzGAEgASgEIh4KDURyYWluUmVzcG9uc2USDQoFYnl0ZXMYASABKAQiHgoNU291cmNlUmVxdWVzdBINCgVieXRlcxgBIAEoBCIeCg5Tb3VyY2VSZXNwb25zZRIMCgRkYXRhGAEgASgMIhsKC1NpbmtSZXF1ZXN0EgwKBGRhdGEYASABKAwiHQoMU2lua1Jlc3BvbnNlEg0KBWJ5dGVzGAEgASgEIi8KEFNwYXduTG9vcFJlcXVlc3QSDAoEYXJndhgBIAMoCRINCgVjb3VudBgCIAEoDSIoChFTcGF3bkxvb3BSZXNwb25zZRITCgtkdXJhdGlvbl91cxgBIAMoDSK3AQoNUmVwb3J0UmVxdWVzdBIwCgthZ2VudF9yZWFkeRgBIAEoCzIZLnB5cm8uZ3Vlc3QudjEuQWdlbnRSZWFkeUgAEjYKDnByb2Nlc3NfZXhpdGVkGAIgASgLMhwucHlyby5ndWVzdC52MS5Qcm9jZXNzRXhpdGVkSAASMwoNb3V0X29mX21lbW9yeRgDIAEoCzIaLnB5cm8uZ3Vlc3QudjEuT3V0T2ZNZW1vcnlIAEIHCgVldmVudCIbCgpBZ2VudFJlYWR5Eg0KBWVwb2NoGAEgASgNIkwKDVByb2Nlc3NFeGl0ZWQSEgoKcHJvY2Vzc19pZBgBIAEoCRInCgRleGl0GAIgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzIiEKC091dE9mTWVtb3J5EhIKCnByb2Nlc3NfaWQYASABKAkiEAoOUmVwb3J0UmVzcG9uc2UiUwoGU3RhdHVzEgwKBGNvZGUYASABKA0SDwoHbWVzc2FnZRgCIAEoCRIqCgZkZXRhaWwYAyABKAsyGi5weXJvLmd1ZXN0LnYxLkVycm9yRGV0YWlsIjoKC0Vycm9yRGV0YWlsEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRIMCgRoaW50GAMgASgJKmUKDE91dHB1dFBvbGljeRIdChlPVVRQVVRfUE9MSUNZX1VOU1BFQ0lGSUVEEAASFwoTT1VUUFVUX1BPTElDWV9CTE9DSxABEh0KGU9VVFBVVF9QT0xJQ1lfRFJPUF9PTERFU1QQAiphCgxPdXRwdXRTdHJlYW0SHQoZT1VUUFVUX1NUUkVBTV9VTlNQRUNJRklFRBAAEhgKFE9VVFBVVF9TVFJFQU1fU1RET1VUEAESGAoUT1VUUFVUX1NUUkVBTV9TVERFUlIQAiovCgRUcmVlEhQKEFRSRUVfVU5TUEVDSUZJRUQQABIRCg1UUkVFX0JBU0VMSU5FEAEqfgoIRmlsZVR5cGUSGQoVRklMRV9UWVBFX1VOU1BFQ0lGSUVEEAASEgoORklMRV9UWVBFX0ZJTEUQARIXChNGSUxFX1RZUEVfRElSRUNUT1JZEAISFQoRRklMRV9UWVBFX1NZTUxJTksQAxITCg9GSUxFX1RZUEVfT1RIRVIQBDKRBgoNU3lzdGVtU2VydmljZRJCCgVIZWxsbxIbLnB5cm8uZ3Vlc3QudjEuSGVsbG9SZXF1ZXN0GhwucHlyby5ndWVzdC52MS5IZWxsb1Jlc3BvbnNlEj8KBFBpbmcSGi5weXJvLmd1ZXN0LnYxLlBpbmdSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5QaW5nUmVzcG9uc2USVAoLUGVyc29uYWxpemUSIS5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVxdWVzdBoiLnB5cm8uZ3Vlc3QudjEuUGVyc29uYWxpemVSZXNwb25zZRJOCglNb3VudFJvb3QSHy5weXJvLmd1ZXN0LnYxLk1vdW50Um9vdFJlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLk1vdW50Um9vdFJlc3BvbnNlEk4KCVNldEZyb3plbhIfLnB5cm8uZ3Vlc3QudjEuU2V0RnJvemVuUmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuU2V0RnJvemVuUmVzcG9uc2USUQoKSG9sZFdyaXRlcxIgLnB5cm8uZ3Vlc3QudjEuSG9sZFdyaXRlc1JlcXVlc3QaIS5weXJvLmd1ZXN0LnYxLkhvbGRXcml0ZXNSZXNwb25zZRJLCghSZWhlYXJzZRIeLnB5cm8uZ3Vlc3QudjEuUmVoZWFyc2VSZXF1ZXN0Gh8ucHlyby5ndWVzdC52MS5SZWhlYXJzZVJlc3BvbnNlEkIKBVNjcnViEhsucHlyby5ndWVzdC52MS5TY3J1YlJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLlNjcnViUmVzcG9uc2USVAoLTG9hZE1vZHVsZXMSIS5weXJvLmd1ZXN0LnYxLkxvYWRNb2R1bGVzUmVxdWVzdBoiLnB5cm8uZ3Vlc3QudjEuTG9hZE1vZHVsZXNSZXNwb25zZRJLCghTaHV0ZG93bhIeLnB5cm8uZ3Vlc3QudjEuU2h1dGRvd25SZXF1ZXN0Gh8ucHlyby5ndWVzdC52MS5TaHV0ZG93blJlc3BvbnNlMosECg5Qcm9jZXNzU2VydmljZRJCCgVTdGFydBIbLnB5cm8uZ3Vlc3QudjEuU3RhcnRSZXF1ZXN0GhwucHlyby5ndWVzdC52MS5TdGFydFJlc3BvbnNlElMKClJlYWRPdXRwdXQSIC5weXJvLmd1ZXN0LnYxLlJlYWRPdXRwdXRSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5SZWFkT3V0cHV0UmVzcG9uc2UwARJTCgpXcml0ZUlucHV0EiAucHlyby5ndWVzdC52MS5Xcml0ZUlucHV0UmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuV3JpdGVJbnB1dFJlc3BvbnNlKAESRQoGU2lnbmFsEhwucHlyby5ndWVzdC52MS5TaWduYWxSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5TaWduYWxSZXNwb25zZRI8CgNHZXQSGS5weXJvLmd1ZXN0LnYxLkdldFJlcXVlc3QaGi5weXJvLmd1ZXN0LnYxLkdldFJlc3BvbnNlEj8KBExpc3QSGi5weXJvLmd1ZXN0LnYxLkxpc3RSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5MaXN0UmVzcG9uc2USRQoGUmVtb3ZlEhwucHlyby5ndWVzdC52MS5SZW1vdmVSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5SZW1vdmVSZXNwb25zZTLaBAoLRmlsZVNlcnZpY2USQQoEUmVhZBIaLnB5cm8uZ3Vlc3QudjEuUmVhZFJlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLlJlYWRSZXNwb25zZTABEkQKBVdyaXRlEhsucHlyby5ndWVzdC52MS5Xcml0ZVJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLldyaXRlUmVzcG9uc2UoARJTCgpFeHRyYWN0VGFyEiAucHlyby5ndWVzdC52MS5FeHRyYWN0VGFyUmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuRXh0cmFjdFRhclJlc3BvbnNlKAESSwoETGlzdBIfLnB5cm8uZ3Vlc3QudjEuTGlzdEZpbGVzUmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuTGlzdEZpbGVzUmVzcG9uc2UwARI/CgRFZGl0EhoucHlyby5ndWVzdC52MS5FZGl0UmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuRWRpdFJlc3BvbnNlEkoKB1BhY2tUYXISHS5weXJvLmd1ZXN0LnYxLlBhY2tUYXJSZXF1ZXN0Gh4ucHlyby5ndWVzdC52MS5QYWNrVGFyUmVzcG9uc2UwARJHCgZDb21taXQSHC5weXJvLmd1ZXN0LnYxLkNvbW1pdFJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLkNvbW1pdFJlc3BvbnNlKAESSgoHQ2hhbmdlcxIdLnB5cm8uZ3Vlc3QudjEuQ2hhbmdlc1JlcXVlc3QaHi5weXJvLmd1ZXN0LnYxLkNoYW5nZXNSZXNwb25zZTABMmUKDkJ1aWxkZXJTZXJ2aWNlElMKCkJ1aWxkSW1hZ2USIC5weXJvLmd1ZXN0LnYxLkJ1aWxkSW1hZ2VSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5CdWlsZEltYWdlUmVzcG9uc2UwATL4AgoSRGlhZ25vc3RpY3NTZXJ2aWNlEkIKBUZsb29kEhsucHlyby5ndWVzdC52MS5GbG9vZFJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLkZsb29kUmVzcG9uc2USQgoFRHJhaW4SGy5weXJvLmd1ZXN0LnYxLkRyYWluUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuRHJhaW5SZXNwb25zZRJHCgZTb3VyY2USHC5weXJvLmd1ZXN0LnYxLlNvdXJjZVJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLlNvdXJjZVJlc3BvbnNlMAESQQoEU2luaxIaLnB5cm8uZ3Vlc3QudjEuU2lua1JlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLlNpbmtSZXNwb25zZSgBEk4KCVNwYXduTG9vcBIfLnB5cm8uZ3Vlc3QudjEuU3Bhd25Mb29wUmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuU3Bhd25Mb29wUmVzcG9uc2UyVQoMRXZlbnRTZXJ2aWNlEkUKBlJlcG9ydBIcLnB5cm8uZ3Vlc3QudjEuUmVwb3J0UmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuUmVwb3J0UmVzcG9uc2VCJlokcHlyby9ndWVzdC9nZW4vcHlyby9ndWVzdC92MTtndWVzdHYxYgZwcm90bzM");
 
 /**
  * @generated from message pyro.guest.v1.HelloRequest
@@ -326,6 +326,32 @@ export const HoldWritesResponseSchema: GenMessage<HoldWritesResponse> = /*@__PUR
   messageDesc(file_pyro_guest_v1_guest, 12);
 
 /**
+ * @generated from message pyro.guest.v1.ScrubRequest
+ */
+export type ScrubRequest = Message<"pyro.guest.v1.ScrubRequest"> & {
+};
+
+/**
+ * Describes the message pyro.guest.v1.ScrubRequest.
+ * Use `create(ScrubRequestSchema)` to create a new message.
+ */
+export const ScrubRequestSchema: GenMessage<ScrubRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 13);
+
+/**
+ * @generated from message pyro.guest.v1.ScrubResponse
+ */
+export type ScrubResponse = Message<"pyro.guest.v1.ScrubResponse"> & {
+};
+
+/**
+ * Describes the message pyro.guest.v1.ScrubResponse.
+ * Use `create(ScrubResponseSchema)` to create a new message.
+ */
+export const ScrubResponseSchema: GenMessage<ScrubResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 14);
+
+/**
  * @generated from message pyro.guest.v1.RehearseRequest
  */
 export type RehearseRequest = Message<"pyro.guest.v1.RehearseRequest"> & {
@@ -336,7 +362,7 @@ export type RehearseRequest = Message<"pyro.guest.v1.RehearseRequest"> & {
  * Use `create(RehearseRequestSchema)` to create a new message.
  */
 export const RehearseRequestSchema: GenMessage<RehearseRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 13);
+  messageDesc(file_pyro_guest_v1_guest, 15);
 
 /**
  * @generated from message pyro.guest.v1.RehearseResponse
@@ -349,7 +375,7 @@ export type RehearseResponse = Message<"pyro.guest.v1.RehearseResponse"> & {
  * Use `create(RehearseResponseSchema)` to create a new message.
  */
 export const RehearseResponseSchema: GenMessage<RehearseResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 14);
+  messageDesc(file_pyro_guest_v1_guest, 16);
 
 /**
  * @generated from message pyro.guest.v1.LoadModulesRequest
@@ -366,7 +392,7 @@ export type LoadModulesRequest = Message<"pyro.guest.v1.LoadModulesRequest"> & {
  * Use `create(LoadModulesRequestSchema)` to create a new message.
  */
 export const LoadModulesRequestSchema: GenMessage<LoadModulesRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 15);
+  messageDesc(file_pyro_guest_v1_guest, 17);
 
 /**
  * @generated from message pyro.guest.v1.LoadModulesResponse
@@ -383,7 +409,7 @@ export type LoadModulesResponse = Message<"pyro.guest.v1.LoadModulesResponse"> &
  * Use `create(LoadModulesResponseSchema)` to create a new message.
  */
 export const LoadModulesResponseSchema: GenMessage<LoadModulesResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 16);
+  messageDesc(file_pyro_guest_v1_guest, 18);
 
 /**
  * @generated from message pyro.guest.v1.ShutdownRequest
@@ -402,7 +428,7 @@ export type ShutdownRequest = Message<"pyro.guest.v1.ShutdownRequest"> & {
  * Use `create(ShutdownRequestSchema)` to create a new message.
  */
 export const ShutdownRequestSchema: GenMessage<ShutdownRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 17);
+  messageDesc(file_pyro_guest_v1_guest, 19);
 
 /**
  * @generated from message pyro.guest.v1.ShutdownResponse
@@ -415,7 +441,7 @@ export type ShutdownResponse = Message<"pyro.guest.v1.ShutdownResponse"> & {
  * Use `create(ShutdownResponseSchema)` to create a new message.
  */
 export const ShutdownResponseSchema: GenMessage<ShutdownResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 18);
+  messageDesc(file_pyro_guest_v1_guest, 20);
 
 /**
  * @generated from message pyro.guest.v1.StartRequest
@@ -498,7 +524,7 @@ export type StartRequest = Message<"pyro.guest.v1.StartRequest"> & {
  * Use `create(StartRequestSchema)` to create a new message.
  */
 export const StartRequestSchema: GenMessage<StartRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 19);
+  messageDesc(file_pyro_guest_v1_guest, 21);
 
 /**
  * @generated from message pyro.guest.v1.StartResponse
@@ -515,7 +541,7 @@ export type StartResponse = Message<"pyro.guest.v1.StartResponse"> & {
  * Use `create(StartResponseSchema)` to create a new message.
  */
 export const StartResponseSchema: GenMessage<StartResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 20);
+  messageDesc(file_pyro_guest_v1_guest, 22);
 
 /**
  * @generated from message pyro.guest.v1.ReadOutputRequest
@@ -542,7 +568,7 @@ export type ReadOutputRequest = Message<"pyro.guest.v1.ReadOutputRequest"> & {
  * Use `create(ReadOutputRequestSchema)` to create a new message.
  */
 export const ReadOutputRequestSchema: GenMessage<ReadOutputRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 21);
+  messageDesc(file_pyro_guest_v1_guest, 23);
 
 /**
  * @generated from message pyro.guest.v1.OutputChunk
@@ -571,7 +597,7 @@ export type OutputChunk = Message<"pyro.guest.v1.OutputChunk"> & {
  * Use `create(OutputChunkSchema)` to create a new message.
  */
 export const OutputChunkSchema: GenMessage<OutputChunk> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 22);
+  messageDesc(file_pyro_guest_v1_guest, 24);
 
 /**
  * @generated from message pyro.guest.v1.ReadOutputResponse
@@ -602,7 +628,7 @@ export type ReadOutputResponse = Message<"pyro.guest.v1.ReadOutputResponse"> & {
  * Use `create(ReadOutputResponseSchema)` to create a new message.
  */
 export const ReadOutputResponseSchema: GenMessage<ReadOutputResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 23);
+  messageDesc(file_pyro_guest_v1_guest, 25);
 
 /**
  * @generated from message pyro.guest.v1.ExitStatus
@@ -667,7 +693,7 @@ export type ExitStatus = Message<"pyro.guest.v1.ExitStatus"> & {
  * Use `create(ExitStatusSchema)` to create a new message.
  */
 export const ExitStatusSchema: GenMessage<ExitStatus> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 24);
+  messageDesc(file_pyro_guest_v1_guest, 26);
 
 /**
  * @generated from message pyro.guest.v1.WriteInputRequest
@@ -698,7 +724,7 @@ export type WriteInputRequest = Message<"pyro.guest.v1.WriteInputRequest"> & {
  * Use `create(WriteInputRequestSchema)` to create a new message.
  */
 export const WriteInputRequestSchema: GenMessage<WriteInputRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 25);
+  messageDesc(file_pyro_guest_v1_guest, 27);
 
 /**
  * @generated from message pyro.guest.v1.WriteInputResponse
@@ -722,7 +748,7 @@ export type WriteInputResponse = Message<"pyro.guest.v1.WriteInputResponse"> & {
  * Use `create(WriteInputResponseSchema)` to create a new message.
  */
 export const WriteInputResponseSchema: GenMessage<WriteInputResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 26);
+  messageDesc(file_pyro_guest_v1_guest, 28);
 
 /**
  * @generated from message pyro.guest.v1.SignalRequest
@@ -751,7 +777,7 @@ export type SignalRequest = Message<"pyro.guest.v1.SignalRequest"> & {
  * Use `create(SignalRequestSchema)` to create a new message.
  */
 export const SignalRequestSchema: GenMessage<SignalRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 27);
+  messageDesc(file_pyro_guest_v1_guest, 29);
 
 /**
  * @generated from message pyro.guest.v1.SignalResponse
@@ -764,7 +790,7 @@ export type SignalResponse = Message<"pyro.guest.v1.SignalResponse"> & {
  * Use `create(SignalResponseSchema)` to create a new message.
  */
 export const SignalResponseSchema: GenMessage<SignalResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 28);
+  messageDesc(file_pyro_guest_v1_guest, 30);
 
 /**
  * @generated from message pyro.guest.v1.GetRequest
@@ -781,7 +807,7 @@ export type GetRequest = Message<"pyro.guest.v1.GetRequest"> & {
  * Use `create(GetRequestSchema)` to create a new message.
  */
 export const GetRequestSchema: GenMessage<GetRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 29);
+  messageDesc(file_pyro_guest_v1_guest, 31);
 
 /**
  * @generated from message pyro.guest.v1.GetResponse
@@ -798,7 +824,7 @@ export type GetResponse = Message<"pyro.guest.v1.GetResponse"> & {
  * Use `create(GetResponseSchema)` to create a new message.
  */
 export const GetResponseSchema: GenMessage<GetResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 30);
+  messageDesc(file_pyro_guest_v1_guest, 32);
 
 /**
  * @generated from message pyro.guest.v1.ProcessInfo
@@ -840,7 +866,7 @@ export type ProcessInfo = Message<"pyro.guest.v1.ProcessInfo"> & {
  * Use `create(ProcessInfoSchema)` to create a new message.
  */
 export const ProcessInfoSchema: GenMessage<ProcessInfo> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 31);
+  messageDesc(file_pyro_guest_v1_guest, 33);
 
 /**
  * @generated from message pyro.guest.v1.ListRequest
@@ -853,7 +879,7 @@ export type ListRequest = Message<"pyro.guest.v1.ListRequest"> & {
  * Use `create(ListRequestSchema)` to create a new message.
  */
 export const ListRequestSchema: GenMessage<ListRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 32);
+  messageDesc(file_pyro_guest_v1_guest, 34);
 
 /**
  * @generated from message pyro.guest.v1.ListResponse
@@ -870,7 +896,7 @@ export type ListResponse = Message<"pyro.guest.v1.ListResponse"> & {
  * Use `create(ListResponseSchema)` to create a new message.
  */
 export const ListResponseSchema: GenMessage<ListResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 33);
+  messageDesc(file_pyro_guest_v1_guest, 35);
 
 /**
  * @generated from message pyro.guest.v1.RemoveRequest
@@ -887,7 +913,7 @@ export type RemoveRequest = Message<"pyro.guest.v1.RemoveRequest"> & {
  * Use `create(RemoveRequestSchema)` to create a new message.
  */
 export const RemoveRequestSchema: GenMessage<RemoveRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 34);
+  messageDesc(file_pyro_guest_v1_guest, 36);
 
 /**
  * @generated from message pyro.guest.v1.RemoveResponse
@@ -900,7 +926,7 @@ export type RemoveResponse = Message<"pyro.guest.v1.RemoveResponse"> & {
  * Use `create(RemoveResponseSchema)` to create a new message.
  */
 export const RemoveResponseSchema: GenMessage<RemoveResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 35);
+  messageDesc(file_pyro_guest_v1_guest, 37);
 
 /**
  * @generated from message pyro.guest.v1.ReadRequest
@@ -939,7 +965,7 @@ export type ReadRequest = Message<"pyro.guest.v1.ReadRequest"> & {
  * Use `create(ReadRequestSchema)` to create a new message.
  */
 export const ReadRequestSchema: GenMessage<ReadRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 36);
+  messageDesc(file_pyro_guest_v1_guest, 38);
 
 /**
  * @generated from message pyro.guest.v1.ReadResponse
@@ -963,7 +989,7 @@ export type ReadResponse = Message<"pyro.guest.v1.ReadResponse"> & {
  * Use `create(ReadResponseSchema)` to create a new message.
  */
 export const ReadResponseSchema: GenMessage<ReadResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 37);
+  messageDesc(file_pyro_guest_v1_guest, 39);
 
 /**
  * @generated from message pyro.guest.v1.WriteRequest
@@ -999,7 +1025,7 @@ export type WriteRequest = Message<"pyro.guest.v1.WriteRequest"> & {
  * Use `create(WriteRequestSchema)` to create a new message.
  */
 export const WriteRequestSchema: GenMessage<WriteRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 38);
+  messageDesc(file_pyro_guest_v1_guest, 40);
 
 /**
  * @generated from message pyro.guest.v1.WriteResponse
@@ -1016,7 +1042,7 @@ export type WriteResponse = Message<"pyro.guest.v1.WriteResponse"> & {
  * Use `create(WriteResponseSchema)` to create a new message.
  */
 export const WriteResponseSchema: GenMessage<WriteResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 39);
+  messageDesc(file_pyro_guest_v1_guest, 41);
 
 /**
  * @generated from message pyro.guest.v1.ExtractTarRequest
@@ -1045,7 +1071,7 @@ export type ExtractTarRequest = Message<"pyro.guest.v1.ExtractTarRequest"> & {
  * Use `create(ExtractTarRequestSchema)` to create a new message.
  */
 export const ExtractTarRequestSchema: GenMessage<ExtractTarRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 40);
+  messageDesc(file_pyro_guest_v1_guest, 42);
 
 /**
  * @generated from message pyro.guest.v1.ExtractTarResponse
@@ -1067,7 +1093,7 @@ export type ExtractTarResponse = Message<"pyro.guest.v1.ExtractTarResponse"> & {
  * Use `create(ExtractTarResponseSchema)` to create a new message.
  */
 export const ExtractTarResponseSchema: GenMessage<ExtractTarResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 41);
+  messageDesc(file_pyro_guest_v1_guest, 43);
 
 /**
  * @generated from message pyro.guest.v1.FileEntry
@@ -1113,7 +1139,7 @@ export type FileEntry = Message<"pyro.guest.v1.FileEntry"> & {
  * Use `create(FileEntrySchema)` to create a new message.
  */
 export const FileEntrySchema: GenMessage<FileEntry> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 42);
+  messageDesc(file_pyro_guest_v1_guest, 44);
 
 /**
  * @generated from message pyro.guest.v1.ListFilesRequest
@@ -1151,7 +1177,7 @@ export type ListFilesRequest = Message<"pyro.guest.v1.ListFilesRequest"> & {
  * Use `create(ListFilesRequestSchema)` to create a new message.
  */
 export const ListFilesRequestSchema: GenMessage<ListFilesRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 43);
+  messageDesc(file_pyro_guest_v1_guest, 45);
 
 /**
  * @generated from message pyro.guest.v1.ListFilesResponse
@@ -1175,7 +1201,7 @@ export type ListFilesResponse = Message<"pyro.guest.v1.ListFilesResponse"> & {
  * Use `create(ListFilesResponseSchema)` to create a new message.
  */
 export const ListFilesResponseSchema: GenMessage<ListFilesResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 44);
+  messageDesc(file_pyro_guest_v1_guest, 46);
 
 /**
  * In a file whose every line ends in CRLF, texts without a CR stand for the same with CRLF line ends: whoever read the file
@@ -1217,7 +1243,7 @@ export type EditRequest = Message<"pyro.guest.v1.EditRequest"> & {
  * Use `create(EditRequestSchema)` to create a new message.
  */
 export const EditRequestSchema: GenMessage<EditRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 45);
+  messageDesc(file_pyro_guest_v1_guest, 47);
 
 /**
  * @generated from message pyro.guest.v1.EditResponse
@@ -1246,7 +1272,7 @@ export type EditResponse = Message<"pyro.guest.v1.EditResponse"> & {
  * Use `create(EditResponseSchema)` to create a new message.
  */
 export const EditResponseSchema: GenMessage<EditResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 46);
+  messageDesc(file_pyro_guest_v1_guest, 48);
 
 /**
  * @generated from message pyro.guest.v1.PackTarRequest
@@ -1268,7 +1294,7 @@ export type PackTarRequest = Message<"pyro.guest.v1.PackTarRequest"> & {
  * Use `create(PackTarRequestSchema)` to create a new message.
  */
 export const PackTarRequestSchema: GenMessage<PackTarRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 47);
+  messageDesc(file_pyro_guest_v1_guest, 49);
 
 /**
  * @generated from message pyro.guest.v1.PackTarResponse
@@ -1292,7 +1318,7 @@ export type PackTarResponse = Message<"pyro.guest.v1.PackTarResponse"> & {
  * Use `create(PackTarResponseSchema)` to create a new message.
  */
 export const PackTarResponseSchema: GenMessage<PackTarResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 48);
+  messageDesc(file_pyro_guest_v1_guest, 50);
 
 /**
  * @generated from message pyro.guest.v1.CommitRequest
@@ -1332,7 +1358,7 @@ export type CommitRequest = Message<"pyro.guest.v1.CommitRequest"> & {
  * Use `create(CommitRequestSchema)` to create a new message.
  */
 export const CommitRequestSchema: GenMessage<CommitRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 49);
+  messageDesc(file_pyro_guest_v1_guest, 51);
 
 /**
  * @generated from message pyro.guest.v1.FileChange
@@ -1376,7 +1402,7 @@ export type FileChange = Message<"pyro.guest.v1.FileChange"> & {
  * Use `create(FileChangeSchema)` to create a new message.
  */
 export const FileChangeSchema: GenMessage<FileChange> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 50);
+  messageDesc(file_pyro_guest_v1_guest, 52);
 
 /**
  * @generated from enum pyro.guest.v1.FileChange.Kind
@@ -1420,7 +1446,7 @@ export enum FileChange_Kind {
  * Describes the enum pyro.guest.v1.FileChange.Kind.
  */
 export const FileChange_KindSchema: GenEnum<FileChange_Kind> = /*@__PURE__*/
-  enumDesc(file_pyro_guest_v1_guest, 50, 0);
+  enumDesc(file_pyro_guest_v1_guest, 52, 0);
 
 /**
  * @generated from message pyro.guest.v1.CommitResponse
@@ -1437,7 +1463,7 @@ export type CommitResponse = Message<"pyro.guest.v1.CommitResponse"> & {
  * Use `create(CommitResponseSchema)` to create a new message.
  */
 export const CommitResponseSchema: GenMessage<CommitResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 51);
+  messageDesc(file_pyro_guest_v1_guest, 53);
 
 /**
  * @generated from message pyro.guest.v1.ChangesRequest
@@ -1463,7 +1489,7 @@ export type ChangesRequest = Message<"pyro.guest.v1.ChangesRequest"> & {
  * Use `create(ChangesRequestSchema)` to create a new message.
  */
 export const ChangesRequestSchema: GenMessage<ChangesRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 52);
+  messageDesc(file_pyro_guest_v1_guest, 54);
 
 /**
  * @generated from message pyro.guest.v1.ChangesResponse
@@ -1487,7 +1513,7 @@ export type ChangesResponse = Message<"pyro.guest.v1.ChangesResponse"> & {
  * Use `create(ChangesResponseSchema)` to create a new message.
  */
 export const ChangesResponseSchema: GenMessage<ChangesResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 53);
+  messageDesc(file_pyro_guest_v1_guest, 55);
 
 /**
  * @generated from message pyro.guest.v1.Change
@@ -1537,7 +1563,7 @@ export type Change = Message<"pyro.guest.v1.Change"> & {
  * Use `create(ChangeSchema)` to create a new message.
  */
 export const ChangeSchema: GenMessage<Change> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 54);
+  messageDesc(file_pyro_guest_v1_guest, 56);
 
 /**
  * @generated from message pyro.guest.v1.Layer
@@ -1592,7 +1618,7 @@ export type Layer = Message<"pyro.guest.v1.Layer"> & {
  * Use `create(LayerSchema)` to create a new message.
  */
 export const LayerSchema: GenMessage<Layer> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 55);
+  messageDesc(file_pyro_guest_v1_guest, 57);
 
 /**
  * @generated from message pyro.guest.v1.BuildImageRequest
@@ -1623,7 +1649,7 @@ export type BuildImageRequest = Message<"pyro.guest.v1.BuildImageRequest"> & {
  * Use `create(BuildImageRequestSchema)` to create a new message.
  */
 export const BuildImageRequestSchema: GenMessage<BuildImageRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 56);
+  messageDesc(file_pyro_guest_v1_guest, 58);
 
 /**
  * @generated from message pyro.guest.v1.BuildStep
@@ -1645,7 +1671,7 @@ export type BuildStep = Message<"pyro.guest.v1.BuildStep"> & {
  * Use `create(BuildStepSchema)` to create a new message.
  */
 export const BuildStepSchema: GenMessage<BuildStep> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 57);
+  messageDesc(file_pyro_guest_v1_guest, 59);
 
 /**
  * @generated from message pyro.guest.v1.BuildImageResponse
@@ -1684,7 +1710,7 @@ export type BuildImageResponse = Message<"pyro.guest.v1.BuildImageResponse"> & {
  * Use `create(BuildImageResponseSchema)` to create a new message.
  */
 export const BuildImageResponseSchema: GenMessage<BuildImageResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 58);
+  messageDesc(file_pyro_guest_v1_guest, 60);
 
 /**
  * @generated from message pyro.guest.v1.BuildProgress
@@ -1722,7 +1748,7 @@ export type BuildProgress = Message<"pyro.guest.v1.BuildProgress"> & {
  * Use `create(BuildProgressSchema)` to create a new message.
  */
 export const BuildProgressSchema: GenMessage<BuildProgress> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 59);
+  messageDesc(file_pyro_guest_v1_guest, 61);
 
 /**
  * @generated from message pyro.guest.v1.BuildResult
@@ -1746,7 +1772,7 @@ export type BuildResult = Message<"pyro.guest.v1.BuildResult"> & {
  * Use `create(BuildResultSchema)` to create a new message.
  */
 export const BuildResultSchema: GenMessage<BuildResult> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 60);
+  messageDesc(file_pyro_guest_v1_guest, 62);
 
 /**
  * @generated from message pyro.guest.v1.FloodRequest
@@ -1763,7 +1789,7 @@ export type FloodRequest = Message<"pyro.guest.v1.FloodRequest"> & {
  * Use `create(FloodRequestSchema)` to create a new message.
  */
 export const FloodRequestSchema: GenMessage<FloodRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 61);
+  messageDesc(file_pyro_guest_v1_guest, 63);
 
 /**
  * @generated from message pyro.guest.v1.FloodResponse
@@ -1776,7 +1802,7 @@ export type FloodResponse = Message<"pyro.guest.v1.FloodResponse"> & {
  * Use `create(FloodResponseSchema)` to create a new message.
  */
 export const FloodResponseSchema: GenMessage<FloodResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 62);
+  messageDesc(file_pyro_guest_v1_guest, 64);
 
 /**
  * @generated from message pyro.guest.v1.DrainRequest
@@ -1793,7 +1819,7 @@ export type DrainRequest = Message<"pyro.guest.v1.DrainRequest"> & {
  * Use `create(DrainRequestSchema)` to create a new message.
  */
 export const DrainRequestSchema: GenMessage<DrainRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 63);
+  messageDesc(file_pyro_guest_v1_guest, 65);
 
 /**
  * @generated from message pyro.guest.v1.DrainResponse
@@ -1810,7 +1836,7 @@ export type DrainResponse = Message<"pyro.guest.v1.DrainResponse"> & {
  * Use `create(DrainResponseSchema)` to create a new message.
  */
 export const DrainResponseSchema: GenMessage<DrainResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 64);
+  messageDesc(file_pyro_guest_v1_guest, 66);
 
 /**
  * @generated from message pyro.guest.v1.SourceRequest
@@ -1827,7 +1853,7 @@ export type SourceRequest = Message<"pyro.guest.v1.SourceRequest"> & {
  * Use `create(SourceRequestSchema)` to create a new message.
  */
 export const SourceRequestSchema: GenMessage<SourceRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 65);
+  messageDesc(file_pyro_guest_v1_guest, 67);
 
 /**
  * @generated from message pyro.guest.v1.SourceResponse
@@ -1844,7 +1870,7 @@ export type SourceResponse = Message<"pyro.guest.v1.SourceResponse"> & {
  * Use `create(SourceResponseSchema)` to create a new message.
  */
 export const SourceResponseSchema: GenMessage<SourceResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 66);
+  messageDesc(file_pyro_guest_v1_guest, 68);
 
 /**
  * @generated from message pyro.guest.v1.SinkRequest
@@ -1861,7 +1887,7 @@ export type SinkRequest = Message<"pyro.guest.v1.SinkRequest"> & {
  * Use `create(SinkRequestSchema)` to create a new message.
  */
 export const SinkRequestSchema: GenMessage<SinkRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 67);
+  messageDesc(file_pyro_guest_v1_guest, 69);
 
 /**
  * @generated from message pyro.guest.v1.SinkResponse
@@ -1878,7 +1904,7 @@ export type SinkResponse = Message<"pyro.guest.v1.SinkResponse"> & {
  * Use `create(SinkResponseSchema)` to create a new message.
  */
 export const SinkResponseSchema: GenMessage<SinkResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 68);
+  messageDesc(file_pyro_guest_v1_guest, 70);
 
 /**
  * @generated from message pyro.guest.v1.SpawnLoopRequest
@@ -1900,7 +1926,7 @@ export type SpawnLoopRequest = Message<"pyro.guest.v1.SpawnLoopRequest"> & {
  * Use `create(SpawnLoopRequestSchema)` to create a new message.
  */
 export const SpawnLoopRequestSchema: GenMessage<SpawnLoopRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 69);
+  messageDesc(file_pyro_guest_v1_guest, 71);
 
 /**
  * @generated from message pyro.guest.v1.SpawnLoopResponse
@@ -1917,7 +1943,7 @@ export type SpawnLoopResponse = Message<"pyro.guest.v1.SpawnLoopResponse"> & {
  * Use `create(SpawnLoopResponseSchema)` to create a new message.
  */
 export const SpawnLoopResponseSchema: GenMessage<SpawnLoopResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 70);
+  messageDesc(file_pyro_guest_v1_guest, 72);
 
 /**
  * @generated from message pyro.guest.v1.ReportRequest
@@ -1952,7 +1978,7 @@ export type ReportRequest = Message<"pyro.guest.v1.ReportRequest"> & {
  * Use `create(ReportRequestSchema)` to create a new message.
  */
 export const ReportRequestSchema: GenMessage<ReportRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 71);
+  messageDesc(file_pyro_guest_v1_guest, 73);
 
 /**
  * @generated from message pyro.guest.v1.AgentReady
@@ -1969,7 +1995,7 @@ export type AgentReady = Message<"pyro.guest.v1.AgentReady"> & {
  * Use `create(AgentReadySchema)` to create a new message.
  */
 export const AgentReadySchema: GenMessage<AgentReady> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 72);
+  messageDesc(file_pyro_guest_v1_guest, 74);
 
 /**
  * @generated from message pyro.guest.v1.ProcessExited
@@ -1991,7 +2017,7 @@ export type ProcessExited = Message<"pyro.guest.v1.ProcessExited"> & {
  * Use `create(ProcessExitedSchema)` to create a new message.
  */
 export const ProcessExitedSchema: GenMessage<ProcessExited> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 73);
+  messageDesc(file_pyro_guest_v1_guest, 75);
 
 /**
  * @generated from message pyro.guest.v1.OutOfMemory
@@ -2008,7 +2034,7 @@ export type OutOfMemory = Message<"pyro.guest.v1.OutOfMemory"> & {
  * Use `create(OutOfMemorySchema)` to create a new message.
  */
 export const OutOfMemorySchema: GenMessage<OutOfMemory> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 74);
+  messageDesc(file_pyro_guest_v1_guest, 76);
 
 /**
  * @generated from message pyro.guest.v1.ReportResponse
@@ -2021,7 +2047,7 @@ export type ReportResponse = Message<"pyro.guest.v1.ReportResponse"> & {
  * Use `create(ReportResponseSchema)` to create a new message.
  */
 export const ReportResponseSchema: GenMessage<ReportResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 75);
+  messageDesc(file_pyro_guest_v1_guest, 77);
 
 /**
  * How a call ended (LINK.md, END).
@@ -2054,7 +2080,7 @@ export type Status = Message<"pyro.guest.v1.Status"> & {
  * Use `create(StatusSchema)` to create a new message.
  */
 export const StatusSchema: GenMessage<Status> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 76);
+  messageDesc(file_pyro_guest_v1_guest, 78);
 
 /**
  * What the user is told.
@@ -2085,7 +2111,7 @@ export type ErrorDetail = Message<"pyro.guest.v1.ErrorDetail"> & {
  * Use `create(ErrorDetailSchema)` to create a new message.
  */
 export const ErrorDetailSchema: GenMessage<ErrorDetail> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 77);
+  messageDesc(file_pyro_guest_v1_guest, 79);
 
 /**
  * What happens to output that nobody reads while its spool is full.
@@ -2284,6 +2310,17 @@ export const SystemService: GenService<{
     methodKind: "unary";
     input: typeof RehearseRequestSchema;
     output: typeof RehearseResponseSchema;
+  },
+  /**
+   * Overwrites what the agent has freed. Called before a machine is saved that ran commands; the host floods the probe
+   * channel afterwards, which overwrites the port's own buffers.
+   *
+   * @generated from rpc pyro.guest.v1.SystemService.Scrub
+   */
+  scrub: {
+    methodKind: "unary";
+    input: typeof ScrubRequestSchema;
+    output: typeof ScrubResponseSchema;
   },
   /**
    * Loads a named group of kernel modules of the runtime bundle ("network").
