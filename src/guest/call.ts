@@ -148,15 +148,21 @@ export class Call {
 
   /**
    * Sends one message of two parts that fit one packet, without a copy of the second: resolves when the link has taken
-   * it. False when the other side takes none any more.
+   * it. False when the other side takes none any more; the link may still read the bytes then.
    */
   async sendParts(begin: Uint8Array, rest: Uint8Array): Promise<boolean> {
     if (!(await this.#pay(begin.length + rest.length))) return false;
     const head = Buffer.allocUnsafe(ROOM_BYTES + begin.length);
     head.set(begin, ROOM_BYTES);
     putPacketHeader(head, HEADER_BYTES, { kind: KIND.message, flags: 0, id: this.id });
-    await new Promise<void>((resolve) => this.sendPacket(head, rest, resolve));
-    return true;
+    const sent = { isTaken: false };
+    this.sendPacket(head, rest, () => {
+      sent.isTaken = true;
+      this.#wakeWriter();
+    });
+    // A guest that reads nothing must not keep a call from its end.
+    while (!sent.isTaken && !this.#isRefused) await this.#woken();
+    return sent.isTaken;
   }
 
   /** Sends the CALL, with its first message where there is one. */
@@ -200,12 +206,14 @@ export class Call {
 
   /** Waits for credit, and takes a packet's bytes off it; false when the other side takes none any more. */
   async #pay(bytes: number): Promise<boolean> {
-    while (this.#credit <= 0 && !this.#isRefused) {
-      await new Promise<void>((resolve) => (this.#wakeWriter = resolve));
-    }
+    while (this.#credit <= 0 && !this.#isRefused) await this.#woken();
     if (this.#isRefused) return false;
     this.#credit -= Math.max(bytes, this.window.packetCostBytes);
     return true;
+  }
+
+  async #woken(): Promise<void> {
+    await new Promise<void>((resolve) => (this.#wakeWriter = resolve));
   }
 
   /** The part is the next to be taken: it could not become whole without credit for what is there. */

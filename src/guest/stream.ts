@@ -15,7 +15,10 @@ export interface GuestStream {
    * @throws {PyroError} CANCELLED or what the agent says when the program reset it, GUEST_DISCONNECTED when the epoch is over
    */
   read(): Promise<Uint8Array | undefined>;
-  /** Sends bytes, and resolves when they are on their way: until then they are not to be changed. Throws as `read` does. */
+  /**
+   * Sends bytes, and resolves when they are on their way: until then they are not to be changed. Throws as `read` does;
+   * they may still be sent then.
+   */
   write(data: Uint8Array): Promise<void>;
   /** Says that no more will come; the program reads the end. */
   finish(): Promise<void>;

@@ -268,6 +268,38 @@ describe("connections that the agent asks for", () => {
     );
   });
 
+  it("end when this side resets them, though the agent does not read its port", async () => {
+    const streams: IncomingStream[] = [];
+    const writing: Promise<void>[] = [];
+    let given = 0;
+    await connected(
+      {
+        connect: async (_target, stream) => {
+          streams.push(stream);
+          await stream.open();
+          const write = async (): Promise<void> => {
+            for (;;) {
+              await stream.write(Buffer.alloc(50_000));
+              given += 50_000;
+            }
+          };
+          writing.push(write());
+          await writing.at(-1)?.catch(() => undefined);
+        },
+      },
+      async (session) => {
+        session.socket.pause();
+        const connects = Array.from({ length: 8 }, () => session.connect(WEB, 80));
+        await expect.poll(() => streams.length).toBe(8);
+        expect(await settled(() => given)).toBeLessThan(8 * LIMITS.networkWindowBytes - 50_000);
+        for (const stream of streams) stream.reset("over");
+        for (const one of writing) await expect(one).rejects.toThrow("over");
+        session.socket.resume();
+        await Promise.all(connects);
+      },
+    );
+  });
+
   it("are bounded in number", async () => {
     await connected({ connect: untilBroken }, async (session) => {
       const all = await Promise.all(Array.from({ length: LIMITS.networkCalls }, () => session.connect(WEB, 80)));
