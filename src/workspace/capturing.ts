@@ -1,4 +1,5 @@
-import type { Change, Workspace } from "./workspace.js";
+import type { Change } from "./workspace-parts.js";
+import type { Workspace } from "./workspace.js";
 import type { CapturedMachine, WorkspaceMachine } from "./workspace-machine.js";
 
 /**

@@ -89,3 +89,9 @@ export class Operation<T> {
     }
   }
 }
+
+/** The end of what may bring a machine. Its error is its own caller's, unless it is about the machine itself. */
+export async function machineOf({ kind, result }: Operation<unknown>): Promise<unknown> {
+  if (kind === "create" || kind === "start" || kind === "reset") return await result;
+  return await result.catch(() => undefined);
+}

@@ -121,6 +121,11 @@ export type WorkspaceRecord = z.output<typeof recordSchema>;
 export type SnapshotRecord = z.output<typeof snapshotSchema>;
 export type WorkspaceSeed = z.output<typeof seedSchema>;
 
+/** Whether it has no machine, and may get one over its disk. */
+export function isDown(state: WorkspaceRecord["state"]): boolean {
+  return state === "stopped" || state === "suspended";
+}
+
 /** Where a workspace keeps what. */
 export interface WorkspacePaths {
   readonly directory: string;

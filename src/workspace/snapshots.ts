@@ -7,7 +7,8 @@ import type { SnapshotRecord, WorkspaceRecord } from "./record.js";
 import { allowInMemory } from "./secrets-in-memory.js";
 import { copyRunning, imageOf, runningOf, SnapshotMemory } from "./snapshot-memory.js";
 import { BASELINE, requireSnapshot } from "./snapshot-record.js";
-import type { Change, Workspace } from "./workspace.js";
+import type { Change } from "./workspace-parts.js";
+import type { Workspace } from "./workspace.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
 
 /** A snapshot as it is shown. */

@@ -6,6 +6,7 @@ import { DiskProof } from "./disk-check.js";
 import { KeptRecord } from "./kept-record.js";
 import { MachineSlot } from "./machine-slot.js";
 import { PublishedPorts } from "./published-ports.js";
+import type { Report } from "./operation.js";
 import { pathsOf, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
 import type { RunningCommand } from "./sandbox.js";
 import { SavedMemory } from "./saved-memory.js";
@@ -23,6 +24,17 @@ export interface WorkspaceContext {
   readonly networks: WorkspaceNetworks;
   readonly log: Logger;
   readonly now: () => number;
+}
+
+/** What a change of a workspace's disk works on, in the workspace's turn. */
+export interface Change {
+  readonly chain: DiskChain;
+  readonly record: WorkspaceRecord;
+  /** The one that runs, if one does. */
+  readonly machine: WorkspaceMachine | undefined;
+  readonly nowMs: number;
+  readonly report: Report;
+  readonly save: (change: Partial<WorkspaceRecord>) => Promise<void>;
 }
 
 /** What is read of a workspace's directory before there is a workspace. */

@@ -2,11 +2,10 @@ import { appendFile } from "node:fs/promises";
 import { failpoint, Slots, untilAborted } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { CommandLog } from "./command-log.js";
-import type { DiskChain } from "./disk-chain.js";
 import { explainLoss } from "./loss.js";
 import { branch, make, type Populate } from "./making.js";
-import { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
-import type { WorkspacePaths, WorkspaceRecord } from "./record.js";
+import { machineOf, Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
+import { isDown, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
 import type { PublishedPorts } from "./published-ports.js";
 import { recover } from "./recovering.js";
 import { beginReset, finishReset } from "./resetting.js";
@@ -31,20 +30,15 @@ import {
   workspaceFailed,
 } from "./workspace-errors.js";
 import type { CapturedMachine, WorkspaceLayers, WorkspaceMachine } from "./workspace-machine.js";
-import { openParts, WorkspaceParts, type KeptParts, type WorkspaceContext } from "./workspace-parts.js";
+import {
+  openParts,
+  WorkspaceParts,
+  type Change,
+  type KeptParts,
+  type WorkspaceContext,
+} from "./workspace-parts.js";
 import type { NetworkPolicyText, WorkspaceNetwork } from "./workspace-network.js";
 import type { WorkspaceServices } from "./workspace-services.js";
-
-/** What a change of a workspace's disk works on, in the workspace's turn. */
-export interface Change {
-  readonly chain: DiskChain;
-  readonly record: WorkspaceRecord;
-  /** The one that runs, if one does. */
-  readonly machine: WorkspaceMachine | undefined;
-  readonly nowMs: number;
-  readonly report: Report;
-  readonly save: (change: Partial<WorkspaceRecord>) => Promise<void>;
-}
 
 /**
  * One workspace: its record, its machine where it runs, its commands. What changes its machine happens in turns; what
@@ -403,15 +397,4 @@ export class Workspace {
     this.#operation = operation;
     return operation;
   }
-}
-
-/** Whether it has no machine, and may get one over its disk. */
-function isDown(state: WorkspaceRecord["state"]): boolean {
-  return state === "stopped" || state === "suspended";
-}
-
-/** The end of what may bring a machine. Its error is its own caller's, unless it is about the machine itself. */
-async function machineOf({ kind, result }: Operation<unknown>): Promise<unknown> {
-  if (kind === "create" || kind === "start" || kind === "reset") return await result;
-  return await result.catch(() => undefined);
 }
