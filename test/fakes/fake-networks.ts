@@ -82,9 +82,10 @@ export class FakeNetwork implements WorkspaceNetwork {
     return opened.map(({ hostPort, guestPort }) => ({ hostPort, guestPort }));
   }
 
-  unpublish(startId: string): Promise<void> {
+  /** Ports are free a moment later, as real ones are. */
+  async unpublish(startId: string): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, 80));
     this.#published = this.#published.filter((port) => port.startId !== startId);
-    return Promise.resolve();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
