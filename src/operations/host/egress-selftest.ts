@@ -74,7 +74,9 @@ export async function egressSelftest(
   } catch (error) {
     if (signal?.aborted === true) throw error;
     const { code, message, hint } = PyroError.from(error);
-    checks.push({ name: "egress", ok: false, message: `not tested: ${code}: ${message}`, hint, fix: [] });
+    const check = { name: "egress", ok: false, message: `not tested: ${code}: ${message}`, hint, fix: [] };
+    checks.push(check);
+    onCheck(check);
   }
   return checks;
 }
