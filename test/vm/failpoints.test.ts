@@ -68,6 +68,8 @@ interface Scenario {
   readonly pool?: number;
   /** Calls that pass through the failpoint, until the daemon has met it. Gives how the last one failed, if it did. */
   readonly pass: (daemon: FaultyDaemon) => Promise<string | undefined>;
+  /** What the next daemon has to have found, where the one before was killed. */
+  readonly found?: () => Promise<void>;
 }
 
 /** By the prefix of a failpoint's name: which calls pass through it. `pull` and `rotation` are tested without machines. */
@@ -87,7 +89,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   fork: { pass: useItsMemory },
   secrets: { pass: useSecrets },
   ports: { pass: publishPorts },
-  network: { pass: useItsNetwork },
+  network: { pass: useItsNetwork, found: expectNoNetwork },
 };
 
 /** Other ways through some of them. */
@@ -150,6 +152,15 @@ function useItsNetwork(): Promise<string | undefined> {
     () => pyro.setWorkspaceNetwork({ workspaceId, policy: "off" }, call),
     remove,
   );
+}
+
+/** The policy is the one that was asked for, on the host and in the machine, whoever of them was told. */
+async function expectNoNetwork(): Promise<void> {
+  const { policy } = await pyro.getWorkspaceNetwork({ workspaceId });
+  expect(policy).toMatchObject({ mode: "off", allow: [] });
+  const program = `import socket\ntry: socket.create_connection(("10.0.2.2", 80), 20)\nexcept OSError as error: print(error.strerror)`;
+  const { output } = await pyro.execWorkspace({ workspaceId, argv: ["python3", "-c", program] }, call);
+  expect(Buffer.from(output?.stdout.data ?? []).toString()).toBe("Network is unreachable\n");
 }
 
 function resetSuspended(): Promise<string | undefined> {
@@ -248,7 +259,7 @@ async function expectNothingLeft(): Promise<void> {
   await eventually("nothing is left", clean, 5_000).catch(() => expect(found).toEqual([]));
 }
 /** Kills the daemon at the step. Gives how many machines it left running. */
-async function killDaemonAt(failpoint: string, { pool = 0, pass }: Scenario): Promise<number> {
+async function killDaemonAt(failpoint: string, { pool = 0, pass, found }: Scenario): Promise<number> {
   const daemon = await daemonWithFailpoint(state.path, failpoint, { pool });
   await connectAnew();
   const failed = await pass(daemon);
@@ -259,6 +270,7 @@ async function killDaemonAt(failpoint: string, { pool = 0, pass }: Scenario): Pr
   if (failed !== undefined) expect(failed).toBe("DAEMON_UNREACHABLE");
   await connectAnew();
   await expectNextRunWorks();
+  await found?.();
   await expectUsableWorkspaces();
   await expectNothingLeft();
   return left;
