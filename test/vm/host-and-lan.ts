@@ -68,6 +68,7 @@ const NAME_SERVER = `
 /** Why this host cannot make network namespaces; undefined where it can. */
 export function withoutNamespaces(): string | undefined {
   if (process.getuid?.() !== 0) return "network namespaces need root";
+  if (spawnSync("ip", ["-V"]).status !== 0) return "`ip` is not here (package iproute2)";
   const tried = spawnSync("unshare", ["--net", "--mount", "true"]);
   return tried.status === 0 ? undefined : `network namespaces cannot be made here: ${String(tried.stderr)}`;
 }
