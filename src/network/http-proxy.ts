@@ -34,7 +34,13 @@ export function dialByProxy(settings: ProxySettings, direct: Dial = dialDirectly
   const isDirect = directPlaces(settings.noProxy ?? "");
   return async (place, signal) => {
     if (place.host === LOOPBACK || isDirect(place)) return await direct(place, signal);
-    const socket = await direct({ host: proxy.host, port: proxy.port, asStream: true }, signal);
+    const socket = await direct({ ...proxy, asStream: true }, signal).catch((error: unknown) => {
+      signal.throwIfAborted();
+      // Its own code would be taken for the server's.
+      throw failure(
+        `the host's proxy cannot be reached: ${(error as NodeJS.ErrnoException).code ?? "unknown"}`,
+      );
+    });
     try {
       await openTunnel(socket, proxy, place, signal);
       return socket;
@@ -104,8 +110,13 @@ async function openTunnel(
   socket.write(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${credentials}\r\n`);
   const status = await readStatus(socket, signal);
   if (status < 200 || status > 299) {
-    throw Object.assign(new Error(`the proxy answered ${status}`), { code: `the proxy answered ${status}` });
+    throw failure(`the proxy answered ${status}`);
   }
+}
+
+/** Its words stand where a socket's error has its code, as the place cannot be reached because of them. */
+function failure(why: string): Error {
+  return Object.assign(new Error(why), { code: why });
 }
 
 /** Reads the head of the proxy's answer; bytes behind it go back to the socket. */
@@ -120,7 +131,7 @@ async function readStatus(socket: Socket, signal: AbortSignal): Promise<number> 
       signal.removeEventListener("abort", aborted);
       finish();
     };
-    const fail = (code: string): void => done(() => reject(Object.assign(new Error(code), { code })));
+    const fail = (why: string): void => done(() => reject(failure(why)));
     const failed = (error: Error): void => done(() => reject(error));
     const ended = (): void => fail("the proxy hung up");
     const aborted = (): void => done(() => reject(signal.reason as Error));

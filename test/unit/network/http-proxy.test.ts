@@ -68,6 +68,19 @@ describe("connections through the host's proxy", () => {
     await expect.poll(() => proxy.sockets.size).toBe(0);
   });
 
+  it("say that it is the proxy that cannot be reached, without its address and password", async () => {
+    await using taken = await startProxy(1, []);
+    const { port } = taken;
+    await taken[Symbol.asyncDispose]();
+    const dial = dialByProxy({ httpsProxy: `http://user:secret@127.0.0.1:${port}` });
+    const gateway = makeGateway({ dial });
+    const pipe = new FakePipe();
+    await gateway.connect({ address: bytesOf(WEB), port: 443, openedBy: "" }, pipe);
+    const why = `${WEB}:443 cannot be reached (the host's proxy cannot be reached: ECONNREFUSED)`;
+    expect(pipe.answer).toEqual({ because: "unreachable", message: why });
+    expect(gateway.record.entries[0]).toMatchObject({ decision: "failed", reason: why });
+  });
+
   it("are given up when the proxy hangs up or never answers", async () => {
     await using rude = await LoopbackServer.start((socket) => socket.resume().end());
     await using silent = await LoopbackServer.start((socket) =>
