@@ -215,6 +215,8 @@ describe("A daemon in a network of the test's own", async () => {
       "0 (ok)",
     );
     expect(json(await call("diff", "git", "--json"))).toMatchObject({ changed: false });
+    const run = ["run", "debian:12-build", "--network", "--", "curl", "-sS", `https://${NAME}/hello`];
+    expect((await pyro(run, { stateDir: state.path })).stdout.toString()).toBe("hello\n");
   });
 
   it("gives that after a reset too, takes it back without a network, and gives it again", async () => {
