@@ -45,7 +45,7 @@ import { Overlays } from "./overlay.js";
 import { poolSize } from "./pool-size.js";
 import { poolOfMachines, ReadyMachines } from "./ready-machine.js";
 import { prepareHost } from "./prepare.js";
-import { HostProvision, hostProxy } from "./provision/index.js";
+import { HostProvision } from "./provision/index.js";
 import { sandboxes } from "./sandboxes.js";
 import { Templates } from "./templates.js";
 import { workspaceDisks } from "./disk-reader.js";
@@ -141,13 +141,9 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const overlays = new Overlays();
   const ready = new ReadyMachines({ templates, inUse, overlays });
   const pool = poolOfMachines(ready, options.poolSize ?? poolSize(configuration.settings.pool), log);
-  const variables = networkVariables();
-  const proxy = hostProxy(configuration.settings, variables);
-  const provision = new HostProvision({ settings: configuration.settings, variables, host, log });
-  const networks = openNetworks({
-    ...{ log, provision: () => provision.read() },
-    ...(proxy.dial === undefined ? {} : { dial: proxy.dial }),
-  });
+  const { settings } = configuration;
+  const provision = new HostProvision({ settings, variables: networkVariables(), host, log });
+  const networks = openNetworks({ log, dial: provision.dial, provision: () => provision.read() });
   const opening = { ready, pool, isolation, store, pulls, networks, log };
   const factory = sandboxes(opening);
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
@@ -214,7 +210,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
           runtimeVersion: async () => (await bundle()).version,
           probeAccelerators: (signal) => accelerators.examine(signal),
           missingTools: () => missingTools(host),
-          network: async () => `${proxy.description}; ${await provision.describe()}`,
+          network: () => provision.describe(),
           environment: async (name) => {
             const { state, downloadBytes } = await store.inspect(name);
             if (state === "damaged") await store.require(name);

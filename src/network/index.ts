@@ -40,6 +40,6 @@ export { SharedLookUp, type LookUp } from "./resolver.js";
 export type { NetworkEntry, NetworkTotals } from "./entry.js";
 export { NetworkRecord, type LastRefusal } from "./record.js";
 export { RecordFile } from "./record-file.js";
-export { type Dial } from "./dial.js";
+export { dialDirectly, type Dial } from "./dial.js";
 export { dialByProxy, type ProxySettings } from "./http-proxy.js";
 export { PublishedPort, type DialledPipe, type PublishOptions } from "./published.js";

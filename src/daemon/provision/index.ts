@@ -1,21 +1,22 @@
 /**
- * What a machine with a network gets of its host: the certificates that the host trusts beyond its distribution's, and
- * where its package managers fetch from. Public things only, without credentials; nothing with policy `off`.
+ * What a machine with a network gets of its host: the host's proxy, the certificates that it trusts beyond its
+ * distribution's, and where its package managers fetch from. Public things only, without credentials; nothing with policy `off`.
  */
 import type { Logger, NetworkVariables } from "../../kit/index.js";
 import { readHostSources, type HostPrograms } from "../../image/index.js";
+import type { Dial } from "../../network/index.js";
 import { PyroError } from "../../protocol/index.js";
 import type { Settings } from "../configuration.js";
 import { guestSources, type GuestSources } from "./apt.js";
 import { readCertificates } from "./certificates.js";
 import { provisionOf, type Provision } from "./files.js";
+import { hostProxy, type HostProxy } from "./proxy.js";
 import { readRegistries, type Registries } from "./registries.js";
 
 export { NOTHING, type Provision } from "./files.js";
-export { hostProxy, type HostProxy } from "./proxy.js";
 
 export interface HostProvisionOptions {
-  readonly settings: Pick<Settings, "certificates" | "package_sources">;
+  readonly settings: Pick<Settings, "certificates" | "package_sources" | "proxy" | "no_proxy">;
   readonly variables: NetworkVariables;
   readonly host: HostPrograms;
   readonly log: Logger;
@@ -28,18 +29,27 @@ const APT_MS = 10_000;
 
 /** Read when the first machine needs it, and kept as long as the daemon lives, like the configuration. */
 export class HostProvision {
+  readonly #proxy: HostProxy;
   #reading: Promise<Found> | undefined;
 
-  constructor(private readonly options: HostProvisionOptions) {}
+  /** @throws {PyroError} CONFIG_INVALID when the configuration's proxy cannot be used */
+  constructor(private readonly options: HostProvisionOptions) {
+    this.#proxy = hostProxy(options.settings, options.variables);
+  }
+
+  /** How connections of machines go out. */
+  get dial(): Dial {
+    return this.#proxy.dial;
+  }
 
   /** Never rejects. */
   async read(): Promise<Provision> {
     return (await this.#found()).provision;
   }
 
-  /** For the user: what machines get, and what they do not. */
+  /** For the user: how connections go out, what machines get, and what they do not. */
   async describe(): Promise<string> {
-    return (await this.#found()).description;
+    return `${this.#proxy.description}; ${(await this.#found()).description}`;
   }
 
   async #found(): Promise<Found> {

@@ -1,12 +1,11 @@
 import type { NetworkVariables } from "../../kit/index.js";
-import { dialByProxy, type Dial } from "../../network/index.js";
+import { dialByProxy, dialDirectly, type Dial } from "../../network/index.js";
 import { PyroError } from "../../protocol/index.js";
 import type { Settings } from "../configuration.js";
 
 /** How gateways connect. */
 export interface HostProxy {
-  /** Directly when left out. */
-  readonly dial?: Dial;
+  readonly dial: Dial;
   /** For its user; without credentials. */
   readonly description: string;
 }
@@ -24,7 +23,8 @@ export function hostProxy(
   const https = variables.https_proxy ?? variables.HTTPS_PROXY;
   const http = variables.http_proxy ?? variables.HTTP_PROXY;
   const proxy = settings.proxy ?? https ?? http;
-  if (proxy === undefined || proxy === "") return { description: "connections go out directly" };
+  if (proxy === undefined || proxy === "")
+    return { dial: dialDirectly, description: "connections go out directly" };
   try {
     const dial = dialByProxy({ httpsProxy: proxy, noProxy });
     return { dial, description: `connections go out by the proxy ${new URL(proxy).host}` };

@@ -6,13 +6,14 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { guestSources } from "../../../src/daemon/provision/apt.js";
 import { readCertificates } from "../../../src/daemon/provision/certificates.js";
 import { NOTHING, provisionOf } from "../../../src/daemon/provision/files.js";
-import { hostProxy } from "../../../src/daemon/provision/index.js";
+import { hostProxy } from "../../../src/daemon/provision/proxy.js";
 import { readRegistries } from "../../../src/daemon/provision/registries.js";
 import {
   networkVariables,
   networkVariablesForDaemon,
   type NetworkVariables,
 } from "../../../src/kit/index.js";
+import { dialDirectly } from "../../../src/network/index.js";
 import { temporaryState } from "../../fakes/state-directory.js";
 
 const PUBLIC = rootCertificates[0] ?? "";
@@ -248,14 +249,14 @@ describe("The host's proxy", () => {
     expect(said({ proxy: "http://own.test:3128/" }, variables)).toBe(
       "connections go out by the proxy own.test:3128",
     );
-    expect(hostProxy({ proxy: "" }, variables).dial).toBeUndefined();
+    expect(hostProxy({ proxy: "" }, variables).dial).toBe(dialDirectly);
   });
 
   it("fails connections where the environment's cannot be used, and the daemon where the configuration's cannot", async () => {
     const broken = hostProxy({}, { HTTPS_PROXY: "socks5://user:secret@proxy.test" });
     expect(broken.description).toMatch(/^connections fail: .*http:\/\//);
     const place = { host: "203.0.114.7", port: 443 };
-    const failed = broken.dial?.(place, new AbortController().signal);
+    const failed = broken.dial(place, new AbortController().signal);
     await expect(failed).rejects.toThrow("no address that begins with http://");
     await expect(failed).rejects.not.toThrow("secret");
     expect(broken.description).not.toContain("secret");
