@@ -5,7 +5,7 @@ PYRO := bin/pyro
 export PATH := $(PATH):/usr/local/go/bin
 ENVIRONMENT ?= debian:12
 
-.PHONY: help demo setup setup-tests build runtime generate test test-unit test-guest test-vm check smoke-chat-hosts bench fuzz clean
+.PHONY: help demo setup setup-tests build runtime generate test test-unit test-guest test-registry test-vm check smoke-chat-hosts bench fuzz clean
 
 help:
 	@echo "make demo    install what is missing, build, and run one command in a real VM"
@@ -19,7 +19,7 @@ setup:
 	@scripts/setup.sh
 
 setup-tests:
-	@scripts/setup.sh tests
+	@scripts/setup.sh --for-tests
 
 build: setup
 	@node scripts/build.mjs
@@ -37,13 +37,16 @@ demo: build runtime
 	@echo "this host: Linux $$(uname -r), init $$(cat /proc/1/comm), $$(nproc) cpu"
 	@$(PYRO) daemon status
 
-test: test-unit test-guest test-vm
+test: test-unit test-guest test-registry test-vm
 
-test-unit: build
+test-unit: setup-tests build
 	npx vitest run --project unit
 
-test-guest: setup
+test-guest: setup-tests
 	cd guest && go vet ./... && go test ./...
+
+test-registry: setup-tests
+	npx vitest run --project registry
 
 test-vm: setup-tests build runtime
 	@$(PYRO) env pull $(ENVIRONMENT)
@@ -58,7 +61,7 @@ smoke-chat-hosts: build runtime
 generate: setup
 	npm run generate
 
-check: build runtime
+check: setup-tests build runtime
 	npm run check:format
 	npm run check:lint
 	npm run check:types

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes sure that this machine has what pyro needs from the system, and the project what it needs from npm.
 # Installs what is missing through apt and npm; names the fix where it cannot. Quick when nothing is missing.
-# `setup.sh tests`: also what only the tests in real machines need.
+# With --for-tests also what only tests use: a registry, tools that make images, network namespaces, a browser.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -11,13 +11,21 @@ fail() {
     exit 1
 }
 
+for_tests=
+[ "${1:-}" != --for-tests ] || for_tests='docker-registry docker-registry
+skopeo skopeo
+umoci umoci
+busybox busybox-static
+openssl openssl
+ip iproute2
+chromium chromium'
+
 # Tool, and the Debian package that brings it. An ordinary user's PATH may lack the sbin directories.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin
 export PATH
 missing=
 while read -r tool package; do
-    [ -n "$tool" ] || continue
-    command -v "$tool" >/dev/null 2>&1 || missing="$missing $package"
+    [ -z "$tool" ] || command -v "$tool" >/dev/null 2>&1 || missing="$missing $package"
 done <<LIST
 qemu-system-x86_64 qemu-system-x86
 qemu-img qemu-utils
@@ -29,7 +37,7 @@ setpriv util-linux
 make make
 xz xz-utils
 git git
-$([ "${1:-}" != tests ] || echo chromium chromium)
+$for_tests
 LIST
 # qemu-system-x86 only recommends the firmware's option ROMs; the kernel loader needs one of them.
 [ -e /usr/share/qemu/linuxboot_dma.bin ] || [ -e /usr/share/seabios/bios-256k.bin ] || missing="$missing qemu-system-data seabios"

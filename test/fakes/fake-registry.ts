@@ -29,7 +29,7 @@ export interface Document {
 export const OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 export const OCI_INDEX = "application/vnd.oci.image.index.v1+json";
 const OCI_CONFIG = "application/vnd.oci.image.config.v1+json";
-export const OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip";
+const OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /** A registry in this process: serves what it is given, counts what it is asked, and fails as it is told. */
 export class FakeRegistry implements AsyncDisposable {

@@ -1,7 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { formatReference, parseReference, pinned } from "../../../src/oci/reference.js";
+import {
+  DEFAULT_REGISTRY,
+  formatReference,
+  isDigest,
+  parseDigest,
+  parseReference,
+  type Digest,
+} from "../../../src/oci/index.js";
+import { pinned } from "../../../src/oci/reference.js";
 import { endpointsOf, isLoopback } from "../../../src/oci/registries.js";
-import type { Digest } from "../../../src/oci/digest.js";
 
 const DIGEST = `sha256:${"a1".repeat(32)}`;
 
@@ -31,6 +38,21 @@ describe("a reference", () => {
     expect(formatReference(parseReference("debian:12", "registry.example.org"))).toBe(
       "registry.example.org/debian:12",
     );
+  });
+
+  it("has a digest of SHA-256 or none", () => {
+    expect(isDigest(parseDigest(DIGEST))).toBe(true);
+    for (const text of [
+      "",
+      DIGEST.toUpperCase(),
+      `${DIGEST}0`,
+      `${DIGEST}\n`,
+      DIGEST.slice(7),
+      "sha256:",
+      "a:b",
+    ]) {
+      expect(isDigest(parseDigest(text))).toBe(false);
+    }
   });
 
   it("is held by a digest, and remembers its tag", () => {
@@ -81,6 +103,13 @@ describe("a reference", () => {
 });
 
 describe("the places of a registry", () => {
+  it("without a name of their own stand below the default registry's", () => {
+    const [{ base, logins } = { base: "", logins: [] }, ...others] = endpointsOf(DEFAULT_REGISTRY, {});
+    expect(others).toEqual([]);
+    expect(new URL(base).hostname.endsWith(`.${DEFAULT_REGISTRY}`)).toBe(true);
+    expect(logins).toContain(DEFAULT_REGISTRY);
+  });
+
   const bases = (registry: string, settings = {}): string[] =>
     endpointsOf(registry, settings).map(({ base }) => base);
 
