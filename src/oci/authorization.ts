@@ -71,8 +71,12 @@ export class Authorization {
       await this.#renew(challenge, signal);
       return;
     }
-    const credentials = await this.#credentials(new URL(this.#endpoint.base), signal);
-    if (credentials?.kind !== "password") throw unauthorized(this.#endpoint.name, "it wants a login", false);
+    const own = new URL(this.#endpoint.base);
+    const credentials = await this.#credentials(own, signal);
+    if (credentials?.kind !== "password") {
+      const why = isPrivate(own) ? "it wants a login" : "it wants a login, which is given over TLS only";
+      throw unauthorized(this.#endpoint.name, why, false);
+    }
     const pair = Buffer.from(`${credentials.username}:${credentials.password}`).toString("base64");
     this.#held = { value: `Basic ${pair}`, goodUntilMs: Infinity };
   }
@@ -121,9 +125,14 @@ export class Authorization {
 
   /** What the user logged in with, where it may be sent to `target`. */
   async #credentials(target: URL, signal: AbortSignal): Promise<Credentials | undefined> {
-    if (target.protocol !== "https:" && !isLoopback(target)) return undefined;
+    if (!isPrivate(target)) return undefined;
     return await this.#source(this.#endpoint, this.#repository, signal);
   }
+}
+
+/** Whether nobody else hears what is sent there. */
+function isPrivate(target: URL): boolean {
+  return target.protocol === "https:" || isLoopback(target);
 }
 
 /** What to ask a token for: what the registry says is needed, but never more of a repository than pulling. */

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { Slots } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { Authorization } from "./authorization.js";
@@ -95,6 +96,8 @@ export class ImagePulls implements AsyncDisposable {
     const report = new ProgressReport(onProgress);
     const failure = new AbortController();
     const signal = AbortSignal.any([outer, failure.signal]);
+    // Every layer waits by it, and hashes what is here by it: Node would take that for a leak.
+    setMaxListeners(4 * LIMITS.imageLayers, signal);
     const retry: RetryOptions = {
       ...this.#options.retry,
       onWait: (waitMs, because) => report.waiting(waitMs, because.message),

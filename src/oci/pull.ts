@@ -71,7 +71,7 @@ export async function pullImage(
   await allOrFirstFailure(
     [...unique.values()].map(async (layer) => {
       const blob = await sources.fetchBlob(layer);
-      await checkPacking(what, layer, blob.path);
+      await checkLayer(what, layer, blob.path);
       fetched.set(layer.digest, blob);
     }),
     sources.giveUp,
@@ -148,14 +148,18 @@ async function readConfig(
   const { reused } = await fetchBlob(config);
   const bytes = await store.read(config.digest, LIMITS.imageConfigBytes);
   if (bytes === undefined) throw contradiction(what, "its configuration went away while it was read");
+  if (bytes.length !== config.sizeBytes) throw otherSize(what, config, bytes.length);
   const parsed = parseImageConfig(what, bytes, layers.length);
   if (!fits(parsed.platform, wanted)) throw noPlatform(what, [parsed.platform], wanted);
   return { parsed, reused };
 }
 
 /** A layer that is packed otherwise than its type says is not handed on: another tool would read another thing. */
-async function checkPacking(what: string, layer: LayerDescriptor, path: string): Promise<void> {
+async function checkLayer(what: string, layer: LayerDescriptor, path: string): Promise<void> {
   await using file = await open(path, "r");
+  const { size } = await file.stat();
+  // Another image's manifest, with another size, may have brought it here.
+  if (size !== layer.sizeBytes) throw otherSize(what, layer, size);
   const head = Buffer.alloc(4);
   const { bytesRead } = await file.read(head, 0, 4, 0);
   const found = compressionByMagic(head.subarray(0, bytesRead));
@@ -179,6 +183,10 @@ async function allOrFirstFailure(
     await Promise.allSettled(work);
     throw error;
   }
+}
+
+function otherSize(what: string, { digest, sizeBytes }: Descriptor, found: number): PyroError {
+  return contradiction(what, `${shortDigest(digest)} has ${found} bytes, its manifest says ${sizeBytes}`);
 }
 
 function contradiction(what: string, problem: string): PyroError {

@@ -157,6 +157,24 @@ describe("a blob", () => {
   });
 });
 
+it("A blob that another image brought is refused where a manifest says another size of it", async () => {
+  at.registry.addImage("tool", "1");
+  await at.pulls.pull(`${at.registry.name}/tool:1`);
+  for (const which of ["config", "layers"]) {
+    const wrong = (descriptor: unknown): unknown => ({ ...(descriptor as { size: number }), size: 7 });
+    at.registry.addImage("tool", which, {
+      change: (manifest) => {
+        const value = manifest[which];
+        return { ...manifest, [which]: Array.isArray(value) ? value.map(wrong) : wrong(value) };
+      },
+    });
+    expect(await at.failure(`tool:${which}`)).toMatchObject({
+      code: "IMAGE_MANIFEST_INVALID",
+      message: expect.stringContaining("its manifest says 7") as string,
+    });
+  }
+});
+
 describe("a download that goes on where another ended", () => {
   let image: AddedImage;
   beforeEach(async () => {

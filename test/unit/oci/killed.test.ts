@@ -1,4 +1,4 @@
-import { readdir, writeFile } from "node:fs/promises";
+import { readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { baseEnvironment, complete } from "../../../src/kit/index.js";
@@ -26,10 +26,22 @@ afterEach(async () => {
 });
 
 /** Pulls in a process of its own. */
-async function pull(env: Record<string, string> = {}) {
-  const args = [join(at.directory, "pull.mjs"), directory, at.registry.name, "tool:1"];
-  return await complete(process.execPath, args, { env: { ...baseEnvironment(), ...env } });
+async function pull(env: Record<string, string> = {}, prefix: readonly string[] = []) {
+  const args = [process.execPath, join(at.directory, "pull.mjs"), directory, at.registry.name, "tool:1"];
+  return await complete("env", [...prefix, ...args], { env: { ...baseEnvironment(), ...env } });
 }
+
+it("A disk without room is told as such, and what found room is gone on with", async () => {
+  // Files of 400 blocks of 512 bytes at most; to write more is an error, as on a full disk.
+  const strained = ["--ignore-signal=XFSZ", "sh", "-c", 'ulimit -f 400; exec "$@"', "sh"];
+  const refused = await pull({}, strained);
+  expect(refused).toMatchObject({ code: 3, stdout: expect.stringContaining('"code":"DISK_FULL"') as string });
+  const [part = ""] = await readdir(join(directory, "partial"));
+  expect((await stat(join(directory, "partial", part))).size).toBe(400 * 512);
+  at.registry.requests.length = 0;
+  expect(await pull()).toMatchObject({ code: 0 });
+  expect(at.registry.requests.map(({ headers }) => headers.range)).toContain(`bytes=${400 * 512}-`);
+});
 
 describe("a pull whose process is killed", () => {
   it.each(FAILPOINTS.filter((name) => prefixOf(name) === "blob"))(

@@ -103,6 +103,29 @@ describe("a pull", () => {
   });
 });
 
+it("An image of many layers is pulled, four at once, without a warning", async () => {
+  const warnings: Error[] = [];
+  const heed = (warning: Error): void => void warnings.push(warning);
+  process.on("warning", heed);
+  let [now, most] = [0, 0];
+  at.registry.fault = async ({ path }) => {
+    if (!path.includes("/blobs/")) return false;
+    most = Math.max(most, (now += 1));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    now -= 1;
+    return false;
+  };
+  at.registry.addImage("tool", "1", {
+    layers: Array.from({ length: 100 }, (_, index) => tarOf(index, 1000)),
+  });
+  const { layers } = await at.pulls.pull(`${at.registry.name}/tool:1`);
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off("warning", heed);
+  expect(layers).toHaveLength(100);
+  expect(most).toBe(4);
+  expect(warnings).toEqual([]);
+});
+
 describe("ten pulls at once", () => {
   it("of one image ask for everything once, and each hears of its progress", async () => {
     at.registry.addImage("tool", "1", { layers: [tarOf(1), tarOf(2)] });
