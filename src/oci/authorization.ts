@@ -123,9 +123,12 @@ export class Authorization {
     return realm;
   }
 
-  /** What the user logged in with, where it may be sent to `target`. */
+  /**
+   * What the user logged in with, where it may be sent to `target`: not where others hear it, nor where others may have
+   * said that it is to be sent there.
+   */
   async #credentials(target: URL, signal: AbortSignal): Promise<Credentials | undefined> {
-    if (!isPrivate(target)) return undefined;
+    if (!isPrivate(target) || !isPrivate(new URL(this.#endpoint.base))) return undefined;
     return await this.#source(this.#endpoint, this.#repository, signal);
   }
 }

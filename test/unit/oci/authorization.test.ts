@@ -1,7 +1,7 @@
 import { chmod, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { containerCredentials, type Credentials } from "../../../src/oci/index.js";
+import { containerCredentials, DEFAULT_REGISTRY, type Credentials } from "../../../src/oci/index.js";
 import { challengeOf } from "../../../src/oci/challenge.js";
 import { FakeRegistry, type SeenRequest } from "../../fakes/fake-registry.js";
 import { pulling, type Pulling } from "./pulling.js";
@@ -9,6 +9,8 @@ import { pulling, type Pulling } from "./pulling.js";
 const SECRET = "s3cret-of-the-user";
 const TOKEN = "t0ken-of-the-realm";
 const PASSWORD: Credentials = { kind: "password", username: "ann", password: SECRET };
+/** Under which docker keeps the login of its own registry. */
+const DOCKER_LOGIN = `https://index.${DEFAULT_REGISTRY}/v1/`;
 const BASIC = `Basic ${Buffer.from(`ann:${SECRET}`).toString("base64")}`;
 
 let at: Pulling;
@@ -274,6 +276,9 @@ describe("credentials", () => {
         authorization.answer([`Bearer realm="${realmUrl}"`], undefined, signal),
       ).rejects.toMatchObject({ code: "REGISTRY_REALM_REFUSED" });
     }
+    // Whoever is in between may have named that realm.
+    const between = authorization.answer([`Bearer realm="https://auth.invalid/token"`], undefined, signal);
+    await expect(between).rejects.toMatchObject({ code: expect.stringMatching(/^REGISTRY_/) as string });
     expect([asked, realm.requests.length]).toEqual([0, 0]);
     expect(await authorization.header(signal)).toBeUndefined();
   });
@@ -322,7 +327,7 @@ describe("the container configuration", () => {
   });
   const find = async (name: string, repository = "team/tool", environment: Record<string, string> = {}) =>
     await containerCredentials({ home: at.directory, environment })(
-      endpoint(name, name === "docker.io" ? ["https://index.docker.io/v1/", "docker.io"] : [name]),
+      endpoint(name, name === "docker.io" ? [DOCKER_LOGIN, "docker.io"] : [name]),
       repository,
       new AbortController().signal,
     );
@@ -341,7 +346,7 @@ describe("the container configuration", () => {
       auths: {
         "r.example.org": { auth },
         "https://old.example.org/v1/": { auth },
-        "https://index.docker.io/v1/": { auth },
+        [DOCKER_LOGIN]: { auth },
         "p.example.org/team": { username: "team", password: SECRET },
         "p.example.org": { auth },
         "i.example.org": { auth, identitytoken: SECRET },
@@ -416,7 +421,7 @@ describe("the container configuration", () => {
       await docker({ credsStore: "test", auths: { "r.example.org": { auth }, "docker.io": {} } });
       expect(await find("r.example.org", "x", environment())).toEqual(PASSWORD);
       expect(await find("docker.io", "x", environment())).toEqual({
-        ...{ kind: "identity-token", token: "https://index.docker.io/v1/ /gnupg" },
+        ...{ kind: "identity-token", token: `${DOCKER_LOGIN} /gnupg` },
       });
     });
 

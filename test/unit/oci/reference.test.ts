@@ -18,7 +18,7 @@ describe("a reference", () => {
     ["debian", "docker.io/library/debian:latest"],
     ["docker.io/library/debian:12", "docker.io/library/debian:12"],
     ["docker.io/debian:12", "docker.io/library/debian:12"],
-    ["index.docker.io/debian:12", "docker.io/library/debian:12"],
+    [`index.${DEFAULT_REGISTRY}/debian:12`, "docker.io/library/debian:12"],
     ["team/tool", "docker.io/team/tool:latest"],
     ["localhost/x", "localhost/x:latest"],
     ["localhost:5000/x", "localhost:5000/x:latest"],
