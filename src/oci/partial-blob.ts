@@ -25,11 +25,13 @@ export class PartialBlob implements AsyncDisposable {
     sizeBytes: number,
     signal: AbortSignal,
   ): Promise<PartialBlob> {
-    // One that was proven, and whose process was killed before it had its place, is read-only already.
-    await chmod(path, 0o600).catch((error: unknown) => {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
+    const file = await open(path, flags, 0o600).catch(async (error: unknown) => {
+      // One that was proven, and whose process was killed before it had its place, is read-only already.
+      if ((error as NodeJS.ErrnoException).code !== "EACCES") throw error;
+      await chmod(path, 0o600);
+      return await open(path, flags);
     });
-    const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
     const partial = new PartialBlob(path, digest, sizeBytes, file);
     try {
       const { size } = await file.stat();
