@@ -24,7 +24,7 @@ export async function dumpDom(url: string): Promise<string> {
     return stdout;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    throw new Error("this test needs Chromium: `scripts/setup.sh tests` installs it", { cause: error });
+    throw new Error("this test needs Chromium: `scripts/setup.sh --for-tests` installs it", { cause: error });
   } finally {
     await eventually("the browser is gone", async () =>
       (await processes()).every(({ line }) => !line.includes(profile)),
