@@ -23,6 +23,7 @@ import (
 	"pyro/guest/internal/network"
 	"pyro/guest/internal/process"
 	"pyro/guest/internal/reaper"
+	"pyro/guest/internal/registers"
 	"pyro/guest/internal/rootdir"
 	"pyro/guest/internal/serve"
 	"pyro/guest/internal/shell"
@@ -105,8 +106,11 @@ func rehearse(commands *workload.Workload) error {
 // scrub collects what is not used any more: what a collection frees it overwrites (GODEBUG=clobberfree=1, which is on the
 // kernel's command line). Twice, because what a pool lets go of in the first is freed by the second.
 func scrub() {
+	link.ForgetBuffers()
+	call.ForgetBuffers()
 	runtime.GC()
 	runtime.GC()
+	registers.WipeAll()
 }
 
 func openPort(ctx context.Context) (*link.PortFile, error) {

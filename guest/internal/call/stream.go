@@ -48,10 +48,22 @@ func newStream(ctx context.Context, peer *Peer, id uint32, timeout time.Duration
 }
 
 // buffers are for messages that are sent: room for the headers, and a chunk with what is around it.
-var buffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, roomBytes+maxBodyBytes)
-	return &b
-}}
+var buffers atomic.Pointer[sync.Pool]
+
+// ForgetBuffers lets go of the buffers that are not in use, and of those that are as soon as they are not.
+func ForgetBuffers() { buffers.Store(nil) }
+
+func bufferPool() *sync.Pool {
+	pool := buffers.Load()
+	if pool == nil {
+		pool = &sync.Pool{New: func() any {
+			b := make([]byte, 0, roomBytes+maxBodyBytes)
+			return &b
+		}}
+		buffers.Store(pool)
+	}
+	return pool
+}
 
 // Receive reads the next message into m. io.EOF: there is none. The peer's error, or the context's, ends the call.
 func (s *Stream) Receive(m proto.Message) error {
@@ -105,8 +117,9 @@ func (s *Stream) sendLast(m proto.Message) error {
 
 // send sends m in as many packets as it takes; first is the first of them, and a CALL has a name, and perhaps no m.
 func (s *Stream) send(m proto.Message, first packet, name string) error {
-	pooled := buffers.Get().(*[]byte)
-	defer buffers.Put(pooled)
+	home := bufferPool()
+	pooled := home.Get().(*[]byte)
+	defer home.Put(pooled)
 	buffer := (*pooled)[:roomBytes]
 	if first.kind == kindCall {
 		buffer = binary.BigEndian.AppendUint32(buffer, s.deadline())

@@ -15,20 +15,30 @@ const (
 // chunk is a buffer that the port was read into. Packets are parts of it; the last holder gives it back.
 type chunk struct {
 	holders atomic.Int32
+	home    *sync.Pool
 	bytes   [chunkBytes]byte
 }
 
-var chunks = sync.Pool{New: func() any { return new(chunk) }}
+var chunks atomic.Pointer[sync.Pool]
+
+// ForgetBuffers lets go of the buffers that are not in use, and of those that are as soon as they are not.
+func ForgetBuffers() { chunks.Store(nil) }
 
 func newChunk() *chunk {
-	c := chunks.Get().(*chunk)
+	home := chunks.Load()
+	if home == nil {
+		home = new(sync.Pool)
+		home.New = func() any { return &chunk{home: home} }
+		chunks.Store(home)
+	}
+	c := home.Get().(*chunk)
 	c.holders.Store(1)
 	return c
 }
 
 func (c *chunk) release() {
 	if c.holders.Add(-1) == 0 {
-		chunks.Put(c)
+		c.home.Put(c)
 	}
 }
 

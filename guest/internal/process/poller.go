@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"pyro/guest/internal/registers"
 )
 
 // poller waits for output pipes. Go's own poller is told of every write to a pipe, whether anybody waits or not, and
@@ -54,6 +56,8 @@ func (p *poller) run(ctx context.Context) {
 	defer stop()
 	events := make([]unix.EpollEvent, 64)
 	for ctx.Err() == nil {
+		// This thread sleeps by itself, with whatever it holds.
+		registers.Wipe()
 		n, err := unix.EpollWait(p.epoll, events, -1)
 		if err != nil && err != unix.EINTR {
 			return
