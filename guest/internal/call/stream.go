@@ -119,8 +119,12 @@ func (s *Stream) sendLast(m proto.Message) error {
 func (s *Stream) send(m proto.Message, first packet, name string) error {
 	home := bufferPool()
 	pooled := home.Get().(*[]byte)
-	defer home.Put(pooled)
 	buffer := (*pooled)[:roomBytes]
+	defer func() {
+		// What was said, output with secrets in it too, stays in no buffer that waits for the next message.
+		clear(buffer)
+		home.Put(pooled)
+	}()
 	if first.kind == kindCall {
 		buffer = binary.BigEndian.AppendUint32(buffer, s.deadline())
 		buffer = append(buffer, name...)
