@@ -1,29 +1,10 @@
-import { execFile } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { CANARY, expectNowhere, filesWith, FORMS } from "./canary.js";
 import { mcpSession, type Session } from "./mcp-session.js";
 import { eventually, json, pyro, testState, type Result, type TestState } from "./support.js";
-
-const execute = promisify(execFile);
-
-/** Fresh each time: nothing of this host can hold it by chance. With what URLs and base64 encode. */
-const CANARY = `cn+${randomBytes(12).toString("hex")}/ ?&${randomBytes(12).toString("base64")}`;
-/** What of the canary is in a text that holds it, whichever way. */
-const FORMS = [
-  CANARY,
-  ...["", "a", "ab"].flatMap((before) => {
-    const encoded = Buffer.from(before + CANARY).toString("base64");
-    const inner = encoded.slice(4, 4 + 4 * Math.floor((encoded.length - 8) / 4));
-    return [inner, inner.replaceAll("+", "-").replaceAll("/", "_")];
-  }),
-  encodeURIComponent(CANARY),
-  encodeURIComponent(CANARY).toLowerCase(),
-  [...Buffer.from(CANARY)].map((byte) => `%${byte.toString(16).padStart(2, "0").toUpperCase()}`).join(""),
-];
 
 /** Prints the variable in every form, and drips it. */
 const PRINTS = `
@@ -253,7 +234,7 @@ describe("a secret that is given by a file", () => {
       await call("workspace_delete", { workspace_id: "copy-1" });
       await call("shell_close", { workspace_id, shell_id });
       await call("service_stop", { workspace_id, service_name: "web" });
-      // Nobody holds it any more: nothing has to be allowed. The guest does not scrub what they leave (SECURITY.md).
+      // Nobody holds it any more: nothing has to be allowed. The guest has it in files, and so in its page cache.
       expect(await call("workspace_stop", { workspace_id, suspend: true })).toContain(
         `"secrets_in_memory":[]`,
       );
@@ -299,34 +280,4 @@ async function ids(stateDir: string, name: string | null): Promise<string[]> {
     workspaces: { name: string | null; workspace_id: string }[];
   };
   return workspaces.filter((each) => each.name === name).map((each) => each.workspace_id);
-}
-
-/** Names of files that hold it, in any form; grep's error where it has one. */
-async function filesWith(directory: string, excluded: readonly string[]): Promise<string> {
-  const patterns = FORMS.flatMap((form) => ["-e", form]);
-  const names = excluded.map((name) => `--exclude=${name}`);
-  // Images are those of the environment, made before and read-only.
-  const args = ["-rlF", "--exclude-dir=images", "--devices=skip", ...names, ...patterns, directory];
-  return await execute("grep", args, { env: { ...process.env, LC_ALL: "C" } }).then(
-    ({ stdout }) => stdout,
-    // 1: nothing found.
-    (error: unknown) => {
-      const { code, stdout, stderr } = error as { code?: number; stdout?: string; stderr?: string };
-      return code === 1 ? "" : `${stdout ?? ""}${stderr ?? ""}`;
-    },
-  );
-}
-
-/** Of the state directory every file but those that hold secrets by design; of the host every process. */
-async function expectNowhere(stateDir: string, excluded: readonly string[]): Promise<void> {
-  const began = Date.now();
-  expect(await filesWith(stateDir, ["secrets.json", ...excluded])).toBe("");
-  console.log("searched", Date.now() - began);
-  // The search itself has ended; whoever else lives must not have it in sight.
-  for (const pid of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
-    for (const what of ["cmdline", "environ"]) {
-      const text = await readFile(`/proc/${pid}/${what}`, "latin1").catch(() => "");
-      for (const form of FORMS) expect(text.includes(form), `${what} of ${pid}`).toBe(false);
-    }
-  }
 }
