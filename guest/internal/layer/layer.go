@@ -64,6 +64,9 @@ func Apply(ctx context.Context, root int, blob Blob, options Options) (Result, e
 		return result, fmt.Errorf("%w: it ends after %d of %d bytes", ErrSource, stored.count, blob.SizeBytes)
 	}
 	result.Digest = digestOf(stored.hash)
+	if err == nil && blob.Compression == None {
+		result.DiffID = result.Digest
+	}
 	return result, err
 }
 
@@ -73,7 +76,10 @@ func apply(ctx context.Context, root int, buffered *bufio.Reader, stored *stored
 		return Result{}, err
 	}
 	defer closeDecompressed()
-	tar := &unpacked{from: decompressed, stored: stored, hash: newHash(), limits: options.Limits}
+	tar := &unpacked{from: decompressed, stored: stored, limits: options.Limits}
+	if compression != None {
+		tar.hash = newHash()
+	}
 	applied, err := archive.Unpack(ctx, root, tar, archive.Options{
 		Layer: true, HasLower: options.HasLower, MaxEntries: options.Limits.Entries,
 	})
@@ -87,7 +93,9 @@ func apply(ctx context.Context, root int, buffered *bufio.Reader, stored *stored
 	if result.TarBytes = tar.count; err != nil {
 		return result, err
 	}
-	result.DiffID = digestOf(tar.hash)
+	if tar.hash != nil {
+		result.DiffID = digestOf(tar.hash)
+	}
 	return result, nil
 }
 
