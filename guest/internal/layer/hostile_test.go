@@ -190,6 +190,10 @@ func FuzzAppliedLayersStayInTheirRoot(f *testing.F) {
 		for ; len(plan) >= 3; plan = plan[3:] {
 			at := plan[0] >> 3 % 3
 			e := entry{tar.Header{Typeflag: kinds[plan[0]&7], Name: names[int(plan[1])%len(names)], Mode: int64(plan[2])<<3 | 0o700}, ""}
+			if strings.HasSuffix(e.Name, "/") {
+				// The writer has no others.
+				e.Typeflag = tar.TypeDir
+			}
 			if e.Typeflag == tar.TypeSymlink || e.Typeflag == tar.TypeLink {
 				e.Linkname = targets[int(plan[2])%len(targets)]
 			}
