@@ -18,11 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pyro/guest/internal/archive"
+	"pyro/guest/internal/confined"
 )
 
 func TestMain(m *testing.M) {
 	unix.Umask(0o022)
-	os.Exit(m.Run())
+	os.Exit(confined.Run(m))
 }
 
 var someTime = time.Unix(1_600_000_000, 0)

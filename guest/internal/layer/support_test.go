@@ -20,12 +20,13 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
+	"pyro/guest/internal/confined"
 	"pyro/guest/internal/layer"
 )
 
 func TestMain(m *testing.M) {
 	unix.Umask(0o022)
-	os.Exit(m.Run())
+	os.Exit(confined.Run(m))
 }
 
 var someTime = time.Unix(1_600_000_000, 0)

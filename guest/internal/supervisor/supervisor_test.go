@@ -353,7 +353,7 @@ func TestOneThatForksAwayLivesOnInItsControlGroup(t *testing.T) {
 		t.Skip("no control groups here")
 	}
 	a := newAgent(t)
-	a.start("daemon", "(sleep 0.3; touch ready; echo late; exec sleep 60) & exit 0", file("ready"))
+	a.start("daemon", "(sleep 0.3; echo late; sleep 0.1; touch ready; exec sleep 60) & exit 0", file("ready"))
 	info := a.settled("daemon")
 	expect(t, info, running, "")
 	if !info.Forked || info.Pid != 0 || info.Exit.Code != 0 {
