@@ -115,7 +115,9 @@ describe("a workspace with egress", () => {
       network_refusal: expect.stringMatching(/169\.254\.169\.254.*--allow-cidr/) as string,
     });
     const { stdout: summary } = await call("summary", id);
-    expect(summary.toString()).toContain(`pyro workspace network set ${id} --add --allow-cidr 169.254.169.254`);
+    expect(summary.toString()).toContain(
+      `pyro workspace network set ${id} --add --allow-cidr 169.254.169.254`,
+    );
     await python("print(1)");
     expect(json(await call("status", id, "--json"))["last_command"]).toMatchObject({ network_refusal: null });
   });
