@@ -178,6 +178,10 @@ async function act(
       return await (await import("./run.js")).runCommand(input, context);
     case "workspace_exec":
       return await (await import("./workspace-exec.js")).workspaceExecCommand(input, context);
+    case "workspace_network": {
+      const { workspaceNetworkCommand } = await import("./network-follow.js");
+      return await workspaceNetworkCommand(proven(declaration, input), context);
+    }
     case "workspace_top":
       return await (await import("./top.js")).workspaceTopCommand(proven(declaration, input), context);
     case "shell_attach":

@@ -16,6 +16,7 @@ import {
 } from "../network/index.js";
 import { PyroError } from "../protocol/index.js";
 import type {
+  ChangedEvents,
   ListeningPort,
   MachineNetwork,
   NetworkPolicyText,
@@ -49,11 +50,10 @@ export interface NetworksOptions {
 export function openNetworks(options: NetworksOptions): WorkspaceNetworks {
   const lookUp = options.lookUp ?? new SharedLookUp();
   return {
-    open: async ({ directory, policy, redact, onEvent }: OpenNetworkOptions) => {
+    open: async ({ directory, policy, redact }: OpenNetworkOptions) => {
       const record = await NetworkRecord.open({
         ...(directory === undefined ? {} : { file: new RecordFile(join(directory, RECORD_FILE)) }),
         redact,
-        ...(onEvent === undefined ? {} : { onEntry: onEvent }),
       });
       const gateway = new Gateway({
         ...{ policy: readPolicy(policy, options.log), record, lookUp },
@@ -92,7 +92,13 @@ class Network implements WorkspaceNetwork {
 
   get report(): NetworkReport {
     const { record, openCount } = this.gateway;
-    return { policy: this.policy, openCount, totals: { ...record.totals }, events: record.entries };
+    const { generation, entries: events } = record;
+    return { policy: this.policy, openCount, totals: { ...record.totals }, events, generation };
+  }
+
+  async eventsAfter(generation: number, signal: AbortSignal): Promise<ChangedEvents> {
+    const changed = await this.gateway.record.entriesAfter(generation, signal);
+    return { events: changed.entries, generation: changed.generation };
   }
 
   get lastRefusal(): NetworkRefusal | undefined {

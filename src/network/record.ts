@@ -18,9 +18,13 @@ export interface RecordOptions {
   readonly file?: RecordFile;
   /** Every text that a guest had a part in passes here. */
   readonly redact?: (text: string) => string;
-  /** Told of each entry when it is made, and when it changes. */
-  readonly onEntry?: (entry: NetworkEntry) => void;
   readonly now?: () => number;
+}
+
+export interface ChangedEntries {
+  /** The oldest first. */
+  readonly entries: readonly NetworkEntry[];
+  readonly generation: number;
 }
 
 /** Refusals of the same thing within this time are one entry. */
@@ -39,12 +43,20 @@ export class NetworkRecord {
     bytesDown: 0,
   };
   readonly #entries = new Map<number, NetworkEntry>();
+  /** When each entry was made or changed last. */
+  readonly #changedAt = new Map<number, number>();
+  #generation: number;
+  /** Who waits for a change. */
+  readonly #waiting = new Set<() => void>();
   #sequence = 0;
   #lastRefusal: LastRefusal | undefined;
   /** Repeated since it was written, so that the file's totals are behind. */
   #unwritten: NetworkEntry | undefined;
 
-  constructor(private readonly options: RecordOptions = {}) {}
+  constructor(private readonly options: RecordOptions = {}) {
+    // In microseconds: later than all that an earlier daemon counted.
+    this.#generation = this.#now() * 1000;
+  }
 
   /** Goes on from what the file says. What was open then was lost with its daemon. */
   static async open(options: RecordOptions): Promise<NetworkRecord> {
@@ -64,6 +76,28 @@ export class NetworkRecord {
   /** The newest entries, the oldest of them first. */
   get entries(): readonly NetworkEntry[] {
     return [...this.#entries.values()].sort((one, other) => one.sequence - other.sequence);
+  }
+
+  /** Grows with every entry that is made or changed, over daemons too. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** Entries that were made or changed after a generation, and up to which; waits for one until the signal fires. */
+  async entriesAfter(generation: number, signal: AbortSignal): Promise<ChangedEntries> {
+    if (this.#generation <= generation && !signal.aborted) {
+      await new Promise<void>((resolve) => {
+        const goOn = (): void => {
+          this.#waiting.delete(goOn);
+          signal.removeEventListener("abort", goOn);
+          resolve();
+        };
+        this.#waiting.add(goOn);
+        signal.addEventListener("abort", goOn);
+      });
+    }
+    const isNew = ({ sequence }: NetworkEntry): boolean => (this.#changedAt.get(sequence) ?? 0) > generation;
+    return { entries: this.entries.filter(isNew), generation: this.#generation };
   }
 
   get lastRefusal(): LastRefusal | undefined {
@@ -98,8 +132,9 @@ export class NetworkRecord {
     this.#put(made, true);
   }
 
-  /** Resolves when the file has all. */
+  /** Resolves when the file has all. Nobody waits any more. */
   async close(): Promise<void> {
+    for (const goOn of [...this.#waiting]) goOn();
     if (this.#unwritten !== undefined) this.#append(this.#unwritten);
     await this.options.file?.close();
   }
@@ -135,14 +170,17 @@ export class NetworkRecord {
     this.#keep(entry);
     if (isWritten) this.#append(entry);
     else this.#unwritten = entry;
-    this.options.onEntry?.(entry);
+    for (const goOn of [...this.#waiting]) goOn();
     return entry;
   }
 
   #keep(entry: NetworkEntry): void {
     this.#entries.set(entry.sequence, entry);
-    if (this.#entries.size > LIMITS.networkEntries)
-      this.#entries.delete(this.#entries.keys().next().value ?? 0);
+    this.#changedAt.set(entry.sequence, ++this.#generation);
+    if (this.#entries.size <= LIMITS.networkEntries) return;
+    const oldest = this.#entries.keys().next().value ?? 0;
+    this.#entries.delete(oldest);
+    this.#changedAt.delete(oldest);
   }
 
   #redacted<T extends Partial<NewEntry>>(entry: T): T {

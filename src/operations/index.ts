@@ -34,6 +34,7 @@ export {
   toWorkspaceView,
   type WorkspaceView,
 } from "./workspace/record.js";
+export { networkLine, toNetworkEntryView, workspaceNetwork } from "./workspace/network.js";
 export { topRows, topSummary, toTopView, workspaceTop } from "./workspace/top.js";
 export { serviceLogs } from "./workspace/services.js";
 export { workspaceDiff } from "./workspace/transfers.js";

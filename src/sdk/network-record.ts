@@ -35,6 +35,8 @@ export interface NetworkPolicy {
 
 /** A connection that was made or refused, a name that was not resolved, or a connection of the host to a published port. */
 export interface NetworkEntry {
+  /** Counts from 1, over the workspace's whole life. */
+  readonly sequence: number;
   /** ISO 8601 */
   readonly at: string;
   readonly kind: "connection" | "name" | "published";
@@ -147,13 +149,14 @@ export function toNetwork({ workspaceId, policy, totals, entries }: GetNetworkRe
       bytesUp: Number(totals?.bytesUp ?? 0),
       bytesDown: Number(totals?.bytesDown ?? 0),
     },
-    entries: entries.map(toEntry),
+    entries: entries.map(toNetworkEntry),
   };
 }
 
-function toEntry(wire: WireEntry): NetworkEntry {
+export function toNetworkEntry(wire: WireEntry): NetworkEntry {
   const orNull = (text: string): string | null => (text === "" ? null : text);
   return {
+    sequence: Number(wire.sequence),
     at: new Date(Number(wire.atMs)).toISOString(),
     kind: wire.kind as NetworkEntry["kind"],
     decision: wire.decision as NetworkEntry["decision"],

@@ -66,6 +66,7 @@ export type { MachineService, MachineServices, Readiness, ServiceSpec } from "./
 export type {
   ListeningPort,
   MachineNetwork,
+  ChangedEvents,
   NetworkEvent,
   NetworkPolicyText,
   NetworkRefusal,

@@ -49,7 +49,12 @@ export interface NetworkReport {
   };
   /** The newest, the oldest of them first. */
   readonly events: readonly NetworkEvent[];
+  /** Grows with every event that is made or changed, over daemons too. */
+  readonly generation: number;
 }
+
+/** Events that were made or changed since, the oldest of them first, and up to which generation. */
+export type ChangedEvents = Pick<NetworkReport, "events" | "generation">;
 
 /** One line for a model: why the newest refusal, and how the user could allow it. */
 export interface NetworkRefusal {
@@ -92,6 +97,8 @@ export interface WorkspaceNetwork extends AsyncDisposable {
   readonly policy: NetworkPolicyText;
   readonly report: NetworkReport;
   readonly lastRefusal: NetworkRefusal | undefined;
+  /** Events that were made or changed after a generation; waits for one until the signal fires. Never rejects. */
+  eventsAfter(generation: number, signal: AbortSignal): Promise<ChangedEvents>;
   readonly ports: readonly ListeningPort[];
   /**
    * The same policy in canonical texts; nothing changes.
@@ -127,8 +134,6 @@ export interface OpenNetworkOptions {
   readonly policy: NetworkPolicyText;
   /** Every text that the machine had a part in passes here. */
   readonly redact: (text: string) => string;
-  /** Told of each event when it is made, and when it changes. */
-  readonly onEvent?: (event: NetworkEvent) => void;
 }
 
 /** Makes networks. */

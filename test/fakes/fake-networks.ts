@@ -1,5 +1,6 @@
 import { PyroError } from "../../src/protocol/index.js";
 import type {
+  ChangedEvents,
   ListeningPort,
   MachineNetwork,
   NetworkPolicyText,
@@ -25,7 +26,12 @@ export class FakeNetwork implements WorkspaceNetwork {
 
   get report(): NetworkReport {
     const totals = { connections: 0, published: 0, refused: 0, failed: 0, bytesUp: 0, bytesDown: 0 };
-    return { policy: this.policy, openCount: 0, totals, events: [] };
+    return { policy: this.policy, openCount: 0, totals, events: [], generation: 1 };
+  }
+
+  async eventsAfter(generation: number, signal: AbortSignal): Promise<ChangedEvents> {
+    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    return { events: [], generation };
   }
 
   get ports(): readonly ListeningPort[] {

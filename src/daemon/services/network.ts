@@ -10,6 +10,7 @@ import type {
   PublishedPortSchema,
 } from "../../protocol/gen/pyro/daemon/v1/network_pb.js";
 import type {
+  ChangedEvents,
   NetworkEvent,
   NetworkPolicyText,
   ServicePort,
@@ -26,13 +27,18 @@ const LOOPBACK = "127.0.0.1";
 /** The NetworkService. */
 export function networkService(workspaces: Workspaces): ServiceImpl<typeof NetworkService> {
   const service: ServiceImpl<typeof NetworkService> = {
-    get: ({ workspace, limit }) => toNetwork(workspaces.find(workspace), limit || DEFAULT_ENTRIES),
+    get: async ({ workspace: reference, limit, afterGeneration, waitMs }, { signal }) => {
+      const workspace = workspaces.find(reference);
+      if (afterGeneration === 0n) return newestOf(workspace, limit || DEFAULT_ENTRIES);
+      const until = AbortSignal.any([signal, workspace.signal, AbortSignal.timeout(waitMs)]);
+      return toNetwork(workspace, await workspace.network.eventsAfter(Number(afterGeneration), until));
+    },
     set: async ({ workspace: reference, rules, add }) => {
       const workspace = workspaces.find(reference);
       const flags = toFlags(rules);
       const { policy } = workspace.network;
       await workspace.setNetwork(policyToText(add ? policyWithFlags(policy, flags) : policyFromFlags(flags)));
-      return toNetwork(workspace, DEFAULT_ENTRIES);
+      return newestOf(workspace, DEFAULT_ENTRIES);
     },
     listPorts: ({ workspace: reference }) => {
       const workspace = workspaces.find(reference);
@@ -69,11 +75,16 @@ export function toPublishedPort({
   return { ...port, serviceName: service, host: LOOPBACK };
 }
 
+function newestOf(workspace: Workspace, limit: number): MessageInitShape<typeof GetNetworkResponseSchema> {
+  const { events, generation } = workspace.network.report;
+  return toNetwork(workspace, { events: events.slice(-limit), generation });
+}
+
 function toNetwork(
   { id, network }: Workspace,
-  limit: number,
+  { events, generation }: ChangedEvents,
 ): MessageInitShape<typeof GetNetworkResponseSchema> {
-  const { policy, totals, events } = network.report;
+  const { policy, totals } = network.report;
   return {
     workspaceId: id,
     policy: {
@@ -91,7 +102,8 @@ function toNetwork(
       bytesUp: BigInt(totals.bytesUp),
       bytesDown: BigInt(totals.bytesDown),
     },
-    entries: events.slice(-limit).map((event) => toEntry(id, event)),
+    entries: events.map((event) => toEntry(id, event)),
+    generation: BigInt(generation),
   };
 }
 
@@ -101,6 +113,7 @@ function toEntry(workspaceId: string, event: NetworkEvent): MessageInitShape<typ
   return {
     ...{ kind, decision, name, address, port, reason, openedBy, end, times },
     hint: hintFor(workspaceId, hint),
+    sequence: BigInt(event.sequence),
     atMs: BigInt(event.atMs),
     bytesUp: BigInt(event.bytesUp),
     bytesDown: BigInt(event.bytesDown),

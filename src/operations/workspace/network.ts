@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { WorkspaceNetwork } from "../../sdk/index.js";
+import type { NetworkEntry, WorkspaceNetwork } from "../../sdk/index.js";
 import { snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatTable } from "../text.js";
@@ -8,6 +8,7 @@ import { portTable, publishedPort } from "./publishing.js";
 import { workspaceId } from "./record.js";
 
 const entry = z.object({
+  sequence: z.number(),
   at: z.string(),
   kind: z.enum(["connection", "name", "published"]),
   decision: z.enum(["open", "allowed", "refused", "failed"]),
@@ -59,10 +60,20 @@ export const workspaceNetwork = defineOperation({
   input: z.strictObject({
     workspace_id: workspaceId(),
     limit: z.int().min(1).max(1000).default(50).describe("At most so many entries, the newest"),
+    follow: z
+      .boolean()
+      .default(false)
+      .describe("Instead, what is connected and refused from now on, until Ctrl-C"),
   }),
   output: networkRecord,
   positionals: ["workspace_id"],
-  examples: [{ command: "pyro workspace network show fix-1", says: "the newest 50 connections" }],
+  examples: [
+    { command: "pyro workspace network show fix-1", says: "the newest 50 connections" },
+    {
+      command: "pyro workspace network show fix-1 --follow --json",
+      says: "an object per line, again when it ends",
+    },
+  ],
   run: async ({ workspace_id: id, limit }, { pyro, signal }) =>
     toNetworkView(await pyro.getWorkspaceNetwork({ workspaceId: id, limit }, { signal })),
   render: renderNetwork,
@@ -130,6 +141,17 @@ export const workspacePortList = defineOperation({
 
 export function toNetworkView(record: WorkspaceNetwork): NetworkView {
   return snakeKeys(record) as never;
+}
+
+export function toNetworkEntryView(record: NetworkEntry): z.output<typeof entry> {
+  return snakeKeys(record) as never;
+}
+
+/** An entry in a line, for people. */
+export function networkLine(record: z.output<typeof entry>): string {
+  return rowOf(record)
+    .filter((cell) => cell !== "")
+    .join("  ");
 }
 
 /** Whether there is something to tell: a way out, or an attempt at one. */

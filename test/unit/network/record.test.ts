@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { build } from "esbuild";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { baseEnvironment, complete } from "../../../src/kit/index.js";
-import { NetworkRecord, RecordFile, type NetworkEntry } from "../../../src/network/index.js";
+import { NetworkRecord, RecordFile } from "../../../src/network/index.js";
 import { LIMITS } from "../../../src/protocol/index.js";
 
 let directory: string;
@@ -23,9 +23,8 @@ const refusal = { ...place, decision: "refused", reason: "no rule allows it", hi
 
 describe("the record of a network", () => {
   it("keeps what connected and what was refused, and exact totals", () => {
-    const seen: NetworkEntry[] = [];
     let nowMs = 1000;
-    const record = new NetworkRecord({ onEntry: (entry) => seen.push(entry), now: () => nowMs });
+    const record = new NetworkRecord({ now: () => nowMs });
     const open = record.add({ ...place, decision: "open", name: "good.test", openedBy: "command-1" });
     record.add(refusal);
     nowMs += 500;
@@ -51,11 +50,41 @@ describe("the record of a network", () => {
       bytesDown: 2000,
     });
     expect(record.lastRefusal).toEqual({ atMs: 1000, reason: "no rule allows it", hint: "allow it" });
-    expect(seen.map(({ sequence, decision }) => [sequence, decision])).toEqual([
-      [1, "open"],
-      [2, "refused"],
+  });
+
+  it("tells what was made or changed since, and waits where there is nothing yet", async () => {
+    const record = new NetworkRecord();
+    const leaving = new AbortController();
+    const after = async (generation: number, signal = leaving.signal) => {
+      const changed = await record.entriesAfter(generation, signal);
+      return { ...changed, seen: changed.entries.map(({ sequence, decision }) => [sequence, decision]) };
+    };
+    const waiting = after(record.generation);
+    const open = record.add({ ...place, decision: "open" });
+    const first = await waiting;
+    expect(first.seen).toEqual([[1, "open"]]);
+    record.add(refusal);
+    record.finish(open, { decision: "allowed" });
+    const second = await after(first.generation);
+    expect(second.seen).toEqual([
       [1, "allowed"],
+      [2, "refused"],
     ]);
+    record.add(refusal);
+    const third = await after(second.generation);
+    expect(third.entries).toMatchObject([{ sequence: 2, times: 2 }]);
+    const left = after(third.generation);
+    leaving.abort();
+    expect(await left).toMatchObject({ seen: [], generation: third.generation });
+    const closed = after(third.generation, new AbortController().signal);
+    await record.close();
+    expect((await closed).seen).toEqual([]);
+  });
+
+  it("counts on where another daemon's record ended", async () => {
+    const before = new NetworkRecord({ now: () => 5_000 });
+    for (let added = 0; added < 100; added += 1) before.add({ ...place, decision: "open" });
+    expect(new NetworkRecord({ now: () => 5_001 }).generation).toBeGreaterThan(before.generation);
   });
 
   it("takes repeated refusals for one, and counts each", () => {
