@@ -106,6 +106,21 @@ describe("a workspace with egress", () => {
     );
   });
 
+  it("tells who follows it of each connection as it is made", async () => {
+    const following = start(["workspace", "network", id, "--follow", "--json"], { stateDir: state.path });
+    let told = "";
+    following.stdout?.on("data", (chunk: Buffer) => (told += chunk.toString()));
+    await eventually("a refusal is told", async () => {
+      await connects(["198.51.100.8", 443]);
+      return told.includes("\n");
+    });
+    following.kill("SIGINT");
+    expect((await following.done).code).toBe(130);
+    expect(JSON.parse(told.split("\n", 1)[0] ?? "")).toMatchObject({
+      ...{ decision: "refused", address: "198.51.100.8", port: 443, opened_by: expect.any(String) as string },
+    });
+  });
+
   it("tells whoever reads the command what was refused while it ran, and how its user could allow it", async () => {
     const { stderr } = await exec(
       'import socket\ntry: socket.create_connection(("169.254.169.254", 80), 20)\nexcept OSError: pass',
@@ -148,6 +163,7 @@ describe("a workspace with egress", () => {
         const status = json(await pyro(["daemon", "status", "--json"], { stateDir: state.path }));
         process.kill(Number(status["pid"]), "SIGKILL");
       },
+      snapshot: () => call("snapshot", "create", id, "live", "--memory"),
       fork: () => call("fork", id),
       suspend: () => call("stop", id, "--suspend").then(() => call("start", id)),
     };

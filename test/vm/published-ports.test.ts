@@ -294,7 +294,7 @@ describe("A dev server whose ports are published", () => {
       const refused = await call("service", "start", id, "other", "--publish", "3000", "--", "sleep", "600");
       expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining("PUBLISHING_NOT_ALLOWED")]);
       expect(refused.stderr).toContain(
-        `pyro workspace network set ${id} --network-policy egress+published-ports`,
+        `pyro workspace network set ${id} --add --network-policy egress+published-ports`,
       );
     }
     await call("network", "set", id, "--network-policy", "egress+published-ports");
