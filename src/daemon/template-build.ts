@@ -52,9 +52,9 @@ export async function buildTemplate(
   failpoint("template.exercised");
   await booted.guest[Symbol.asyncDispose]();
   await sleep(REST_MS, signal);
-  const { memoryFile } = booted.machine;
-  if (memoryFile === undefined) throw new Error("a machine without the memory that it was given");
   await booted.machine.save(files.stateFile);
+  const { memoryFile } = booted.machine;
+  if (memoryFile === undefined) throw new PyroError("GUEST_DISCONNECTED", "its process has ended");
   await rm(files.memoryFile);
   await storeMachine(holderPath, { ...files, memoryFile }, files.memoryFile, signal);
 }

@@ -86,21 +86,22 @@ async function reservePorts(
 
 /** Whoever is given secrets is held from before the machine hears of it. */
 async function started(
-  { secretHolders, ports }: Workspace,
-  { services }: WorkspaceMachine,
+  workspace: Workspace,
+  machine: WorkspaceMachine,
   spec: ServiceSpec,
   secrets: readonly string[],
   signal: AbortSignal,
 ): Promise<MachineService> {
+  const { secretHolders, ports } = workspace;
   const { name, startId } = spec;
   await secretHolders.begin(startId, { kind: "service", name, secrets });
   try {
-    return await services.start(spec, { signal });
+    return await machine.services.start(spec, { signal });
   } catch (error) {
     // What was given up may have been started all the same.
     if (error instanceof PyroError && !signal.aborted && !error.retryable) secretHolders.end(startId);
     await ports.drop(startId);
-    throw error;
+    throw await explainEnd(error, machine, workspace);
   } finally {
     secretHolders.answered(startId);
   }

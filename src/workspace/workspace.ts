@@ -2,7 +2,7 @@ import { appendFile } from "node:fs/promises";
 import { failpoint, Slots, untilAborted } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { CommandLog } from "./command-log.js";
-import { explainLoss } from "./loss.js";
+import { explainEnd, explainLoss } from "./loss.js";
 import { branch, make, type Populate } from "./making.js";
 import { machineOf, Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
 import { isDown, type WorkspacePaths, type WorkspaceRecord } from "./record.js";
@@ -308,7 +308,8 @@ export class Workspace {
    * @throws {PyroError} INVALID_NETWORK_POLICY: the old one stays
    */
   async setNetwork(policy: NetworkPolicyText): Promise<void> {
-    const { kept, network } = this.#parts;
+    const { kept, network, slot } = this.#parts;
+    const { machine } = slot;
     const checked = network.checked(policy);
     try {
       // Before it holds: the next daemon finds what was asked for last, never a wider one that had ceased to hold.
@@ -316,7 +317,12 @@ export class Workspace {
       failpoint("network.recorded");
     } finally {
       // A full disk does not keep a machine connected.
-      await network.setPolicy(checked).finally(() => this.ports.settle());
+      await network
+        .setPolicy(checked)
+        .finally(() => this.ports.settle())
+        .catch(async (error: unknown) => {
+          throw machine === undefined ? error : await explainEnd(error, machine, this);
+        });
     }
   }
 
