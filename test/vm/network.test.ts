@@ -1,7 +1,16 @@
 import { createServer as createHttpServer, type Server } from "node:http";
 import { createServer as createTcpServer, type AddressInfo, type Server as TcpServer } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { eventually, json, pyro, start, testState, type Result, type TestState } from "./support.js";
+import {
+  eventually,
+  json,
+  pyro,
+  start,
+  testState,
+  type Result,
+  type TestState,
+  withoutNetworkWords,
+} from "./support.js";
 
 let state: TestState;
 let id: string;
@@ -38,7 +47,7 @@ const exec = (program: string): Promise<Result> => call("exec", id, "--", "pytho
 /** What a program wrote, without what pyro says of its network. */
 const python = async (program: string): Promise<string> => {
   const { stdout, stderr } = await exec(program);
-  return stdout.toString() + stderr.replace(/^pyro: network: .*\n/m, "");
+  return stdout.toString() + withoutNetworkWords(stderr);
 };
 /** How each attempt to connect ends, one line each. */
 const connects = (...targets: (readonly [host: string, port: number])[]): Promise<string> =>

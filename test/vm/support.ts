@@ -66,6 +66,11 @@ export async function client(stateDir: string): Promise<Pyro> {
   return new sdk.Pyro({ stateDir });
 }
 
+/** What a command itself wrote, without what pyro says beside it of its network. */
+export function withoutNetworkWords(stderr: string): string {
+  return stderr.replace(/^pyro: network: .*\n/m, "");
+}
+
 /** The one JSON document that `--json` prints. */
 export function json(result: Result): Record<string, unknown> {
   return JSON.parse(result.stdout.toString()) as Record<string, unknown>;
