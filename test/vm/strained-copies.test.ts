@@ -91,7 +91,7 @@ describe.skipIf(!isRoot)("On a host whose disk is full", () => {
       const { workspaceId } = await pyro.createWorkspace({ environment: "debian:12", memMib: 512 });
       await run(pyro, workspaceId, "echo volatile >/dev/shm/kept; echo kept >kept; sync");
       const directory = join(stateDir, "workspaces", workspaceId);
-      const found = async (): Promise<unknown> => ({
+      const found = async () => ({
         states: (await pyro.listWorkspaces()).map((workspace) => workspace.state),
         workspaces: await readdir(join(stateDir, "workspaces")),
         files: (await readdir(directory)).filter((name) => /^memory|next|\.tmp$/.test(name)),
@@ -99,6 +99,8 @@ describe.skipIf(!isRoot)("On a host whose disk is full", () => {
         snapshots: (await pyro.listSnapshots(workspaceId)).length,
         machines: (await readdir(join(stateDir, "vms"))).length,
       });
+      // The end of the command has been recorded.
+      await expect.poll(async () => (await found()).files).toEqual([]);
       const before = await found();
       const ways = {
         fork: () => pyro.forkWorkspace(workspaceId, { count: 2, namePrefix: "child" }, CALL),
