@@ -80,7 +80,7 @@ func TestADirectoryOfALowerLayerGetsTheAttributesOfTheUpperOne(t *testing.T) {
 	p := newPlace(t)
 	err := p.layers(
 		[]entry{withXattrs(dir("d"), map[string]string{"user.old": "1", "user.both": "1"}), file("d/kept", "1")},
-		[]entry{withXattrs(entry{tar.Header{Typeflag: tar.TypeDir, Name: "d", Mode: 0o1711}, ""}, map[string]string{"user.both": "2"})},
+		[]entry{withXattrs(entry{Header: tar.Header{Typeflag: tar.TypeDir, Name: "d", Mode: 0o1711}}, map[string]string{"user.both": "2"})},
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -98,8 +98,8 @@ func TestADirectoryOfALowerLayerGetsTheAttributesOfTheUpperOne(t *testing.T) {
 
 func TestADirectoryThatALayerOnlyReachesIntoKeepsItsTime(t *testing.T) {
 	p := newPlace(t)
-	early := entry{tar.Header{Typeflag: tar.TypeDir, Name: "d", Mode: 0o755, ModTime: someTime.Add(-time.Hour)}, ""}
-	emptied := entry{tar.Header{Typeflag: tar.TypeDir, Name: "e", Mode: 0o755, ModTime: someTime.Add(-time.Hour)}, ""}
+	early := entry{Header: tar.Header{Typeflag: tar.TypeDir, Name: "d", Mode: 0o755, ModTime: someTime.Add(-time.Hour)}}
+	emptied := entry{Header: tar.Header{Typeflag: tar.TypeDir, Name: "e", Mode: 0o755, ModTime: someTime.Add(-time.Hour)}}
 	err := p.layers(
 		[]entry{dir("."), early, emptied, file("e/x", ""), file("was-d/x", ""), link("l", "d")},
 		// What is no directory any more has its own time, and what a link leads to keeps its.
@@ -124,7 +124,7 @@ func TestNothingIsInheritedFromADirectorysAccessList(t *testing.T) {
 	p := newPlace(t)
 	err := p.layers([]entry{
 		withXattrs(dir("d"), map[string]string{"system.posix_acl_default": list}), file("d/f", ""), dir("d/e"),
-		{tar.Header{Typeflag: tar.TypeFifo, Name: "d/p", Mode: 0o644}, ""},
+		{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "d/p", Mode: 0o644}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +167,7 @@ func TestEachBoundIsNamed(t *testing.T) {
 
 func TestRecordsBeforeAnEntryAreNotReadForEver(t *testing.T) {
 	for _, kind := range []byte{'x', 'g', 'L', 'K'} {
-		block := pack(t, entry{tar.Header{Typeflag: tar.TypeReg, Name: "records"}, ""})[:512]
+		block := pack(t, entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: "records"}})[:512]
 		copy(block[124:136], "10000000000\x00")
 		block[156] = kind
 		copy(block[148:156], "        ")
@@ -190,7 +190,7 @@ func TestANumberThatLinuxWouldCutOffIsRefused(t *testing.T) {
 	header := func(change func(h *tar.Header)) entry {
 		h := tar.Header{Typeflag: tar.TypeChar, Name: "x", Mode: 0o644, Format: tar.FormatGNU}
 		change(&h)
-		return entry{h, ""}
+		return entry{Header: h}
 	}
 	for name, test := range map[string]struct {
 		entry  entry

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 
 	"pyro/guest/internal/archive"
 	"pyro/guest/internal/confined"
+	"pyro/guest/internal/crafted"
 )
 
 func TestMain(m *testing.M) {
@@ -26,57 +26,16 @@ func TestMain(m *testing.M) {
 	os.Exit(confined.Run(m))
 }
 
-var someTime = time.Unix(1_600_000_000, 0)
+type entry = crafted.Entry
 
-// entry is one entry of a crafted archive.
-type entry struct {
-	tar.Header
-	content string
-}
-
-func file(name, content string) entry {
-	return entry{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}, content}
-}
-
-func dir(name string) entry {
-	return entry{tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}, ""}
-}
-
-func link(name, target string) entry {
-	return entry{tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777}, ""}
-}
-
-func hard(name, target string) entry {
-	return entry{tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target}, ""}
-}
-
-// pack writes headers as they are: the writer of the standard library does not refuse hostile names.
-func pack(t testing.TB, entries ...entry) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	writer := tar.NewWriter(&out)
-	for _, e := range entries {
-		if e.Typeflag == tar.TypeReg {
-			e.Size = int64(len(e.content))
-		}
-		if e.ModTime.IsZero() {
-			e.ModTime = someTime
-		}
-		if os.Geteuid() != 0 {
-			e.Uid, e.Gid = os.Geteuid(), os.Getegid()
-		}
-		if err := writer.WriteHeader(&e.Header); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(writer, e.content); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := writer.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
+var (
+	someTime = crafted.SomeTime
+	file     = crafted.File
+	dir      = crafted.Dir
+	link     = crafted.Link
+	hard     = crafted.Hard
+	pack     = crafted.Pack
+)
 
 // place is a directory to unpack into, beside another that nothing may change.
 type place struct {
@@ -192,7 +151,7 @@ func TestHostileEntriesAreRefusedByNameAndTouchNothingOutside(t *testing.T) {
 		"through a file":                {[]entry{file("f", ""), file("f/x", "")}, unix.ENOTDIR},
 		"through magic links":           {[]entry{link("root", "/proc/self/root"), file("root/x", "")}, archive.ErrOutside},
 		"the top as a file":             {[]entry{file(".", "x")}, archive.ErrUnknownType},
-		"larger than the disk":          {[]entry{{tar.Header{Typeflag: tar.TypeReg, Name: "big", Size: 1 << 62}, ""}}, nil},
+		"larger than the disk":          {[]entry{{Header: tar.Header{Typeflag: tar.TypeReg, Name: "big", Size: 1 << 62}}}, nil},
 		"a file where a full directory": {[]entry{file("d/x", ""), file("d", "")}, archive.ErrNotEmpty},
 	}
 	for name, test := range tests {
@@ -262,18 +221,18 @@ func TestEverythingIsKept(t *testing.T) {
 	p := newPlace(t)
 	later := someTime.Add(12345 * time.Second)
 	entries := []entry{
-		{tar.Header{Typeflag: tar.TypeDir, Name: "./d/", Mode: 0o2775, ModTime: someTime}, ""},
-		{tar.Header{Typeflag: tar.TypeReg, Name: "./d/program", Mode: 0o4755, ModTime: later, Uid: 12, Gid: 34}, "#!"},
-		{tar.Header{Typeflag: tar.TypeReg, Name: "d/open", Mode: 0o666, ModTime: later}, strings.Repeat("x", 1_000_000)},
-		{tar.Header{Typeflag: tar.TypeReg, Name: "closed", Mode: 0, ModTime: later}, ""},
-		{tar.Header{Typeflag: tar.TypeSymlink, Name: "d/link", Linkname: "/etc//alternatives/../awk", ModTime: later}, ""},
-		{tar.Header{Typeflag: tar.TypeLink, Name: "hard", Linkname: "./d/program"}, ""},
-		{tar.Header{Typeflag: tar.TypeReg, Name: "implied/a/b", Mode: 0o600, ModTime: later}, "deep"},
-		{tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("long-name/", 30) + strings.Repeat("n", 200), Mode: 0o644, ModTime: later, Format: tar.FormatGNU}, "gnu"},
-		{tar.Header{Typeflag: tar.TypeReg, Name: "\xff\n\x1b[31m", Mode: 0o644, ModTime: later, Format: tar.FormatGNU}, "odd"},
-		{tar.Header{Typeflag: tar.TypeFifo, Name: "pipe", Mode: 0o622, ModTime: later}, ""},
-		{tar.Header{Typeflag: tar.TypeReg, Name: "attributes", Mode: 0o644, ModTime: later.Add(5 * time.Nanosecond), Format: tar.FormatPAX,
-			PAXRecords: map[string]string{"SCHILY.xattr.user.note": "v\x01lue"}}, ""},
+		{Header: tar.Header{Typeflag: tar.TypeDir, Name: "./d/", Mode: 0o2775, ModTime: someTime}},
+		{Header: tar.Header{Typeflag: tar.TypeReg, Name: "./d/program", Mode: 0o4755, ModTime: later, Uid: 12, Gid: 34}, Content: "#!"},
+		{Header: tar.Header{Typeflag: tar.TypeReg, Name: "d/open", Mode: 0o666, ModTime: later}, Content: strings.Repeat("x", 1_000_000)},
+		{Header: tar.Header{Typeflag: tar.TypeReg, Name: "closed", Mode: 0, ModTime: later}},
+		{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "d/link", Linkname: "/etc//alternatives/../awk", ModTime: later}},
+		{Header: tar.Header{Typeflag: tar.TypeLink, Name: "hard", Linkname: "./d/program"}},
+		{Header: tar.Header{Typeflag: tar.TypeReg, Name: "implied/a/b", Mode: 0o600, ModTime: later}, Content: "deep"},
+		{Header: tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("long-name/", 30) + strings.Repeat("n", 200), Mode: 0o644, ModTime: later, Format: tar.FormatGNU}, Content: "gnu"},
+		{Header: tar.Header{Typeflag: tar.TypeReg, Name: "\xff\n\x1b[31m", Mode: 0o644, ModTime: later, Format: tar.FormatGNU}, Content: "odd"},
+		{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "pipe", Mode: 0o622, ModTime: later}},
+		{Header: tar.Header{Typeflag: tar.TypeReg, Name: "attributes", Mode: 0o644, ModTime: later.Add(5 * time.Nanosecond), Format: tar.FormatPAX,
+			PAXRecords: map[string]string{"SCHILY.xattr.user.note": "v\x01lue"}}},
 	}
 	result, err := p.unpack(archive.Options{}, pack(t, entries...))
 	if err != nil || result.Entries != uint64(len(entries)) || result.Bytes != 1_000_012 {
@@ -395,10 +354,10 @@ func TestALayerKeepsDevicesAndCapabilities(t *testing.T) {
 	p := newPlace(t)
 	capability := "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 	_, err := p.unpack(archive.Options{Layer: true}, pack(t,
-		entry{tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o711}, ""},
-		entry{tar.Header{Typeflag: tar.TypeChar, Name: "dev/null", Mode: 0o666, Devmajor: 1, Devminor: 3}, ""},
-		entry{tar.Header{Typeflag: tar.TypeReg, Name: "ping", Mode: 0o755, Uid: 5, Format: tar.FormatPAX,
-			PAXRecords: map[string]string{"SCHILY.xattr.security.capability": strings.ReplaceAll(capability, "\x00", "\x00")}}, "x"},
+		entry{Header: tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o711}},
+		entry{Header: tar.Header{Typeflag: tar.TypeChar, Name: "dev/null", Mode: 0o666, Devmajor: 1, Devminor: 3}},
+		entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: "ping", Mode: 0o755, Uid: 5, Format: tar.FormatPAX,
+			PAXRecords: map[string]string{"SCHILY.xattr.security.capability": strings.ReplaceAll(capability, "\x00", "\x00")}}, Content: "x"},
 	))
 	if err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ func record(key, value string) string {
 // rewritten is a header with another type and size in it, and its sum.
 func rewritten(t testing.TB, kind byte, size int64) []byte {
 	t.Helper()
-	block := pack(t, entry{tar.Header{Typeflag: tar.TypeReg, Name: "f", Mode: 0o644}, ""})[:512]
+	block := pack(t, entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: "f", Mode: 0o644}})[:512]
 	block[156] = kind
 	copy(block[124:136], fmt.Sprintf("%011o\x00", size))
 	copy(block[148:156], "        ")
@@ -76,8 +76,8 @@ func bombs(t testing.TB) map[string]bomb {
 		"directories 100,000 deep":             {layer.None, &repeated{head: pack(t, dir(strings.Repeat("d/", 100_000))), block: zeros[:512]}, "name_length", 3 << 20},
 		"a directory 1100 deep":                {layer.None, &repeated{head: pack(t, dir(strings.Repeat("d/", 1100))), block: zeros[:512]}, "depth", 3 << 20},
 		"a sparse file of 8 EiB":               {layer.None, &repeated{head: join(rewritten(t, 'x', int64(len(sparse))), padded(sparse), rewritten(t, '0', 512), padded("1\n0\n0\n")), block: zeros[:512]}, "bytes", 3 << 20},
-		"an extended attribute of 65 KiB":      {layer.None, &repeated{head: pack(t, file("f", "").xattr("user.x", strings.Repeat("x", 65<<10))), block: zeros[:512]}, "xattr", 3 << 20},
-		"an extended attribute of a long name": {layer.None, &repeated{head: pack(t, file("f", "").xattr("user."+strings.Repeat("x", 255), "x")), block: zeros[:512]}, "xattr", 3 << 20},
+		"an extended attribute of 65 KiB":      {layer.None, &repeated{head: pack(t, file("f", "").Xattr("user.x", strings.Repeat("x", 65<<10))), block: zeros[:512]}, "xattr", 3 << 20},
+		"an extended attribute of a long name": {layer.None, &repeated{head: pack(t, file("f", "").Xattr("user."+strings.Repeat("x", 255), "x")), block: zeros[:512]}, "xattr", 3 << 20},
 	}
 }
 
@@ -147,9 +147,9 @@ func TestNoLayerIsEverAppliedOutsideOfItsRoot(t *testing.T) {
 		"a file through a link":              {{link("lib", "../canary/d")}, {file("lib/secret", "changed")}},
 		"a file through links":               {{dir("a"), dir("a/b"), link("a/b/up", "../.."), link("a/e", "b/up/../canary")}, {file("a/e/d/secret", "changed")}},
 		"a hard link through a link":         {{link("lib", "../canary/d")}, {file("lib/secret", "x"), hard("h", "lib/secret")}, {file("h", "changed")}},
-		"a directory through a link":         {{link("lib", "../canary/d")}, {dir("lib/new"), dir("lib/.").with(func(h *tar.Header) { h.Mode = 0o700 })}},
-		"a directory where a link was":       {{link("lib", "../canary/d")}, {dir("lib").with(func(h *tar.Header) { h.Mode = 0o700 }), file("lib/secret", "changed")}},
-		"times of what became a link":        {{dir("d"), dir("d/d")}, {dir("d/d").with(func(h *tar.Header) { h.Mode = 0o700 }), link("d", "../canary")}},
+		"a directory through a link":         {{link("lib", "../canary/d")}, {dir("lib/new"), dir("lib/.").With(func(h *tar.Header) { h.Mode = 0o700 })}},
+		"a directory where a link was":       {{link("lib", "../canary/d")}, {dir("lib").With(func(h *tar.Header) { h.Mode = 0o700 }), file("lib/secret", "changed")}},
+		"times of what became a link":        {{dir("d"), dir("d/d")}, {dir("d/d").With(func(h *tar.Header) { h.Mode = 0o700 }), link("d", "../canary")}},
 		"the top of everything, by a link":   {{link("x", "/")}, {file("x/../canary", "")}},
 		"an opaque root":                     {{file("a", ""), link("l", "../canary")}, {file(".wh..wh..opq", "")}},
 		"a link of this process's own root":  {{link("p", "/proc/self/root")}, {file("p/tmp/x", "")}},
@@ -189,7 +189,7 @@ func FuzzAppliedLayersStayInTheirRoot(f *testing.F) {
 		layers := make([][]entry, 3)
 		for ; len(plan) >= 3; plan = plan[3:] {
 			at := plan[0] >> 3 % 3
-			e := entry{tar.Header{Typeflag: kinds[plan[0]&7], Name: names[int(plan[1])%len(names)], Mode: int64(plan[2])<<3 | 0o700}, ""}
+			e := entry{Header: tar.Header{Typeflag: kinds[plan[0]&7], Name: names[int(plan[1])%len(names)], Mode: int64(plan[2])<<3 | 0o700}}
 			if strings.HasSuffix(e.Name, "/") {
 				// The writer has no others.
 				e.Typeflag = tar.TypeDir
@@ -198,7 +198,7 @@ func FuzzAppliedLayersStayInTheirRoot(f *testing.F) {
 				e.Linkname = targets[int(plan[2])%len(targets)]
 			}
 			if e.Typeflag == tar.TypeReg {
-				e.content = "changed"
+				e.Content = "changed"
 			}
 			layers[at] = append(layers[at], e)
 		}

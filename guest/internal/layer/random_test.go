@@ -28,7 +28,7 @@ func randomLayers(seed uint64) (layers [][]entry) {
 		seen := map[string]bool{}
 		for range 2 + random.IntN(5) {
 			name := names[random.IntN(len(names))]
-			e := entry{tar.Header{Typeflag: kinds[random.IntN(len(kinds))], Name: name, Mode: int64(0o600 + random.IntN(64)), Uid: random.IntN(3)}, ""}
+			e := entry{Header: tar.Header{Typeflag: kinds[random.IntN(len(kinds))], Name: name, Mode: int64(0o600 + random.IntN(64)), Uid: random.IntN(3)}}
 			target := targets[random.IntN(len(targets))]
 			whiteout := strings.Contains(name, ".wh.")
 			switch {
@@ -37,7 +37,7 @@ func randomLayers(seed uint64) (layers [][]entry) {
 			case strings.HasSuffix(name, "/"):
 				e.Typeflag = tar.TypeDir
 			case e.Typeflag == tar.TypeReg:
-				e.content = strconv.Itoa(random.IntN(1000))
+				e.Content = strconv.Itoa(random.IntN(1000))
 			case e.Typeflag == tar.TypeSymlink, e.Typeflag == tar.TypeLink:
 				e.Linkname = target
 			}

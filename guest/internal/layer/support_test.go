@@ -1,7 +1,6 @@
 package layer_test
 
 import (
-	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -15,12 +14,12 @@ import (
 	"sort"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"pyro/guest/internal/confined"
+	"pyro/guest/internal/crafted"
 	"pyro/guest/internal/layer"
 )
 
@@ -29,74 +28,17 @@ func TestMain(m *testing.M) {
 	os.Exit(confined.Run(m))
 }
 
-var someTime = time.Unix(1_600_000_000, 0)
+type entry = crafted.Entry
 
-// entry is one entry of a crafted layer.
-type entry struct {
-	tar.Header
-	content string
-}
-
-func file(name, content string) entry {
-	return entry{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}, content}
-}
-
-func dir(name string) entry {
-	return entry{tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755}, ""}
-}
-
-func link(name, target string) entry {
-	return entry{tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777}, ""}
-}
-
-func hard(name, target string) entry {
-	return entry{tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: target}, ""}
-}
-
-func node(name string, kind byte, major, minor int64) entry {
-	return entry{tar.Header{Typeflag: kind, Name: name, Mode: 0o660, Devmajor: major, Devminor: minor}, ""}
-}
-
-func (e entry) with(change func(h *tar.Header)) entry {
-	change(&e.Header)
-	return e
-}
-
-func (e entry) xattr(name, value string) entry {
-	records := map[string]string{"SCHILY.xattr." + name: value}
-	for key, value := range e.PAXRecords {
-		records[key] = value
-	}
-	e.Format, e.PAXRecords = tar.FormatPAX, records
-	return e
-}
-
-func pack(t testing.TB, entries ...entry) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	writer := tar.NewWriter(&out)
-	for _, e := range entries {
-		if e.Typeflag == tar.TypeReg {
-			e.Size = int64(len(e.content))
-		}
-		if e.ModTime.IsZero() {
-			e.ModTime = someTime
-		}
-		if os.Geteuid() != 0 {
-			e.Uid, e.Gid = os.Geteuid(), os.Getegid()
-		}
-		if err := writer.WriteHeader(&e.Header); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(writer, e.content); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := writer.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
+var (
+	someTime = crafted.SomeTime
+	file     = crafted.File
+	dir      = crafted.Dir
+	link     = crafted.Link
+	hard     = crafted.Hard
+	node     = crafted.Node
+	pack     = crafted.Pack
+)
 
 // gzipped is one member for each part.
 func gzipped(t testing.TB, parts ...[]byte) []byte {

@@ -18,10 +18,10 @@ import (
 
 // sixLayers is an image as builds leave them, and then some: each layer changes what those below brought.
 func sixLayers() [][]entry {
-	owned := func(e entry, uid, gid int) entry { return e.with(func(h *tar.Header) { h.Uid, h.Gid = uid, gid }) }
-	mode := func(e entry, mode int64) entry { return e.with(func(h *tar.Header) { h.Mode = mode }) }
+	owned := func(e entry, uid, gid int) entry { return e.With(func(h *tar.Header) { h.Uid, h.Gid = uid, gid }) }
+	mode := func(e entry, mode int64) entry { return e.With(func(h *tar.Header) { h.Mode = mode }) }
 	at := func(e entry, seconds int64) entry {
-		return e.with(func(h *tar.Header) { h.ModTime = time.Unix(seconds, 0) })
+		return e.With(func(h *tar.Header) { h.ModTime = time.Unix(seconds, 0) })
 	}
 	capability := "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 	nested := "deep/" + strings.Repeat("longer-than-a-header-has-room/", 12)
@@ -30,7 +30,7 @@ func sixLayers() [][]entry {
 			mode(dir("./"), 0o755), dir("./usr/"), dir("./usr/lib/"), dir("./usr/bin/"), link("./lib", "usr/lib"), link("./bin", "/usr/bin"),
 			dir("./etc/"), file("./etc/passwd", "root:x:0:0\n"), file("./etc/old.conf", "old"), file("./etc/kept", "kept"), dir("./etc/conf.d/"), file("./etc/conf.d/a", "a"), file("./etc/conf.d/b", "b"),
 			mode(owned(file("./usr/bin/su", "#!su"), 0, 0), 0o4755), mode(owned(file("./usr/bin/write", "#!write"), 0, 5), 0o2755),
-			file("./usr/bin/ping", "#!ping").xattr("security.capability", capability), hard("./usr/bin/ping6", "./usr/bin/ping"),
+			file("./usr/bin/ping", "#!ping").Xattr("security.capability", capability), hard("./usr/bin/ping6", "./usr/bin/ping"),
 			file("./usr/lib/libz.so.1.2", "z1"), link("./usr/lib/libz.so", "libz.so.1.2"), link("./usr/lib/awk", "/etc/alternatives/awk"),
 			mode(dir("./tmp/"), 0o1777), dir("./var/"), link("./var/run", "/run"), dir("./run/"), at(owned(dir("./home/"), 1000, 1000), 1_500_000_000), at(owned(file("./home/f", "mine"), 1000, 1000), 1_500_000_001),
 			dir("./dev/"), mode(node("./dev/null", tar.TypeChar, 1, 3), 0o666), node("./dev/vda", tar.TypeBlock, 254, 0), mode(node("./dev/pipe", tar.TypeFifo, 0, 0), 0o622),
@@ -47,19 +47,19 @@ func sixLayers() [][]entry {
 			dir("etc/conf.d/"), file("etc/conf.d/c", "c"), file("etc/conf.d/.wh..wh..opq", ""),
 			file("usr/bin/.wh.ping6", ""), dir("opq/"), file("opq/1", "1"), dir("opq/d/"), file("opq/d/2", "2"), dir("whole/"), dir("whole/tree/"), file("whole/tree/f", "f"),
 			dir("user/"), file("user/f", "f"),
-			dir("marked/").xattr("user.old", "1").xattr("user.both", "1"), file("marked/f", "f").xattr("user.note", "v\x00\xff").xattr("trusted.note", "t"),
+			dir("marked/").Xattr("user.old", "1").Xattr("user.both", "1"), file("marked/f", "f").Xattr("user.note", "v\x00\xff").Xattr("trusted.note", "t"),
 		},
 		{
 			dir("opq/"), file("opq/.wh..wh..opq", ""), file("opq/3", "3"), file(".wh.whole", ""),
 			// Kinds replaced by kinds.
 			file("lib", "no link any more"), dir("usr/lib/awk/"), file("usr/lib/awk/gawk", "g"), link("home", "etc"), mode(dir("tmp/"), 0o700), file("deep", "no directory any more"),
-			mode(owned(dir("marked/"), 7, 8), 0o3710).xattr("user.both", "2"), file("dev/null", "no device any more"), dir("dev/pipe/"),
+			mode(owned(dir("marked/"), 7, 8), 0o3710).Xattr("user.both", "2"), file("dev/null", "no device any more"), dir("dev/pipe/"),
 		},
 		{
 			// A link in the place of a directory, a directory in the place of a link, the same name twice.
 			file("home/through", "in etc"), file(".wh.user", ""), dir("user/"), file("user/g", "g"), file("twice", "1"), file("twice", "22"), link("twice-link", "a"), file("twice-link", "b"),
 			dir("/abs/"), file("/abs/f", "abs"), file("//abs/./g", "abs"), hard("/abs/h", "/abs/f"), dir("bin"), file("bin/sh", "sh"), at(file("time", ""), 1),
-			owned(file("odd \n\x1b[31m", "odd"), 65534, 65534), file("\xff\xfe", "no text").with(func(h *tar.Header) { h.Format = tar.FormatGNU }),
+			owned(file("odd \n\x1b[31m", "odd"), 65534, 65534), file("\xff\xfe", "no text").With(func(h *tar.Header) { h.Format = tar.FormatGNU }),
 		},
 		{
 			file("etc/.wh.passwd", ""), file("abs/.wh.f", ""), file("opq/.wh.3", ""), mode(file("etc/kept", "changed"), 0o600), file("implied/by/a/name", "x"),
