@@ -46,14 +46,17 @@ const AUTHORITY = "http://pyro";
  */
 export async function openConnection(socketPath: string): Promise<Connection> {
   const socket = await connectUnix(socketPath);
+  // A daemon that was killed with the connection in its backlog: a session on such a socket would neither open nor end.
+  if (socket.errored) throw socket.errored;
   const session = connectHttp2(AUTHORITY, {
     createConnection: () => socket,
     settings: { initialWindowSize: LIMITS.http2WindowBytes, enablePush: false },
   });
+  // Every loss reaches the callers by their streams; unheard, the event would end the process. Before anything is waited
+  // for: such a daemon may also be lost in the very next tick.
+  session.on("error", () => undefined);
   // Node hands the session what the socket read already in a later tick, and fails if it was destroyed by then.
   await new Promise(setImmediate);
-  // Every loss reaches the callers by their streams; unheard, the event would end the process.
-  session.on("error", () => undefined);
   session.once("connect", () => {
     if (!session.destroyed) session.setLocalWindowSize(LIMITS.http2WindowBytes);
   });
