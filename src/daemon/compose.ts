@@ -187,7 +187,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       const prune = async (all: boolean) => {
         // What only waits holds no environment.
         await pool.clear();
-        return await pruneEnvironments(store, { all, inUse: inUse.digests, pulling: pulling(store, pulls) });
+        return await pruneEnvironments(store, { all, inUse: inUse.digests, pulling: pulls.names });
       };
       router.service(
         EnvironmentService,
@@ -250,12 +250,6 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       await machines[Symbol.asyncDispose]();
     },
   };
-}
-
-function pulling(store: EnvironmentStore, pulls: EnvironmentPulls): ReadonlySet<string> {
-  return new Set(
-    [...store.catalogue.environments.keys()].filter((name) => pulls.progressOf(name) !== undefined),
-  );
 }
 
 async function missingTools(host: HostPrograms): Promise<{ names: string[]; install: string[] }> {

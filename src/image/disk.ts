@@ -66,12 +66,13 @@ export async function makeFileSystem(host: HostPrograms, target: string, signal:
 }
 
 /**
- * Turns the raw image into a qcow2 of the same content. Both formats are said, never probed: the content is a guest's.
+ * Turns a disk, with all that lies below it, into one qcow2 of the same content. Both formats are said, never probed: the
+ * content is a guest's.
  * @throws {PyroError} HOST_TOOL_NOT_FOUND, ENVIRONMENT_BUILD_FAILED, DISK_FULL
  */
 export async function convertImage(
   host: HostPrograms,
-  raw: string,
+  from: { readonly path: string; readonly format: "raw" | "qcow2" },
   target: string,
   signal: AbortSignal,
   onShare: (share: number) => void,
@@ -80,12 +81,12 @@ export async function convertImage(
     "convert",
     "-p",
     "-f",
-    "raw",
+    from.format,
     "-O",
     "qcow2",
     "-o",
     "compat=1.1,lazy_refcounts=off",
-    raw,
+    from.path,
     target,
   ];
   const consume = async (stream: AsyncIterable<Buffer>): Promise<void> => {

@@ -7,7 +7,15 @@
  */
 export { loadCatalogue, recipeOf } from "./catalogue.js";
 export { imagePath, layoutOf, IMAGE_VIRTUAL_BYTES, type ImageLayout } from "./layout.js";
-export { EnvironmentStore, type EnvironmentStatus, type InstalledImage } from "./store.js";
+export {
+  EnvironmentStore,
+  type EnvironmentConfig,
+  type EnvironmentStatus,
+  type InstalledImage,
+} from "./store.js";
+export { requireOwnName } from "./names.js";
+export type { EnvironmentSource } from "./record.js";
+export { sealImage, type SealRequest } from "./seal.js";
 export { EnvironmentPulls, type EnvironmentPullsOptions } from "./pull.js";
 export type { PullProgress } from "./progress.js";
 export { pruneEnvironments, type PruneResult } from "./prune.js";

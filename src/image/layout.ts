@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { chmod, mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
@@ -29,9 +30,25 @@ export function layoutOf(cache: string): ImageLayout {
   };
 }
 
-/** A file name for an environment's name; two names never share one, because names hold no underscore. */
+/** A reference may be longer than a file's name. */
+const NAME_CHARS_MAX = 200;
+
+/** A file name for an environment's name ("debian:12", "registry.test/team/tool:1"); two names never share one. */
 export function safeName(name: string): string {
-  return name.replaceAll(":", "_");
+  const safe = encodeURIComponent(name).replaceAll("_", "%5F").replaceAll("%3A", "_");
+  if (safe.length <= NAME_CHARS_MAX) return safe;
+  // No name has a tilde.
+  return `~${createHash("sha256").update(name).digest("hex")}`;
+}
+
+/** The name that a file is called by, for messages; a long one's is only its hash. */
+export function nameOfFile(file: string): string {
+  if (file.startsWith("~")) return file;
+  try {
+    return decodeURIComponent(file.replaceAll("_", "%3A"));
+  } catch {
+    return file;
+  }
 }
 
 /** Path of an image by its digest ("sha256:…"). */

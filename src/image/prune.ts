@@ -1,6 +1,7 @@
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { imagePath, safeName } from "./layout.js";
+import { imagePath, nameOfFile, safeName } from "./layout.js";
+import type { EnvironmentSource } from "./record.js";
 import type { EnvironmentStore } from "./store.js";
 
 export interface PruneOptions {
@@ -32,15 +33,13 @@ export async function pruneEnvironments(
   };
 
   const named = new Set<string>();
-  for (const name of store.catalogue.environments.keys()) {
-    const manifest = await store.manifest(name);
-    if (manifest === undefined) continue;
-    const kept = options.inUse.has(manifest.digest) || options.pulling.has(name);
+  for (const { name, digest, source } of await store.manifests()) {
+    const kept = options.inUse.has(digest) || options.pulling.has(name) || !isPulled(source);
     if (options.all && !kept) {
       await store.removeManifest(name);
       removed.push(name);
     } else {
-      named.add(manifest.digest);
+      named.add(digest);
     }
   }
   await pruneManifests(store, drop);
@@ -52,8 +51,7 @@ export async function pruneEnvironments(
   }
   const pulling = new Set([...options.pulling].map(safeName));
   for (const entry of await list(store.layout.pulls)) {
-    if (!pulling.has(entry))
-      await drop(join(store.layout.pulls, entry), `pull of ${entry.replaceAll("_", ":")}`);
+    if (!pulling.has(entry)) await drop(join(store.layout.pulls, entry), `pull of ${nameOfFile(entry)}`);
   }
   if (pulling.size === 0 && (await list(store.layout.packages)).length > 0) {
     await drop(store.layout.packages, "packages");
@@ -61,15 +59,17 @@ export async function pruneEnvironments(
   return { removed, freedBytes };
 }
 
-/** Removes files among the manifests that are none, or belong to no environment of the catalogue. */
+/** What was made on this host cannot be had again: its user removes it by name. */
+function isPulled(source: EnvironmentSource): boolean {
+  return source === "curated" || source === "image";
+}
+
+/** Removes files among the manifests that are none. */
 async function pruneManifests(
   store: EnvironmentStore,
   drop: (path: string, label: string | undefined) => Promise<void>,
 ): Promise<void> {
-  const valid = new Set<string>();
-  for (const name of store.catalogue.environments.keys()) {
-    if ((await store.manifest(name)) !== undefined) valid.add(`${safeName(name)}.json`);
-  }
+  const valid = new Set((await store.manifests()).map(({ name }) => `${safeName(name)}.json`));
   for (const entry of await list(store.layout.manifests)) {
     if (!valid.has(entry)) await drop(join(store.layout.manifests, entry), undefined);
   }

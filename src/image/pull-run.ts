@@ -1,4 +1,4 @@
-import { chmod, open, rename, rm, stat } from "node:fs/promises";
+import { open, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type * as z from "zod";
 import {
@@ -6,8 +6,6 @@ import {
   fingerprintOf,
   readJsonFile,
   sameFingerprint,
-  sha256File,
-  syncDirectory,
   tryLock,
   writeFileAtomic,
   type FileLock,
@@ -18,10 +16,10 @@ import { PyroError } from "../protocol/index.js";
 import { assembleLayers } from "./assemble.js";
 import type { ImageBuilder } from "./builder.js";
 import type { EnvironmentRecipe } from "./catalogue.js";
-import { convertImage, makeFileSystem } from "./disk.js";
+import { makeFileSystem } from "./disk.js";
 import { fetchPackages, stillFetched } from "./fetch.js";
 import { requireSpace, type HostPrograms } from "./host-tools.js";
-import { IMAGE_VIRTUAL_BYTES, imagePath, makeCacheDirectory, safeName } from "./layout.js";
+import { makeCacheDirectory, safeName } from "./layout.js";
 import type { PullProgress } from "./progress.js";
 import {
   assembledSchema,
@@ -32,6 +30,7 @@ import {
   type Assembled,
   type Fetched,
 } from "./record.js";
+import { sealImage } from "./seal.js";
 import type { EnvironmentStore } from "./store.js";
 import { dropPartial, RAW } from "./sweep.js";
 
@@ -53,7 +52,6 @@ export interface PullRunOptions {
 
 /** A fetch is taken up again by a later pull for this long; then the lists are read anew. */
 const FETCH_KEPT_MS = 24 * 3600_000;
-const SEALING = "image.qcow2";
 
 /**
  * One pull of one environment, phase after phase. Each phase ends with a record, written after everything it speaks of
@@ -224,49 +222,21 @@ export class PullRun implements AsyncDisposable {
   }
 
   async #seal(fetched: Fetched): Promise<void> {
-    const { host, recipe, store, signal } = this.#options;
+    const { host, recipe, store, signal, inUse } = this.#options;
     const raw = join(this.#directory, RAW);
-    const sealing = join(this.#directory, SEALING);
-    const onProgress = this.#progress("seal");
-    const usedBytes = (await stat(raw)).blocks * 512;
-    await requireSpace(this.#directory, usedBytes, "sealing the image");
-    await rm(sealing, { force: true });
-    await convertImage(host, raw, sealing, signal, (share) =>
-      onProgress(Math.floor(usedBytes * share), usedBytes, "writing the image"),
-    );
-    onProgress(usedBytes, usedBytes, "hashing the image");
-    const digest = `sha256:${await sha256File(sealing, signal)}`;
-    // As root, QEMU reads it under a uid of its own.
-    await chmod(sealing, 0o444);
-    failpoint("pull.converted");
-    const previous = await store.manifest(recipe.name);
-    const path = imagePath(store.layout, digest);
-    await rename(sealing, path);
-    await syncDirectory(store.layout.images);
-    failpoint("pull.renamed");
-    await store.writeManifest({
-      format: 1,
-      name: recipe.name,
-      digest,
-      size_bytes: (await stat(path)).size,
-      virtual_bytes: IMAGE_VIRTUAL_BYTES,
-      created_at_ms: Date.now(),
-      source: "curated",
-      recipe: recipe.digest,
-      packages: fetched.packages.map(({ name, version }) => ({ name, version })),
-      fingerprint: await fingerprintOf(path),
+    await sealImage({
+      ...{ store, host, signal, directory: this.#directory },
+      from: { path: raw, format: "raw" },
+      usedBytes: (await stat(raw)).blocks * 512,
+      manifest: {
+        name: recipe.name,
+        source: "curated",
+        recipe: recipe.digest,
+        packages: fetched.packages.map(({ name, version }) => ({ name, version })),
+      },
+      onProgress: this.#progress("seal"),
+      ...(inUse === undefined ? {} : { inUse }),
     });
-    if (previous !== undefined && previous.digest !== digest) await this.#dropReplaced(previous.digest);
-  }
-
-  /** Removes the image that this pull replaced, unless another environment or a machine uses it. */
-  async #dropReplaced(digest: string): Promise<void> {
-    const { store, inUse } = this.#options;
-    const names = [...store.catalogue.environments.keys()];
-    const manifests = await Promise.all(names.map((name) => store.manifest(name)));
-    if (manifests.some((manifest) => manifest?.digest === digest)) return;
-    if ((await inUse?.())?.has(digest) === true) return;
-    await rm(imagePath(store.layout, digest), { force: true });
   }
 
   #progress(phase: PullProgress["phase"]) {

@@ -87,6 +87,11 @@ export class EnvironmentPulls {
     return pull === undefined ? undefined : (pull.latest ?? starting);
   }
 
+  /** Environments that are being pulled. */
+  get names(): ReadonlySet<string> {
+    return new Set(this.#active.keys());
+  }
+
   /** Ends all pulls and waits until nothing of them runs; what they finished is kept. */
   async close(): Promise<void> {
     const pulls = [...this.#active.values()];

@@ -12,6 +12,8 @@ const fingerprintSchema = z.strictObject({
   ctime_ns: z.string(),
 });
 
+const digest = z.string().regex(/^sha256:[0-9a-f]{64}$/);
+
 /** Whether a file has this size and SHA-256; false where there is none. */
 export async function fileMatches(
   path: string,
@@ -28,19 +30,46 @@ export async function fileMatches(
   }
 }
 
+/** How an environment came to be: one of pyro's own list, an image of a registry or of a file, or made on this host. */
+export const SOURCES = ["curated", "image", "archive", "build", "workspace"] as const;
+export type EnvironmentSource = (typeof SOURCES)[number];
+
+/** What holds for commands in an environment where they say nothing else (image-spec, config.md). */
+const configSchema = z.strictObject({
+  /** "NAME=value". */
+  env: z.array(z.string()),
+  /** "", a name or an id, with ":" and a group where there is one: looked up in the environment's own files. */
+  user: z.string(),
+  working_dir: z.string(),
+  entrypoint: z.array(z.string()),
+  cmd: z.array(z.string()),
+});
+
+/** What an image of a registry was made of. */
+const originSchema = z.strictObject({
+  /** As it was asked for, with its registry; or the name of an archive's file. */
+  reference: z.string(),
+  /** Of the image for this platform. */
+  manifest_digest: digest,
+  layers: z.array(z.strictObject({ digest, size_bytes: z.int().nonnegative() })),
+});
+
 const packageSchema = z.strictObject({ name: z.string(), version: z.string() });
 
 /** An environment on this host: written last, so that its presence says that all of the image is there. */
 export const manifestSchema = z.strictObject({
   format: z.literal(1),
   name: z.string(),
-  digest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
+  digest,
   size_bytes: z.int().nonnegative(),
   virtual_bytes: z.int().positive(),
   created_at_ms: z.int(),
-  source: z.literal("curated"),
+  source: z.enum(SOURCES),
+  /** What it was made from, as one digest: the recipe, the image's manifest, or a build's inputs. */
   recipe: z.string(),
   packages: z.array(packageSchema),
+  config: configSchema.optional(),
+  origin: originSchema.optional(),
   fingerprint: fingerprintSchema,
 });
 export type Manifest = z.infer<typeof manifestSchema>;

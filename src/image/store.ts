@@ -1,9 +1,11 @@
-import { rm } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { fingerprintOf, readJsonFile, sameFingerprint, sha256File, writeFileAtomic } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
-import { recipeOf, type Catalogue, type EnvironmentRecipe } from "./catalogue.js";
+import type { Catalogue, EnvironmentRecipe } from "./catalogue.js";
 import { imagePath, manifestPath, type ImageLayout } from "./layout.js";
-import { manifestSchema, type Manifest } from "./record.js";
+import { knownName, type KnownName } from "./names.js";
+import { manifestSchema, type EnvironmentSource, type Manifest } from "./record.js";
 
 /** One package of an environment. */
 interface InstalledPackage {
@@ -13,15 +15,28 @@ interface InstalledPackage {
 
 /** What is known of an environment without using it. */
 export interface EnvironmentStatus {
+  /** The one spelling of it: an image's has its registry. */
   readonly name: string;
   readonly description: string;
-  readonly source: "curated";
-  /** About what a pull fetches. */
+  readonly source: EnvironmentSource;
+  /** About what a pull fetches; 0 where it is not known. */
   readonly downloadBytes: number;
   /** "damaged" where the image is gone, or is not the one that was sealed. */
   readonly state: "absent" | "installed" | "damaged";
   /** Set unless absent. */
   readonly image?: InstalledImage;
+}
+
+/** What holds for commands in an environment where they say nothing else (image-spec, config.md). */
+export interface EnvironmentConfig {
+  /** "NAME=value". */
+  readonly env: readonly string[];
+  /** "", a name or an id, with ":" and a group where there is one: looked up in the environment's own files. */
+  readonly user: string;
+  /** "": none is named. */
+  readonly workingDir: string;
+  readonly entrypoint: readonly string[];
+  readonly cmd: readonly string[];
 }
 
 /** An image on this host. */
@@ -36,8 +51,12 @@ export interface InstalledImage {
   readonly packages: readonly InstalledPackage[];
   /** The qcow2 file: read-only, never changed, readable by any user as far as its directory is. */
   readonly path: string;
-  /** Digest of the recipe it was made from; another one than the catalogue's means that a newer one can be pulled. */
+  /** What it was made from, as one digest; another one than a pull would take means that a newer one can be pulled. */
   readonly recipe: string;
+  /** Absent: commands run as root in /workspace, with nothing but what pyro gives them. */
+  readonly config?: EnvironmentConfig;
+  /** Of an image of a registry or an archive. */
+  readonly origin?: Manifest["origin"];
 }
 
 /** The environments of this host: which there are, and whether they are whole. Reads only, but for fingerprints. */
@@ -52,47 +71,77 @@ export class EnvironmentStore {
     this.layout = layout;
   }
 
-  /** All environments of the catalogue, in its order. */
+  /** All environments of the catalogue, in its order, then the others of this host by their names. */
   async list(): Promise<EnvironmentStatus[]> {
-    return await Promise.all([...this.catalogue.environments.keys()].map((name) => this.inspect(name)));
+    const { environments } = this.catalogue;
+    const others = (await this.manifests()).map(({ name }) => name).filter((name) => !environments.has(name));
+    return await Promise.all([...environments.keys(), ...others.sort()].map((name) => this.inspect(name)));
   }
 
   /**
    * One environment. An image whose fingerprint changed is read and hashed.
+   * @param text its name, or an image's reference
    * @throws {PyroError} UNKNOWN_ENVIRONMENT
    */
-  async inspect(name: string): Promise<EnvironmentStatus> {
-    const recipe = recipeOf(this.catalogue, name);
+  async inspect(text: string): Promise<EnvironmentStatus> {
+    const { name, recipe } = await this.nameOf(text);
     const manifest = await this.manifest(name);
-    if (manifest === undefined) return { ...fromRecipe(recipe), state: "absent" };
+    const about = recipe === undefined ? fromName(name, manifest) : fromRecipe(recipe);
+    if (manifest === undefined) return { ...about, state: "absent" };
     const state = (await this.isWhole(manifest)) ? "installed" : "damaged";
-    return { ...fromRecipe(recipe), state, image: toImage(this.layout, manifest) };
+    return { ...about, state, image: toImage(this.layout, manifest) };
+  }
+
+  /**
+   * What a text stands for: an environment that was given this name on this host, a curated one, or an image's reference.
+   * @throws {PyroError} UNKNOWN_ENVIRONMENT
+   */
+  async nameOf(text: string): Promise<KnownName> {
+    const given = this.catalogue.environments.has(text) ? undefined : await this.manifest(text);
+    return given === undefined ? knownName(this.catalogue, text) : { name: given.name };
   }
 
   /**
    * The image of an environment, proven to be the one that was sealed; call it before each use.
    * @throws {PyroError} UNKNOWN_ENVIRONMENT, ENVIRONMENT_NOT_PULLED, ENVIRONMENT_DAMAGED
    */
-  async require(name: string): Promise<InstalledImage> {
-    const status = await this.inspect(name);
-    const hint = `run \`pyro env pull ${name}\` (about ${Math.round(status.downloadBytes / 1e6)} MB)`;
-    if (status.image === undefined) {
+  async require(text: string): Promise<InstalledImage> {
+    const { name, source, state, image, downloadBytes } = await this.inspect(text);
+    if (image === undefined) {
+      const about = downloadBytes === 0 ? "" : ` (about ${Math.round(downloadBytes / 1e6)} MB)`;
       throw new PyroError("ENVIRONMENT_NOT_PULLED", `environment "${name}" is not on this host`, {
-        hint,
-        details: { environment: name, download_bytes: status.downloadBytes },
+        hint: `run \`pyro env pull ${name}\`${about}`,
+        details: { environment: name, download_bytes: downloadBytes },
       });
     }
-    if (status.state === "damaged") {
+    if (state === "damaged") {
+      const isPulled = source === "curated" || source === "image";
       throw new PyroError(
         "ENVIRONMENT_DAMAGED",
         `the image of environment "${name}" is missing or was changed`,
         {
-          hint: `run \`pyro env pull ${name}\`: it makes the image again`,
-          details: { environment: name, digest: status.image.digest, path: status.image.path },
+          hint: isPulled
+            ? `run \`pyro env pull ${name}\`: it makes the image again`
+            : "make it again as it was made; `pyro env inspect` says how",
+          details: { environment: name, digest: image.digest, path: image.path },
         },
       );
     }
-    return status.image;
+    return image;
+  }
+
+  /** The manifests of all environments that are on this host. */
+  async manifests(): Promise<Manifest[]> {
+    const files = await readdir(this.layout.manifests).catch(() => []);
+    const found = await Promise.all(
+      files.map(async (file) => {
+        const { data } = manifestSchema.safeParse(await readJsonFile(join(this.layout.manifests, file)));
+        return data !== undefined && file === basename(manifestPath(this.layout, data.name))
+          ? data
+          : undefined;
+      }),
+    );
+    return found.filter((manifest) => manifest !== undefined);
   }
 
   /** The manifest of an environment; undefined where there is none, or none that can be read. */
@@ -150,7 +199,23 @@ function fromRecipe(recipe: EnvironmentRecipe): Omit<EnvironmentStatus, "state" 
   };
 }
 
+const DESCRIPTIONS: Readonly<Record<EnvironmentSource, string>> = {
+  curated: "",
+  image: "an image of a registry",
+  archive: "an image of an archive",
+  build: "built on this host",
+  workspace: "saved from a workspace",
+};
+
+function fromName(name: string, manifest: Manifest | undefined): Omit<EnvironmentStatus, "state" | "image"> {
+  const source = manifest?.source ?? "image";
+  const sizes = manifest?.origin?.layers.map((layer) => layer.size_bytes) ?? [];
+  const downloadBytes = sizes.reduce((sum, bytes) => sum + bytes, 0);
+  return { name, source, description: DESCRIPTIONS[source], downloadBytes };
+}
+
 function toImage(layout: ImageLayout, manifest: Manifest): InstalledImage {
+  const { config, origin } = manifest;
   return {
     digest: manifest.digest,
     sizeBytes: manifest.size_bytes,
@@ -159,5 +224,11 @@ function toImage(layout: ImageLayout, manifest: Manifest): InstalledImage {
     packages: manifest.packages,
     path: imagePath(layout, manifest.digest),
     recipe: manifest.recipe,
+    ...(config === undefined ? {} : { config: toConfig(config) }),
+    ...(origin === undefined ? {} : { origin }),
   };
+}
+
+function toConfig({ working_dir: workingDir, ...rest }: NonNullable<Manifest["config"]>): EnvironmentConfig {
+  return { ...rest, workingDir };
 }

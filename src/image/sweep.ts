@@ -2,9 +2,11 @@ import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fingerprintOf, readJsonFile, sameFingerprint, tryLock } from "../kit/index.js";
 import type { HostPrograms } from "./host-tools.js";
-import { imagePath, safeName } from "./layout.js";
+import type { Catalogue } from "./catalogue.js";
+import { imagePath, nameOfFile, safeName } from "./layout.js";
 import { removeTree } from "./mmdebstrap.js";
-import { assembledSchema, unpackedSchema } from "./record.js";
+import { knownName } from "./names.js";
+import { assembledSchema, unpackedSchema, type Manifest } from "./record.js";
 import type { EnvironmentStore } from "./store.js";
 
 /** Pulls that nobody came back to are removed after this long. */
@@ -17,16 +19,16 @@ export const RAW = "image.raw";
  */
 export async function sweepPulls(store: EnvironmentStore, host: HostPrograms): Promise<void> {
   const { layout, catalogue } = store;
-  const names = new Map([...catalogue.environments.keys()].map((name) => [safeName(name), name]));
   for (const entry of await list(layout.pulls)) {
     const directory = join(layout.pulls, entry);
     // Another process, with a state of its own but this cache, may be at work there.
     await using lock = await tryLock(join(directory, "lock"));
     if (lock === undefined) continue;
     await removeTree(host, directory);
-    const name = names.get(entry);
     const old = (await stat(directory)).mtimeMs < Date.now() - PULL_KEPT_MS;
-    if (name === undefined || old || (await isPulled(store, name))) {
+    const pulled = (await store.manifests()).find(({ name }) => safeName(name) === entry);
+    const isOf = pulled?.name ?? nameOfFile(entry);
+    if (old || !canBePulled(catalogue, isOf) || (pulled !== undefined && (await isThere(store, pulled)))) {
       await rm(directory, { recursive: true, force: true });
     } else {
       await dropPartial(directory);
@@ -37,12 +39,18 @@ export async function sweepPulls(store: EnvironmentStore, host: HostPrograms): P
   }
 }
 
-/** Whether the environment is there, by its fingerprint: then a pull of it has nothing to go on with. */
-async function isPulled(store: EnvironmentStore, name: string): Promise<boolean> {
-  const manifest = await store.manifest(name);
-  if (manifest === undefined) return false;
-  const now = await fingerprintOf(imagePath(store.layout, manifest.digest)).catch(() => undefined);
-  return now !== undefined && sameFingerprint(now, manifest.fingerprint);
+function canBePulled(catalogue: Catalogue, name: string): boolean {
+  try {
+    return name.startsWith("~") || knownName(catalogue, name).name === name;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether the image is there, by its fingerprint: then a pull of it has nothing to go on with. */
+async function isThere(store: EnvironmentStore, { digest, fingerprint }: Manifest): Promise<boolean> {
+  const now = await fingerprintOf(imagePath(store.layout, digest)).catch(() => undefined);
+  return now !== undefined && sameFingerprint(now, fingerprint);
 }
 
 /** Removes files of a pull's directory that no record speaks of: a phase that did not end starts over. */

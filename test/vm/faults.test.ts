@@ -25,7 +25,7 @@ describe("bad hosts and bad input", () => {
   afterAll(() => state[Symbol.asyncDispose]());
 
   it("names the known environments when one is not known", async () => {
-    const result = await pyro(["run", "debian:99", "--json", "--", "true"], { stateDir: state.path });
+    const result = await pyro(["run", "Debian:99", "--json", "--", "true"], { stateDir: state.path });
     expect(result.code).toBe(125);
     expect(errorOf(result)).toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
     expect(errorOf(result).message + errorOf(result).hint).toContain("debian:12-build");

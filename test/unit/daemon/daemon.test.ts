@@ -154,7 +154,7 @@ describe("the daemon", () => {
 
   it("names what is wrong with a request, in the same words everywhere", async () => {
     const run = (options: object) => pyro.runInVm({ environment: "debian:12", argv: ["true"], ...options });
-    await expect(run({ environment: "nothing:1" })).rejects.toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
+    await expect(run({ environment: "Nothing:1" })).rejects.toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
     await expect(run({ environment: "debian:12-base", noPull: true })).rejects.toMatchObject({
       code: "ENVIRONMENT_NOT_PULLED",
       hint: expect.stringContaining("pyro env pull debian:12-base") as string,
@@ -182,12 +182,12 @@ describe("the daemon", () => {
       ]),
     );
     expect(await pyro.pruneEnvironments()).toMatchObject({ removed: [] });
-    await expect(pyro.pullEnvironment("nothing:1")).rejects.toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
+    await expect(pyro.pullEnvironment("Nothing:1")).rejects.toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
   });
 
   it("prepares no template where no machine can be saved, and says so", async () => {
     await expect(pyro.prepare()).rejects.toMatchObject({ code: "VM_SAVE_FAILED" });
-    await expect(pyro.prepare({ environment: "nothing:1" })).rejects.toMatchObject({
+    await expect(pyro.prepare({ environment: "Nothing:1" })).rejects.toMatchObject({
       code: "UNKNOWN_ENVIRONMENT",
     });
     expect(vmm.started.map(({ memoryFile }) => memoryFile)).toEqual([]);

@@ -40,7 +40,7 @@ describe("an environment's disk", () => {
     await complete("qemu-img", ["create", "-q", "-f", "qcow2", "-b", secret, "-F", "raw", raw, "1M"]);
     await truncate(raw, 1024 * 1024);
     const shares: number[] = [];
-    await convertImage(host, raw, sealed, signal, (share) => shares.push(share));
+    await convertImage(host, { path: raw, format: "raw" }, sealed, signal, (share) => shares.push(share));
     expect(shares.at(-1)).toBe(1);
     const { stdout } = await complete("qemu-img", ["info", "-f", "qcow2", "--output=json", sealed]);
     expect(JSON.parse(stdout)).toMatchObject({ format: "qcow2", "virtual-size": (await stat(raw)).size });
@@ -52,7 +52,7 @@ describe("an environment's disk", () => {
 
   it("is not made where the tool fails", async () => {
     const path = join(directory, "there");
-    const sealed = convertImage(host, path, join(directory, "x"), signal, () => undefined);
+    const sealed = convertImage(host, { path, format: "raw" }, join(directory, "x"), signal, () => undefined);
     await expect(sealed).rejects.toMatchObject({ code: "ENVIRONMENT_BUILD_FAILED" });
   });
 });

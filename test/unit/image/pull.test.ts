@@ -288,8 +288,8 @@ describe("an environment that is not there", () => {
       message: 'environment "debian:12" is not on this host',
       hint: "run `pyro env pull debian:12` (about 0 MB)",
     });
-    await expect(store.require("debian:13")).rejects.toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
-    await expect(pulls.pull("debian:13")).rejects.toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
+    await expect(store.require("Debian:13")).rejects.toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
+    await expect(pulls.pull("Debian:13")).rejects.toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
     expect((await store.list()).map(({ name, state }) => [name, state])).toEqual([
       ["debian:12", "absent"],
       ["debian:12-base", "absent"],
