@@ -1,4 +1,4 @@
-import { chmod } from "node:fs/promises";
+import { chmod, stat } from "node:fs/promises";
 import type { GuestConnection } from "../guest/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { ImageBuild, ImageBuilder } from "../image/index.js";
@@ -19,11 +19,14 @@ export function builderVm(
   return {
     build: async (build) => {
       const signal = build.signal ?? new AbortController().signal;
+      const files = filesOf(build);
       // As root QEMU runs as another user, who opens them anew; nothing in a layer is secret.
-      for (const { path } of build.layers) await chmod(path, 0o444);
+      for (const path of files) {
+        if (((await stat(path)).mode & 0o777) !== 0o444) await chmod(path, 0o444);
+      }
       const disks: Disk[] = [
         { path: build.target, format: "raw", readOnly: false },
-        ...build.layers.map(({ path }) => ({ path, format: "raw", readOnly: true }) as const),
+        ...files.map((path) => ({ path, format: "raw", readOnly: true }) as const),
       ];
       await using booted = await machines.boot(
         {
@@ -56,9 +59,11 @@ async function unpack(
   build: ImageBuild,
   signal: AbortSignal,
 ): Promise<{ entryCount: number; usedBytes: number }> {
-  const layers = build.layers.map(({ sizeBytes, blob }, index) => ({
-    device: deviceName(index + 1),
+  const files = filesOf(build);
+  const layers = build.layers.map(({ path, sizeBytes, offsetBytes = 0, blob }) => ({
+    device: deviceName(files.indexOf(path) + 1),
     sizeBytes: BigInt(sizeBytes),
+    offsetBytes: BigInt(offsetBytes),
     ...blob,
   }));
   const steps = build.steps.map(({ argv, env }) => ({ argv: [...argv], env: [...env] }));
@@ -75,6 +80,11 @@ async function unpack(
   throw new PyroError("GUEST_PROTOCOL_ERROR", "the builder ended without a result", {
     hint: "try again; if it stays, reinstall pyro: its runtime bundle may be damaged",
   });
+}
+
+/** Each file once, in the order in which they become disks. */
+function filesOf({ layers }: ImageBuild): string[] {
+  return [...new Set(layers.map(({ path }) => path))];
 }
 
 /** Disks appear in the order in which they are attached. */

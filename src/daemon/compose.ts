@@ -40,6 +40,7 @@ import type { Configuration } from "./configuration.js";
 import { MACHINE_DISK_BYTES } from "./disks.js";
 import { ImagesInUse } from "./images-in-use.js";
 import { Machines } from "./machines.js";
+import { ImagesOfRegistries } from "./registries.js";
 import { requiredIsolation } from "./required-isolation.js";
 import { Overlays } from "./overlay.js";
 import { poolSize } from "./pool-size.js";
@@ -125,8 +126,14 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const catalogue = await loadCatalogue(drivers.catalogueDirectory);
   const store = new EnvironmentStore(catalogue, layoutOf(directories.cache));
   const inUse = new ImagesInUse();
+  const registries = new ImagesOfRegistries({
+    cacheDirectory: directories.cache,
+    settings: configuration.settings,
+    environment: process.env,
+  });
   const pulls = new EnvironmentPulls({
     store,
+    images: () => registries.pulls(),
     builder: builderVm(machines, isolation, log),
     host,
     logger: log,
@@ -248,6 +255,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       await pool[Symbol.asyncDispose]();
       await templates[Symbol.asyncDispose]();
       await machines[Symbol.asyncDispose]();
+      await registries[Symbol.asyncDispose]();
     },
   };
 }

@@ -1,8 +1,10 @@
 /** A layer that is attached to the builder VM as a read-only raw disk. */
-interface BuildLayer {
+export interface BuildLayer {
   readonly path: string;
   /** Length of the layer. A file whose size is no multiple of 512 reads as zeros behind its end; they are not the layer's. */
   readonly sizeBytes: number;
+  /** Where it begins in the file, which may hold others too; default: 0. */
+  readonly offsetBytes?: number;
   /** Of an image's layer; without it, the layer is a tar that this host made. */
   readonly blob?: LayerBlob;
 }

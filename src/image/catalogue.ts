@@ -128,21 +128,3 @@ function foldPackages(
     throw new Error(`${file.name} includes ${file.includes}, which is not in the catalogue`);
   return [...file.packages, ...foldPackages(included, files, [...seen, file.name])];
 }
-
-/**
- * The recipe of a curated environment.
- * @throws {PyroError} UNKNOWN_ENVIRONMENT, which lists the known ones
- */
-export function recipeOf(catalogue: Catalogue, name: string): EnvironmentRecipe {
-  const recipe = catalogue.environments.get(name);
-  if (recipe !== undefined) return recipe;
-  const known = [...catalogue.environments.keys()];
-  throw new PyroError(
-    "UNKNOWN_ENVIRONMENT",
-    `there is no environment ${JSON.stringify(name.slice(0, 200))}`,
-    {
-      hint: `choose one of ${known.join(", ")} (\`pyro env list\`)`,
-      details: { known },
-    },
-  );
-}

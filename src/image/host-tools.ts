@@ -152,8 +152,9 @@ export class HostPrograms {
    * Passes when every tool that a pull cannot do without is there.
    * @throws {PyroError} HOST_TOOL_NOT_FOUND, with one command that installs all that is missing
    */
-  async require(): Promise<void> {
-    const missing = (await this.check()).filter((tool) => tool.required && !tool.found);
+  async require(programs?: readonly string[]): Promise<void> {
+    const isNeeded = ({ required, program }: HostTool): boolean => programs?.includes(program) ?? required;
+    const missing = (await this.check()).filter((tool) => isNeeded(tool) && !tool.found);
     if (missing.length > 0) throw missingTools(missing.map((tool) => tool.program));
   }
 

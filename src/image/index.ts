@@ -5,7 +5,7 @@
  * environment that has one has all of its image; an image is proven whole before each use; root is never needed on the
  * host, and archives are unpacked inside a builder VM; a pull that ends early, however, is taken up again by the next.
  */
-export { loadCatalogue, recipeOf } from "./catalogue.js";
+export { loadCatalogue } from "./catalogue.js";
 export { imagePath, layoutOf, IMAGE_VIRTUAL_BYTES, type ImageLayout } from "./layout.js";
 export {
   EnvironmentStore,

@@ -1,38 +1,25 @@
-import { open, rm, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import type * as z from "zod";
-import {
-  failpoint,
-  fingerprintOf,
-  readJsonFile,
-  sameFingerprint,
-  tryLock,
-  writeFileAtomic,
-  type FileLock,
-  type Logger,
-  type Slots,
-} from "../kit/index.js";
-import { PyroError } from "../protocol/index.js";
+import { failpoint, type Logger, type Slots } from "../kit/index.js";
 import { assembleLayers } from "./assemble.js";
 import type { ImageBuilder } from "./builder.js";
 import type { EnvironmentRecipe } from "./catalogue.js";
-import { makeFileSystem } from "./disk.js";
 import { fetchPackages, stillFetched } from "./fetch.js";
-import { requireSpace, type HostPrograms } from "./host-tools.js";
-import { makeCacheDirectory, safeName } from "./layout.js";
+import type { HostPrograms } from "./host-tools.js";
+import { makeCacheDirectory } from "./layout.js";
 import type { PullProgress } from "./progress.js";
+import { PullPlace } from "./pull-place.js";
 import {
   assembledSchema,
   fetchedSchema,
   fileMatches,
   inputsDigest,
-  unpackedSchema,
   type Assembled,
   type Fetched,
 } from "./record.js";
 import { sealImage } from "./seal.js";
 import type { EnvironmentStore } from "./store.js";
-import { dropPartial, RAW } from "./sweep.js";
+import { unpackLayers } from "./unpack.js";
 
 export interface PullRunOptions {
   readonly store: EnvironmentStore;
@@ -54,20 +41,17 @@ export interface PullRunOptions {
 const FETCH_KEPT_MS = 24 * 3600_000;
 
 /**
- * One pull of one environment, phase after phase. Each phase ends with a record, written after everything it speaks of
- * is durable; a later pull checks the record against the files and starts from the first phase that does not hold.
+ * One pull of a curated environment, phase after phase. Each phase ends with a record, written after everything it speaks
+ * of is durable; a later pull checks the record against the files and starts from the first phase that does not hold.
  */
 export class PullRun implements AsyncDisposable {
   readonly #options: PullRunOptions;
-  readonly #directory: string;
   readonly #packagesRoot: string;
-  readonly #lock: FileLock;
-  #finished = false;
+  readonly #place: PullPlace;
 
-  private constructor(options: PullRunOptions, directory: string, lock: FileLock) {
+  private constructor(options: PullRunOptions, place: PullPlace) {
     this.#options = options;
-    this.#directory = directory;
-    this.#lock = lock;
+    this.#place = place;
     const { layout } = options.store;
     this.#packagesRoot = join(layout.packages, `${options.recipe.suite}-${options.architecture}`);
   }
@@ -75,26 +59,8 @@ export class PullRun implements AsyncDisposable {
   /** Takes the environment's place; ENVIRONMENT_BUSY where another process pulls it into the same cache. */
   static async open(options: PullRunOptions): Promise<PullRun> {
     const { layout } = options.store;
-    const directory = join(layout.pulls, safeName(options.recipe.name));
-    for (const path of [layout.images, layout.manifests, layout.packages, directory])
-      await makeCacheDirectory(path);
-    const lock = await tryLock(join(directory, "lock"));
-    if (lock === undefined) {
-      throw new PyroError(
-        "ENVIRONMENT_BUSY",
-        `another process is pulling ${options.recipe.name} into this cache`,
-        {
-          hint: "wait for it, then try again",
-          retryable: true,
-        },
-      );
-    }
-    const run = new PullRun(options, directory, lock);
-    if (options.fresh) {
-      for (const record of ["unpacked", "assembled", "fetched"])
-        await rm(run.#record(record), { force: true });
-    }
-    return run;
+    await makeCacheDirectory(layout.packages);
+    return new PullRun(options, await PullPlace.open(layout, options.recipe.name, options));
   }
 
   async run(): Promise<void> {
@@ -103,16 +69,16 @@ export class PullRun implements AsyncDisposable {
     failpoint("pull.assemble");
     const assembled = await this.#assemble(fetched);
     failpoint("pull.unpack");
-    await this.#unpack(assembled);
+    const raw = await this.#unpack(assembled);
     failpoint("pull.seal");
-    await this.#seal(fetched);
+    await this.#seal(fetched, raw);
     failpoint("pull.sealed");
-    this.#finished = true;
+    this.#place.finish();
   }
 
   async #fetch(): Promise<Fetched> {
     const { recipe, host, signal, architecture } = this.#options;
-    const kept = await this.#read("fetched", fetchedSchema);
+    const kept = await this.#place.read("fetched", fetchedSchema);
     if (
       kept?.recipe === recipe.digest &&
       kept.fetched_at_ms > Date.now() - FETCH_KEPT_MS &&
@@ -138,13 +104,13 @@ export class PullRun implements AsyncDisposable {
       packages: [...result.packages],
       essential: [...result.essential],
     };
-    await this.#write("fetched", record);
+    await this.#place.write("fetched", record);
     return record;
   }
 
   async #assemble(fetched: Fetched): Promise<Assembled> {
     const { host, recipe, architecture, signal, logger, way } = this.#options;
-    const kept = await this.#read("assembled", assembledSchema);
+    const kept = await this.#place.read("assembled", assembledSchema);
     if (
       kept?.inputs === inputsDigest(fetched) &&
       (way ?? kept.way) === kept.way &&
@@ -159,73 +125,43 @@ export class PullRun implements AsyncDisposable {
       architecture,
       fetched,
       packagesRoot: this.#packagesRoot,
-      directory: this.#directory,
+      directory: this.#place.directory,
       signal,
       logger,
       onProgress: this.#progress("assemble"),
       ...(way === undefined ? {} : { way }),
     });
     failpoint("pull.assembled");
-    await this.#write("assembled", assembled);
+    await this.#place.write("assembled", assembled);
     return assembled;
   }
 
   async #hasLayers(assembled: Assembled): Promise<boolean> {
     for (const layer of assembled.layers) {
-      const path = join(this.#directory, layer.file);
+      const path = this.#place.path(layer.file);
       if (!(await fileMatches(path, layer.size_bytes, layer.sha256, this.#options.signal))) return false;
     }
     return true;
   }
 
-  async #unpack(assembled: Assembled): Promise<void> {
-    const { host, recipe, signal, builder, logger } = this.#options;
-    const raw = join(this.#directory, RAW);
-    const kept = await this.#read("unpacked", unpackedSchema);
-    if (kept?.inputs === assembled.inputs) {
-      const now = await fingerprintOf(raw).catch(() => undefined);
-      if (now !== undefined && sameFingerprint(now, kept.fingerprint)) return;
-    }
-    await rm(this.#record("unpacked"), { force: true });
-    // Its packages lie beside what they install, in the other way of assembling.
-    const needed = recipe.installedBytes * (assembled.way === "staged" ? 2.5 : 1.2);
-    await requireSpace(this.#directory, needed, "unpacking the image");
-    const onProgress = this.#progress("unpack");
-    onProgress(0, 0, "starting the builder VM");
-    await makeFileSystem(host, raw, signal);
-    const output = new TextDecoder();
-    await builder.build({
-      layers: assembled.layers.map((layer) => ({
-        path: join(this.#directory, layer.file),
-        sizeBytes: layer.size_bytes,
-      })),
-      target: raw,
-      steps: assembled.steps,
-      onProgress: ({ phase, bytesDone, bytesTotal }) =>
-        onProgress(bytesDone, bytesTotal, phase === "unpack" ? phase : "configuring"),
-      onOutput: (chunk) => {
-        const text = output.decode(chunk, { stream: true });
-        logger.info("image.build-output", { environment: recipe.name, text });
-        const step = lastStep(text);
-        if (step !== undefined) onProgress(0, 0, step);
-      },
-      signal,
-    });
-    signal.throwIfAborted();
-    await syncFile(raw);
-    failpoint("pull.unpacked");
-    await this.#write("unpacked", {
-      format: 1,
-      inputs: assembled.inputs,
-      fingerprint: await fingerprintOf(raw),
+  async #unpack({ layers, steps, way, inputs }: Assembled): Promise<string> {
+    const { recipe } = this.#options;
+    return await unpackLayers({
+      ...this.#options,
+      place: this.#place,
+      layers: layers.map(({ file, size_bytes: sizeBytes }) => ({ path: this.#place.path(file), sizeBytes })),
+      ...{ steps, inputs },
+      // Its packages lie beside what they install, in the other way of assembling.
+      neededBytes: recipe.installedBytes * (way === "staged" ? 2.5 : 1.2),
+      onProgress: this.#progress("unpack"),
     });
   }
 
-  async #seal(fetched: Fetched): Promise<void> {
-    const { host, recipe, store, signal, inUse } = this.#options;
-    const raw = join(this.#directory, RAW);
+  async #seal(fetched: Fetched, raw: string): Promise<void> {
+    const { recipe } = this.#options;
     await sealImage({
-      ...{ store, host, signal, directory: this.#directory },
+      ...this.#options,
+      directory: this.#place.directory,
       from: { path: raw, format: "raw" },
       usedBytes: (await stat(raw)).blocks * 512,
       manifest: {
@@ -235,7 +171,6 @@ export class PullRun implements AsyncDisposable {
         packages: fetched.packages.map(({ name, version }) => ({ name, version })),
       },
       onProgress: this.#progress("seal"),
-      ...(inUse === undefined ? {} : { inUse }),
     });
   }
 
@@ -244,32 +179,7 @@ export class PullRun implements AsyncDisposable {
       this.#options.onProgress({ phase, bytesDone, bytesTotal, message });
   }
 
-  #record(name: string): string {
-    return join(this.#directory, `${name}.json`);
-  }
-
-  async #read<T>(name: string, schema: z.ZodType<T>): Promise<T | undefined> {
-    return schema.safeParse(await readJsonFile(this.#record(name))).data;
-  }
-
-  async #write(name: string, record: unknown): Promise<void> {
-    await writeFileAtomic(this.#record(name), `${JSON.stringify(record)}\n`);
-  }
-
-  /** Ends the pull: all of it goes when it succeeded, else all but what the next one can use. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#finished) await rm(this.#directory, { recursive: true, force: true });
-    else await dropPartial(this.#directory);
-    await this.#lock[Symbol.asyncDispose]();
+    await this.#place[Symbol.asyncDispose]();
   }
-}
-
-async function syncFile(path: string): Promise<void> {
-  await using file = await open(path, "r");
-  await file.sync();
-}
-
-/** The last thing that dpkg says it is doing; the rest of its output is for the log. */
-function lastStep(text: string): string | undefined {
-  return [...text.matchAll(/^(?:Unpacking|Setting up|Processing triggers for) [^\n(]*/gm)].at(-1)?.[0].trim();
 }

@@ -1,8 +1,10 @@
 import { silentLogger, Slots, type Logger } from "../kit/index.js";
+import { DEFAULT_REGISTRY, type ImagePulls } from "../oci/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { ImageBuilder } from "./builder.js";
-import { recipeOf } from "./catalogue.js";
+import type { Catalogue, EnvironmentRecipe } from "./catalogue.js";
 import { HostPrograms } from "./host-tools.js";
+import { runImage, type ImageRunOptions } from "./image-run.js";
 import type { PullProgress } from "./progress.js";
 import { PullRun } from "./pull-run.js";
 import type { Assembled } from "./record.js";
@@ -29,6 +31,8 @@ export interface PullOptions {
 export interface EnvironmentPullsOptions {
   readonly store: EnvironmentStore;
   readonly builder: ImageBuilder;
+  /** Where images of registries come from; asked when one is pulled. */
+  readonly images: () => Promise<Pick<ImagePulls, "pull">>;
   readonly host?: HostPrograms;
   readonly logger?: Logger;
   /** Debian's name of the guest's architecture; default "amd64". */
@@ -38,6 +42,9 @@ export interface EnvironmentPullsOptions {
   /** Digests of images that a machine or a workspace uses; their files stay when an environment is made anew. */
   readonly inUse?: () => Promise<ReadonlySet<string>>;
 }
+
+/** What all ways of making an environment are told. */
+type Making = Pick<ImageRunOptions, "fresh" | "signal" | "onProgress">;
 
 interface ActivePull {
   readonly force: boolean;
@@ -63,11 +70,13 @@ export class EnvironmentPulls {
 
   /**
    * Pulls an environment, or waits for the pull of it that is under way.
+   * @param text an environment's name, or an image's reference: a tag is looked up each time
    * @throws {PyroError} UNKNOWN_ENVIRONMENT, HOST_TOOL_NOT_FOUND, ENVIRONMENT_BUILD_FAILED, ENVIRONMENT_BUSY, DISK_FULL;
-   *   what was finished is kept, so that the next pull goes on from there
+   *   of images also what a registry, a layer or the builder fails with (IMAGE_*, REGISTRY_*, BLOB_*); what was finished is
+   *   kept, so that the next pull goes on from there
    */
-  async pull(name: string, options: PullOptions = {}): Promise<PullResult> {
-    recipeOf(this.#options.store.catalogue, name);
+  async pull(text: string, options: PullOptions = {}): Promise<PullResult> {
+    const { name } = await this.#options.store.nameOf(text);
     options.signal?.throwIfAborted();
     const force = options.force ?? false;
     for (;;) {
@@ -152,7 +161,7 @@ export class EnvironmentPulls {
     onProgress: (progress: PullProgress) => void,
   ): Promise<PullResult> {
     const startedAt = Date.now();
-    const { store, logger = silentLogger } = this.#options;
+    const { store } = this.#options;
     const before = await store.inspect(name);
     const result = (environment: EnvironmentStatus, reused: boolean): PullResult => ({
       environment,
@@ -160,23 +169,64 @@ export class EnvironmentPulls {
       repaired: before.state === "damaged",
       durationMs: Date.now() - startedAt,
     });
-    const recipe = recipeOf(store.catalogue, name);
-    const current = before.state === "installed" && before.image?.recipe === recipe.digest;
-    if (current && !force) return result(before, true);
+    const recipe = store.catalogue.environments.get(name);
+    const making = { fresh: force, signal, onProgress };
+    const { reused } =
+      recipe === undefined
+        ? await this.#makeFromImage(before, making)
+        : await this.#makeCurated(recipe, before, making);
+    return result(reused ? before : await store.inspect(name), reused);
+  }
+
+  async #makeCurated(
+    recipe: EnvironmentRecipe,
+    { state, image }: EnvironmentStatus,
+    making: Making,
+  ): Promise<{ reused: boolean }> {
+    const current = state === "installed" && image?.recipe === recipe.digest;
+    if (current && !making.fresh) return { reused: true };
     await this.#host.require();
     await using run = await PullRun.open({
       ...this.#options,
+      ...making,
       host: this.#host,
-      logger,
+      logger: this.#options.logger ?? silentLogger,
       architecture: this.#options.architecture ?? "amd64",
       recipe,
       fetchSlot: this.#fetchSlot,
-      fresh: force,
-      signal,
-      onProgress,
     });
     await run.run();
-    return result(await store.inspect(name), false);
+    return { reused: false };
+  }
+
+  async #makeFromImage(
+    { name, source, state }: EnvironmentStatus,
+    making: Making,
+  ): Promise<{ reused: boolean }> {
+    const { images, store, logger = silentLogger } = this.#options;
+    if (source !== "image") {
+      if (state === "installed" && !making.fresh) return { reused: true };
+      throw new PyroError(
+        "INVALID_ARGUMENT",
+        `environment ${name} was made on this host: no registry has it`,
+        {
+          hint: "make it again as it was made; `pyro env inspect` says how",
+        },
+      );
+    }
+    return await runImage({
+      ...this.#options,
+      ...making,
+      ...{ name, source, logger, host: this.#host },
+      fetch: async (signal, onProgress) => {
+        try {
+          return await (await images()).pull(name, { signal, onProgress });
+        } catch (error) {
+          signal.throwIfAborted();
+          throw withCurated(PyroError.from(error), name, store.catalogue);
+        }
+      },
+    });
   }
 
   /**
@@ -186,6 +236,14 @@ export class EnvironmentPulls {
   async sweepStale(): Promise<void> {
     await sweepPulls(this.#options.store, this.#host);
   }
+}
+
+/** Who mistyped one of pyro's own names asked the default registry for it. */
+function withCurated(error: PyroError, name: string, { environments }: Catalogue): PyroError {
+  if (!name.startsWith(`${DEFAULT_REGISTRY}/`)) return error;
+  const { code, message, hint, details, retryable } = error;
+  const own = `pyro's own environments are ${[...environments.keys()].join(", ")}`;
+  return new PyroError(code, message, { hint: `${hint}; ${own}`, details, retryable, cause: error });
 }
 
 const starting: PullProgress = { phase: "fetch", bytesDone: 0, bytesTotal: 0, message: "starting" };

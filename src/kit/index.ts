@@ -34,7 +34,12 @@ export {
 export { findProgram, isExecutable, searchPath } from "./programs.js";
 export { connectUnix, shortSocketPath } from "./unix-socket.js";
 export { packagePath, thisBuild, type Build } from "./build.js";
-export { networkVariables, networkVariablesForDaemon, type NetworkVariables } from "./network-variables.js";
+export {
+  networkVariables,
+  networkVariablesForDaemon,
+  loginVariables,
+  type NetworkVariables,
+} from "./network-variables.js";
 export { withoutCredentials } from "./url.js";
 export { fingerprintOf, sameFingerprint, sha256File, type Fingerprint } from "./file-hash.js";
 export { shown } from "./shown.js";

@@ -1,6 +1,6 @@
 /**
- * Variables by which a user tells programs of the host's network: the only ones that a daemon is given of its starter's
- * environment. Nothing of them reaches a machine but what src/daemon/provision makes of them.
+ * Variables by which a user tells programs of the host's network: besides those below, the only ones that a daemon is given
+ * of its starter's environment. Nothing of them reaches a machine but what src/daemon/provision makes of them.
  */
 const NETWORK_VARIABLES = [
   // Files of certificates: OpenSSL, Node, Python's requests, curl, git, pip.
@@ -20,10 +20,26 @@ const NETWORK_VARIABLES = [
 
 export type NetworkVariables = Readonly<Partial<Record<(typeof NETWORK_VARIABLES)[number], string>>>;
 
+/** Where containers' tools keep their logins, for pulls from registries (containers-auth.json(5), docker login). */
+const LOGIN_VARIABLES = [
+  ...["DOCKER_CONFIG", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"],
+  // What helpers that know the logins ask for them by.
+  ...["DBUS_SESSION_BUS_ADDRESS", "XDG_DATA_HOME"],
+] as const;
+
+/** Those that are set, for a daemon's environment. */
+export function loginVariables(from: NodeJS.ProcessEnv = process.env): Record<string, string> {
+  return setIn(LOGIN_VARIABLES, from);
+}
+
 /** Those that are set, and not to nothing. */
 export function networkVariables(from: NodeJS.ProcessEnv = process.env): NetworkVariables {
-  const set = NETWORK_VARIABLES.map((name) => [name, from[name]] as const);
-  return Object.fromEntries(set.filter(([, value]) => value !== undefined && value !== ""));
+  return setIn(NETWORK_VARIABLES, from);
+}
+
+function setIn(names: readonly string[], from: NodeJS.ProcessEnv): Record<string, string> {
+  const set = names.map((name) => [name, from[name] ?? ""] as const);
+  return Object.fromEntries(set.filter(([, value]) => value !== ""));
 }
 
 /** The same for a daemon's environment. Its own Node has no use for a bundle, and would take 80 ms to read it in at each start. */

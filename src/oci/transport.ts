@@ -90,7 +90,8 @@ export class HttpTransport implements AsyncDisposable {
 
   /** The library is loaded by the first request: a daemon that pulls nothing does not wait for it. */
   async #open(): Promise<Dispatchers> {
-    const { Agent, EnvHttpProxyAgent, request } = await import("undici");
+    // The default: a bundler cannot see the names of what is CommonJS.
+    const { Agent, EnvHttpProxyAgent, request } = (await import("undici")).default;
     const { environment = {}, connectMs, headersMs, idleMs } = this.#options;
     const timeout = connectMs ?? LIMITS.registryConnectMs;
     const certificates = this.#certificates();

@@ -6,6 +6,7 @@ import {
   connectUnix,
   launch,
   LaunchError,
+  loginVariables,
   networkVariablesForDaemon,
   sleep,
   thisBuild,
@@ -81,6 +82,7 @@ function daemonEnvironment(): Record<string, string> {
   return {
     ...baseEnvironment(),
     ...networkVariablesForDaemon(),
+    ...loginVariables(),
     ...(pool === undefined ? {} : { PYRO_POOL: pool }),
   };
 }

@@ -69,7 +69,13 @@ describe("environments made in a real builder VM", () => {
     };
     const catalogue = await loadCatalogue(join(import.meta.dirname, "../../environments"));
     const store = new EnvironmentStore(catalogue, layoutOf(join(directory, "cache")));
-    const result = await new EnvironmentPulls({ store, builder, host, way }).pull(NAME, { force: true });
+    const result = await new EnvironmentPulls({
+      images: () => Promise.reject(new Error("there are no registries here")),
+      store,
+      builder,
+      host,
+      way,
+    }).pull(NAME, { force: true });
     expect(result.reused).toBe(false);
     await store.require(NAME);
     expect(await readdir(store.layout.pulls)).toEqual([]);

@@ -2,7 +2,8 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { loadCatalogue, recipeOf } from "../../../src/image/index.js";
+import { loadCatalogue, requireOwnName } from "../../../src/image/index.js";
+import { knownName } from "../../../src/image/names.js";
 
 const shipped = new URL("../../../environments/", import.meta.url).pathname;
 
@@ -23,29 +24,56 @@ describe("the catalogue", () => {
   it("holds the three curated environments, each with all that it includes", async () => {
     const catalogue = await loadCatalogue(shipped);
     expect([...catalogue.environments.keys()]).toEqual(["debian:12", "debian:12-base", "debian:12-build"]);
-    const packages = (name: string): readonly string[] => recipeOf(catalogue, name).packages;
+    const packages = (name: string): readonly string[] => catalogue.environments.get(name)?.packages ?? [];
     expect(packages("debian:12")).toEqual(expect.arrayContaining(["?essential", "bash", "git", "python3"]));
     expect(packages("debian:12-build")).toEqual(expect.arrayContaining(["build-essential", "git", "bash"]));
     expect(packages("debian:12-base")).not.toContain("git");
   });
 
+  const digestOf = async (name: string): Promise<string | undefined> =>
+    (await loadCatalogue(directory)).environments.get(name)?.digest;
+
   it("gives each recipe a digest that moves with its packages and scripts", async () => {
-    const before = recipeOf(await loadCatalogue(directory), "debian:12-base").digest;
-    expect(recipeOf(await loadCatalogue(directory), "debian:12-base").digest).toBe(before);
+    const before = await digestOf("debian:12-base");
+    expect(await digestOf("debian:12-base")).toBe(before);
     await writeFile(join(directory, "finish.sh"), "#!/bin/sh\n");
-    expect(recipeOf(await loadCatalogue(directory), "debian:12-base").digest).not.toBe(before);
+    expect(await digestOf("debian:12-base")).not.toBe(before);
   });
 
-  it("answers an unknown name with the known ones", async () => {
+  it("answers what can be no name with the known ones", async () => {
     const catalogue = await loadCatalogue(shipped);
-    expect(() => recipeOf(catalogue, "debian:99=x")).toThrow(
+    expect(() => knownName(catalogue, "debian:99=x")).toThrow(
       expect.objectContaining({
         code: "UNKNOWN_ENVIRONMENT",
-        message: 'there is no environment "debian:99=x"',
-        hint: "choose one of debian:12, debian:12-base, debian:12-build (`pyro env list`)",
+        hint: expect.stringContaining(
+          "choose one of debian:12, debian:12-base, debian:12-build (`pyro env list`)",
+        ) as string,
       }),
     );
-    expect(() => recipeOf(catalogue, "__proto__")).toThrow(/no environment/);
+    expect(() => knownName(catalogue, "__proto__")).toThrow(/no environment/);
+  });
+
+  it("keeps an image under its one spelling, and what is curated under its own", async () => {
+    const catalogue = await loadCatalogue(shipped);
+    expect(knownName(catalogue, "debian:12").recipe).toBeDefined();
+    for (const [text, name] of [
+      ["python", "docker.io/library/python:latest"],
+      ["debian:13", "docker.io/library/debian:13"],
+      ["docker.io/library/debian:12", "docker.io/library/debian:12"],
+      ["localhost:5000/x", "localhost:5000/x:latest"],
+    ] as const) {
+      expect(knownName(catalogue, text)).toEqual({ name });
+    }
+  });
+
+  it("lets an environment of this host be called what an image could be called, and nothing of pyro's own", async () => {
+    const catalogue = await loadCatalogue(shipped);
+    for (const name of ["tools", "my-tools:1", "a.b_c:V1.0"]) requireOwnName(catalogue, name);
+    for (const name of ["debian:12", "", "Tools", "a/b", "-x", "a:", "a b", "..", "x".repeat(300)]) {
+      expect(() => requireOwnName(catalogue, name)).toThrow(
+        expect.objectContaining({ code: "INVALID_ARGUMENT" }),
+      );
+    }
   });
 
   it.each([

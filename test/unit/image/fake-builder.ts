@@ -30,3 +30,6 @@ export class FakeBuilder implements ImageBuilder {
     return { entryCount: build.layers.length, usedBytes: position };
   }
 }
+
+/** For tests that have nothing to do with registries. */
+export const noImages = (): Promise<never> => Promise.reject(new Error("there are no registries here"));

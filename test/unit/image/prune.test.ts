@@ -8,7 +8,7 @@ import {
   loadCatalogue,
   pruneEnvironments,
 } from "../../../src/image/index.js";
-import { FakeBuilder } from "./fake-builder.js";
+import { FakeBuilder, noImages } from "./fake-builder.js";
 import { fakeHost, type FakeHost } from "./fake-host.js";
 
 const NOTHING = { all: false, inUse: new Set<string>(), pulling: new Set<string>() };
@@ -21,7 +21,7 @@ beforeEach(async () => {
   host = await fakeHost();
   store = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
   builder = new FakeBuilder();
-  pulls = new EnvironmentPulls({ store, builder, host: host.programs });
+  pulls = new EnvironmentPulls({ images: noImages, store, builder, host: host.programs });
 });
 afterEach(() => host[Symbol.asyncDispose]());
 

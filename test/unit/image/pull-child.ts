@@ -7,7 +7,7 @@ import {
   layoutOf,
   loadCatalogue,
 } from "../../../src/image/index.js";
-import { FakeBuilder } from "./fake-builder.js";
+import { FakeBuilder, noImages } from "./fake-builder.js";
 
 const [directory = "", name = ""] = process.argv.slice(2);
 const store = new EnvironmentStore(
@@ -15,6 +15,7 @@ const store = new EnvironmentStore(
   layoutOf(join(directory, "cache")),
 );
 const pulls = new EnvironmentPulls({
+  images: noImages,
   store,
   host: new HostPrograms({ path: join(directory, "bin") }),
   builder: new FakeBuilder(join(directory, "log")),

@@ -13,7 +13,7 @@ import {
 import { baseEnvironment, complete } from "../../../src/kit/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
 import { FAILPOINTS, prefixOf } from "../../failpoints.js";
-import { FakeBuilder } from "./fake-builder.js";
+import { FakeBuilder, noImages } from "./fake-builder.js";
 import { fakeHost, type FakeHost } from "./fake-host.js";
 
 const NAME = "debian:12";
@@ -39,7 +39,7 @@ beforeEach(async () => {
   host = await fakeHost({ mmdebstrap: true });
   store = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
   builder = new FakeBuilder(join(host.directory, "log"));
-  pulls = new EnvironmentPulls({ store, builder, host: host.programs });
+  pulls = new EnvironmentPulls({ images: noImages, store, builder, host: host.programs });
   await writeFile(join(host.directory, "child.mjs"), child);
 });
 
@@ -256,7 +256,9 @@ describe("what goes wrong on the host", () => {
     const recipe = JSON.parse(await readFile(file, "utf8")) as Record<string, unknown>;
     await writeFile(file, JSON.stringify({ ...recipe, installed_bytes: 1e15 }));
     const greedy = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
-    const pull = new EnvironmentPulls({ store: greedy, builder, host: host.programs }).pull(NAME);
+    const pull = new EnvironmentPulls({ images: noImages, store: greedy, builder, host: host.programs }).pull(
+      NAME,
+    );
     await expect(pull).rejects.toMatchObject({ code: "DISK_FULL", details: { needed_bytes: 1e15 } });
     expect(await phases()).not.toContain("mmdebstrap");
   });

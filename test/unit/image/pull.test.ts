@@ -12,7 +12,7 @@ import {
   type PullProgress,
 } from "../../../src/image/index.js";
 import { complete } from "../../../src/kit/index.js";
-import { FakeBuilder } from "./fake-builder.js";
+import { FakeBuilder, noImages } from "./fake-builder.js";
 import { fakeHost, type FakeHost } from "./fake-host.js";
 
 const NAME = "debian:12";
@@ -25,7 +25,7 @@ async function setUp(options: Partial<EnvironmentPullsOptions> & { readonly mmde
   host = await fakeHost({ mmdebstrap: options.mmdebstrap ?? false });
   store = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
   builder = new FakeBuilder();
-  pulls = new EnvironmentPulls({ store, builder, host: host.programs, ...options });
+  pulls = new EnvironmentPulls({ images: noImages, store, builder, host: host.programs, ...options });
 }
 
 beforeEach(() => setUp());
@@ -93,7 +93,7 @@ describe("pulling an environment", () => {
     };
     await writeFile(join(host.catalogueDirectory, "finish.sh"), "#!/bin/sh\n: changed\n");
     const changed = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
-    const second = new EnvironmentPulls({ store: changed, builder, host: host.programs });
+    const second = new EnvironmentPulls({ images: noImages, store: changed, builder, host: host.programs });
     expect(await second.pull(NAME)).toMatchObject({ reused: false });
     expect((await changed.require(NAME)).digest).not.toBe(old);
     expect(await entries("images")).toHaveLength(1);
@@ -189,7 +189,13 @@ describe("mmdebstrap", () => {
     await host.sabotage("mmdebstrap", `case "$1" in --mode*) echo "E: no mount" >&2; exit 25;; esac`);
     expect(await pulls.pull(NAME)).toMatchObject({ reused: false });
     expect(builder.builds[0]?.steps).toHaveLength(2);
-    const strict = new EnvironmentPulls({ store, builder, host: host.programs, way: "mmdebstrap" });
+    const strict = new EnvironmentPulls({
+      images: noImages,
+      store,
+      builder,
+      host: host.programs,
+      way: "mmdebstrap",
+    });
     await expect(strict.pull(NAME, { force: true })).rejects.toMatchObject({
       code: "ENVIRONMENT_BUILD_FAILED",
       message: "mmdebstrap failed (exit code 25): E: no mount",

@@ -1,0 +1,152 @@
+import { createReadStream } from "node:fs";
+import { open, stat } from "node:fs/promises";
+import { failpoint } from "../kit/index.js";
+import type { ImagePullProgress, PulledImage, PulledLayer } from "../oci/index.js";
+import { PyroError } from "../protocol/index.js";
+import type { BuildLayer } from "./builder.js";
+import { requireSpace } from "./host-tools.js";
+import type { PullProgress } from "./progress.js";
+import { PullPlace } from "./pull-place.js";
+import type { EnvironmentSource, Manifest } from "./record.js";
+import { sealImage, type SealRequest } from "./seal.js";
+import { unpackLayers, type UnpackRequest } from "./unpack.js";
+
+export interface ImageRunOptions
+  extends
+    Pick<SealRequest, "store" | "host" | "inUse" | "signal">,
+    Pick<UnpackRequest, "builder" | "logger"> {
+  /** The environment's name. */
+  readonly name: string;
+  readonly source: Extract<EnvironmentSource, "image" | "archive">;
+  /** Brings the image's layers here. */
+  readonly fetch: (
+    signal: AbortSignal,
+    onProgress: (progress: ImagePullProgress) => void,
+  ) => Promise<PulledImage>;
+  /** Forgets what earlier pulls finished. */
+  readonly fresh: boolean;
+  readonly onProgress: (progress: PullProgress) => void;
+}
+
+/** What unpacking needs: no package manager of the host has a part in it. */
+export const IMAGE_TOOLS = ["mke2fs", "qemu-img", "setpriv"] as const;
+
+/** Layers that are disks of their own; more of them are written into one file. */
+const LAYER_DISKS_MAX = 20;
+const JOINED = "layers.raw";
+/** What unpacked files are, at most, of what their layers were: text comes to a fifth. */
+const UNPACKED_RATIO = 5;
+
+/**
+ * One pull of an image into an environment: its layers are fetched and proven, unpacked in a builder VM, and the disk is
+ * sealed. What was fetched and what was unpacked is kept for the next pull, however this one ends.
+ */
+export async function runImage(options: ImageRunOptions): Promise<{ readonly reused: boolean }> {
+  const { store, host, name, signal, source } = options;
+  await host.require(IMAGE_TOOLS);
+  failpoint("pull.fetch");
+  const image = await options.fetch(signal, (progress) => options.onProgress(fetching(progress)));
+  failpoint("pull.fetched");
+  if (!options.fresh && (await isThere(options, image))) return { reused: true };
+  await using place = await PullPlace.open(store.layout, name, options);
+  failpoint("pull.unpack");
+  const sizeBytes = image.sizeBytes * UNPACKED_RATIO;
+  const raw = await unpackLayers({
+    ...options,
+    place,
+    layers: await asDisks(image.layers, place, signal),
+    steps: [],
+    inputs: image.manifestDigest,
+    neededBytes: sizeBytes,
+    onProgress: (bytesDone, bytesTotal, message) =>
+      options.onProgress({ phase: "unpack", bytesDone, bytesTotal, message }),
+  });
+  failpoint("pull.seal");
+  await sealImage({
+    ...options,
+    directory: place.directory,
+    from: { path: raw, format: "raw" },
+    usedBytes: (await stat(raw)).blocks * 512,
+    manifest: { name, source, recipe: image.manifestDigest, packages: [], ...saidOf(image, options) },
+    onProgress: (bytesDone, bytesTotal, message) =>
+      options.onProgress({ phase: "seal", bytesDone, bytesTotal, message }),
+  });
+  failpoint("pull.sealed");
+  place.finish();
+  return { reused: false };
+}
+
+/** Whether the environment was made of this very image, and is whole. */
+async function isThere(
+  { store, name }: Pick<ImageRunOptions, "store" | "name">,
+  image: PulledImage,
+): Promise<boolean> {
+  const manifest = await store.manifest(name);
+  return manifest?.recipe === image.manifestDigest && (await store.isWhole(manifest));
+}
+
+/** What the manifest remembers of an image. */
+function saidOf(
+  { config, layers, manifestDigest }: PulledImage,
+  { name }: Pick<ImageRunOptions, "name">,
+): Pick<Manifest, "config" | "origin"> {
+  return {
+    config: {
+      env: [...config.env],
+      user: config.user,
+      working_dir: config.workingDir,
+      entrypoint: [...config.entrypoint],
+      cmd: [...config.cmd],
+    },
+    origin: {
+      reference: name,
+      manifest_digest: manifestDigest,
+      layers: layers.map(({ digest, sizeBytes }) => ({ digest, size_bytes: sizeBytes })),
+    },
+  };
+}
+
+function fetching({ phase, bytesDone, bytesTotal, layers, waiting }: ImagePullProgress): PullProgress {
+  const here = layers.filter(({ state }) => state === "here").length;
+  const message =
+    waiting !== undefined
+      ? `waiting ${Math.ceil(waiting.waitMs / 1000)} s: ${waiting.because}`
+      : phase === "manifest"
+        ? "asking the registry"
+        : `${here} of ${layers.length} layers`;
+  return { phase: "fetch", bytesDone, bytesTotal, message };
+}
+
+/** A machine has places for a few disks: many layers come as one. */
+async function asDisks(
+  layers: readonly PulledLayer[],
+  place: PullPlace,
+  signal: AbortSignal,
+): Promise<BuildLayer[]> {
+  const blobOf = ({ mediaType, digest, diffId }: PulledLayer) => ({ mediaType, digest, diffId });
+  if (layers.length <= LAYER_DISKS_MAX) {
+    return layers.map((layer) => ({ path: layer.path, sizeBytes: layer.sizeBytes, blob: blobOf(layer) }));
+  }
+  await requireSpace(
+    place.directory,
+    layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    "joining the image's layers",
+  );
+  const path = place.path(JOINED);
+  const joined: BuildLayer[] = [];
+  await using file = await open(path, "w", 0o600);
+  let offsetBytes = 0;
+  for (const layer of layers) {
+    const { sizeBytes } = layer;
+    for await (const chunk of createReadStream(layer.path, { signal, highWaterMark: 1024 * 1024 })) {
+      await file.writeFile(chunk as Buffer);
+    }
+    joined.push({ path, sizeBytes, offsetBytes, blob: blobOf(layer) });
+    offsetBytes += sizeBytes;
+  }
+  if ((await file.stat()).size === offsetBytes) return joined;
+  throw new PyroError("ENVIRONMENT_BUILD_FAILED", "a layer of the image changed while it was read", {
+    hint: "try again: what was changed is fetched anew",
+    retryable: true,
+  });
+}

@@ -1,0 +1,70 @@
+import { open } from "node:fs/promises";
+import { failpoint, fingerprintOf, sameFingerprint, type Logger } from "../kit/index.js";
+import type { ImageBuild, ImageBuilder } from "./builder.js";
+import { makeFileSystem } from "./disk.js";
+import { requireSpace, type HostPrograms } from "./host-tools.js";
+import type { PullPlace } from "./pull-place.js";
+import { unpackedSchema } from "./record.js";
+import { RAW } from "./sweep.js";
+
+export interface UnpackRequest extends Pick<ImageBuild, "layers" | "steps"> {
+  readonly place: PullPlace;
+  readonly host: HostPrograms;
+  readonly builder: ImageBuilder;
+  readonly logger: Logger;
+  /** Digest of all that goes in: an earlier result of the same is taken as it is. */
+  readonly inputs: string;
+  /** About what is written, for the check of free space. */
+  readonly neededBytes: number;
+  readonly signal: AbortSignal;
+  readonly onProgress: (bytesDone: number, bytesTotal: number, message: string) => void;
+}
+
+/**
+ * Unpacks layers into a raw disk image in a builder VM, unless an earlier pull has done it.
+ * @returns the path of the image
+ * @throws {PyroError} what the builder throws; DISK_FULL
+ */
+export async function unpackLayers(request: UnpackRequest): Promise<string> {
+  const { place, host, builder, logger, inputs, signal, onProgress } = request;
+  const raw = place.path(RAW);
+  const kept = await place.read("unpacked", unpackedSchema);
+  if (kept?.inputs === inputs) {
+    const now = await fingerprintOf(raw).catch(() => undefined);
+    if (now !== undefined && sameFingerprint(now, kept.fingerprint)) return raw;
+  }
+  await place.forget("unpacked");
+  await requireSpace(place.directory, request.neededBytes, "unpacking the image");
+  onProgress(0, 0, "starting the builder VM");
+  await makeFileSystem(host, raw, signal);
+  const output = new TextDecoder();
+  await builder.build({
+    layers: request.layers,
+    target: raw,
+    steps: request.steps,
+    onProgress: ({ phase, bytesDone, bytesTotal }) =>
+      onProgress(bytesDone, bytesTotal, phase === "unpack" ? phase : "configuring"),
+    onOutput: (chunk) => {
+      const text = output.decode(chunk, { stream: true });
+      logger.info("image.build-output", { directory: place.directory, text });
+      const step = lastStep(text);
+      if (step !== undefined) onProgress(0, 0, step);
+    },
+    signal,
+  });
+  signal.throwIfAborted();
+  await syncFile(raw);
+  failpoint("pull.unpacked");
+  await place.write("unpacked", { format: 1, inputs, fingerprint: await fingerprintOf(raw) });
+  return raw;
+}
+
+async function syncFile(path: string): Promise<void> {
+  await using file = await open(path, "r");
+  await file.sync();
+}
+
+/** The last thing that dpkg says it is doing; the rest of its output is for the log. */
+function lastStep(text: string): string | undefined {
+  return [...text.matchAll(/^(?:Unpacking|Setting up|Processing triggers for) [^\n(]*/gm)].at(-1)?.[0].trim();
+}

@@ -1,0 +1,169 @@
+import { mkdtemp, readdir, readFile, rm, truncate, chmod } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { EnvironmentPulls, EnvironmentStore, layoutOf, loadCatalogue } from "../../../src/image/index.js";
+import { BlobStore, ImagePulls } from "../../../src/oci/index.js";
+import { PyroError } from "../../../src/protocol/index.js";
+import { FakeRegistry, tarOf } from "../../fakes/fake-registry.js";
+import { FakeBuilder } from "./fake-builder.js";
+import { fakeHost, type FakeHost } from "./fake-host.js";
+
+let registry: FakeRegistry;
+let host: FakeHost;
+let directory: string;
+let blobs: BlobStore;
+let images: ImagePulls;
+let store: EnvironmentStore;
+let builder: FakeBuilder;
+let pulls: EnvironmentPulls;
+
+beforeEach(async () => {
+  registry = await FakeRegistry.start();
+  host = await fakeHost({ mmdebstrap: false });
+  directory = await mkdtemp(join(tmpdir(), "pyro-image-pull-"));
+  blobs = await BlobStore.open(join(directory, "oci"));
+  images = new ImagePulls({ store: blobs, registries: { insecure: [registry.name] } });
+  store = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
+  builder = new FakeBuilder();
+  pulls = new EnvironmentPulls({
+    ...{ store, builder, host: host.programs },
+    images: () => Promise.resolve(images),
+  });
+});
+afterEach(async () => {
+  await pulls.close();
+  await images[Symbol.asyncDispose]();
+  await blobs[Symbol.asyncDispose]();
+  await host[Symbol.asyncDispose]();
+  await registry[Symbol.asyncDispose]();
+  await rm(directory, { recursive: true, force: true });
+});
+
+const CONFIG = {
+  Env: ["A=1"],
+  User: "app",
+  WorkingDir: "/srv",
+  Entrypoint: ["/app"],
+  Cmd: ["--help"],
+};
+const name = (): string => `${registry.name}/team/tool:1`;
+
+describe("an environment from an image", () => {
+  it("has what the image says of commands, and remembers what it was made of", async () => {
+    const added = registry.addImage("team/tool", "1", {
+      layers: [tarOf(1), tarOf(2)],
+      config: { config: CONFIG },
+    });
+    const phases = new Set<string>();
+    const result = await pulls.pull(name(), { onProgress: ({ phase }) => phases.add(phase) });
+    expect(result).toMatchObject({ reused: false, environment: { name: name(), source: "image" } });
+    expect([...phases]).toEqual(["fetch", "unpack", "seal"]);
+    const image = await store.require(name());
+    expect(image).toMatchObject({
+      recipe: added.digest,
+      config: { env: ["A=1"], user: "app", workingDir: "/srv", entrypoint: ["/app"], cmd: ["--help"] },
+      origin: { reference: name(), manifest_digest: added.digest },
+    });
+    expect(image.origin?.layers.map(({ digest }) => digest)).toEqual(added.layers);
+    // Each layer is a disk whose digests the builder proves.
+    expect(builder.builds[0]?.layers.map(({ blob }) => blob?.digest)).toEqual(added.layers);
+    expect(await readdir(store.layout.pulls)).toEqual([]);
+    expect((await store.list()).map(({ name: listed, state }) => [listed, state])).toContainEqual([
+      name(),
+      "installed",
+    ]);
+  });
+
+  it("is reused as long as its tag stands for the same image, and made anew after", async () => {
+    registry.addImage("team/tool", "1");
+    const first = await pulls.pull(name());
+    expect((await pulls.pull(name())).reused).toBe(true);
+    expect(builder.builds).toHaveLength(1);
+    registry.addImage("team/tool", "1", { layers: [tarOf(9)] });
+    const second = await pulls.pull(name());
+    expect(second.reused).toBe(false);
+    expect(second.environment.image?.digest).not.toBe(first.environment.image?.digest);
+    expect(await readdir(store.layout.images)).toHaveLength(1);
+    expect((await pulls.pull(name(), { force: true })).reused).toBe(false);
+  });
+
+  it("is repaired from what was fetched", async () => {
+    registry.addImage("team/tool", "1");
+    const { path } = (await pulls.pull(name())).environment.image ?? { path: "" };
+    await chmod(path, 0o600);
+    await truncate(path, 10);
+    await expect(store.require(name())).rejects.toMatchObject({
+      code: "ENVIRONMENT_DAMAGED",
+      hint: expect.stringContaining(`pyro env pull ${name()}`) as string,
+    });
+    registry.blobs.clear();
+    expect(await pulls.pull(name())).toMatchObject({ reused: false, repaired: true });
+    await store.require(name());
+  });
+
+  it("fetches only what another does not have", async () => {
+    registry.addImage("team/tool", "1", { layers: [tarOf(1, 200_000), tarOf(2)] });
+    registry.addImage("team/other", "1", { layers: [tarOf(1, 200_000), tarOf(3)] });
+    await pulls.pull(name());
+    const before = registry.blobBytesSent;
+    await pulls.pull(`${registry.name}/team/other:1`);
+    expect(registry.blobBytesSent - before).toBeLessThan(100_000);
+  });
+
+  it("is pulled once, however many ask", async () => {
+    registry.addImage("team/tool", "1", { layers: [tarOf(1), tarOf(2)] });
+    // In any spelling.
+    const texts = [name(), name(), `${registry.name.toUpperCase()}/team/tool:1`];
+    const results = await Promise.all([...texts, ...texts, ...texts].map((text) => pulls.pull(text)));
+    expect(new Set(results.map(({ environment }) => environment.image?.digest)).size).toBe(1);
+    expect(builder.builds).toHaveLength(1);
+    expect(registry.paths.filter((path) => path.includes("/blobs/"))).toHaveLength(3);
+  });
+
+  it("of more layers than a machine has places for comes in one file, in their order", async () => {
+    const tars = Array.from({ length: 30 }, (_, at) => tarOf(at + 1, 1000 + at));
+    const added = registry.addImage("team/tool", "1", { layers: tars });
+    let joined = Buffer.alloc(0);
+    builder.during = async ({ layers }) => {
+      joined = await readFile(layers[0]?.path ?? "");
+    };
+    await pulls.pull(name());
+    const [build] = builder.builds;
+    expect(new Set(build?.layers.map(({ path }) => path)).size).toBe(1);
+    for (const [at, { offsetBytes = 0, sizeBytes, blob }] of (build?.layers ?? []).entries()) {
+      const digest = added.layers[at] ?? "";
+      expect(blob?.digest).toBe(digest);
+      const part = joined.subarray(offsetBytes, offsetBytes + sizeBytes);
+      expect(part.equals(registry.blobs.get(digest) ?? Buffer.alloc(0))).toBe(true);
+    }
+    expect(await readdir(store.layout.pulls)).toEqual([]);
+  });
+
+  it("that cannot be unpacked is none; the next pull fetches nothing again", async () => {
+    registry.addImage("team/tool", "1");
+    builder.during = () => Promise.reject(new PyroError("IMAGE_LAYER_INVALID", "a layer is no tar"));
+    await expect(pulls.pull(name())).rejects.toMatchObject({ code: "IMAGE_LAYER_INVALID" });
+    expect((await store.inspect(name())).state).toBe("absent");
+    expect(await readdir(store.layout.images)).toEqual([]);
+    builder.during = () => Promise.resolve();
+    const before = registry.blobBytesSent;
+    await pulls.pull(name());
+    expect(registry.blobBytesSent).toBe(before);
+  });
+
+  it("needs no package manager of the host", async () => {
+    registry.addImage("team/tool", "1");
+    for (const program of ["apt-get", "apt-config", "dpkg-deb"]) await host.remove(program);
+    await pulls.pull(name());
+    await host.remove("mke2fs");
+    await expect(pulls.pull(name(), { force: true })).rejects.toMatchObject({ code: "HOST_TOOL_NOT_FOUND" });
+  });
+
+  it("that is not there is named by its registry", async () => {
+    await expect(pulls.pull(`${registry.name}/nobody/nothing`)).rejects.toMatchObject({
+      code: "IMAGE_NOT_FOUND",
+    });
+    expect(await readdir(store.layout.pulls).catch(() => [])).toEqual([]);
+  });
+});
