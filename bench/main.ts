@@ -11,6 +11,7 @@ import { linkFloors } from "./link-floors.js";
 import { memoryRows } from "./memory-rows.js";
 import { networkRows } from "./network-rows.js";
 import { poolRows } from "./pool-rows.js";
+import { pullRows } from "./pull-rows.js";
 import { rawMachine } from "./raw-machine.js";
 import { report, type Row } from "./report.js";
 import { restoreRows } from "./restore-rows.js";
@@ -84,6 +85,10 @@ if (wanted("workspace")) {
 }
 if (wanted("snapshot")) rows.push(...(await group("snapshot", () => snapshotRows(state, short ? 3 : 10))));
 if (wanted("memory")) rows.push(...(await group("memory", () => memoryRows(state, short ? 3 : 7))));
+// Needs a registry's program on this host, so nobody gets it who does not ask.
+if (options.only?.split(",").includes("pull") === true) {
+  rows.push(...(await group("pull", () => pullRows(subject, short ? 3 : 5))));
+}
 if (wanted("cycles")) rows.push(...(await group("cycles", () => cycleRows(state, cycles, options.pooled))));
 
 report(

@@ -13,10 +13,10 @@ export interface BuildLayer {
 interface LayerBlob {
   /** As the manifest has it: tar, tar+gzip or tar+zstd. */
   readonly mediaType: string;
-  /** Of the layer as it is stored, "sha256:…". */
-  readonly digest: string;
+  /** Of the layer as it is stored, "sha256:…". Absent, like the next, where this host has proven a plain tar. */
+  readonly digest?: string;
   /** Of its uncompressed tar, as the configuration has it. */
-  readonly diffId: string;
+  readonly diffId?: string;
 }
 
 /** A command run as root in the unpacked tree. */

@@ -1,14 +1,16 @@
 import { createReadStream } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import { failpoint } from "../kit/index.js";
-import type { ImagePullProgress, PulledImage, PulledLayer } from "../oci/index.js";
+import type { ImagePullProgress, PulledImage } from "../oci/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { BuildLayer } from "./builder.js";
 import { requireSpace } from "./host-tools.js";
+import { layerTars } from "./layer-tars.js";
 import type { PullProgress } from "./progress.js";
 import { PullPlace } from "./pull-place.js";
 import type { EnvironmentSource, Manifest } from "./record.js";
 import { sealImage, type SealRequest } from "./seal.js";
+import { dropPartial } from "./sweep.js";
 import { unpackLayers, type UnpackRequest } from "./unpack.js";
 
 export interface ImageRunOptions
@@ -34,8 +36,8 @@ export const IMAGE_TOOLS = ["mke2fs", "qemu-img", "setpriv"] as const;
 /** Layers that are disks of their own; more of them are written into one file. */
 const LAYER_DISKS_MAX = 20;
 const JOINED = "layers.raw";
-/** What unpacked files are, at most, of what their layers were: text comes to a fifth. */
-const UNPACKED_RATIO = 5;
+/** Tars and files together, of what their layers were: text comes to a fifth. */
+const UNPACKED_RATIO = 8;
 
 /**
  * One pull of an image into an environment: its layers are fetched and proven, unpacked in a builder VM, and the disk is
@@ -50,17 +52,24 @@ export async function runImage(options: ImageRunOptions): Promise<{ readonly reu
   if (!options.fresh && (await isThere(options, image))) return { reused: true };
   await using place = await PullPlace.open(store.layout, name, options);
   failpoint("pull.unpack");
-  const sizeBytes = image.sizeBytes * UNPACKED_RATIO;
+  const unpacking = (bytesDone: number, bytesTotal: number, message: string): void =>
+    options.onProgress({ phase: "unpack", bytesDone, bytesTotal, message });
   const raw = await unpackLayers({
     ...options,
     place,
-    layers: await asDisks(image.layers, place, signal),
+    layers: async () => {
+      const tars = await layerTars(image.layers, place, signal, (bytesDone) =>
+        unpacking(bytesDone, image.sizeBytes, "decompressing the layers"),
+      );
+      return await asDisks(tars, place, signal);
+    },
     steps: [],
     inputs: image.manifestDigest,
-    neededBytes: sizeBytes,
-    onProgress: (bytesDone, bytesTotal, message) =>
-      options.onProgress({ phase: "unpack", bytesDone, bytesTotal, message }),
+    neededBytes: image.sizeBytes * UNPACKED_RATIO,
+    onProgress: unpacking,
   });
+  // The layers' tars are of no use any more, and the image needs room.
+  await dropPartial(place.directory);
   failpoint("pull.seal");
   await sealImage({
     ...options,
@@ -119,32 +128,25 @@ function fetching({ phase, bytesDone, bytesTotal, layers, waiting }: ImagePullPr
 
 /** A machine has places for a few disks: many layers come as one. */
 async function asDisks(
-  layers: readonly PulledLayer[],
+  layers: readonly BuildLayer[],
   place: PullPlace,
   signal: AbortSignal,
-): Promise<BuildLayer[]> {
-  const blobOf = ({ mediaType, digest, diffId }: PulledLayer) => ({ mediaType, digest, diffId });
-  if (layers.length <= LAYER_DISKS_MAX) {
-    return layers.map((layer) => ({ path: layer.path, sizeBytes: layer.sizeBytes, blob: blobOf(layer) }));
-  }
-  await requireSpace(
-    place.directory,
-    layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-    "joining the image's layers",
-  );
+): Promise<readonly BuildLayer[]> {
+  if (layers.length <= LAYER_DISKS_MAX) return layers;
+  const bytes = layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  await requireSpace(place.directory, bytes, "joining the image's layers");
   const path = place.path(JOINED);
   const joined: BuildLayer[] = [];
-  await using file = await open(path, "w", 0o600);
+  await using file = await open(path, "w", 0o444);
   let offsetBytes = 0;
-  for (const layer of layers) {
-    const { sizeBytes } = layer;
-    for await (const chunk of createReadStream(layer.path, { signal, highWaterMark: 1024 * 1024 })) {
+  for (const { path: from, ...layer } of layers) {
+    for await (const chunk of createReadStream(from, { signal, highWaterMark: 1024 * 1024 })) {
       await file.writeFile(chunk as Buffer);
     }
-    joined.push({ path, sizeBytes, offsetBytes, blob: blobOf(layer) });
-    offsetBytes += sizeBytes;
+    joined.push({ ...layer, path, offsetBytes });
+    offsetBytes += layer.sizeBytes;
   }
-  if ((await file.stat()).size === offsetBytes) return joined;
+  if ((await file.stat()).size === bytes) return joined;
   throw new PyroError("ENVIRONMENT_BUILD_FAILED", "a layer of the image changed while it was read", {
     hint: "try again: what was changed is fetched anew",
     retryable: true,

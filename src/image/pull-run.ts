@@ -149,7 +149,10 @@ export class PullRun implements AsyncDisposable {
     return await unpackLayers({
       ...this.#options,
       place: this.#place,
-      layers: layers.map(({ file, size_bytes: sizeBytes }) => ({ path: this.#place.path(file), sizeBytes })),
+      layers: () =>
+        Promise.resolve(
+          layers.map(({ file, size_bytes: sizeBytes }) => ({ path: this.#place.path(file), sizeBytes })),
+        ),
       ...{ steps, inputs },
       // Its packages lie beside what they install, in the other way of assembling.
       neededBytes: recipe.installedBytes * (way === "staged" ? 2.5 : 1.2),

@@ -1,13 +1,15 @@
 import { open } from "node:fs/promises";
 import { failpoint, fingerprintOf, sameFingerprint, type Logger } from "../kit/index.js";
-import type { ImageBuild, ImageBuilder } from "./builder.js";
+import type { BuildLayer, ImageBuild, ImageBuilder } from "./builder.js";
 import { makeFileSystem } from "./disk.js";
 import { requireSpace, type HostPrograms } from "./host-tools.js";
 import type { PullPlace } from "./pull-place.js";
 import { unpackedSchema } from "./record.js";
 import { RAW } from "./sweep.js";
 
-export interface UnpackRequest extends Pick<ImageBuild, "layers" | "steps"> {
+export interface UnpackRequest extends Pick<ImageBuild, "steps"> {
+  /** Makes them, where they are needed. */
+  readonly layers: () => Promise<readonly BuildLayer[]>;
   readonly place: PullPlace;
   readonly host: HostPrograms;
   readonly builder: ImageBuilder;
@@ -35,11 +37,12 @@ export async function unpackLayers(request: UnpackRequest): Promise<string> {
   }
   await place.forget("unpacked");
   await requireSpace(place.directory, request.neededBytes, "unpacking the image");
-  onProgress(0, 0, "starting the builder VM");
+  const layers = await request.layers();
   await makeFileSystem(host, raw, signal);
+  onProgress(0, 0, "starting the builder VM");
   const output = new TextDecoder();
   await builder.build({
-    layers: request.layers,
+    layers,
     target: raw,
     steps: request.steps,
     onProgress: ({ phase, bytesDone, bytesTotal }) =>

@@ -103,7 +103,9 @@ export class FakeRegistry implements AsyncDisposable {
       change = (manifest: unknown) => manifest,
     } = image;
     const diffIds = layers.map((layer) => digestOf(layer));
-    const packed = layers.map((layer) => this.addBlob(gzipSync(layer, { level: 1 })));
+    const packed = (image.packed ?? layers.map((layer) => gzipSync(layer, { level: 1 }))).map((bytes) =>
+      this.addBlob(bytes),
+    );
     const configBytes = Buffer.from(
       JSON.stringify({ os: "linux", architecture, rootfs: { type: "layers", diff_ids: diffIds }, ...config }),
     );
@@ -178,6 +180,8 @@ export class FakeRegistry implements AsyncDisposable {
 
 export interface FakeImage {
   readonly layers?: readonly Buffer[];
+  /** Instead of what gzip makes of them. */
+  readonly packed?: readonly Buffer[];
   readonly architecture?: string;
   /** Added to the configuration, over what is there. */
   readonly config?: object;

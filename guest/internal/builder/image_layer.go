@@ -35,6 +35,9 @@ func checkLayer(number int, from *guestv1.Layer) error {
 		return failure.New(failure.InvalidArgument, "use an image with layers of tar, tar+gzip or tar+zstd",
 			"layer %d has the media type %q, which is none of a layer", number, from.MediaType)
 	}
+	if isProven(from) {
+		return nil
+	}
 	for name, value := range map[string]string{"digest": from.Digest, "diff ID": from.DiffId} {
 		if !isDigest(value) {
 			return failure.New(failure.InvalidArgument, `use "sha256:" and 64 hexadecimal digits`, "layer %d has the %s %q", number, name, value)
@@ -43,10 +46,17 @@ func checkLayer(number int, from *guestv1.Layer) error {
 	return nil
 }
 
+// isProven says whether the host has unpacked the blob and proven both digests: hashing it again would take as long as its
+// unpacking where the processor is emulated.
+func isProven(from *guestv1.Layer) bool {
+	compression, _ := layer.CompressionOf(from.MediaType)
+	return compression == layer.None && from.Digest == "" && from.DiffId == ""
+}
+
 // imageLayer applies a layer of an image, and finds out whether it was the one that it should be.
 func (u *unpacking) imageLayer(ctx context.Context, from *guestv1.Layer, stored io.Reader, hasLower bool) (archive.Result, error) {
 	compression, _ := layer.CompressionOf(from.MediaType)
-	blob := layer.Blob{From: stored, SizeBytes: int64(from.SizeBytes), Compression: compression}
+	blob := layer.Blob{From: stored, SizeBytes: int64(from.SizeBytes), Compression: compression, Proven: isProven(from)}
 	result, err := layer.Apply(ctx, u.top, blob, layer.Options{HasLower: hasLower, Limits: u.limits})
 	// A damaged blob fails in many ways; this is the one that says so.
 	if result.Digest != "" && result.Digest != from.Digest {
@@ -56,7 +66,7 @@ func (u *unpacking) imageLayer(ctx context.Context, from *guestv1.Layer, stored 
 	if err != nil {
 		return result.Applied, imageLayerFailure(err)
 	}
-	if result.DiffID != from.DiffId {
+	if !blob.Proven && result.DiffID != from.DiffId {
 		return result.Applied, failure.New(failure.ImageDiffIDMismatch, otherImage,
 			"its tar has the digest %s, and by the image's configuration should have %s", result.DiffID, from.DiffId)
 	}

@@ -81,9 +81,33 @@ func TestLayersOfAnImageAreUnpackedFromWhereTheyLie(t *testing.T) {
 	content = content[:size]
 	plain := device(t, content, sha256Of(content))
 	plain.MediaType = "application/vnd.docker.image.rootfs.diff.tar"
-	entries, err := unpackImage(t, layer.DefaultLimits(), device(t, compressed(t, content), sha256Of(content)), plain)
-	if err != nil || entries != 2 {
+	proven := provenTar(t, content)
+	if err := checkLayer(1, proven); err != nil {
+		t.Error(err)
+	}
+	entries, err := unpackImage(t, layer.DefaultLimits(), device(t, compressed(t, content), sha256Of(content)), plain, proven)
+	if err != nil || entries != 3 {
 		t.Fatal(entries, err)
+	}
+}
+
+// provenTar is a tar that the host has unpacked from its blob and proven.
+func provenTar(t *testing.T, content []byte) *guestv1.Layer {
+	t.Helper()
+	proven := device(t, content, "")
+	proven.MediaType, proven.Digest = "application/vnd.oci.image.layer.v1.tar", ""
+	return proven
+}
+
+func TestOnlyAPlainTarMayHaveNoDigests(t *testing.T) {
+	packed := device(t, compressed(t, []byte("x")), "")
+	packed.Digest = ""
+	half := provenTar(t, []byte("x"))
+	half.DiffId = sha256Of([]byte("x"))
+	for name, each := range map[string]*guestv1.Layer{"compressed": packed, "with a diff ID alone": half} {
+		if got := agenttest.CodeOf(checkLayer(1, each)); got != string(failure.InvalidArgument) {
+			t.Errorf("%s: %q", name, got)
+		}
 	}
 }
 
@@ -116,6 +140,8 @@ func TestEachFaultOfALayerHasItsCode(t *testing.T) {
 		"another tar":         {changed(func(l *guestv1.Layer) { l.DiffId = l.Digest }), layer.DefaultLimits(), failure.ImageDiffIDMismatch},
 		"told to be zstd":     {changed(func(l *guestv1.Layer) { l.MediaType = "application/vnd.oci.image.layer.v1.tar+zstd" }), layer.DefaultLimits(), failure.ImageLayerTypeMismatch},
 		"a way out":           {device(t, compressed(t, outside), sha256Of(outside)), layer.DefaultLimits(), failure.ImageLayerInvalid},
+		"a proven way out":    {provenTar(t, outside), layer.DefaultLimits(), failure.ImageLayerInvalid},
+		"proven, too large":   {provenTar(t, content), &layer.Limits{TarBytes: 100, Entries: 10}, failure.ImageLimitExceeded},
 		"no tar":              {device(t, compressed(t, []byte("no tar")), diffID), layer.DefaultLimits(), failure.ImageLayerInvalid},
 		"more than the image": {changed(func(*guestv1.Layer) {}), &layer.Limits{TarBytes: 100, Entries: 10}, failure.ImageLimitExceeded},
 	} {

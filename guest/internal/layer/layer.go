@@ -28,6 +28,8 @@ type Blob struct {
 	// Exact; what the source has behind that many bytes is not the blob's.
 	SizeBytes   int64
 	Compression Compression
+	// Nothing is hashed: the result has no digests.
+	Proven bool
 }
 
 // Options of Apply.
@@ -52,7 +54,10 @@ type Result struct {
 // Apply applies the blob to the root directory behind the descriptor, which stays the caller's. Where the blob's content
 // is at fault, the result still has the digest: it tells a damaged blob from a bad one.
 func Apply(ctx context.Context, root int, blob Blob, options Options) (Result, error) {
-	stored := &stored{from: io.LimitReader(blob.From, blob.SizeBytes), hash: newHash()}
+	stored := &stored{from: io.LimitReader(blob.From, blob.SizeBytes)}
+	if !blob.Proven {
+		stored.hash = newHash()
+	}
 	result, err := apply(ctx, root, bufio.NewReaderSize(stored, readBytes), stored, blob.Compression, options)
 	if _, limited := errors.AsType[*archive.LimitError](err); limited || ctx.Err() != nil || stored.failed {
 		return result, err
@@ -62,6 +67,9 @@ func Apply(ctx context.Context, root int, blob Blob, options Options) (Result, e
 	}
 	if stored.count != blob.SizeBytes {
 		return result, fmt.Errorf("%w: it ends after %d of %d bytes", ErrSource, stored.count, blob.SizeBytes)
+	}
+	if blob.Proven {
+		return result, err
 	}
 	result.Digest = digestOf(stored.hash)
 	if err == nil && blob.Compression == None {

@@ -1,9 +1,10 @@
 import { mkdtemp, readdir, readFile, rm, truncate, chmod } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { EnvironmentPulls, EnvironmentStore, layoutOf, loadCatalogue } from "../../../src/image/index.js";
-import { BlobStore, ImagePulls } from "../../../src/oci/index.js";
+import { BlobStore, digestOf, ImagePulls } from "../../../src/oci/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
 import { FakeRegistry, tarOf } from "../../fakes/fake-registry.js";
 import { FakeBuilder } from "./fake-builder.js";
@@ -17,6 +18,14 @@ let images: ImagePulls;
 let store: EnvironmentStore;
 let builder: FakeBuilder;
 let pulls: EnvironmentPulls;
+
+const flipped = (bytes: Buffer): Buffer => {
+  const copy = Buffer.from(bytes);
+  copy.writeUInt8(copy.readUInt8(copy.length - 6) ^ 1, copy.length - 6);
+  return copy;
+};
+/** Members of gzip one after the other. */
+const BOMB = Buffer.concat(Array.from({ length: 18 }, () => gzipSync(Buffer.alloc(64 * 1024 ** 2))));
 
 beforeEach(async () => {
   registry = await FakeRegistry.start();
@@ -47,6 +56,8 @@ const CONFIG = {
   Entrypoint: ["/app"],
   Cmd: ["--help"],
 };
+const TAR = "application/vnd.oci.image.layer.v1.tar";
+const asLayer = ({ length }: Buffer): object => ({ sizeBytes: length, blob: { mediaType: TAR } });
 const name = (): string => `${registry.name}/team/tool:1`;
 
 describe("an environment from an image", () => {
@@ -66,8 +77,8 @@ describe("an environment from an image", () => {
       origin: { reference: name(), manifest_digest: added.digest },
     });
     expect(image.origin?.layers.map(({ digest }) => digest)).toEqual(added.layers);
-    // Each layer is a disk whose digests the builder proves.
-    expect(builder.builds[0]?.layers.map(({ blob }) => blob?.digest)).toEqual(added.layers);
+    // Each layer is a disk: its tar, proven here.
+    expect(builder.builds[0]?.layers).toMatchObject([tarOf(1), tarOf(2)].map(asLayer));
     expect(await readdir(store.layout.pulls)).toEqual([]);
     expect((await store.list()).map(({ name: listed, state }) => [listed, state])).toContainEqual([
       name(),
@@ -123,7 +134,7 @@ describe("an environment from an image", () => {
 
   it("of more layers than a machine has places for comes in one file, in their order", async () => {
     const tars = Array.from({ length: 30 }, (_, at) => tarOf(at + 1, 1000 + at));
-    const added = registry.addImage("team/tool", "1", { layers: tars });
+    registry.addImage("team/tool", "1", { layers: tars });
     let joined = Buffer.alloc(0);
     builder.during = async ({ layers }) => {
       joined = await readFile(layers[0]?.path ?? "");
@@ -131,11 +142,8 @@ describe("an environment from an image", () => {
     await pulls.pull(name());
     const [build] = builder.builds;
     expect(new Set(build?.layers.map(({ path }) => path)).size).toBe(1);
-    for (const [at, { offsetBytes = 0, sizeBytes, blob }] of (build?.layers ?? []).entries()) {
-      const digest = added.layers[at] ?? "";
-      expect(blob?.digest).toBe(digest);
-      const part = joined.subarray(offsetBytes, offsetBytes + sizeBytes);
-      expect(part.equals(registry.blobs.get(digest) ?? Buffer.alloc(0))).toBe(true);
+    for (const [at, { offsetBytes = 0, sizeBytes }] of (build?.layers ?? []).entries()) {
+      expect(joined.subarray(offsetBytes, offsetBytes + sizeBytes).equals(tars[at] ?? joined)).toBe(true);
     }
     expect(await readdir(store.layout.pulls)).toEqual([]);
   });
@@ -151,6 +159,34 @@ describe("an environment from an image", () => {
     await pulls.pull(name());
     expect(registry.blobBytesSent).toBe(before);
   });
+
+  it.each([
+    [
+      "whose tar is another than its configuration says",
+      { diffIds: [digestOf(Buffer.from("x"))] },
+      "IMAGE_DIFF_ID_MISMATCH",
+    ],
+    ["whose compression breaks off", { packed: gzipSync(tarOf(1)).subarray(0, 1000) }, "IMAGE_LAYER_INVALID"],
+    ["whose sum is wrong", { packed: flipped(gzipSync(tarOf(1))) }, "IMAGE_LAYER_INVALID"],
+    // 1.1 GiB of zeros in 1 MB: nothing of usual contents comes near.
+    ["that is a bomb", { packed: BOMB, diffIds: [] }, "IMAGE_LIMIT_EXCEEDED"],
+  ])(
+    "%s reaches no builder",
+    async (_what, { packed, diffIds }: { packed?: Buffer; diffIds?: string[] }, code) => {
+      registry.addImage("team/tool", "1", {
+        ...(packed === undefined ? {} : { packed: [packed] }),
+        ...(diffIds?.length === 1 ? { config: { rootfs: { type: "layers", diff_ids: diffIds } } } : {}),
+      });
+      await expect(pulls.pull(name())).rejects.toMatchObject({
+        code,
+        message: expect.stringMatching(/^layer 1:/) as string,
+      });
+      expect(builder.builds).toEqual([]);
+      expect(
+        (await readdir(join(store.layout.pulls, (await readdir(store.layout.pulls))[0] ?? ""))).sort(),
+      ).toEqual(["lock"]);
+    },
+  );
 
   it("needs no package manager of the host", async () => {
     registry.addImage("team/tool", "1");

@@ -3540,9 +3540,10 @@ type Layer struct {
 	// Of an image's layer, as its manifest has it. Without one the layer is a tar of the host's own making, and nothing
 	// below is asked for.
 	MediaType string `protobuf:"bytes,4,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
-	// Of the layer as it is stored, "sha256:" and 64 hexadecimal digits. Needed with a media type.
+	// Of the layer as it is stored, "sha256:" and 64 hexadecimal digits. Needed with a media type, but for a plain tar that
+	// the host has proven: it has neither this nor a diff ID.
 	Digest string `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
-	// Of the uncompressed tar, as the image's configuration has it. Needed with a media type.
+	// Of the uncompressed tar, as the image's configuration has it. Needed with a digest.
 	DiffId        string `protobuf:"bytes,6,opt,name=diff_id,json=diffId,proto3" json:"diff_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1599,14 +1599,15 @@ export type Layer = Message<"pyro.guest.v1.Layer"> & {
   mediaType: string;
 
   /**
-   * Of the layer as it is stored, "sha256:" and 64 hexadecimal digits. Needed with a media type.
+   * Of the layer as it is stored, "sha256:" and 64 hexadecimal digits. Needed with a media type, but for a plain tar that
+   * the host has proven: it has neither this nor a diff ID.
    *
    * @generated from field: string digest = 5;
    */
   digest: string;
 
   /**
-   * Of the uncompressed tar, as the image's configuration has it. Needed with a media type.
+   * Of the uncompressed tar, as the image's configuration has it. Needed with a digest.
    *
    * @generated from field: string diff_id = 6;
    */
