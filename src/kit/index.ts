@@ -40,6 +40,7 @@ export {
   loginVariables,
   type NetworkVariables,
 } from "./network-variables.js";
+export { isHostName } from "./host-name.js";
 export { withoutCredentials } from "./url.js";
 export { fingerprintOf, sameFingerprint, sha256File, type Fingerprint } from "./file-hash.js";
 export { shown } from "./shown.js";
