@@ -2,6 +2,7 @@ import type { CallToolResult, ServerContext } from "@modelcontextprotocol/server
 import { isOperation, type Declaration } from "../operations/index.js";
 import { Pyro, type NetworkOptions, type PyroOptions, type WorkspaceSource } from "../sdk/index.js";
 import { diffHandler, diskReadHandler, execHandler, fileReadHandler, logsHandler } from "./bulk-tools.js";
+import { callerOf } from "./caller.js";
 import type { HostRoots } from "./host-path.js";
 import { callProgress } from "./progress.js";
 import { recordHandler } from "./record-tools.js";
@@ -21,7 +22,7 @@ export interface CallsOptions extends ToolSetting {
   readonly roots: HostRoots;
   readonly defaultSource: WorkspaceSource | undefined;
   readonly network: NetworkOptions | undefined;
-  /** Whether the client went away. */
+  /** Whether all clients went away. */
   readonly isLeft: () => boolean;
 }
 
@@ -57,9 +58,11 @@ export class Calls implements AsyncDisposable {
   ): Promise<Result | CallToolResult> {
     const { blockMs, roots, defaultSource, network, isLeft } = this.#options;
     using progress = callProgress(context);
+    using caller = callerOf(context);
     const work = body({
-      ...{ pyro: this.#pyro, blockMs, defaultSource, network, isLeft },
-      signal: context.mcpReq.signal,
+      ...{ pyro: this.#pyro, blockMs, defaultSource, network },
+      isLeft: () => isLeft() || caller.isGone(),
+      signal: caller.signal,
       onProgress: (message) => progress.say(message),
       hostPath: (path) => roots.resolve(path),
     }).catch((error: unknown) => errorResult(error, args));
