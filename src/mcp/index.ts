@@ -4,6 +4,7 @@
  * carries JSON-RPC only.
  */
 export { listenAddress, type ListenAddress } from "./http/listen-address.js";
+export type { HttpPlace } from "./http/serve.js";
 export { projectSourceIn } from "./project-source.js";
-export { createServer, type HttpPlace, type PyroMcpServer, type ServeHttpOptions } from "./server.js";
+export { createServer, type PyroMcpServer } from "./server.js";
 export type { ServerOptions } from "./builder.js";

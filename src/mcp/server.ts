@@ -1,21 +1,8 @@
 import type { McpServer } from "@modelcontextprotocol/server";
-import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
 import { serverBuilder, type ServerOptions } from "./builder.js";
-import type { ListenAddress } from "./http/index.js";
-
-/** Where an HTTP server is, and where the token for it stands. */
-export interface HttpPlace {
-  readonly url: string;
-  readonly tokenPath: string;
-}
-
-export interface ServeHttpOptions {
-  readonly signal: AbortSignal;
-  readonly onListening?: (place: HttpPlace) => void | Promise<void>;
-}
-
-const HTTP_PATH = "/mcp";
+import type { ServeHttpOptions } from "./http/index.js";
+import type { ListenAddress } from "./http/listen-address.js";
 
 type Transport = Parameters<McpServer["connect"]>[0];
 
@@ -30,8 +17,9 @@ export interface PyroMcpServer extends AsyncDisposable {
     readonly stdout?: Writable | undefined;
   }): Promise<void>;
   /**
-   * Serves over Streamable HTTP on this machine until the signal fires: to whoever has the token.
-   * @throws {PyroError} INVALID_ARGUMENT where the port cannot be had; STATE_NOT_PRIVATE, STATE_NOT_WRITABLE
+   * Serves over Streamable HTTP until the signal fires: to whoever has the token.
+   * @throws {PyroError} PORT_TAKEN, PORT_PRIVILEGED; INVALID_ARGUMENT where the address or the token's file cannot be
+   * used, or an address beyond the loopback has none; STATE_NOT_PRIVATE, STATE_NOT_WRITABLE
    */
   serveHttp(address: ListenAddress, options: ServeHttpOptions): Promise<void>;
   /** Serves on another transport until that closes or the signal fires. */
@@ -74,14 +62,9 @@ export function createServer(options: ServerOptions = {}): PyroMcpServer {
       const { StdioServerTransport } = await import("@modelcontextprotocol/server/stdio");
       await serve(new StdioServerTransport(stdin, stdout), { signal });
     },
-    serveHttp: async (address, { signal, onListening }) => {
-      const { guarded, httpToken, mcpEndpoint, webServer } = await import("./http/index.js");
-      const { token, path } = await httpToken(options.stateDir);
-      await using endpoint = mcpEndpoint(builder);
-      await using server = await webServer(guarded(token, HTTP_PATH, endpoint.answer), address);
-      await onListening?.({ url: server.origin + HTTP_PATH, tokenPath: path });
-      if (!signal.aborted) await once(signal, "abort");
-      builder.leave();
+    serveHttp: async (address, given) => {
+      const { serveHttp } = await import("./http/index.js");
+      await serveHttp(builder, address, { ...given, stateDir: options.stateDir });
     },
     [Symbol.asyncDispose]: async () => await builder[Symbol.asyncDispose](),
   };

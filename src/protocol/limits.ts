@@ -98,6 +98,22 @@ export const LIMITS = {
   mcpBlockMs: 45_000,
   /** Text of one MCP result (contract section 2). */
   mcpTextBytes: 10_000,
+  /** A message over HTTP: as much as one on standard input may have (SDK 2.4). */
+  mcpHttpBodyBytes: 10 * 1024 * 1024,
+  /** Connections at once; further ones are closed. */
+  mcpHttpConnections: 256,
+  /** Requests with the token that are answered at once, open streams included. */
+  mcpHttpRequests: 192,
+  /** Sessions of clients older than 2026-07-28 at once; one that nobody uses ends for a new one. */
+  mcpHttpSessions: 64,
+  /** A session without a request or an open stream ends after this long. */
+  mcpHttpSessionIdleMs: 60 * 60_000,
+  /** From the first byte of a request to the end of its headers. */
+  mcpHttpHeadersMs: 10_000,
+  /** From the first byte of a request to the end of its body. */
+  mcpHttpRequestMs: 120_000,
+  /** A connection on which nothing moves; a call takes at most 45 s, and streams say something every 15 s. */
+  mcpHttpStalledMs: 90_000,
   /** What the agent keeps of each stream of a service: the oldest bytes go first. */
   serviceLogBytes: 512 * 1024,
   /** Services of a workspace that are known, ended ones included (guest/internal/supervisor). */

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { isHostName } from "../../kit/index.js";
 import { DEFAULT_ENVIRONMENT } from "../curated.js";
 import { field } from "../fields.js";
 import { networkFields } from "../workspace/network-fields.js";
@@ -25,7 +26,8 @@ export const mcpServe = declare({
     "A workspace begins with the Git checkout around the working directory (tracked and unignored files), unless " +
     "another source is named here or in the call. The tools reach the host only below --host-root: by default the " +
     "project, else the working directory; never / or the home directory itself.\n" +
-    "With --http it serves clients of this machine that send the token whose file it names, until it is ended.\n" +
+    "With --http it serves clients that send the token whose file it names, until it is ended: on this machine's\n" +
+    "loopback, or where HOST says; that takes --http-token-file, and something in front that encrypts.\n" +
     "The machines that it makes reach nothing, unless --network-policy or a rule says otherwise; no call can change that.\n" +
     "Nothing is started before the first call; the VMs belong to the daemon, not to this process.",
   profiles: [],
@@ -48,7 +50,19 @@ export const mcpServe = declare({
       .string()
       .max(64)
       .optional()
-      .describe("[HOST:]PORT to serve Streamable HTTP on instead, on the loopback; 0 takes a free port"),
+      .describe(
+        "[HOST:]PORT to serve Streamable HTTP on instead, by default on the loopback; 0 takes a free port",
+      ),
+    http_token_file: hostPath()
+      .optional()
+      .describe(
+        "File of yours alone with the token that clients send (default: one that is made for all starts)",
+      ),
+    http_allow_hosts: z
+      .array(z.string().max(253).refine(isHostName, "takes a host's name, without a port"))
+      .max(64)
+      .default([])
+      .describe("Name that clients may know the server by, such as a proxy's in front of it; repeatable"),
     seed_include: z
       .array(hostPath())
       .max(64)
@@ -56,7 +70,7 @@ export const mcpServe = declare({
       .describe("Ignored path of the project to take all the same, such as node_modules; repeatable"),
   }),
   positionals: [],
-  commandLineNames: { host_roots: "host_root" },
+  commandLineNames: { host_roots: "host_root", http_allow_hosts: "http_allow_host" },
   examples: [
     {
       command: "claude mcp add pyro -- pyro mcp serve",

@@ -6,6 +6,7 @@ import { PyroError } from "../../../src/protocol/index.js";
 import { RunState } from "../../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { asWireError, startFakeDaemon, type FakeScript } from "../../fakes/fake-daemon.js";
 import { ERAS, mcpSession, type McpSession } from "../../fakes/mcp-client.js";
+import { slowRun } from "../../fakes/slow-run.js";
 import { temporaryState } from "../../fakes/state-directory.js";
 
 interface Setup {
@@ -141,35 +142,6 @@ test("output that imitates our words stays in its own block", async () => {
   expect(texts[0]).not.toContain('run_id="x"');
   expect(texts[1]).toContain('run_id="x"');
 });
-
-/** A run that goes on for `reads` looks, then ends. */
-function slowRun(reads: number, phase = "running"): { script: FakeScript; cancelled: string[] } {
-  const cancelled: string[] = [];
-  const runId = "run-0123456789abcdef";
-  let left = reads;
-  const going = { runId, state: RunState.RUNNING, phase: { phase, message: `${phase} it`, progress: 0.43 } };
-  return {
-    cancelled,
-    script: {
-      run: {
-        startRun: () => going,
-        readRun: async ({ waitMs }) => {
-          await new Promise((resolve) => setTimeout(resolve, Math.min(waitMs, 20)));
-          if (left-- > 0) return going;
-          return {
-            runId,
-            state: RunState.DONE,
-            result: { environment: "debian:12", exitCode: 0, isolation: "kvm" },
-          };
-        },
-        cancelRun: ({ runId: id }) => {
-          cancelled.push(id);
-          return { runId: id, state: RunState.DONE };
-        },
-      },
-    },
-  };
-}
 
 test("a command that takes longer than a call may goes on, and the call that waits for it is named", async () => {
   const { script, cancelled } = slowRun(1_000_000);
