@@ -10,10 +10,16 @@ export interface HostSetup {
   /** The host's home directory; holds nothing else. */
   readonly home: string;
   readonly modelUrl: string;
-  /** The command line of the MCP server, that the host starts in its working directory. */
-  readonly server: readonly [string, ...string[]];
+  /** The command line of the MCP server, that the host starts in its working directory; or one that runs already. */
+  readonly server: readonly [string, ...string[]] | ServerPlace;
   readonly serverEnv: Readonly<Record<string, string>>;
   readonly prompt: string;
+}
+
+/** A server over HTTP. */
+export interface ServerPlace {
+  readonly url: string;
+  readonly token: string;
 }
 
 /** How a chat host is run once, without its user: what it must be told, and its command line. */
@@ -62,10 +68,13 @@ const claudeCode: ChatHost = {
   prefix: "mcp__pyro__",
   leaves: [],
   read: ({ blocks: [words = "", guest = ""] }) => ({ words, guest }),
-  async prepare({ home, modelUrl, server: [command, ...args], serverEnv, prompt }) {
+  async prepare({ home, modelUrl, server, serverEnv, prompt }) {
     const file = join(home, "mcp.json");
-    const mcpServers = { pyro: { type: "stdio", command, args, env: serverEnv } };
-    await write(file, JSON.stringify({ mcpServers }));
+    const pyro =
+      "url" in server
+        ? { type: "http", url: server.url, headers: headersFor(server) }
+        : { type: "stdio", command: server[0], args: server.slice(1), env: serverEnv };
+    await write(file, JSON.stringify({ mcpServers: { pyro } }));
     const only = ["--mcp-config", file, "--strict-mcp-config", "--allowedTools", "mcp__pyro"];
     return {
       argv: ["claude", "-p", prompt, ...only, "--output-format", "json", "--model", "claude-opus-4-8"],
@@ -99,7 +108,7 @@ const codex: ChatHost = {
       : blocks;
     return { words: words.replace(/^Wall time: .* seconds\nOutput:\n/, ""), guest };
   },
-  async prepare({ home, modelUrl, server: [command, ...args], serverEnv, prompt }) {
+  async prepare({ home, modelUrl, server, serverEnv, prompt }) {
     const env = Object.entries(serverEnv).map(([name, value]) => `${name} = ${JSON.stringify(value)}`);
     // A JSON string is a TOML string too.
     const config = [
@@ -118,16 +127,23 @@ const codex: ChatHost = {
       `request_max_retries = 0`,
       `stream_max_retries = 0`,
       `[mcp_servers.pyro]`,
-      `command = ${JSON.stringify(command)}`,
-      `args = ${JSON.stringify(args)}`,
-      `env = { ${env.join(", ")} }`,
+      ...("url" in server
+        ? [`url = ${JSON.stringify(server.url)}`, `bearer_token_env_var = "PYRO_TOKEN"`]
+        : [
+            `command = ${JSON.stringify(server[0])}`,
+            `args = ${JSON.stringify(server.slice(1))}`,
+            `env = { ${env.join(", ")} }`,
+          ]),
       // Without it the first turn may begin before the server has said its tools.
       `required = true`,
     ];
     await write(join(home, ".codex/config.toml"), `${config.join("\n")}\n`);
     return {
       argv: ["codex", "exec", "--json", prompt],
-      env: { CODEX_HOME: join(home, ".codex"), SCRIPTED_API_KEY: "none" },
+      env: {
+        ...{ CODEX_HOME: join(home, ".codex"), SCRIPTED_API_KEY: "none" },
+        ...("url" in server ? { PYRO_TOKEN: server.token } : {}),
+      },
     };
   },
 };
@@ -161,7 +177,12 @@ const openCode: ChatHost = {
       model: "scripted/scripted",
       small_model: "scripted/scripted",
       provider: { scripted: provider },
-      mcp: { pyro: { type: "local", enabled: true, command: server, environment: serverEnv } },
+      mcp: {
+        pyro:
+          "url" in server
+            ? { type: "remote", enabled: true, oauth: false, url: server.url, headers: headersFor(server) }
+            : { type: "local", enabled: true, command: server, environment: serverEnv },
+      },
     };
     await write(join(home, ".config/opencode/opencode.json"), JSON.stringify(config));
     return {
@@ -180,6 +201,10 @@ const openCode: ChatHost = {
 };
 
 export const CHAT_HOSTS = { claudeCode, codex, openCode } as const;
+
+function headersFor({ token }: ServerPlace): Readonly<Record<string, string>> {
+  return { Authorization: `Bearer ${token}` };
+}
 
 async function write(path: string, text: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true });

@@ -12,7 +12,7 @@ import {
   type TestState,
 } from "../vm/support.js";
 import type { Checkout } from "./checkout.js";
-import { CHAT_HOSTS, type ChatHost, type ReadResult } from "./hosts.js";
+import { CHAT_HOSTS, type ChatHost, type HostSetup, type ReadResult, type ServerPlace } from "./hosts.js";
 import { HOMES, installHosts } from "./installed.js";
 import { readingOf, type Reading } from "./reading.js";
 import { runHost } from "./run-host.js";
@@ -32,6 +32,13 @@ export interface HostSuite {
     host: ChatHost,
     checkout: Checkout,
     flags: readonly string[],
+    script: (reading: Reading) => Promise<string>,
+  ) => Promise<void>;
+  /** Runs the host in the checkout with a server that runs already; nothing of the host runs any more afterwards. */
+  readonly runAt: (
+    host: ChatHost,
+    checkout: Checkout,
+    server: ServerPlace,
     script: (reading: Reading) => Promise<string>,
   ) => Promise<void>;
   readonly workspaces: () => Promise<Record<string, unknown>[]>;
@@ -66,19 +73,31 @@ export function hostSuite(): HostSuite {
     return json(listed)["workspaces"] as Record<string, unknown>[];
   }
 
+  const runWith = async (
+    host: ChatHost,
+    { path: checkout }: Checkout,
+    server: HostSetup["server"],
+    script: (reading: Reading) => Promise<string>,
+  ): Promise<void> => {
+    await runHost(host, {
+      ...{ home, checkout, server, serverEnv: { PYRO_POOL: "0" } },
+      script: (model) => script(readingOf(host, model)),
+    });
+    await eventually(`${host.name} has ended`, async () =>
+      (await processes()).every(({ line }) => !line.includes(home)),
+    );
+  };
+
   return {
     state: () => state,
-    run: async (host, { path: checkout }, flags, script) => {
+    run: async (host, checkout, flags, script) => {
       const serve = [PYRO, "--state-dir", state.path, "mcp", "serve", ...flags];
-      await runHost(host, {
-        ...{ home, checkout, server: [process.execPath, ...serve] as const },
-        serverEnv: { PYRO_POOL: "0" },
-        script: (model) => script(readingOf(host, model)),
-      });
-      await eventually(`${host.name} and its server have ended`, async () =>
-        (await processes()).every(({ line, cwd }) => !line.includes(home) && !cwd.startsWith(checkout)),
+      await runWith(host, checkout, [process.execPath, ...serve], script);
+      await eventually(`the server of ${host.name} has ended`, async () =>
+        (await processes()).every(({ cwd }) => !cwd.startsWith(checkout.path)),
       );
     },
+    runAt: runWith,
     workspaces,
     leavesNothing: async () => {
       expect(await workspaces()).toEqual([]);

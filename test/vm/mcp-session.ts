@@ -1,4 +1,4 @@
-import { Client } from "@modelcontextprotocol/client";
+import { Client, type CallToolRequestOptions } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { PYRO } from "./support.js";
 
@@ -10,11 +10,19 @@ export interface Answer {
   readonly record: Record<string, unknown>;
 }
 
-export interface Session extends AsyncDisposable {
+/** A client, over whatever transport. */
+export interface CallingSession extends AsyncDisposable {
   readonly client: Client;
+  readonly call: (
+    tool: string,
+    args?: Record<string, unknown>,
+    options?: CallToolRequestOptions,
+  ) => Promise<Answer>;
+}
+
+export interface Session extends CallingSession {
   readonly pid: number;
   readonly stderr: () => string;
-  readonly call: (tool: string, args?: Record<string, unknown>) => Promise<Answer>;
 }
 
 export interface SessionOptions {
@@ -41,12 +49,16 @@ export async function mcpSession({ stateDir, cwd, flags = [] }: SessionOptions):
   let stderr = "";
   transport.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
   await client.connect(transport);
+  return { ...sessionOf(client), pid: transport.pid ?? 0, stderr: () => stderr };
+}
+
+/** The calls of a client that is connected. */
+export function sessionOf(client: Client): CallingSession {
   return {
     client,
-    pid: transport.pid ?? 0,
-    stderr: () => stderr,
-    call: async (tool, args = {}) => {
-      const result = await client.callTool({ name: tool, arguments: args }, { timeout: CALL_MS });
+    call: async (tool, args = {}, options = {}) => {
+      const call = { name: tool, arguments: args };
+      const result = await client.callTool(call, { timeout: CALL_MS, ...options });
       const [words = "", guest = ""] = result.content.map((block) =>
         block.type === "text" ? block.text : block.type,
       );

@@ -26,8 +26,8 @@ export const mcpServe = declare({
     "A workspace begins with the Git checkout around the working directory (tracked and unignored files), unless " +
     "another source is named here or in the call. The tools reach the host only below --host-root: by default the " +
     "project, else the working directory; never / or the home directory itself.\n" +
-    "With --http it serves clients that send the token whose file it names, until it is ended: on this machine's\n" +
-    "loopback, or where HOST says; that takes --http-token-file, and something in front that encrypts.\n" +
+    "With --http it serves clients that send the token whose file it names, until it is ended: on the loopback, unless " +
+    "HOST is another address; that takes --http-token-file, and something in front that encrypts.\n" +
     "The machines that it makes reach nothing, unless --network-policy or a rule says otherwise; no call can change that.\n" +
     "Nothing is started before the first call; the VMs belong to the daemon, not to this process.",
   profiles: [],
