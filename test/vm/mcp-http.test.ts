@@ -39,7 +39,8 @@ describe("the SDK's own clients", () => {
     expect(red.words).toMatch(new RegExp(`^exit ${failedStatus}\n`));
     await host.call("workspace_patch_apply", { workspace_id, patch });
     const progress: string[] = [];
-    const onprogress = ({ message = "" }: { message?: string | undefined }): void => void progress.push(message);
+    const onprogress = ({ message = "" }: { message?: string | undefined }): void =>
+      void progress.push(message);
     const green = await host.call("workspace_exec", { workspace_id, command }, { onprogress });
     expect(green.words).toMatch(/^exit 0\n/);
     expect(green.guest).toContain(success);
