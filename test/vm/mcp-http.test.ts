@@ -1,8 +1,12 @@
 /** Real clients over HTTP, and real machines behind it. */
-import { rm } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify, stripVTControlCharacters } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { checkoutOf, type Checkout } from "../chat-hosts/checkout.js";
 import { CHAT_HOSTS } from "../chat-hosts/hosts.js";
+import { BIN, HOMES, installHosts, NODE_BIN } from "../chat-hosts/installed.js";
 import { PYTHON_PROJECT } from "../chat-hosts/projects.js";
 import { hostSuite } from "../chat-hosts/suite.js";
 import { httpServer, type HttpServer } from "./mcp-http-server.js";
@@ -10,6 +14,13 @@ import type { CallingSession } from "./mcp-session.js";
 import { eventually, processes, testState, type TestState } from "./support.js";
 
 const { path, testCommand: command, wrong, right, failedStatus, patch, success } = PYTHON_PROJECT;
+
+/** Whatever a host would like to fetch: it does not try. */
+const QUIET = {
+  ...{ CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1", DISABLE_AUTOUPDATER: "1", DISABLE_TELEMETRY: "1" },
+  ...{ DISABLE_ERROR_REPORTING: "1", OPENCODE_DISABLE_AUTOUPDATE: "1", OPENCODE_DISABLE_MODELS_FETCH: "1" },
+  ...{ OPENCODE_DISABLE_LSP_DOWNLOAD: "1" },
+};
 
 describe("the SDK's own clients", () => {
   let state: TestState;
@@ -119,6 +130,44 @@ describe("the SDK's own clients", () => {
       guest: [1, 2, 3, 4].map((i) => `line ${i}\n`).join(""),
     });
     await again.call("workspace_delete", { workspace_id });
+  });
+});
+
+describe("docs/mcp-over-http.md", () => {
+  it("has lines that connect Claude Code, Codex and OpenCode, as the hosts themselves say", async () => {
+    expect(await installHosts()).toBeUndefined();
+    await using state = await testState({ environments: false });
+    await using project = await checkoutOf(PYTHON_PROJECT.files);
+    await using server = await httpServer({ stateDir: state.path, cwd: project.path });
+    await mkdir(HOMES, { recursive: true });
+    const home = await mkdtemp(join(HOMES, "h-"));
+    try {
+      await mkdir(join(home, ".local/state/pyro"), { recursive: true });
+      await writeFile(join(home, ".local/state/pyro/mcp-http-token"), `${server.token}\n`);
+      const docs = await readFile(join(import.meta.dirname, "../../docs/mcp-over-http.md"), "utf8");
+      const blocks = Array.from(docs.matchAll(/^```(?:sh|json)\n([^]*?)^```$/gm), ([, block = ""]) =>
+        block.replaceAll("http://127.0.0.1:8765/mcp", server.url),
+      );
+      const block = (beginning: string): string => blocks.find((one) => one.startsWith(beginning)) ?? "";
+      const says = async (line: string): Promise<string> => {
+        const PATH = [NODE_BIN, BIN, process.env["PATH"]].join(":");
+        const env = { ...QUIET, PATH, HOME: home, CODEX_HOME: home };
+        const { stdout } = await promisify(execFile)("sh", ["-c", `${line} </dev/null`], {
+          ...{ cwd: project.path, env, timeout: 100_000 },
+        });
+        return stripVTControlCharacters(stdout);
+      };
+      await says(block("claude mcp add").trim());
+      expect(await says("claude mcp list")).toMatch(/^pyro: http:\S+ \(HTTP\) - \S Connected$/m);
+      await says(block("codex mcp add").trim());
+      expect(await says("codex mcp list")).toMatch(
+        new RegExp(`^pyro +${server.url} +PYRO_TOKEN +enabled `, "m"),
+      );
+      await writeFile(join(project.path, "opencode.json"), block("{"));
+      expect(await says("opencode mcp list")).toMatch(/pyro +connected\n/);
+    } finally {
+      await rm(home, { recursive: true, force: true });
+    }
   });
 });
 
