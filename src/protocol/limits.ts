@@ -112,7 +112,9 @@ export const LIMITS = {
   mcpHttpHeadersMs: 10_000,
   /** From the first byte of a request to the end of its body. */
   mcpHttpRequestMs: 120_000,
-  /** A connection on which nothing moves; a call takes at most 45 s, and streams say something every 15 s. */
+  /** Open streams say at least this often that they are. */
+  mcpHttpKeepAliveMs: 15_000,
+  /** A connection on which nothing moves for this long ends; a call takes at most 45 s. */
   mcpHttpStalledMs: 90_000,
   /** What the agent keeps of each stream of a service: the oldest bytes go first. */
   serviceLogBytes: 512 * 1024,

@@ -12,8 +12,8 @@ export interface McpEndpoint extends AsyncDisposable {
 }
 
 export function mcpEndpoint(builder: ServerBuilder, limits: HttpLimits = HTTP_LIMITS): McpEndpoint {
-  const maxRequestBodySize = limits.bodyBytes;
-  const modern = createMcpHandler(builder.build, { legacy: "reject", maxRequestBodySize });
+  const { bodyBytes: maxRequestBodySize, keepAliveMs } = limits;
+  const modern = createMcpHandler(builder.build, { legacy: "reject", maxRequestBodySize, keepAliveMs });
   const legacy = sessions(builder, limits);
   return {
     notify: modern.notify,

@@ -9,6 +9,7 @@ export interface HttpLimits {
   readonly sessionIdleMs: number;
   readonly headersMs: number;
   readonly requestMs: number;
+  readonly keepAliveMs: number;
   readonly stalledMs: number;
 }
 
@@ -20,5 +21,6 @@ export const HTTP_LIMITS: HttpLimits = {
   sessionIdleMs: LIMITS.mcpHttpSessionIdleMs,
   headersMs: LIMITS.mcpHttpHeadersMs,
   requestMs: LIMITS.mcpHttpRequestMs,
+  keepAliveMs: LIMITS.mcpHttpKeepAliveMs,
   stalledMs: LIMITS.mcpHttpStalledMs,
 };

@@ -27,7 +27,7 @@ const RETRY_AFTER_S = 5;
  */
 export function sessions(
   builder: ServerBuilder,
-  limits: Pick<HttpLimits, "sessions" | "sessionIdleMs" | "bodyBytes">,
+  limits: Pick<HttpLimits, "sessions" | "sessionIdleMs" | "bodyBytes" | "keepAliveMs">,
 ): Sessions {
   /** In the order of their last use, but for those in use. */
   const open = new Map<string, Session>();
@@ -74,6 +74,7 @@ export function sessions(
       sessionIdGenerator: () => id,
       onsessionclosed: () => forget(id),
       maxRequestBodySize: limits.bodyBytes,
+      keepAliveMs: limits.keepAliveMs,
     });
     const session: Session = { transport, busy: 0 };
     open.set(id, session);

@@ -81,6 +81,19 @@ describe("a session", () => {
     expect(await ping(server, listening)).toBe(404);
   });
 
+  it("whose streams are quiet is kept open, longer than a connection may be still", async () => {
+    const { script, cancelled } = slowRun(1_000_000);
+    await using server = await served({ script, limits: { keepAliveMs: 100, stalledMs: 500 } });
+    const id = await server.session();
+    const stream = await opened(server, id, { method: "GET" });
+    const call = await opened(server, id, { method: "POST", body: message("tools/call", RUN, 1) });
+    let ended = 0;
+    for (const request of [stream, call]) request.once("close", () => ended++);
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    expect([ended, cancelled]).toEqual([0, []]);
+    for (const request of [stream, call]) request.destroy();
+  });
+
   it("too many takes the place of the one that was not used for longest; where all are in use it is refused", async () => {
     await using server = await served({ limits: { sessions: 3 } });
     const [first, second, third] = [await server.session(), await server.session(), await server.session()];
