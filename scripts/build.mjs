@@ -1,6 +1,6 @@
-// Bundles the command and the SDK into dist/ (ESM, split, dependencies included) and emits the declarations.
-// Nothing is done when no source changed. `--no-types` leaves the declarations out, `--force` builds anyway.
-import { execFileSync } from "node:child_process";
+// Bundles the command and the SDK into dist/ (ESM, split, dependencies included), and the declarations likewise: what is
+// installed depends on no other package. Nothing is done when no source changed. `--no-types` leaves the declarations
+// out, `--force` builds anyway.
 import { createHash } from "node:crypto";
 import {
   existsSync,
@@ -12,14 +12,14 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { createRequire } from "node:module";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { declarations } from "./build/declarations.mjs";
+import { packagesOf, readBuildRecord, writeBuildRecord } from "./build/record.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
-const stampPath = join(root, "node_modules/.cache/pyro/build.json");
 // A running daemon or MCP server may still import a chunk of the build it was started from.
 const KEEP_OLD_CHUNKS_MS = 3600_000;
 
@@ -31,19 +31,11 @@ function fingerprint() {
     if (info.isDirectory()) for (const name of readdirSync(path).sort()) visit(join(path, name));
     else hash.update(`${relative(root, path)}\0${info.size}\0${info.mtimeMs}\n`);
   };
-  for (const path of ["src", "package.json", "tsconfig.build.json", "scripts/build.mjs"])
+  for (const path of ["src", "package.json", "tsconfig.build.json", "scripts/build.mjs", "scripts/build"])
     visit(join(root, path));
   const lock = join(root, "node_modules/.package-lock.json");
   if (existsSync(lock)) visit(lock);
   return hash.digest("hex");
-}
-
-function readStamp() {
-  try {
-    return JSON.parse(readFileSync(stampPath, "utf8"));
-  } catch {
-    return {};
-  }
 }
 
 /** What both bundles have in common. */
@@ -56,6 +48,7 @@ function bundleOptions() {
     platform: "node",
     target: "node20",
     write: false,
+    metafile: true,
     legalComments: "none",
     // Its main file asks for its parts by a `require` that is an argument: nobody can bundle that.
     alias: { "jsonc-parser": "jsonc-parser/lib/esm/main.js" },
@@ -129,7 +122,10 @@ async function bundle() {
   for (const file of outputs.filter((file) => !isEntry(file))) replace(file.path, file.contents);
   for (const file of outputs.filter(isEntry)) replace(file.path, file.contents);
   replace(join(dist, "build-id"), `${hash.digest("hex").slice(0, 16)}\n`);
-  removeOld(new Set(outputs.map((file) => file.path)));
+  const old = removeOld(new Set(outputs.map((file) => file.path)));
+  // What is kept for who runs it now is not for who installs the package.
+  replace(join(dist, ".npmignore"), old.map((name) => `/${name}\n`).join(""));
+  return packagesOf([sdk, result].flatMap(({ metafile }) => Object.keys(metafile.inputs)));
 }
 
 function replace(path, content) {
@@ -138,29 +134,21 @@ function replace(path, content) {
   renameSync(temporary, path);
 }
 
+/** Removes what earlier builds left, and returns the names of what is too young for that. */
 function removeOld(current) {
-  for (const name of readdirSync(dist)) {
-    const path = join(dist, name);
-    if (!name.endsWith(".js") || current.has(path)) continue;
-    if (Date.now() - statSync(path).mtimeMs > KEEP_OLD_CHUNKS_MS) rmSync(path);
-  }
-}
-
-/** Declarations only: types are checked by `npm run check:types`. */
-function declarations() {
-  const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
-  execFileSync(process.execPath, [tsc, "-p", "tsconfig.build.json", "--noCheck", "--stripInternal"], {
-    cwd: root,
-    stdio: "inherit",
-  });
+  const old = readdirSync(dist).filter((name) => name.endsWith(".js") && !current.has(join(dist, name)));
+  const gone = old.filter((name) => Date.now() - statSync(join(dist, name)).mtimeMs > KEEP_OLD_CHUNKS_MS);
+  for (const name of gone) rmSync(join(dist, name));
+  // Where the declarations lay before they were bundled.
+  rmSync(join(dist, "types"), { recursive: true, force: true });
+  return old.filter((name) => !gone.includes(name));
 }
 
 const now = fingerprint();
-const stamp = process.argv.includes("--force") ? {} : readStamp();
+const record = process.argv.includes("--force") ? {} : readBuildRecord();
 const types = !process.argv.includes("--no-types");
-const bundled = stamp.bundle === now && existsSync(join(dist, "main.js"));
-const declared = stamp.types === now && existsSync(join(dist, "types/index.d.ts"));
-if (!bundled) await bundle();
-if (types && !declared) declarations();
-mkdirSync(join(root, "node_modules/.cache/pyro"), { recursive: true });
-replace(stampPath, JSON.stringify({ bundle: now, types: types || declared ? now : stamp.types }));
+let { code, declared } = record;
+if (code?.of !== now || !existsSync(join(dist, "main.js"))) code = { of: now, packages: await bundle() };
+if (types && (declared?.of !== now || !existsSync(join(dist, "index.d.ts"))))
+  declared = { of: now, packages: packagesOf(await declarations({ index: "index.d.ts" }, dist)) };
+writeBuildRecord({ code, declared });

@@ -1,10 +1,8 @@
-import type { McpServer } from "@modelcontextprotocol/server";
+import type { Transport } from "@modelcontextprotocol/server";
 import type { Readable, Writable } from "node:stream";
 import { serverBuilder, type ServerOptions } from "./builder.js";
 import type { ServeHttpOptions } from "./http/index.js";
 import type { ListenAddress } from "./http/listen-address.js";
-
-type Transport = Parameters<McpServer["connect"]>[0];
 
 /** The MCP server of pyro: one set of tools for both protocol eras. The machines belong to the daemon, not to it. */
 export interface PyroMcpServer extends AsyncDisposable {

@@ -64,6 +64,7 @@ type Begin = (connection: Connection, waitMs: number, signal: AbortSignal) => Pr
 
 /** The calls about workspaces. Wherever a workspace is named, an id, a unique prefix of one or a unique name does. */
 export abstract class WorkspaceCalls {
+  /** @internal the daemon that is asked */
   protected readonly client: DaemonClient;
 
   constructor(options: DaemonClientOptions = {}) {
