@@ -9,8 +9,16 @@ import {
   layoutOf,
   loadCatalogue,
   pruneEnvironments,
+  installToolsCommand,
 } from "../image/index.js";
-import { networkVariables, packagePath, Slots, type Directories, type Logger } from "../kit/index.js";
+import {
+  networkVariables,
+  packagePath,
+  Slots,
+  thisDistribution,
+  type Directories,
+  type Logger,
+} from "../kit/index.js";
 import { DEFAULT_MACHINE } from "../protocol/index.js";
 import {
   DaemonService,
@@ -265,9 +273,6 @@ async function missingTools(host: HostPrograms): Promise<{ names: string[]; inst
   const packages = [...new Set(missing.map((tool) => tool.package))];
   return {
     names: missing.map(({ program }) => program),
-    install:
-      packages.length === 0
-        ? []
-        : ["sudo", "apt-get", "install", "-y", "--no-install-recommends", ...packages],
+    install: packages.length === 0 ? [] : installToolsCommand(packages, await thisDistribution()),
   };
 }

@@ -1,6 +1,7 @@
 import { statfs } from "node:fs/promises";
 import { describeConfiguration, readConfiguration, type Configuration } from "./configuration.js";
 import { availableMemory } from "./memory.js";
+import { NEEDS_APT } from "../image/index.js";
 import { complete, LaunchError, type Directories } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { TemplateReadiness } from "../vmm/index.js";
@@ -32,7 +33,7 @@ export interface DoctorSources {
   readonly runtimeVersion: () => Promise<string>;
   /** Probes anew, whatever was found before. */
   readonly probeAccelerators: (signal: AbortSignal) => Promise<readonly AcceleratorFinding[]>;
-  /** Host tools that making an environment needs and that are missing, with the command that installs them. */
+  /** Host tools that making an environment needs and that are missing, with the command that installs them; none where we know none. */
   readonly missingTools: () => Promise<{
     readonly names: readonly string[];
     readonly install: readonly string[];
@@ -198,11 +199,12 @@ const KVM_HINT =
 
 async function checkTools(sources: DoctorSources, add: Add): Promise<void> {
   const { names, install } = await sources.missingTools();
+  const remedy = install.length === 0 ? NEEDS_APT : `run: ${install.join(" ")}`;
   add({
     name: "tools",
     ok: names.length === 0,
     message: names.length === 0 ? "what makes environments is there" : `missing: ${names.join(", ")}`,
-    hint: names.length === 0 ? "" : `run: ${install.join(" ")}`,
+    hint: names.length === 0 ? "" : remedy,
     fix: names.length === 0 ? [] : install,
   });
 }

@@ -4,10 +4,13 @@ import type { Readable } from "node:stream";
 import {
   baseEnvironment,
   findProgram,
+  installWords,
   launch,
   LaunchError,
   searchPath,
+  thisDistribution,
   type ChildExit,
+  type Distribution,
 } from "../kit/index.js";
 import { PyroError, type ErrorCode } from "../protocol/index.js";
 
@@ -35,8 +38,6 @@ const HOST_TOOLS: readonly HostTool[] = [
 /** One tool and whether the host has it. */
 interface HostToolState extends HostTool {
   readonly found: boolean;
-  /** The command that installs it. */
-  readonly install: string;
 }
 
 export interface RunOptions {
@@ -88,7 +89,7 @@ export class HostPrograms {
    */
   async run(program: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
     options.signal?.throwIfAborted();
-    if ((await this.#find(program)) === undefined) throw missingTools([program]);
+    if ((await this.#find(program)) === undefined) throw await missingTools([program]);
     await using child = await this.#launch(program, args, options);
     const abort = (): void => void child.close();
     options.signal?.addEventListener("abort", abort, { once: true });
@@ -128,7 +129,7 @@ export class HostPrograms {
         ...(options.stdin === undefined ? {} : { stdin: options.stdin }),
       });
     } catch (error) {
-      if (error instanceof LaunchError && error.code === "ENOENT") throw missingTools(["setpriv"]);
+      if (error instanceof LaunchError && error.code === "ENOENT") throw await missingTools(["setpriv"]);
       throw error;
     }
   }
@@ -137,13 +138,12 @@ export class HostPrograms {
     return await findProgram(program, searchPath(this.#env["PATH"]));
   }
 
-  /** All tools, with whether they are there and how to install them. */
+  /** All tools, with whether they are there. */
   async check(): Promise<HostToolState[]> {
     return Promise.all(
       HOST_TOOLS.map(async (tool) => ({
         ...tool,
         found: (await this.#find(tool.program)) !== undefined,
-        install: `sudo apt-get install -y ${tool.package}`,
       })),
     );
   }
@@ -155,7 +155,7 @@ export class HostPrograms {
   async require(programs?: readonly string[]): Promise<void> {
     const isNeeded = ({ required, program }: HostTool): boolean => programs?.includes(program) ?? required;
     const missing = (await this.check()).filter((tool) => isNeeded(tool) && !tool.found);
-    if (missing.length > 0) throw missingTools(missing.map((tool) => tool.program));
+    if (missing.length > 0) throw await missingTools(missing.map((tool) => tool.program));
   }
 
   /** Whether the host has a program. */
@@ -164,15 +164,28 @@ export class HostPrograms {
   }
 }
 
-function missingTools(programs: readonly string[]): PyroError {
+/** Said instead of a command where a host's packages are not Debian's. */
+export const NEEDS_APT =
+  "environments are made of Debian packages, with apt: use a host that has it, such as Debian or Ubuntu";
+
+/** The command that installs packages by Debian's names, as words; none on a distribution that has others. */
+export function installToolsCommand(
+  packages: readonly string[],
+  distribution: Distribution | undefined,
+): string[] {
+  return distribution === undefined || distribution === "debian" ? installWords("debian", packages) : [];
+}
+
+async function missingTools(programs: readonly string[]): Promise<PyroError> {
   const packages = new Set(
     programs.map((program) => HOST_TOOLS.find((tool) => tool.program === program)?.package ?? program),
   );
+  const command = installToolsCommand([...packages], await thisDistribution());
   return new PyroError(
     "HOST_TOOL_NOT_FOUND",
     `this host lacks ${programs.join(", ")}, needed to make environments`,
     {
-      hint: `sudo apt-get install -y ${[...packages].join(" ")}`,
+      hint: command.length === 0 ? NEEDS_APT : command.join(" "),
       details: { programs, packages: [...packages] },
     },
   );

@@ -19,7 +19,7 @@ export { sealImage, type SealRequest } from "./seal.js";
 export { EnvironmentPulls, type EnvironmentPullsOptions } from "./pull.js";
 export type { PullProgress } from "./progress.js";
 export { pruneEnvironments, type PruneResult } from "./prune.js";
-export { HostPrograms } from "./host-tools.js";
+export { HostPrograms, installToolsCommand, NEEDS_APT } from "./host-tools.js";
 export { readHostSources } from "./host-sources.js";
 export { formatSources, type AptSource } from "./sources.js";
 export type { ImageBuild, ImageBuilder } from "./builder.js";

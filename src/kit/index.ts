@@ -32,6 +32,7 @@ export {
   type ByteString,
 } from "./byte-string.js";
 export { findProgram, isExecutable, searchPath } from "./programs.js";
+export { distributionOf, installWords, thisDistribution, type Distribution } from "./distribution.js";
 export { connectUnix, shortSocketPath } from "./unix-socket.js";
 export { packagePath, thisBuild, type Build } from "./build.js";
 export {

@@ -1,12 +1,22 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { complete, findProgram, isExecutable, searchPath } from "../../kit/index.js";
+import {
+  complete,
+  findProgram,
+  installWords,
+  isExecutable,
+  searchPath,
+  thisDistribution,
+  type Distribution,
+} from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 
 const PROGRAM = "qemu-system-x86_64";
 
 /** Searched after PATH: a daemon may run with a poor one. */
-const USUAL_PLACES = ["/usr/bin", "/usr/local/bin", "/opt/homebrew/bin"];
+const USUAL_PLACES = ["/usr/bin", "/usr/local/bin", "/run/current-system/sw/bin"];
+
+/** Where RHEL and its relatives keep it, under another name. */
+const OF_RHEL = "/usr/libexec/qemu-kvm";
 
 /**
  * The path of QEMU.
@@ -17,10 +27,12 @@ export async function findQemu(given?: string): Promise<string> {
   const directories = given === undefined ? [...searchPath(process.env["PATH"]), ...USUAL_PLACES] : [];
   const found = await findProgram(PROGRAM, directories);
   if (found !== undefined) return found;
+  if (given === undefined && (await isExecutable(OF_RHEL))) return OF_RHEL;
   const where = given ?? `${PROGRAM} in PATH`;
+  const { hint, fix } = await remedy("install");
+  const places = given === undefined ? directories.map((place) => join(place, PROGRAM)) : [given];
   throw new PyroError("QEMU_NOT_FOUND", `there is no QEMU on this host (looked for ${where})`, {
-    hint: `install it: \`${installCommand(await osRelease())}\``,
-    details: { looked_for: given === undefined ? directories.map((place) => join(place, PROGRAM)) : [given] },
+    ...{ hint, details: { looked_for: places, ...fix } },
   });
 }
 
@@ -37,7 +49,7 @@ export async function locateQemu(
       "VM_START_FAILED",
       `${path} --version says nothing sensible (exit ${result.code ?? result.signal ?? "?"})`,
       {
-        hint: `reinstall it: \`${installCommand(await osRelease())}\``,
+        hint: (await remedy("reinstall")).hint,
         details: { stderr: result.stderrTail },
       },
     );
@@ -45,22 +57,32 @@ export async function locateQemu(
   return { path, version };
 }
 
-/** The command that installs QEMU, by ID and ID_LIKE of os-release(5). */
-export function installCommand(release: string): string {
-  const field = (name: string): string => new RegExp(`^${name}="?([^"\n]*)"?$`, "m").exec(release)?.[1] ?? "";
-  const commands: Readonly<Record<string, string>> = {
-    debian: "sudo apt-get install -y --no-install-recommends qemu-system-x86 qemu-utils",
-    ubuntu: "sudo apt-get install -y --no-install-recommends qemu-system-x86 qemu-utils",
-    fedora: "sudo dnf install -y qemu-system-x86-core qemu-img",
-    arch: "sudo pacman -S --needed qemu-system-x86 qemu-img",
-    suse: "sudo zypper install -y qemu-x86 qemu-tools",
-    alpine: "sudo apk add qemu-system-x86_64 qemu-img",
-  };
-  const names = [field("ID"), ...field("ID_LIKE").split(/\s+/)];
-  const known = names.map((name) => commands[name]).find((command) => command !== undefined);
-  return known ?? `the package of your distribution that has ${PROGRAM}`;
+/**
+ * What brings QEMU and qemu-img; on Alpine also what BusyBox has too little of. Debian's were tried, the others are named
+ * as those distributions name them.
+ */
+const PACKAGES: Readonly<Record<Distribution, readonly string[]>> = {
+  debian: ["qemu-system-x86", "qemu-utils"],
+  fedora: ["qemu-system-x86-core", "qemu-img"],
+  rhel: ["qemu-kvm-core", "qemu-img"],
+  arch: ["qemu-system-x86", "qemu-img"],
+  suse: ["qemu-x86", "qemu-tools"],
+  alpine: ["qemu-system-x86_64", "qemu-img", "setpriv", "flock"],
+  nixos: ["nixos.qemu"],
+};
+
+/** The command that installs QEMU on a distribution, as words; undefined where we do not know it. */
+export function installCommand(
+  distribution: Distribution | undefined,
+  asRoot?: boolean,
+): string[] | undefined {
+  return distribution === undefined ? undefined : installWords(distribution, PACKAGES[distribution], asRoot);
 }
 
-async function osRelease(): Promise<string> {
-  return readFile("/etc/os-release", "utf8").catch(() => "");
+/** The hint of an error about QEMU, and the command that `pyro doctor --fix` runs. */
+async function remedy(verb: string): Promise<{ hint: string; fix: { fix?: string[] } }> {
+  const words = installCommand(await thisDistribution());
+  if (words === undefined)
+    return { hint: `${verb} the package of your distribution that has ${PROGRAM}`, fix: {} };
+  return { hint: `${verb} it: \`${words.join(" ")}\``, fix: { fix: words } };
 }

@@ -2,6 +2,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { diagnose, toolVersion, type Check, type DoctorSources } from "../../../src/daemon/doctor.js";
+import { installToolsCommand } from "../../../src/image/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
 
 const healthy = (changes: Partial<DoctorSources> = {}): DoctorSources => ({
@@ -79,6 +80,18 @@ describe("diagnose", () => {
     );
     expect(report.ok).toBe(false);
     expect(check("tools")?.hint).toBe("run: apt-get install e2fsprogs");
+  });
+
+  it("says what environments need where no command of this distribution brings it", async () => {
+    expect(installToolsCommand(["apt", "dpkg"], "fedora")).toEqual([]);
+    expect(installToolsCommand(["uidmap"], "debian").slice(-5)).toEqual([
+      ...["apt-get", "install", "-y", "--no-install-recommends", "uidmap"],
+    ]);
+    const { check } = await run(
+      healthy({ missingTools: () => Promise.resolve({ names: ["apt-get"], install: [] }) }),
+    );
+    expect(check("tools")).toMatchObject({ ok: false, fix: [] });
+    expect(check("tools")?.hint).toContain("Debian packages, with apt");
   });
 
   it("tells a damaged environment from one that is not here yet", async () => {

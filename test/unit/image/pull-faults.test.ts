@@ -6,6 +6,7 @@ import {
   EnvironmentPulls,
   EnvironmentStore,
   HostPrograms,
+  installToolsCommand,
   layoutOf,
   loadCatalogue,
   type PullProgress,
@@ -189,7 +190,7 @@ describe("what goes wrong on the host", () => {
     await expect(pulls.pull(NAME)).rejects.toMatchObject({
       code: "HOST_TOOL_NOT_FOUND",
       message: "this host lacks mke2fs, qemu-img, needed to make environments",
-      hint: "sudo apt-get install -y e2fsprogs qemu-utils",
+      hint: installToolsCommand(["e2fsprogs", "qemu-utils"], "debian").join(" "),
     });
     const missing = (await host.programs.check()).filter((tool) => !tool.found);
     expect(missing.map(({ program }) => program).sort()).toEqual(["mke2fs", "newuidmap", "qemu-img"]);
