@@ -14,8 +14,8 @@ import (
 	"pyro/guest/internal/failure"
 )
 
-// MountRoot makes the environment's disk the root directory, once; a repeated call for the same disk is answered again.
-// An identity that comes along is given first.
+// MountRoot makes the environment's disk the root directory, once. An identity that comes along is given first. A repeated
+// call for the same disk gives it anew: the machine may have been saved since it was mounted.
 func (s *Service) MountRoot(_ context.Context, message *guestv1.MountRootRequest) (*guestv1.MountRootResponse, error) {
 	if message.Filesystem != "ext4" {
 		return nil, failure.New(failure.InvalidArgument, "use ext4", "the file system %q is not supported", message.Filesystem)
@@ -30,8 +30,12 @@ func (s *Service) MountRoot(_ context.Context, message *guestv1.MountRootRequest
 	}
 	s.changing.Lock()
 	defer s.changing.Unlock()
+	begin := time.Now()
 	if s.root == message.Device {
-		return &guestv1.MountRootResponse{}, nil
+		if err := s.takeOver(message); err != nil {
+			return nil, failure.From(err)
+		}
+		return &guestv1.MountRootResponse{DurationMs: uint32(time.Since(begin).Milliseconds())}, nil
 	}
 	if s.root != "" {
 		return nil, failure.New(failure.InvalidArgument, "start another machine", "the machine has its root on %q already", s.root)
@@ -41,7 +45,7 @@ func (s *Service) MountRoot(_ context.Context, message *guestv1.MountRootRequest
 			return nil, failure.From(err)
 		}
 	}
-	begin := time.Now()
+	begin = time.Now()
 	if err := s.options.Machine.SwitchRoot(message.Device, message.Filesystem); err != nil {
 		return nil, mountFailure(message.Device, err)
 	}
@@ -56,6 +60,21 @@ func (s *Service) MountRoot(_ context.Context, message *guestv1.MountRootRequest
 		}
 	}
 	return &guestv1.MountRootResponse{DurationMs: uint32(time.Since(begin).Milliseconds())}, nil
+}
+
+// takeOver makes a mounted root that of the machine which asks; the caller holds changing.
+func (s *Service) takeOver(message *guestv1.MountRootRequest) error {
+	if message.Identity == nil {
+		return nil
+	}
+	if err := s.personalize(message.Identity); err != nil || !s.options.OwnsRoot {
+		return err
+	}
+	if _, err := s.letGo(); err != nil {
+		return err
+	}
+	s.writeIdentity()
+	return nil
 }
 
 func mountFailure(device string, err error) error {

@@ -370,3 +370,25 @@ func TestShutdownAnswersAndThenEndsTheMachine(t *testing.T) {
 		t.Error(m.history())
 	}
 }
+
+func TestAMachineThatWasSavedMountedGetsAnIdentityOfItsOwn(t *testing.T) {
+	s, m, root := newSystem(t)
+	take := func(hostname string) {
+		identity := personality()
+		identity.Hostname = hostname
+		if _, err := s.MountRoot(context.Background(), &guestv1.MountRootRequest{
+			Device: "/dev/vda", Filesystem: "ext4", CreateWorkspace: true, Identity: identity,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	take("template")
+	before := m.history()
+	take("box-2")
+	if got := strings.TrimPrefix(m.history(), before); got != ", entropy, clock, hostname box-2, boot id" {
+		t.Error(got)
+	}
+	if content(t, root, "etc/hostname") != "box-2\n" || strings.Contains(content(t, root, "etc/hosts"), "template") {
+		t.Error("the names of before are still there")
+	}
+}
