@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { EMPTY_SLOT, MACHINE_DISK_BYTES } from "../src/daemon/disks.js";
+import { ImagesInUse } from "../src/daemon/images-in-use.js";
 import { Machines } from "../src/daemon/machines.js";
 import { Overlays } from "../src/daemon/overlay.js";
 import { Templates } from "../src/daemon/templates.js";
@@ -54,7 +55,8 @@ export async function openRig({ bundle, isolation, image, directory }: Subject):
     connect: (socket) => connectGuest(socket),
   });
   const templates = new Templates({
-    ...{ machines, driver, log: silentLogger, directory: join(scratch, "templates") },
+    ...{ machines, driver, overlays, inUse: new ImagesInUse(), log: silentLogger },
+    directory: join(scratch, "templates"),
     bundle: () => Promise.resolve(bundle),
   });
   return {

@@ -6,12 +6,14 @@ import {
   EnvironmentPulls,
   EnvironmentStore,
   HostPrograms,
+  imagePath,
   layoutOf,
   loadCatalogue,
   pruneEnvironments,
   installToolsCommand,
 } from "../image/index.js";
 import {
+  exists,
   networkVariables,
   packagePath,
   Slots,
@@ -147,13 +149,13 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     logger: log,
     inUse: () => Promise.resolve(inUse.digests),
   });
+  const overlays = new Overlays();
   const templates = new Templates({
-    ...{ machines, driver, bundle, log },
+    ...{ machines, driver, bundle, overlays, inUse, log },
     directory: join(directories.cache, "templates"),
   });
   const templateReadiness = () =>
     templates.readiness({ ...DEFAULT_MACHINE, diskBytes: MACHINE_DISK_BYTES }, accelerators.known);
-  const overlays = new Overlays();
   const ready = new ReadyMachines({ templates, inUse, overlays });
   const pool = poolOfMachines(ready, options.poolSize ?? poolSize(configuration.settings.pool), log);
   const { settings } = configuration;
@@ -202,7 +204,12 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       const prune = async (all: boolean) => {
         // What only waits holds no environment.
         await pool.clear();
-        return await pruneEnvironments(store, { all, inUse: inUse.digests, pulling: pulls.names });
+        const pruned = await pruneEnvironments(store, { all, inUse: inUse.digests, pulling: pulls.names });
+        const orphans = await templates.removeOrphans((digest) => exists(imagePath(store.layout, digest)));
+        return {
+          removed: [...pruned.removed, ...orphans.removed],
+          freedBytes: pruned.freedBytes + orphans.freedBytes,
+        };
       };
       router.service(
         EnvironmentService,

@@ -11,7 +11,7 @@ const USUAL_MS = 4;
 /** A busy host may never be so quick; the last try then counts. */
 const TRIES_MAX = 5;
 
-type Identity = MessageInitShape<typeof PersonalizeRequestSchema>;
+export type Identity = MessageInitShape<typeof PersonalizeRequestSchema>;
 
 /**
  * What no other machine has - entropy first, then clock, host name, machine id and boot id - to be given before anything

@@ -19,12 +19,14 @@ export class Overlays {
   readonly #models = new Map<DiskLayer["format"], Buffer>();
 
   /**
-   * Whether what is below can be used shows when a machine opens it.
+   * Whether what is below can be used shows when a machine opens it. `begun` is what the layer holds already: the bytes of
+   * one over the same, whatever its name was then.
    * @throws {PyroError} DISK_FULL, VM_START_FAILED: also where the path is taken
    */
-  async make(backing: DiskLayer, path: string): Promise<Disk> {
-    const model = this.#models.get(backing.format);
+  async make(backing: DiskLayer, path: string, begun?: Buffer): Promise<Disk> {
+    const model = begun ?? this.#models.get(backing.format);
     const bytes = model === undefined ? undefined : over(backing, model);
+    if (bytes === undefined && begun !== undefined) throw notMade("the name of its image is too long", false);
     if (bytes === undefined) {
       await create(backing, path);
       this.#models.set(backing.format, await readFile(path));
@@ -38,7 +40,7 @@ export class Overlays {
   }
 }
 
-/** The bytes of an empty overlay on something else; undefined where its name is too long for the place. */
+/** The bytes of an overlay, on something of another name; undefined where its name is too long for the place. */
 function over({ path }: DiskLayer, model: Buffer): Buffer | undefined {
   const name = Buffer.from(path);
   if (name.length > NAME_BYTES_MAX) return undefined;

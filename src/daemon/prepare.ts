@@ -78,7 +78,9 @@ export async function prepareHost(
     onProgress({ phase: "template", message, bytesDone: 0, bytesTotal: 0 });
     const shape = { ...DEFAULT_MACHINE, isolation: await isolation(signal), diskBytes: MACHINE_DISK_BYTES };
     using template = await templates.prepare(shape, signal, { anew: force });
-    return { reused: !template.fresh };
+    const mounted = await store.require(environment);
+    using second = await templates.prepare({ ...shape, mounted }, signal, { anew: force });
+    return { reused: !template.fresh && !second.fresh };
   });
   // In the background: who comes next finds a machine that waits ready.
   expect({ ...DEFAULT_MACHINE, isolation: await isolation(signal), image: await store.require(environment) });

@@ -1,15 +1,14 @@
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { startProcess, type GuestConnection } from "../guest/index.js";
 import type { InstalledImage } from "../image/index.js";
 import { failpoint, Slots, type Logger } from "../kit/index.js";
-import { LIMITS, PyroError } from "../protocol/index.js";
-import type { Disk, DiskSlot, Holder, Isolation } from "../vmm/index.js";
-import { resolveCommand } from "../workspace/index.js";
+import { LIMITS } from "../protocol/index.js";
+import type { Disk, Holder, Isolation } from "../vmm/index.js";
 import { EMPTY_SLOT, MACHINE_DISK_BYTES } from "./disks.js";
-import { freshIdentity, giveIdentity, setClock } from "./identity.js";
+import { giveIdentity } from "./identity.js";
 import type { ImagesInUse } from "./images-in-use.js";
-import type { BootedMachine, BootRequest } from "./machines.js";
+import type { BootedMachine } from "./machines.js";
+import { mountWithIdentity, runFirstCommand } from "./mounted-root.js";
 import type { RestoreRequest, Templates } from "./templates.js";
 import { lostWhilePrepared } from "./machine-watch.js";
 import { availableMemory } from "./memory.js";
@@ -71,11 +70,11 @@ export class ReadyMachines {
     options: { readonly savable: boolean; readonly onBooting?: () => void },
   ): Promise<ReadyMachine> {
     const { path } = shape.image;
-    const disks = async (directory: string): Promise<readonly (Disk | DiskSlot)[]> => [
-      await this.options.overlays.make({ path, format: "qcow2" }, join(directory, ROOT_LAYER)),
+    const disks: RestoreRequest["disks"] = async (directory, begun) => [
+      await this.options.overlays.make({ path, format: "qcow2" }, join(directory, ROOT_LAYER), begun),
       EMPTY_SLOT,
     ];
-    return await this.#start({ ...shape, disks }, signal, options);
+    return await this.#start({ ...shape, disks, environment: shape.image }, signal, options);
   }
 
   /** The same over disks that are there: a workspace's. */
@@ -90,7 +89,7 @@ export class ReadyMachines {
   }
 
   async #start(
-    { image, disks, ...shape }: ShapeOfImage & Pick<BootRequest, "disks">,
+    { image, disks, ...shape }: ShapeOfImage & Pick<RestoreRequest, "disks" | "environment">,
     signal: AbortSignal,
     options: { readonly savable: boolean; readonly onBooting?: () => void },
   ): Promise<ReadyMachine> {
@@ -167,12 +166,20 @@ export class ReadyMachines {
     }
   }
 
+  /**
+   * Has a template made with the shape's environment mounted, where there is none: later machines over a fresh one start
+   * from it. Only the signal ends it with an error.
+   */
+  async prepareAhead({ image: mounted, ...shape }: ReadyShape, signal: AbortSignal): Promise<void> {
+    await this.options.templates.prepareAhead({ ...shape, diskBytes: MACHINE_DISK_BYTES, mounted }, signal);
+  }
+
   /** A ready machine that has run a first command, and stands still: it uses memory and nothing else. */
   async makeResting(shape: ReadyShape, signal: AbortSignal): Promise<ReadyMachine> {
     // It may become a workspace's.
     const ready = await this.make(shape, signal, { savable: true });
     try {
-      await exercise(ready.booted, signal);
+      await runFirstCommand(ready.booted.guest, signal);
       failpoint("pool.exercised");
       await ready.booted.machine.pause();
       return ready;
@@ -213,21 +220,12 @@ export function poolOfMachines(
     ...{ total, log },
     nameOf: ({ image, isolation, vcpuCount, memMib }) =>
       JSON.stringify([image.digest, isolation, vcpuCount, memMib]),
-    make: (shape, signal) => ready.makeResting(shape, signal),
+    make: async (shape, signal) => {
+      await ready.prepareAhead(shape, signal);
+      return await ready.makeResting(shape, signal);
+    },
     hasRoom: async ({ memMib }) => (await availableMemory()) - memMib * 1024 ** 2 >= SPARE_BYTES,
   });
-}
-
-/** The identity comes along with the mount: one exchange less, of those that are slow after a restore. */
-export async function mountWithIdentity(guest: GuestConnection, signal: AbortSignal): Promise<void> {
-  await guest.system.mountRoot(
-    {
-      ...{ device: "/dev/vda", filesystem: "ext4", createWorkspace: true },
-      identity: freshIdentity(),
-    },
-    { signal, timeoutMs: LIMITS.agentCallTimeoutMs },
-  );
-  await setClock(guest, signal);
 }
 
 function toReady(booted: BootedMachine, held: Disposable): ReadyMachine {
@@ -239,16 +237,4 @@ function toReady(booted: BootedMachine, held: Disposable): ReadyMachine {
       held[Symbol.dispose]();
     },
   };
-}
-
-/** A first command makes the second one four times as fast. It changes no file; an environment may have no shell. */
-async function exercise(booted: BootedMachine, signal: AbortSignal): Promise<void> {
-  const command = resolveCommand({ command: ":", argv: [], env: [] });
-  try {
-    await using first = await startProcess(booted.guest, { ...command, processId: "exercise" }, { signal });
-    for await (const _piece of first.output);
-    await first.exit;
-  } catch (error) {
-    if (!(error instanceof PyroError) || error.code !== "COMMAND_NOT_FOUND") throw error;
-  }
 }

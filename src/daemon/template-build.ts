@@ -9,10 +9,17 @@ import {
   storeMachine,
   type Disk,
   type DiskSlot,
+  type MountedImage,
   type SavedMachine,
+  type Template,
+  type TemplateFiles,
   type TemplateShape,
 } from "../vmm/index.js";
+import type { Identity } from "./identity.js";
 import type { BootedMachine, Machines } from "./machines.js";
+import { mountRoot, runFirstCommand } from "./mounted-root.js";
+import type { Overlays } from "./overlay.js";
+import { flush } from "./workspace-disk.js";
 
 /** Enough that every path of a small call was taken, and the agent's heap has its size. */
 const PINGS = 20;
@@ -50,6 +57,60 @@ export async function buildTemplate(
   await using booted = await withTrueClock(boot);
   await exercise(booted.guest, signal);
   failpoint("template.exercised");
+  await save(booted, holderPath, files, signal);
+}
+
+/**
+ * The same with an environment's root mounted and a command behind it: of a machine that goes on from the template
+ * without. Nothing of a user is in its memory either, for the image is the catalogue's. The root's layer, which belongs
+ * to that memory from then on, is `layerFile`; it holds what a mount and an identity of nobody's leave, all of it of
+ * the time when the image was made, so that nothing on the disk tells of the template's life.
+ * @throws {PyroError} what a start throws; VM_SAVE_FAILED, VM_UNRESPONSIVE, MEMORY_FULL, DISK_FULL; the machine is gone then
+ */
+export async function mountTemplate(
+  { machines, overlays, holderPath }: MountRooms,
+  { vcpuCount, memMib, diskBytes, isolation }: TemplateShape,
+  { image, base }: { readonly image: MountedImage; readonly base: Template },
+  files: TemplateFiles,
+  signal: AbortSignal,
+): Promise<void> {
+  const start = async (): Promise<BootedMachine> => {
+    await using own = await ownMemory(holderPath, base.saved.memoryFile, signal);
+    const { memoryFile } = own;
+    return await machines.boot(
+      {
+        ...{ kind: "template", vcpuCount, memMib, isolation, memoryFile },
+        ...{ restore: { ...base.saved, memoryFile }, savedAs: base.savedAs },
+        disks: async () => [
+          await overlays.make({ path: image.path, format: "qcow2" }, files.layerFile),
+          ...emptySlots(diskBytes),
+        ],
+      },
+      signal,
+    );
+  };
+  await using booted = await start();
+  await mountRoot(booted.guest, nobodysIdentity(image.createdAtMs), signal);
+  failpoint("template.mounted");
+  await runFirstCommand(booted.guest, signal);
+  await flush(booted);
+  failpoint("template.flushed");
+  await save(booted, holderPath, files, signal);
+}
+
+export interface MountRooms {
+  readonly machines: Machines;
+  readonly overlays: Overlays;
+  /** pyro-hold of the runtime bundle. */
+  readonly holderPath: string;
+}
+
+async function save(
+  booted: BootedMachine,
+  holderPath: string,
+  files: SavedMachine,
+  signal: AbortSignal,
+): Promise<void> {
   await booted.guest[Symbol.asyncDispose]();
   await sleep(REST_MS, signal);
   await booted.machine.save(files.stateFile);
@@ -95,14 +156,15 @@ function wrongClock(rate: number): PyroError {
 
 /** A writable disk and empty slots, each of its size; the guest reads nothing of them but that. */
 async function emptyDisks(directory: string, diskBytes: readonly number[]): Promise<(Disk | DiskSlot)[]> {
-  const [rootBytes = 0, ...slotBytes] = diskBytes;
+  const [rootBytes = 0] = diskBytes;
   const path = join(directory, "empty.raw");
   await using file = await open(path, "wx", 0o600);
   await file.truncate(rootBytes);
-  return [
-    { path, format: "raw", readOnly: false },
-    ...slotBytes.map((virtualBytes): DiskSlot => ({ format: "empty", virtualBytes })),
-  ];
+  return [{ path, format: "raw", readOnly: false }, ...emptySlots(diskBytes)];
+}
+
+function emptySlots([, ...slotBytes]: readonly number[]): DiskSlot[] {
+  return slotBytes.map((virtualBytes): DiskSlot => ({ format: "empty", virtualBytes }));
 }
 
 async function exercise(guest: GuestConnection, signal: AbortSignal): Promise<void> {
@@ -113,14 +175,15 @@ async function exercise(guest: GuestConnection, signal: AbortSignal): Promise<vo
   await guest.system.setFrozen({ frozen: true }, call);
   await guest.system.setFrozen({ frozen: false }, call);
   await guest.system.rehearse({}, call);
-  // Values that every restored machine replaces.
-  await guest.system.personalize(
-    {
-      unixNanos: BigInt(Date.now()) * 1_000_000n,
-      entropy: randomBytes(64),
-      hostname: "pyro-template",
-      machineId: "0".repeat(32),
-    },
-    call,
-  );
+  await guest.system.personalize(nobodysIdentity(Date.now()), call);
+}
+
+/** Values that every restored machine replaces. */
+function nobodysIdentity(unixMs: number): Identity {
+  return {
+    unixNanos: BigInt(Math.round(unixMs)) * 1_000_000n,
+    entropy: randomBytes(64),
+    hostname: "pyro-template",
+    machineId: "0".repeat(32),
+  };
 }

@@ -1,7 +1,10 @@
 import { copyFile } from "node:fs/promises";
+import type { PruneResult } from "../image/index.js";
 import type { Logger } from "../kit/index.js";
-import { PyroError } from "../protocol/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
 import {
+  type Disk,
+  type DiskSlot,
   imageFiles,
   ownMemory,
   readImage,
@@ -13,6 +16,7 @@ import {
   type ImageManifest,
   type Isolation,
   type Machine,
+  type MountedImage,
   type OwnMemory,
   type RuntimeBundle,
   type Template,
@@ -23,12 +27,17 @@ import {
 import { lostWhilePrepared } from "./machine-watch.js";
 import type { BootedMachine, BootRequest, Machines } from "./machines.js";
 import { availableMemory } from "./memory.js";
-import { buildTemplate } from "./template-build.js";
+import type { ImagesInUse } from "./images-in-use.js";
+import type { Overlays } from "./overlay.js";
+import { buildTemplate, mountTemplate } from "./template-build.js";
+import { diskUsage } from "./usage.js";
 
 export interface TemplatesOptions {
   readonly machines: Machines;
   readonly driver: VmmDriver;
   readonly bundle: () => Promise<Pick<RuntimeBundle, "digest" | "holderPath">>;
+  readonly overlays: Overlays;
+  readonly inUse: ImagesInUse;
   /** One directory per template below it. */
   readonly directory: string;
   readonly log: Logger;
@@ -36,8 +45,12 @@ export interface TemplatesOptions {
 
 export interface RestoreRequest extends Omit<
   BootRequest,
-  "memoryFile" | "restore" | "savedAs" | "beforeRun"
+  "memoryFile" | "restore" | "savedAs" | "beforeRun" | "disks"
 > {
+  /** Makes or names the disks, given the machine's own directory, and what the root's layer is to begin with. */
+  readonly disks: (directory: string, begun?: Buffer) => Promise<readonly (Disk | DiskSlot)[]>;
+  /** What its root is an empty layer over: it goes on from a template with that mounted, where one stands. */
+  readonly environment?: MountedImage;
   /** Virtual size of each of its disks. */
   readonly diskBytes: readonly number[];
   /** Goes on in a memory of its own, where the host has room for it, so that the machine can be saved at once later. */
@@ -61,11 +74,16 @@ export class Templates implements AsyncDisposable {
         vmm: await driver.fingerprint({ vcpuCount, memMib, isolation, diskCount: diskBytes.length }),
         bundleDigest: (await bundle()).digest,
       }),
-      build: async (shape, files, signal) => {
-        // All of it is written to, once.
-        await this.requireMemory(shape.memMib * 1024 ** 2);
+      build: async (shape, files, signal, base) => {
         const { holderPath } = await bundle();
-        await buildTemplate(machines, holderPath, shape, files, signal).catch((error: unknown) => {
+        const { mounted: image } = shape;
+        // All of it is written to, once, where it boots.
+        await this.requireMemory(base?.usedBytes ?? shape.memMib * 1024 ** 2);
+        const built =
+          base === undefined || image === undefined
+            ? buildTemplate(machines, holderPath, shape, files, signal)
+            : mountTemplate({ ...options, holderPath }, shape, { image, base }, files, signal);
+        await built.catch((error: unknown) => {
           throw lostWhilePrepared(error);
         });
       },
@@ -94,7 +112,33 @@ export class Templates implements AsyncDisposable {
         },
       );
     }
+    using _held = shape.mounted && this.options.inUse.hold(shape.mounted.digest);
     return await this.#store.prepare(shape, options.anew ?? false, signal);
+  }
+
+  /**
+   * Has the template of a shape made for those who come later, where there is none. Only the signal ends it with an error;
+   * what else went wrong stands in the log.
+   */
+  async prepareAhead(shape: TemplateShape, signal: AbortSignal): Promise<void> {
+    using _held = shape.mounted && this.options.inUse.hold(shape.mounted.digest);
+    const template = await this.#tryFor(shape, () => this.#store.require(shape, signal), signal);
+    template?.[Symbol.dispose]();
+  }
+
+  /** Removes templates with an environment mounted whose image does not stand any more; gives what was freed. */
+  async removeOrphans(stands: (image: string) => Promise<boolean>): Promise<PruneResult> {
+    const { directory, log } = this.options;
+    try {
+      const before = await diskUsage(directory);
+      const keys = await this.#store.removeOrphans(stands, AbortSignal.timeout(LIMITS.holdTimeoutMs));
+      const freedBytes = keys.length === 0 ? 0 : Math.max(0, before - (await diskUsage(directory)));
+      return { removed: keys.map((key) => `memory template ${key.slice(0, 12)}`), freedBytes };
+    } catch (thrown) {
+      const { code, message } = PyroError.from(thrown);
+      log.warn("template.not-pruned", { code, reason: message });
+      return { removed: [], freedBytes: 0 };
+    }
   }
 
   /**
@@ -122,22 +166,46 @@ export class Templates implements AsyncDisposable {
    * @throws {PyroError} what a cold boot throws
    */
   async start(request: RestoreRequest, signal: AbortSignal): Promise<BootedMachine> {
+    const { vcpuCount, memMib, diskBytes, isolation, environment: mounted } = request;
+    const shape = { vcpuCount, memMib, diskBytes, isolation };
+    return (
+      (mounted === undefined
+        ? undefined
+        : await this.#startFrom(
+            { ...shape, mounted },
+            (of) => this.#store.find(of, signal),
+            request,
+            signal,
+          )) ??
+      (await this.#startFrom(shape, (of) => this.#store.require(of, signal), request, signal)) ??
+      (await this.options.machines.boot(request, signal))
+    );
+  }
+
+  /** A machine that goes on from the template of the shape; undefined where there is none that could be used. */
+  async #startFrom(
+    shape: TemplateShape,
+    look: (shape: TemplateShape) => Promise<Template | undefined>,
+    request: RestoreRequest,
+    signal: AbortSignal,
+  ): Promise<BootedMachine | undefined> {
     const { machines, log } = this.options;
     // Lent until the machine has answered: what it starts from cannot go meanwhile.
-    using template = await this.#templateFor(request, signal);
-    if (template === undefined) return await machines.boot(request, signal);
-    const { key: savedAs, saved: restore } = template;
+    using template = await this.#tryFor(shape, () => look(shape), signal);
+    if (template === undefined) return undefined;
+    const { savedAs, saved: restore, layer } = template;
+    const disks = (directory: string) => request.disks(directory, layer);
     try {
       await using own = await this.#memoryFor(request, template, signal);
       const memory = own === undefined ? {} : { memoryFile: own.memoryFile };
-      return await machines.boot({ ...request, ...memory, restore, savedAs }, signal);
+      return await machines.boot({ ...request, ...memory, disks, restore, savedAs }, signal);
     } catch (thrown) {
       signal.throwIfAborted();
       const error = PyroError.from(thrown);
       if (hostFault.has(error.code)) throw error;
       log.warn("template.not-restored", { key: template.key, code: error.code, reason: error.message });
       await this.#store.discard(template, error);
-      return await machines.boot(request, signal);
+      return undefined;
     }
   }
 
@@ -246,16 +314,21 @@ export class Templates implements AsyncDisposable {
     }
   }
 
-  async #templateFor(request: RestoreRequest, signal: AbortSignal): Promise<Template | undefined> {
+  /** A template of the shape, got so; where that fails, the log says why. */
+  async #tryFor(
+    { isolation, mounted }: TemplateShape,
+    look: () => Promise<Template | undefined>,
+    signal: AbortSignal,
+  ): Promise<Template | undefined> {
     const { driver, log } = this.options;
     if (!driver.capabilities.memorySnapshots) return undefined;
-    const { vcpuCount, memMib, diskBytes, isolation } = request;
     try {
-      return await this.#store.require({ vcpuCount, memMib, diskBytes, isolation }, signal);
+      return await look();
     } catch (thrown) {
       signal.throwIfAborted();
       const { code, message } = PyroError.from(thrown);
-      log.warn("template.unavailable", { code, reason: message, isolation });
+      const image = mounted === undefined ? {} : { image: mounted.digest };
+      log.warn("template.unavailable", { code, reason: message, isolation, ...image });
       return undefined;
     }
   }

@@ -26,7 +26,8 @@ export { ownMemory, storeMachine, takeMachine, type Holder, type OwnMemory } fro
 export { imageFiles, readImage, storeImage, takeImage, type ImageManifest } from "./memory/image.js";
 export { QemuDriver, type QemuDriverOptions } from "./qemu/driver.js";
 export { locateQemu } from "./qemu/locate.js";
-export type { TemplateShape } from "./templates/key.js";
+export type { MountedImage, TemplateShape } from "./templates/key.js";
+export type { TemplateFiles } from "./templates/manifest.js";
 export type { Template } from "./templates/held.js";
 export { TemplateStore, type TemplateReadiness, type TemplateStoreOptions } from "./templates/store.js";
 export { locateRuntimeBundle, type RuntimeBundle } from "./runtime-bundle.js";

@@ -11,8 +11,10 @@ import {
 import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { mountWithIdentity } from "../../src/daemon/ready-machine.js";
+import { ImagesInUse } from "../../src/daemon/images-in-use.js";
 import { Machines } from "../../src/daemon/machines.js";
+import { mountWithIdentity } from "../../src/daemon/mounted-root.js";
+import { Overlays } from "../../src/daemon/overlay.js";
 import { Templates } from "../../src/daemon/templates.js";
 import { connectGuest, startProcess, type GuestConnection } from "../../src/guest/index.js";
 import { complete, packagePath, silentLogger, Slots } from "../../src/kit/index.js";
@@ -61,7 +63,8 @@ describe("machines of one template", () => {
       connect: (socket) => connectGuest(socket),
     });
     await using templates = new Templates({
-      ...{ machines, driver, log, directory: join(state.path, "cache/templates") },
+      ...{ machines, driver, overlays: new Overlays(), inUse: new ImagesInUse(), log },
+      directory: join(state.path, "cache/templates"),
       bundle: () => locateRuntimeBundle(),
     });
     const layout = layoutOf(join(state.path, "cache"));

@@ -13,7 +13,11 @@ export const HELD_MAX = 4;
  */
 export interface Template extends Disposable {
   readonly key: string;
+  /** What machines that started from it are saved as: the key of the shape with nothing mounted. */
+  readonly savedAs: string;
   readonly saved: SavedMachine;
+  /** What the root's layer of each machine begins with, where an environment is mounted. */
+  readonly layer: Buffer | undefined;
   /** What it occupies, on the disk and once more in memory. */
   readonly usedBytes: number;
   /** What making it took, whenever that was. */
@@ -25,9 +29,11 @@ export interface Template extends Disposable {
 /** A template in memory, lent to those who start machines from it. */
 export interface HeldTemplate {
   readonly key: string;
+  readonly savedAs: string;
   readonly usedBytes: number;
   readonly buildMs: number;
   readonly holder: Holder;
+  readonly layer: Buffer | undefined;
 }
 
 interface Entry {
@@ -87,8 +93,8 @@ export class HeldTemplates implements AsyncDisposable {
     this.#current.set(held.key, entry);
     let lent = true;
     return {
-      ...{ key: held.key, usedBytes: held.usedBytes, buildMs: held.buildMs },
-      ...{ saved: held.holder.saved, fresh },
+      ...{ key: held.key, savedAs: held.savedAs, usedBytes: held.usedBytes, buildMs: held.buildMs },
+      ...{ saved: held.holder.saved, layer: held.layer, fresh },
       [Symbol.dispose]: () => {
         if (!lent) return;
         lent = false;

@@ -4,7 +4,8 @@ import * as z from "zod";
 import { readJsonFile, writeFileAtomic } from "../../kit/index.js";
 import type { SavedMachine } from "../driver.js";
 import type { HeldDigests } from "../memory/holder.js";
-import { TEMPLATE_FORMAT } from "./key.js";
+import { shapeName, TEMPLATE_FORMAT, type TemplateShape } from "./key.js";
+import { layerFacts } from "./layer.js";
 
 const fileSchema = z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/), size_bytes: z.number().int() });
 
@@ -17,14 +18,30 @@ const manifestSchema = z.object({
   build_ms: z.number(),
   memory: fileSchema,
   state: fileSchema,
+  /** The root's layer, of a template with an environment mounted: it belongs to that memory, and to this image. */
+  layer: fileSchema.optional(),
+  image: z.string().optional(),
 });
+
+/** What was read of a template's files. */
+export interface TemplateContents extends HeldDigests {
+  readonly layer: Buffer | undefined;
+}
 
 /** What stands beside a template's files, written last: a template without one is none. */
 export type TemplateManifest = z.infer<typeof manifestSchema>;
 
 /** The files of a template's directory. */
-export function filesOf(directory: string): SavedMachine {
-  return { memoryFile: join(directory, "memory"), stateFile: join(directory, "state") };
+export interface TemplateFiles extends SavedMachine {
+  /** There where an environment is mounted. */
+  readonly layerFile: string;
+}
+
+export function filesOf(directory: string): TemplateFiles {
+  const [memoryFile, stateFile, layerFile] = ["memory", "state", "layer"].map((name) =>
+    join(directory, name),
+  );
+  return { memoryFile, stateFile, layerFile } as TemplateFiles;
 }
 
 /** Written last; its mtime tells when the template was last used. */
@@ -40,25 +57,36 @@ export async function readManifest(directory: string): Promise<TemplateManifest 
 
 export async function writeManifest(
   directory: string,
-  facts: { readonly key: string; readonly shape: string; readonly buildMs: number },
-  { memory, state }: HeldDigests,
+  facts: { readonly key: string; readonly shape: TemplateShape; readonly buildMs: number },
+  { memory, state, layer }: TemplateContents,
 ): Promise<TemplateManifest> {
   const { key, shape, buildMs } = facts;
+  const { digest } = shape.mounted ?? {};
   const manifest: TemplateManifest = {
-    ...{ format: TEMPLATE_FORMAT, key, shape, created_at_ms: Date.now(), build_ms: Math.round(buildMs) },
+    ...{ format: TEMPLATE_FORMAT, key, shape: shapeName(shape) },
+    ...{ created_at_ms: Date.now(), build_ms: Math.round(buildMs) },
     memory: { sha256: memory.sha256, size_bytes: memory.sizeBytes },
     state: { sha256: state.sha256, size_bytes: state.sizeBytes },
+    ...(layer === undefined ? {} : { layer: layerFacts(layer) }),
+    ...(digest === undefined ? {} : { image: digest }),
   };
   await writeFileAtomic(manifestPath(directory), JSON.stringify(manifest, null, 2), 0o400);
   return manifest;
 }
 
 /** Whether the files have the sizes that the manifest says; only their digests tell whether they are whole. */
-export async function isComplete(directory: string, { memory, state }: TemplateManifest): Promise<boolean> {
-  const { memoryFile, stateFile } = filesOf(directory);
+export async function isComplete(
+  directory: string,
+  { memory, state, layer }: TemplateManifest,
+): Promise<boolean> {
+  const { memoryFile, stateFile, layerFile } = filesOf(directory);
+  const has = async (path: string, { size_bytes }: { readonly size_bytes: number }): Promise<boolean> =>
+    (await stat(path)).size === size_bytes;
   try {
     return (
-      (await stat(memoryFile)).size === memory.size_bytes && (await stat(stateFile)).size === state.size_bytes
+      (await has(memoryFile, memory)) &&
+      (await has(stateFile, state)) &&
+      (layer === undefined || (await has(layerFile, layer)))
     );
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;

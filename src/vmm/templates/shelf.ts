@@ -10,7 +10,6 @@ import {
   type Logger,
 } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
-import type { SavedMachine } from "../driver.js";
 import type { TemplateShape } from "./key.js";
 import { filesOf, isComplete, manifestPath, readManifest } from "./manifest.js";
 
@@ -54,13 +53,21 @@ export class TemplateShelf {
    * @throws {PyroError} TEMPLATE_NOT_PRIVATE; the signal's reason
    */
   async lock(signal: AbortSignal): Promise<FileLock> {
-    await mkdir(this.directory, { recursive: true, mode: 0o700 });
-    await ownDirectory(this.directory);
     for (;;) {
-      const lock = await tryLock(join(this.directory, "lock"));
+      const lock = await this.tryLock();
       if (lock !== undefined) return lock;
       await sleep(LOCK_POLL_MS, signal);
     }
+  }
+
+  /**
+   * The same for somebody who would rather do without than wait: undefined where another has it.
+   * @throws {PyroError} TEMPLATE_NOT_PRIVATE
+   */
+  async tryLock(): Promise<FileLock | undefined> {
+    await mkdir(this.directory, { recursive: true, mode: 0o700 });
+    await ownDirectory(this.directory);
+    return await tryLock(join(this.directory, "lock"));
   }
 
   /**
@@ -133,6 +140,16 @@ export class TemplateShelf {
     return found;
   }
 
+  /** Keys of templates with an environment mounted whose image does not stand any more. */
+  async orphans(stands: (image: string) => Promise<boolean>): Promise<string[]> {
+    const found = [];
+    for (const key of await this.#keys()) {
+      const image = (await readManifest(this.pathOf(key)).catch(() => undefined))?.image;
+      if (image !== undefined && !(await stands(image))) found.push(key);
+    }
+    return found;
+  }
+
   /**
    * Keys of templates beyond TEMPLATES_MAX, those that were not used for the longest time. `usedAtMs` knows better of
    * those that are in memory.
@@ -175,8 +192,8 @@ export class TemplateShelf {
 }
 
 /** The machine is gone: its files are ours again, durable, and change no more. */
-export async function seal({ memoryFile, stateFile }: SavedMachine): Promise<void> {
-  for (const path of [memoryFile, stateFile]) {
+export async function seal(paths: readonly string[]): Promise<void> {
+  for (const path of paths) {
     await using file = await open(path, "r");
     const us = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0] as const;
     if ((await file.stat()).uid !== us[0]) await file.chown(...us);

@@ -1,10 +1,17 @@
 import { failpoint, type Logger } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
-import type { SavedMachine } from "../driver.js";
 import { holdMachine, type Holder } from "../memory/holder.js";
 import { HeldTemplates, type HeldTemplate, type Template } from "./held.js";
-import { shapeName, templateKey, type TemplateGround, type TemplateShape } from "./key.js";
-import { difference, filesOf, readManifest, writeManifest, type TemplateManifest } from "./manifest.js";
+import { plainShape, shapeName, templateKey, type TemplateGround, type TemplateShape } from "./key.js";
+import { layerDifference, readLayer } from "./layer.js";
+import {
+  difference,
+  filesOf,
+  readManifest,
+  writeManifest,
+  type TemplateFiles,
+  type TemplateManifest,
+} from "./manifest.js";
 import { SharedWork } from "./shared-work.js";
 import { seal, TemplateShelf } from "./shelf.js";
 
@@ -17,9 +24,15 @@ export interface TemplateStoreOptions {
   readonly ground: (shape: TemplateShape) => Promise<TemplateGround>;
   /**
    * Starts a machine of the shape whose memory begins as `memoryFile` (which exists, sparse, with its size), saves it into
-   * both files and ends it.
+   * both files and ends it. Where an environment is to be mounted, the machine goes on from `base`, a template of the shape
+   * without one, and its root's layer is `layerFile`.
    */
-  readonly build: (shape: TemplateShape, files: SavedMachine, signal: AbortSignal) => Promise<void>;
+  readonly build: (
+    shape: TemplateShape,
+    files: TemplateFiles,
+    signal: AbortSignal,
+    base: Template | undefined,
+  ) => Promise<void>;
   readonly log: Logger;
 }
 
@@ -29,6 +42,9 @@ export type TemplateReadiness = "warm" | "stale" | "cold";
 /** After so many restores of one template that failed, and for so long after a build that failed, none is tried. */
 const FAILED_RESTORES_MAX = 2;
 const REST_MS = 60_000;
+
+/** What a template is called, and what its machines are saved as. */
+type Names = Pick<HeldTemplate, "key" | "savedAs">;
 
 interface Obtained {
   readonly held: HeldTemplate;
@@ -45,6 +61,8 @@ export class TemplateStore implements AsyncDisposable {
   readonly #shelf: TemplateShelf;
   readonly #held: HeldTemplates;
   readonly #work = new SharedWork<Obtained>();
+  /** Of those that take one which stands, and make none. */
+  readonly #finding = new SharedWork<Obtained | undefined>();
   readonly #failedRestores = new Map<string, number>();
   readonly #resting = new Map<string, { until: number; error: unknown }>();
 
@@ -65,11 +83,30 @@ export class TemplateStore implements AsyncDisposable {
    * @throws {PyroError} TEMPLATE_NOT_PRIVATE, DISK_FULL, VM_SAVE_FAILED and what a boot throws; the signal's reason
    */
   async require(shape: TemplateShape, signal: AbortSignal): Promise<Template> {
-    const key = await this.keyOf(shape);
+    const names = await this.#namesOf(shape);
+    const { key } = names;
     const resting = this.#resting.get(key);
     if (resting !== undefined && resting.until > performance.now() && this.#held.find(key) === undefined)
       throw resting.error;
-    return await this.#lend(key, shape, false, signal);
+    return await this.#lend(names, shape, false, signal);
+  }
+
+  /**
+   * The template for the shape where a good one stands, for somebody who can do without: none is made, and nobody is
+   * waited for who makes one.
+   * @throws {PyroError} TEMPLATE_NOT_PRIVATE, MEMORY_FULL; the signal's reason
+   */
+  async find(shape: TemplateShape, signal: AbortSignal): Promise<Template | undefined> {
+    const names = await this.#namesOf(shape);
+    const { key } = names;
+    const held = this.#held.find(key);
+    const template = held === undefined ? undefined : this.#held.lend(held, false);
+    if (template !== undefined || (await this.#shelf.find(key)) === undefined) return template;
+    const found = await this.#finding.join(key, signal, async (workSignal) => {
+      await using lock = await this.#shelf.tryLock();
+      return lock === undefined ? undefined : await this.#load(names, shape, workSignal);
+    });
+    return found === undefined ? undefined : this.#held.lend(found.held, false);
   }
 
   /**
@@ -77,7 +114,7 @@ export class TemplateStore implements AsyncDisposable {
    * where a good one stands.
    */
   async prepare(shape: TemplateShape, anew: boolean, signal: AbortSignal): Promise<Template> {
-    return await this.#lend(await this.keyOf(shape), shape, anew, signal);
+    return await this.#lend(await this.#namesOf(shape), shape, anew, signal);
   }
 
   /**
@@ -105,8 +142,7 @@ export class TemplateStore implements AsyncDisposable {
     const failures = (this.#failedRestores.get(key) ?? 0) + 1;
     this.#failedRestores.set(key, failures);
     if (failures >= FAILED_RESTORES_MAX) this.#rest(key, error);
-    await this.#held.retire(key);
-    await this.#shelf.remove(this.#shelf.pathOf(key));
+    await this.#remove(key);
     this.options.log.warn("template.discarded", { key, failures, code: error.code, reason: error.message });
   }
 
@@ -115,18 +151,37 @@ export class TemplateStore implements AsyncDisposable {
     return templateKey(shape, await this.options.ground(shape));
   }
 
+  /**
+   * Removes templates with an environment mounted whose image does not stand any more. Gives their keys.
+   * @throws {PyroError} TEMPLATE_NOT_PRIVATE; the signal's reason
+   */
+  async removeOrphans(stands: (image: string) => Promise<boolean>, signal: AbortSignal): Promise<string[]> {
+    if ((await this.#shelf.orphans(stands)).length === 0) return [];
+    await using _lock = await this.#shelf.lock(signal);
+    const keys = await this.#shelf.orphans(stands);
+    for (const key of keys) await this.#remove(key);
+    return keys;
+  }
+
   /** Ends builds and holders; machines that were restored live on. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#finding[Symbol.asyncDispose]();
     await this.#work[Symbol.asyncDispose]();
     await this.#held[Symbol.asyncDispose]();
   }
 
-  async #lend(key: string, shape: TemplateShape, anew: boolean, signal: AbortSignal): Promise<Template> {
+  async #namesOf(shape: TemplateShape): Promise<Names> {
+    const ground = await this.options.ground(shape);
+    return { key: templateKey(shape, ground), savedAs: templateKey(plainShape(shape), ground) };
+  }
+
+  async #lend(names: Names, shape: TemplateShape, anew: boolean, signal: AbortSignal): Promise<Template> {
+    const { key } = names;
     for (;;) {
       const held = anew ? undefined : this.#held.find(key);
       const template = held === undefined ? undefined : this.#held.lend(held, false);
       if (template !== undefined) return template;
-      const begin = (workSignal: AbortSignal) => this.#obtain(key, shape, anew, workSignal);
+      const begin = (workSignal: AbortSignal) => this.#obtain(names, shape, anew, workSignal);
       const obtained = await this.#work.join(anew ? `${key} anew` : key, signal, begin);
       const lent = this.#held.lend(obtained.held, obtained.fresh);
       if (lent !== undefined) return lent;
@@ -135,31 +190,38 @@ export class TemplateStore implements AsyncDisposable {
     }
   }
 
-  async #obtain(key: string, shape: TemplateShape, anew: boolean, signal: AbortSignal): Promise<Obtained> {
+  async #obtain(names: Names, shape: TemplateShape, anew: boolean, signal: AbortSignal): Promise<Obtained> {
     try {
+      // Before the lock, which who makes that takes as well.
+      using base = shape.mounted === undefined ? undefined : await this.require(plainShape(shape), signal);
       await using _lock = await this.#shelf.lock(signal);
-      const found = anew ? undefined : await this.#load(key, signal);
-      const obtained = found ?? (await this.#make(key, shape, signal));
-      this.#resting.delete(key);
+      const found = anew ? undefined : await this.#load(names, shape, signal);
+      const obtained = found ?? (await this.#make(names, shape, base, signal));
+      this.#resting.delete(names.key);
       return obtained;
     } catch (error) {
       // Where it was to replace a good one, that one still stands.
-      if (!signal.aborted && !anew) this.#rest(key, error);
+      if (!signal.aborted && !anew) this.#rest(names.key, error);
       throw error;
     }
   }
 
-  /** The template that stands on the shelf, if it is whole. */
-  async #load(key: string, signal: AbortSignal): Promise<Obtained | undefined> {
+  /** The template that stands on the shelf, if it is whole; the caller has the lock. */
+  async #load(names: Names, shape: TemplateShape, signal: AbortSignal): Promise<Obtained | undefined> {
+    const { key } = names;
+    // Another who found it may have been here.
+    const held = this.#held.find(key);
+    if (held !== undefined) return { held, fresh: false };
     const directory = await this.#shelf.find(key);
     if (directory === undefined) return undefined;
     try {
       const manifest = await readManifest(directory);
       if (manifest?.key !== key) throw damaged(directory, "its manifest is missing or says something else");
+      const layer = await provenLayer(directory, shape, manifest);
       const holder = await this.#prove(directory, manifest, signal);
       failpoint("restore.held");
       await this.#shelf.touch(key, Date.now());
-      return { held: this.#keep(manifest, holder), fresh: false };
+      return { held: this.#keep(names, manifest, holder, layer), fresh: false };
     } catch (thrown) {
       signal.throwIfAborted();
       const error = PyroError.from(thrown);
@@ -178,27 +240,36 @@ export class TemplateStore implements AsyncDisposable {
     throw damaged(directory, wrong);
   }
 
-  async #make(key: string, shape: TemplateShape, signal: AbortSignal): Promise<Obtained> {
+  async #make(
+    names: Names,
+    shape: TemplateShape,
+    base: Template | undefined,
+    signal: AbortSignal,
+  ): Promise<Obtained> {
+    const { key } = names;
     const startedAt = performance.now();
     const unfinished = await this.#shelf.begin(shape);
     let holder: Holder | undefined;
     try {
       const files = filesOf(unfinished);
       failpoint("template.building");
-      await this.options.build(shape, files, signal);
+      await this.options.build(shape, files, signal, base);
       failpoint("template.saved");
-      await seal(files);
+      const { memoryFile, stateFile, layerFile } = files;
+      const layerFiles = shape.mounted === undefined ? [] : [layerFile];
+      await seal([memoryFile, stateFile, ...layerFiles]);
       failpoint("template.sealed");
+      const [layer] = await Promise.all(layerFiles.map(readLayer));
       holder = await holdMachine(await this.options.holderPath(), files, { signal });
-      const facts = { key, shape: shapeName(shape), buildMs: performance.now() - startedAt };
-      const manifest = await writeManifest(unfinished, facts, holder.digests);
+      const facts = { key, shape, buildMs: performance.now() - startedAt };
+      const manifest = await writeManifest(unfinished, facts, { ...holder.digests, layer });
       failpoint("template.described");
       await this.#shelf.place(unfinished, key);
       failpoint("template.placed");
-      const held = this.#keep(manifest, holder);
-      const { build_ms: ms } = manifest;
-      this.options.log.info("template.made", { key, shape: facts.shape, ms, bytes: held.usedBytes });
-      await this.#makeRoom(key, facts.shape);
+      const held = this.#keep(names, manifest, holder, layer);
+      const { build_ms: ms, shape: name } = manifest;
+      this.options.log.info("template.made", { key, shape: name, ms, bytes: held.usedBytes });
+      await this.#makeRoom(key, name);
       return { held, fresh: true };
     } catch (error) {
       await holder?.[Symbol.asyncDispose]();
@@ -207,9 +278,15 @@ export class TemplateStore implements AsyncDisposable {
     }
   }
 
-  #keep({ key, build_ms: buildMs }: TemplateManifest, holder: Holder): HeldTemplate {
+  #keep(
+    names: Names,
+    { build_ms: buildMs }: TemplateManifest,
+    holder: Holder,
+    layer: Buffer | undefined,
+  ): HeldTemplate {
     const { memory, state } = holder.digests;
-    const held = { key, holder, buildMs, usedBytes: memory.usedBytes + state.usedBytes };
+    const usedBytes = memory.usedBytes + state.usedBytes + (layer?.length ?? 0);
+    const held = { ...names, holder, layer, buildMs, usedBytes };
     this.#held.keep(held);
     return held;
   }
@@ -218,8 +295,7 @@ export class TemplateStore implements AsyncDisposable {
   async #makeRoom(successor: string, shape: string): Promise<void> {
     for (const key of await this.#shelf.stale(successor, shape)) {
       this.options.log.warn("template.stale", { key, shape, successor });
-      await this.#held.retire(key);
-      await this.#shelf.remove(this.#shelf.pathOf(key));
+      await this.#remove(key);
     }
     for (const key of await this.#shelf.surplus((held) => this.#held.usedAtMs(held))) {
       this.options.log.info("template.surplus", { key });
@@ -227,9 +303,32 @@ export class TemplateStore implements AsyncDisposable {
     }
   }
 
+  async #remove(key: string): Promise<void> {
+    await this.#held.retire(key);
+    await this.#shelf.remove(this.#shelf.pathOf(key));
+  }
+
   #rest(key: string, error: unknown): void {
     this.#resting.set(key, { until: performance.now() + REST_MS, error });
   }
+}
+
+/**
+ * The layer of a template of the shape, where it has one.
+ * @throws {PyroError} TEMPLATE_DAMAGED
+ */
+async function provenLayer(
+  directory: string,
+  { mounted }: TemplateShape,
+  manifest: TemplateManifest,
+): Promise<Buffer | undefined> {
+  if (mounted === undefined) return undefined;
+  const layer = await readLayer(filesOf(directory).layerFile).catch((error: unknown) => {
+    throw damaged(directory, `its layer cannot be read: ${PyroError.from(error).message}`);
+  });
+  const wrong = layerDifference(manifest.layer, layer);
+  if (wrong !== undefined) throw damaged(directory, wrong);
+  return layer;
 }
 
 function damaged(directory: string, how: string): PyroError {

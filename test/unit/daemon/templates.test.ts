@@ -2,7 +2,9 @@ import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { ImagesInUse } from "../../../src/daemon/images-in-use.js";
 import { Machines } from "../../../src/daemon/machines.js";
+import { Overlays } from "../../../src/daemon/overlay.js";
 import { Templates, type RestoreRequest } from "../../../src/daemon/templates.js";
 import { connectGuest } from "../../../src/guest/index.js";
 import { Slots } from "../../../src/kit/index.js";
@@ -60,7 +62,8 @@ describe("A machine of a template", () => {
       connect: (socket) => connectGuest(socket),
     });
     const templates = new Templates({
-      ...{ machines, driver, log, directory: join(state.path, "templates") },
+      ...{ machines, driver, overlays: new Overlays(), inUse: new ImagesInUse(), log },
+      directory: join(state.path, "templates"),
       bundle: () => Promise.resolve({ digest: "bundle 1", holderPath: HOLDER }),
     });
     opened.push(templates);
