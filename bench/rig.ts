@@ -1,6 +1,6 @@
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, stat } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { EMPTY_SLOT, MACHINE_DISK_BYTES } from "../src/daemon/disks.js";
 import { ImagesInUse } from "../src/daemon/images-in-use.js";
 import { Machines } from "../src/daemon/machines.js";
@@ -13,6 +13,7 @@ import {
   type Disk,
   type DiskSlot,
   type Isolation,
+  type MountedImage,
   type RuntimeBundle,
 } from "../src/vmm/index.js";
 
@@ -33,8 +34,10 @@ export interface Rig extends AsyncDisposable {
   readonly templates: Templates;
   readonly shape: ReturnType<typeof shapeOf>;
   readonly scratch: string;
+  /** The image that those lie on. */
+  readonly environment: MountedImage;
   /** The disks that a run has: a fresh overlay on the environment's image, below the directory, and an empty slot. */
-  readonly disks: (directory: string) => Promise<(Disk | DiskSlot)[]>;
+  readonly disks: (directory: string, begun?: Buffer) => Promise<(Disk | DiskSlot)[]>;
 }
 
 const shapeOf = (isolation: Isolation) => ({
@@ -61,8 +64,9 @@ export async function openRig({ bundle, isolation, image, directory }: Subject):
   });
   return {
     ...{ machines, templates, scratch, shape: shapeOf(isolation) },
-    disks: async (directory) => [
-      await overlays.make({ path: image, format: "qcow2" }, join(directory, "root.qcow2")),
+    environment: { digest: basename(image), path: image, createdAtMs: (await stat(image)).mtimeMs },
+    disks: async (directory, begun) => [
+      await overlays.make({ path: image, format: "qcow2" }, join(directory, "root.qcow2"), begun),
       EMPTY_SLOT,
     ],
     [Symbol.asyncDispose]: async () => {

@@ -3,16 +3,20 @@ import { LIMITS, PyroError } from "../protocol/index.js";
 import { resolveCommand } from "../workspace/index.js";
 import { freshIdentity, setClock, type Identity } from "./identity.js";
 
-/** Mounts the root; where it is mounted, as in a machine of a template with its environment, that becomes this machine's. */
+/**
+ * Mounts the root; where it is mounted, as in a machine of a template with its environment, that becomes this machine's.
+ * Gives how long that took the guest, in ms.
+ */
 export async function mountRoot(
   guest: GuestConnection,
   identity: Identity,
   signal: AbortSignal,
-): Promise<void> {
-  await guest.system.mountRoot(
+): Promise<number> {
+  const { durationMs } = await guest.system.mountRoot(
     { device: "/dev/vda", filesystem: "ext4", createWorkspace: true, identity },
     { signal, timeoutMs: LIMITS.agentCallTimeoutMs },
   );
+  return durationMs;
 }
 
 /** The identity comes along with the mount: one exchange less, of those that are slow after a restore. */
