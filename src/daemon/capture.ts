@@ -6,7 +6,7 @@ import type { CapturedMachine } from "../workspace/index.js";
 import { ROOT_DISK } from "./disks.js";
 import type { BootedMachine } from "./machines.js";
 import { standStill } from "./still-machine.js";
-import { requireOwnMemory, type Templates } from "./templates.js";
+import { requireOwnMemory, type SavedMachines } from "./saved-machines.js";
 
 /** What machines go on from. */
 export interface Captured extends CapturedMachine {
@@ -21,7 +21,7 @@ export interface Captured extends CapturedMachine {
  */
 export async function captureMachine(
   booted: BootedMachine,
-  templates: Templates,
+  saved: SavedMachines,
   layer: { readonly overlay: string; readonly name: string },
   whileStill: () => Promise<void>,
 ): Promise<Captured> {
@@ -36,7 +36,7 @@ export async function captureMachine(
     await machine.putLayer(ROOT_DISK, layer.overlay, layer.name);
     await machine.save(stateFile);
     failpoint("fork.saved");
-    holder = await templates.take(booted, stateFile);
+    holder = await saved.take(booted, stateFile);
     await whileStill();
   } catch (error) {
     await holder?.[Symbol.asyncDispose]();
@@ -55,7 +55,7 @@ export async function captureMachine(
   const { usedBytes } = holder.digests.memory;
   return {
     ...{ holder, savedAs, usedBytes, pauseMs },
-    store: (directory, signal) => templates.storeTaken(holder, savedAs, directory, signal),
+    store: (directory, signal) => saved.storeTaken(holder, savedAs, directory, signal),
     [Symbol.asyncDispose]: holder[Symbol.asyncDispose].bind(holder),
   };
 }

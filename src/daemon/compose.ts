@@ -57,6 +57,7 @@ import { poolSize } from "./pool-size.js";
 import { poolOfMachines, ReadyMachines } from "./ready-machine.js";
 import { prepareHost } from "./prepare.js";
 import { HostProvision } from "./provision/index.js";
+import { SavedMachines } from "./saved-machines.js";
 import { sandboxes } from "./sandboxes.js";
 import { Templates } from "./templates.js";
 import { workspaceDisks } from "./disk-reader.js";
@@ -156,7 +157,8 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   });
   const templateReadiness = () =>
     templates.readiness({ ...DEFAULT_MACHINE, diskBytes: MACHINE_DISK_BYTES }, accelerators.known);
-  const ready = new ReadyMachines({ templates, inUse, overlays });
+  const saved = new SavedMachines({ machines, bundle, keyOf: (shape) => templates.keyOf(shape) });
+  const ready = new ReadyMachines({ templates, saved, inUse, overlays });
   const pool = poolOfMachines(ready, options.poolSize ?? poolSize(configuration.settings.pool), log);
   const { settings } = configuration;
   const provision = new HostProvision({ settings, variables: networkVariables(), host, log });
@@ -166,7 +168,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
 
   const lasting = {
-    machines: workspaceMachines({ ...opening, templates, machines, inUse, overlays, layout: store.layout }),
+    machines: workspaceMachines({ ...opening, saved, machines, inUse, overlays, layout: store.layout }),
     disks: workspaceDisks({ templates, overlays, inUse, layout: store.layout, isolation }),
     ...{ networks, log, now: () => Date.now() },
   };

@@ -25,11 +25,15 @@ export async function mountWithIdentity(guest: GuestConnection, signal: AbortSig
   await setClock(guest, signal);
 }
 
+/** The shell is the environment's, and its profile may wait for ever. */
+const FIRST_COMMAND_MS = 10_000;
+
 /** A first command makes the second one four times as fast. It changes no file; an environment may have no shell. */
 export async function runFirstCommand(guest: GuestConnection, signal: AbortSignal): Promise<void> {
   const command = resolveCommand({ command: ":", argv: [], env: [] });
   try {
-    await using first = await startProcess(guest, { ...command, processId: "exercise" }, { signal });
+    const spec = { ...command, processId: "exercise", timeoutMs: FIRST_COMMAND_MS };
+    await using first = await startProcess(guest, spec, { signal });
     for await (const _piece of first.output);
     await first.exit;
   } catch (error) {

@@ -9,6 +9,7 @@ import { giveIdentity } from "./identity.js";
 import type { ImagesInUse } from "./images-in-use.js";
 import type { BootedMachine } from "./machines.js";
 import { mountWithIdentity, runFirstCommand } from "./mounted-root.js";
+import type { SavedMachines } from "./saved-machines.js";
 import type { RestoreRequest, Templates } from "./templates.js";
 import { lostWhilePrepared } from "./machine-watch.js";
 import { availableMemory } from "./memory.js";
@@ -36,6 +37,7 @@ export interface ReadyMachine extends Pooled {
 
 export interface ReadyMachinesOptions {
   readonly templates: Templates;
+  readonly saved: SavedMachines;
   readonly inUse: ImagesInUse;
   readonly overlays: Overlays;
 }
@@ -123,7 +125,7 @@ export class ReadyMachines {
     signal: AbortSignal,
   ): Promise<ReadyMachine> {
     return await this.#goOn(shape, signal, (request) =>
-      this.options.templates.revive(request, from.directory, signal, from.beforeRun),
+      this.options.saved.revive(request, from.directory, signal, from.beforeRun),
     );
   }
 
@@ -137,7 +139,7 @@ export class ReadyMachines {
     signal: AbortSignal,
   ): Promise<ReadyMachine> {
     return await this.#goOn(shape, signal, (request) =>
-      this.options.templates.branch(request, from.holder, from.savedAs, signal),
+      this.options.saved.branch(request, from.holder, from.savedAs, signal),
     );
   }
 

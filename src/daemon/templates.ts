@@ -1,21 +1,12 @@
-import { copyFile } from "node:fs/promises";
 import type { PruneResult } from "../image/index.js";
 import type { Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import {
   type Disk,
   type DiskSlot,
-  imageFiles,
   ownMemory,
-  readImage,
-  storeImage,
-  takeImage,
-  takeMachine,
   TemplateStore,
-  type Holder,
-  type ImageManifest,
   type Isolation,
-  type Machine,
   type MountedImage,
   type OwnMemory,
   type RuntimeBundle,
@@ -26,7 +17,7 @@ import {
 } from "../vmm/index.js";
 import { lostWhilePrepared } from "./machine-watch.js";
 import type { BootedMachine, BootRequest, Machines } from "./machines.js";
-import { availableMemory } from "./memory.js";
+import { requireMemory } from "./memory.js";
 import type { ImagesInUse } from "./images-in-use.js";
 import type { Overlays } from "./overlay.js";
 import { buildTemplate, mountTemplate } from "./template-build.js";
@@ -57,9 +48,6 @@ export interface RestoreRequest extends Omit<
   readonly savable?: boolean;
 }
 
-/** What is left free when a machine gets a memory of its own. */
-const SPARE_BYTES = 128 * 1024 ** 2;
-
 /** Machines that start from a memory template; the first of a shape makes it by the way. */
 export class Templates implements AsyncDisposable {
   readonly #store: TemplateStore;
@@ -78,7 +66,7 @@ export class Templates implements AsyncDisposable {
         const { holderPath } = await bundle();
         const { mounted: image } = shape;
         // All of it is written to, once, where it boots.
-        await this.requireMemory(base?.usedBytes ?? shape.memMib * 1024 ** 2);
+        await requireMemory(base?.usedBytes ?? shape.memMib * 1024 ** 2);
         const built =
           base === undefined || image === undefined
             ? buildTemplate(machines, holderPath, shape, files, signal)
@@ -213,87 +201,9 @@ export class Templates implements AsyncDisposable {
     await this.#store[Symbol.asyncDispose]();
   }
 
-  /** Writes the memory of a machine that stands still beside its state, as an image of that directory. */
-  async store({ machine, savedAs }: BootedMachine, directory: string): Promise<ImageManifest> {
-    const program = (await this.options.bundle()).holderPath;
-    return await storeImage(program, directory, {
-      memoryFile: requireOwnMemory(machine, savedAs),
-      key: savedAs,
-    });
-  }
-
-  /** The same of what `take` took of a machine, which runs on meanwhile. */
-  async storeTaken(
-    { saved }: Holder,
-    savedAs: string,
-    directory: string,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const program = (await this.options.bundle()).holderPath;
-    await copyFile(saved.stateFile, imageFiles(directory).stateFile);
-    await storeImage(program, directory, { memoryFile: saved.memoryFile, key: savedAs }, signal);
-  }
-
-  /**
-   * A machine of the request that goes on from an image, once: where it was saved as what this host has now.
-   * @throws {PyroError} SAVED_MEMORY_STALE, SAVED_MEMORY_DAMAGED, MEMORY_FULL, what a start throws
-   */
-  async revive(
-    request: Omit<RestoreRequest, "savable">,
-    directory: string,
-    signal: AbortSignal,
-    beforeRun: () => Promise<void>,
-  ): Promise<BootedMachine> {
-    const savedAs = await this.#store.keyOf(request);
-    const image = await readImage(directory);
-    await this.requireMemory(image?.memory.used_bytes ?? 0);
-    const program = (await this.options.bundle()).holderPath;
-    await using holder = await takeImage(program, directory, savedAs, { own: true, signal });
-    const { memoryFile } = holder.saved;
-    const start = { ...request, memoryFile, restore: holder.saved, savedAs, beforeRun };
-    return await this.options.machines.boot(start, signal);
-  }
-
-  /**
-   * Takes a machine that stands still, and whose state is saved, into memory.
-   * @throws {PyroError} MEMORY_FULL, VM_SAVE_FAILED
-   */
-  async take({ machine, savedAs }: BootedMachine, stateFile: string): Promise<Holder> {
-    const memoryFile = requireOwnMemory(machine, savedAs);
-    return await takeMachine((await this.options.bundle()).holderPath, { memoryFile, stateFile });
-  }
-
-  /**
-   * A machine of the request that goes on from what `take` took of another; any number may.
-   * @throws {PyroError} MEMORY_FULL, what a start throws
-   */
-  async branch(
-    request: Omit<RestoreRequest, "savable">,
-    { saved, digests }: Holder,
-    savedAs: string,
-    signal: AbortSignal,
-  ): Promise<BootedMachine> {
-    await this.requireMemory(digests.memory.usedBytes);
-    const program = (await this.options.bundle()).holderPath;
-    await using own = await ownMemory(program, saved.memoryFile, signal);
-    const { memoryFile } = own;
-    const start = { ...request, memoryFile, restore: { ...saved, memoryFile }, savedAs };
-    return await this.options.machines.boot(start, signal);
-  }
-
-  /**
-   * Whether the host has room for so much more memory in use.
-   * @throws {PyroError} MEMORY_FULL
-   */
-  async requireMemory(bytes: number): Promise<void> {
-    const available = await availableMemory();
-    if (available >= bytes + SPARE_BYTES) return;
-    const mib = (count: number): number => Math.round(count / 1024 ** 2);
-    throw new PyroError(
-      "MEMORY_FULL",
-      `this host has ${mib(available)} MiB of memory left, and ${mib(bytes)} are needed`,
-      { hint: "stop a workspace or another program, then try again", retryable: true },
-    );
+  /** Names what a machine of the shape is saved as now, and what it can go on from. */
+  keyOf(shape: TemplateShape): Promise<string> {
+    return this.#store.keyOf(shape);
   }
 
   /** A copy of the template's memory; undefined where the machine is to map it privately. */
@@ -304,7 +214,7 @@ export class Templates implements AsyncDisposable {
   ): Promise<OwnMemory | undefined> {
     if (savable !== true) return undefined;
     try {
-      await this.requireMemory(usedBytes);
+      await requireMemory(usedBytes);
       return await ownMemory((await this.options.bundle()).holderPath, saved.memoryFile, signal);
     } catch (thrown) {
       signal.throwIfAborted();
@@ -332,17 +242,6 @@ export class Templates implements AsyncDisposable {
       return undefined;
     }
   }
-}
-
-/**
- * Where the memory of a machine is read.
- * @throws {PyroError} VM_SAVE_FAILED
- */
-export function requireOwnMemory({ memoryFile }: Pick<Machine, "memoryFile">, savedAs: string): string {
-  if (memoryFile !== undefined && savedAs !== "") return memoryFile;
-  throw new PyroError("VM_SAVE_FAILED", "the memory of this machine cannot be saved", {
-    hint: "it was started when memory was short or without a template, or by a daemon before this one that ran as root without CAP_SYS_PTRACE; stop and start the workspace, then try again",
-  });
 }
 
 /** Nothing a template could be blamed for, and a cold boot would meet it too. */

@@ -30,7 +30,7 @@ import type { ImagesInUse } from "./images-in-use.js";
 import { heldUp, watchMachine } from "./machine-watch.js";
 import type { BootedMachine, Machines } from "./machines.js";
 import { standStill } from "./still-machine.js";
-import { requireOwnMemory, type Templates } from "./templates.js";
+import { requireOwnMemory, type SavedMachines } from "./saved-machines.js";
 import { ROOT_LAYER, type ReadyMachine, type ReadyMachines } from "./ready-machine.js";
 import type { Overlays } from "./overlay.js";
 import { openReady, type SandboxesOptions } from "./sandboxes.js";
@@ -46,7 +46,7 @@ import {
 } from "./workspace-disk.js";
 
 export interface WorkspaceMachinesOptions extends SandboxesOptions {
-  readonly templates: Templates;
+  readonly saved: SavedMachines;
   readonly ready: ReadyMachines;
   readonly machines: Machines;
   readonly inUse: ImagesInUse;
@@ -148,12 +148,7 @@ function letGo(): PyroError {
 function toWorkspaceMachine(
   owner: ReadyMachine | BootedMachine,
   booted: BootedMachine,
-  {
-    log,
-    layout,
-    overlays,
-    templates,
-  }: Pick<WorkspaceMachinesOptions, "log" | "layout" | "overlays" | "templates">,
+  { log, layout, overlays, saved }: Pick<WorkspaceMachinesOptions, "log" | "layout" | "overlays" | "saved">,
 ): WorkspaceMachine {
   const { machine, line } = booted;
   const over = new AbortController();
@@ -205,7 +200,7 @@ function toWorkspaceMachine(
     capture: async (layers, name, whileStill) => {
       const path = imagePath(layout, layers.imageDigest);
       const overlay = await makeLayer(booted, overlays, path, layers, name);
-      const captured = await captureMachine(booted, templates, { overlay, name }, whileStill);
+      const captured = await captureMachine(booted, saved, { overlay, name }, whileStill);
       const { pauseMs, usedBytes } = captured;
       log.info("workspace.captured", { machine: machine.id, pauseMs: Math.round(pauseMs), usedBytes });
       return captured;
@@ -218,7 +213,7 @@ function toWorkspaceMachine(
       try {
         await machine.save(imageFiles(directory).stateFile);
         failpoint("suspend.saved");
-        await templates.store(booted, directory);
+        await saved.store(booted, directory);
       } catch (error) {
         // One that cannot go on is ended, which its watch says.
         await still.wake().catch(() => machine.kill());
