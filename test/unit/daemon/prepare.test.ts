@@ -92,8 +92,10 @@ describe("prepare", () => {
     ]);
     const second = await pyro.prepare();
     expect([second.reused, what(second.steps)]).toEqual([true, ["environment reused", "template reused"]]);
+    // One booted, and one went on from it to have the environment mounted.
     await restoredRun();
-    expect(vmm.started).toHaveLength(2);
+    expect(vmm.started).toHaveLength(3);
+    expect(await readdir(join(state.path, "cache/templates"))).toHaveLength(3);
   });
 
   it("leaves a machine that waits ready for who comes next", async () => {
@@ -108,7 +110,7 @@ describe("prepare", () => {
     expect(await pyro.prepare({ force: true })).toMatchObject({ reused: false });
     expect(await pyro.prepare()).toMatchObject({ reused: true });
     await restoredRun();
-    expect(vmm.started).toHaveLength(3);
+    expect(vmm.started).toHaveLength(5);
   });
 
   it("fails with the reason where no template can be made, each time it is asked", async () => {

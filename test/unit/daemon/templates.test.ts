@@ -7,8 +7,9 @@ import { Machines } from "../../../src/daemon/machines.js";
 import { Overlays } from "../../../src/daemon/overlay.js";
 import { Templates, type RestoreRequest } from "../../../src/daemon/templates.js";
 import { connectGuest } from "../../../src/guest/index.js";
-import { Slots } from "../../../src/kit/index.js";
+import { complete, Slots } from "../../../src/kit/index.js";
 import { ProcessService, SystemService } from "../../../src/protocol/gen/pyro/guest/v1/guest_pb.js";
+import type { MountedImage } from "../../../src/vmm/index.js";
 import { AgentRecord, fakeAgent } from "../../fakes/fake-agent.js";
 import { FakeGuest } from "../../fakes/fake-guest.js";
 import { FakeVmmDriver, type FakeVmmOptions } from "../../fakes/fake-vmm.js";
@@ -81,6 +82,68 @@ describe("A machine of a template", () => {
     expect(made?.memoryFile).toMatch(/^\/proc\/\d+\/fd\/\d+$/);
     expect(record.calls).toEqual(["frozen true", "frozen false", "rehearse", "personalize pyro-"]);
     expect(events).toEqual(["template.made"]);
+  });
+
+  describe("with its environment mounted", () => {
+    let image: MountedImage;
+    const shape = { vcpuCount: 1, memMib: 1, isolation: "software", diskBytes: [4096] } as const;
+    const begun: (string | undefined)[] = [];
+    let fresh: RestoreRequest;
+    beforeEach(async () => {
+      begun.splice(0);
+      image = { digest: "sha256:one", path: join(state.path, "image.qcow2"), createdAtMs: 86_400_000 };
+      const args = ["create", "-q", "-f", "qcow2", image.path, "1M"];
+      expect(await complete("qemu-img", args)).toMatchObject({ code: 0 });
+      fresh = {
+        ...request,
+        environment: image,
+        disks: (directory, layer) => {
+          begun.push(layer?.subarray(0, 3).toString());
+          return request.disks(directory);
+        },
+      };
+    });
+    const restoredLast = ({ driver }: { driver: FakeVmmDriver }): boolean =>
+      driver.restored.includes(driver.started.at(-1)?.id ?? "");
+
+    it("starts from the template without, until the one with it is made; others always do", async () => {
+      const opening = open();
+      const { templates, driver } = opening;
+      await using _first = await templates.start(fresh, never);
+      expect([driver.started.length, begun]).toEqual([2, [undefined]]);
+      record.calls.splice(0);
+      await templates.prepareAhead({ ...shape, mounted: image }, never);
+      // Nobody's names, of the time when the image was made; the writes are on the disk before it is saved.
+      expect(record.calls).toEqual([
+        ...["personalize pyro-", "mount /dev/vda", "hold writes", "let writes go"],
+      ]);
+      await using second = await templates.start(fresh, never);
+      await using _third = await templates.start(request, never);
+      expect([begun, restoredLast(opening)]).toEqual([[undefined, "QFI"], true]);
+      expect(second.savedAs).toBe(await templates.keyOf(shape));
+      expect(events).toEqual(["template.made", "template.made"]);
+    });
+
+    it("starts from the one without where it cannot go on from the other, and that is given up", async () => {
+      const opening = open();
+      await opening.templates.prepareAhead({ ...shape, mounted: image }, never);
+      const failing = open({ failing: "restore" });
+      await using machine = await failing.templates.start(fresh, never);
+      expect(await machine.machine.status()).toBe("running");
+      expect(begun).toEqual(["QFI", undefined, undefined]);
+      expect(events.slice(2)).toEqual([
+        ...["template.not-restored VM_RESTORE_FAILED", "template.discarded VM_RESTORE_FAILED"],
+        ...["template.not-restored VM_RESTORE_FAILED", "template.discarded VM_RESTORE_FAILED"],
+      ]);
+    });
+
+    it("is not made for those who come later where that fails, and the log says why", async () => {
+      const { templates } = open({ failing: "save" });
+      await templates.prepareAhead({ ...shape, mounted: image }, never);
+      expect(events).toEqual(["template.unavailable VM_SAVE_FAILED"]);
+      await using _machine = await templates.start(fresh, never);
+      expect(begun).toEqual([undefined]);
+    });
   });
 
   it("is booted where nothing can be saved, and the reason stands in the log", async () => {

@@ -15,6 +15,7 @@ import { sleep, tryLock } from "../../../src/kit/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
 import { TemplateStore, type TemplateShape, type TemplateStoreOptions } from "../../../src/vmm/index.js";
 import { HELD_MAX } from "../../../src/vmm/templates/held.js";
+import { LAYER_BYTES_MAX } from "../../../src/vmm/templates/layer.js";
 import { TEMPLATES_MAX } from "../../../src/vmm/templates/shelf.js";
 import { temporaryState } from "../../fakes/state-directory.js";
 
@@ -51,9 +52,11 @@ describe("The template store", () => {
       directory,
       holderPath: () => Promise.resolve(HOLDER),
       ground: () => Promise.resolve({ vmm: "qemu 1", bundleDigest: "bundle 1" }),
-      build: async (_shape, { memoryFile, stateFile }) => {
+      build: async ({ mounted: image }, { memoryFile, stateFile, layerFile }, _signal, base) => {
         built += 1;
         expect(statSync(memoryFile).size).toBe(1024 ** 2);
+        expect(base === undefined).toBe(image === undefined);
+        if (image !== undefined) await writeFile(layerFile, `layer ${built} over ${image.digest}`);
         await writeFile(memoryFile, `memory ${built}`, { flag: "r+" });
         await writeFile(stateFile, `state ${built}`);
       },
@@ -267,6 +270,82 @@ describe("The template store", () => {
     await expect(store.require(shape, never)).rejects.toMatchObject({ code: "DISK_FULL" });
     expect((await store.prepare(shape, false, never)).fresh).toBe(true);
     expect((await store.require(shape, never)).fresh).toBe(false);
+  });
+
+  describe("with an environment mounted", () => {
+    const imageOf = (digest: string) => ({ digest, path: `/images/${digest}`, createdAtMs: 1 });
+    const mounted: TemplateShape = { ...shape, mounted: imageOf("sha256:one") };
+
+    it("is only found where it was made, and what starts from it is saved as what starts without", async () => {
+      const store = open();
+      expect(await store.find(mounted, never)).toBeUndefined();
+      expect([built, existsSync(directory)]).toEqual([0, false]);
+      using made = await store.require(mounted, never);
+      using plain = await store.require(shape, never);
+      expect([built, made.fresh, made.layer?.toString()]).toEqual([2, true, "layer 2 over sha256:one"]);
+      expect([made.savedAs, plain.savedAs, plain.layer]).toEqual([plain.key, plain.key, undefined]);
+      expect(made.key).not.toBe(plain.key);
+      expect(await store.keyOf(shape)).toBe(plain.key);
+      using found = await store.find(mounted, never);
+      expect([found?.saved, built]).toEqual([made.saved, 2]);
+      const next = open();
+      using foundLater = await next.find(mounted, never);
+      expect([foundLater?.layer, foundLater?.fresh, built]).toEqual([made.layer, false, 2]);
+      expect(await next.find({ ...shape, mounted: imageOf("sha256:other") }, never)).toBeUndefined();
+      expect(statSync(join(directory, made.key, "layer")).mode & 0o777).toBe(0o400);
+    });
+
+    it.each(["memory", "state", "layer", "manifest.json"])(
+      "is not found any more once its %s was changed, and is made anew for who asks",
+      async (name) => {
+        (await open().require(mounted, never))[Symbol.dispose]();
+        const key = templates().find((each) => existsSync(join(directory, each, "layer"))) ?? "";
+        const file = join(directory, key, name);
+        chmodSync(file, 0o600);
+        await writeFile(file, "X", { flag: "r+" });
+        const store = open();
+        expect(await store.find(mounted, never)).toBeUndefined();
+        expect(events.slice(2)).toEqual(["template.damaged TEMPLATE_DAMAGED"]);
+        using made = await store.require(mounted, never);
+        expect([built, made.layer?.toString()]).toEqual([3, "layer 3 over sha256:one"]);
+      },
+    );
+
+    it("is not waited for while somebody makes one", async () => {
+      (await open().require(mounted, never))[Symbol.dispose]();
+      await using _lock = await tryLock(join(directory, "lock"));
+      expect(await open().find(mounted, never)).toBeUndefined();
+    });
+
+    it("goes with its image, also out of memory, and nothing else does", async () => {
+      const store = open();
+      for (const digest of ["sha256:one", "sha256:two"])
+        (await store.require({ ...shape, mounted: imageOf(digest) }, never))[Symbol.dispose]();
+      const stands = (digest: string) => Promise.resolve(digest === "sha256:two");
+      expect(await store.removeOrphans(stands, never)).toHaveLength(1);
+      expect(templates()).toHaveLength(2);
+      expect(await store.find(mounted, never)).toBeUndefined();
+      expect(await store.find({ ...shape, mounted: imageOf("sha256:two") }, never)).toBeDefined();
+      await expect.poll(holders).toHaveLength(2);
+    });
+
+    it("of another QEMU is removed when its successor is made", async () => {
+      (await open().require(mounted, never))[Symbol.dispose]();
+      const ground = () => Promise.resolve({ vmm: "qemu 2", bundleDigest: "bundle 1" });
+      const upgraded = open({ ground });
+      expect(await upgraded.find(mounted, never)).toBeUndefined();
+      (await upgraded.require(mounted, never))[Symbol.dispose]();
+      expect([templates().length, built]).toEqual([2, 4]);
+    });
+
+    it("is refused where its layer is larger than a mount makes it", async () => {
+      const build: TemplateStoreOptions["build"] = async (of, { stateFile, layerFile }) => {
+        await writeFile(stateFile, "state");
+        if (of.mounted !== undefined) await writeFile(layerFile, Buffer.alloc(LAYER_BYTES_MAX + 1));
+      };
+      await expect(open({ build }).require(mounted, never)).rejects.toMatchObject({ code: "VM_SAVE_FAILED" });
+      expect(templates()).toHaveLength(1);
+    });
   });
 
   describe("bounds what its templates occupy:", () => {
