@@ -28,14 +28,28 @@ export async function mountWithIdentity(guest: GuestConnection, signal: AbortSig
 /** The shell is the environment's, and its profile may wait for ever. */
 const FIRST_COMMAND_MS = 10_000;
 
+/** What each machine may run for itself. */
+export const LOGIN_SHELL: FirstCommand = { command: ":", argv: [] };
+/** What one runs that others go on from: no profile, for what such a one makes up would be the same in all of them. */
+export const BARE_SHELL: FirstCommand = {
+  command: "",
+  argv: ["/bin/sh", "-c", ":"].map((word) => Buffer.from(word)),
+};
+
+type FirstCommand = Pick<Parameters<typeof resolveCommand>[0], "command" | "argv">;
+
 /** A first command makes the second one four times as fast. It changes no file; an environment may have no shell. */
-export async function runFirstCommand(guest: GuestConnection, signal: AbortSignal): Promise<void> {
-  const command = resolveCommand({ command: ":", argv: [], env: [] });
+export async function runFirstCommand(
+  guest: GuestConnection,
+  first: FirstCommand,
+  signal: AbortSignal,
+): Promise<void> {
+  const command = resolveCommand({ ...first, env: [] });
   try {
     const spec = { ...command, processId: "exercise", timeoutMs: FIRST_COMMAND_MS };
-    await using first = await startProcess(guest, spec, { signal });
-    for await (const _piece of first.output);
-    await first.exit;
+    await using started = await startProcess(guest, spec, { signal });
+    for await (const _piece of started.output);
+    await started.exit;
   } catch (error) {
     if (!(error instanceof PyroError) || error.code !== "COMMAND_NOT_FOUND") throw error;
   }

@@ -8,7 +8,7 @@ import { EMPTY_SLOT, MACHINE_DISK_BYTES } from "./disks.js";
 import { giveIdentity } from "./identity.js";
 import type { ImagesInUse } from "./images-in-use.js";
 import type { BootedMachine } from "./machines.js";
-import { mountWithIdentity, runFirstCommand } from "./mounted-root.js";
+import { LOGIN_SHELL, mountWithIdentity, runFirstCommand } from "./mounted-root.js";
 import type { SavedMachines } from "./saved-machines.js";
 import type { RestoreRequest, Templates } from "./templates.js";
 import { lostWhilePrepared } from "./machine-watch.js";
@@ -181,7 +181,7 @@ export class ReadyMachines {
     // It may become a workspace's.
     const ready = await this.make(shape, signal, { savable: true });
     try {
-      await runFirstCommand(ready.booted.guest, signal);
+      await runFirstCommand(ready.booted.guest, LOGIN_SHELL, signal);
       failpoint("pool.exercised");
       await ready.booted.machine.pause();
       return ready;

@@ -17,7 +17,7 @@ import {
 } from "../vmm/index.js";
 import type { Identity } from "./identity.js";
 import type { BootedMachine, Machines } from "./machines.js";
-import { mountRoot, runFirstCommand } from "./mounted-root.js";
+import { BARE_SHELL, mountRoot, runFirstCommand } from "./mounted-root.js";
 import type { Overlays } from "./overlay.js";
 import { flush } from "./workspace-disk.js";
 
@@ -62,9 +62,9 @@ export async function buildTemplate(
 
 /**
  * The same with an environment's root mounted and a command behind it: of a machine that goes on from the template
- * without. Nothing of a user is in its memory either, for the image is the catalogue's. The root's layer, which belongs
- * to that memory from then on, is `layerFile`; it holds what a mount and an identity of nobody's leave, all of it of
- * the time when the image was made, so that nothing on the disk tells of the template's life.
+ * without. What is in its memory besides is the image's own. The root's layer, which belongs to that memory from then on, is
+ * `layerFile`; it holds what a mount and an identity of nobody's leave, all of it of the time when the image was made,
+ * so that nothing on the disk tells of the template's life.
  * @throws {PyroError} what a start throws; VM_SAVE_FAILED, VM_UNRESPONSIVE, MEMORY_FULL, DISK_FULL; the machine is gone then
  */
 export async function mountTemplate(
@@ -92,7 +92,7 @@ export async function mountTemplate(
   await using booted = await start();
   await mountRoot(booted.guest, nobodysIdentity(image.createdAtMs), signal);
   failpoint("template.mounted");
-  await runFirstCommand(booted.guest, signal);
+  await runFirstCommand(booted.guest, BARE_SHELL, signal);
   await flush(booted);
   failpoint("template.flushed");
   await save(booted, holderPath, files, signal);
