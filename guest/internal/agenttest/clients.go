@@ -82,6 +82,10 @@ func (c BuilderClient) BuildImage(ctx context.Context, request *guestv1.BuildIma
 	return OpenDownload[guestv1.BuildImageResponse](ctx, c.Host, service+"BuilderService/BuildImage", request)
 }
 
+func (c BuilderClient) PackImage(ctx context.Context, request *guestv1.PackImageRequest) (*Download[guestv1.PackImageResponse, *guestv1.PackImageResponse], error) {
+	return OpenDownload[guestv1.PackImageResponse](ctx, c.Host, service+"BuilderService/PackImage", request)
+}
+
 // ShellClient calls the ShellService.
 type ShellClient struct{ Host *call.Peer }
 

@@ -1,4 +1,4 @@
-// Package builder makes a root file system of image layers, inside a machine that exists for nothing else: hostile
+// Package builder makes a root file system of image layers, and a layer of a root file system, inside a machine that exists for nothing else: hostile
 // archives and package scripts are root here, and only here.
 //
 // Invariants:
@@ -50,10 +50,11 @@ func (s *Service) BuildImage(ctx context.Context, request *guestv1.BuildImageReq
 	if err := checkRequest(request); err != nil {
 		return err
 	}
-	if s.options.RootMounted() || !s.building.TryLock() {
-		return failure.New(failure.InvalidArgument, "start a machine for the build alone", "the machine is in use already")
+	end, err := s.begin()
+	if err != nil {
+		return err
 	}
-	defer s.building.Unlock()
+	defer end()
 	// A host that is gone ends the build: its target is garbage then.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -63,6 +64,14 @@ func (s *Service) BuildImage(ctx context.Context, request *guestv1.BuildImageReq
 		return buildFailure(ctx, err)
 	}
 	return output.send(&guestv1.BuildImageResponse{Event: &guestv1.BuildImageResponse_Result{Result: result}})
+}
+
+// begin takes the machine for one call.
+func (s *Service) begin() (end func(), err error) {
+	if s.options.RootMounted() || !s.building.TryLock() {
+		return nil, failure.New(failure.InvalidArgument, "start a machine for the build alone", "the machine is in use already")
+	}
+	return s.building.Unlock, nil
 }
 
 func (s *Service) build(ctx context.Context, request *guestv1.BuildImageRequest, output *reporter) (result *guestv1.BuildResult, err error) {
@@ -106,8 +115,8 @@ func checkRequest(request *guestv1.BuildImageRequest) error {
 		devices = append(devices, layer.Device)
 	}
 	for _, device := range devices {
-		if !strings.HasPrefix(device, "/dev/") || strings.Contains(device, "..") {
-			return failure.New(failure.InvalidArgument, "name a device, for example /dev/vdb", "%q is no device", device)
+		if err := checkDevice(device); err != nil {
+			return err
 		}
 	}
 	for i, layer := range request.Layers {
@@ -119,6 +128,13 @@ func checkRequest(request *guestv1.BuildImageRequest) error {
 		if len(step.Argv) == 0 || step.Argv[0] == "" {
 			return failure.New(failure.InvalidArgument, "name a command", "a step has no command")
 		}
+	}
+	return nil
+}
+
+func checkDevice(device string) error {
+	if !strings.HasPrefix(device, "/dev/") || strings.Contains(device, "..") {
+		return failure.New(failure.InvalidArgument, "name a device, for example /dev/vdb", "%q is no device", device)
 	}
 	return nil
 }
@@ -161,5 +177,6 @@ func (r *reporter) progress(progress *guestv1.BuildProgress) {
 func (s *Service) Methods() call.Methods {
 	return call.Methods{
 		"pyro.guest.v1.BuilderService/BuildImage": call.ServerStream(s.BuildImage),
+		"pyro.guest.v1.BuilderService/PackImage":  call.ServerStream(s.PackImage),
 	}
 }

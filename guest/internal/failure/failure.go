@@ -27,6 +27,7 @@ const (
 	WorkingDirectoryNotFound Code = "WORKING_DIRECTORY_NOT_FOUND"
 	EnvironmentDamaged       Code = "ENVIRONMENT_DAMAGED"
 	EnvironmentBuildFailed   Code = "ENVIRONMENT_BUILD_FAILED"
+	EnvironmentNotPortable   Code = "ENVIRONMENT_NOT_PORTABLE"
 	ImageLayerTypeMismatch   Code = "IMAGE_LAYER_TYPE_MISMATCH"
 	ImageLayerInvalid        Code = "IMAGE_LAYER_INVALID"
 	ImageLimitExceeded       Code = "IMAGE_LIMIT_EXCEEDED"
@@ -72,7 +73,7 @@ func (c Code) wireCode() WireCode {
 		return PermissionDenied
 	case GuestDiskFull, GuestProcessLimit, ImageLimitExceeded:
 		return ResourceExhausted
-	case EnvironmentDamaged, EnvironmentBuildFailed, ImageLayerTypeMismatch, ImageLayerInvalid, ImageDiffIDMismatch, BlobDigestMismatch,
+	case EnvironmentDamaged, EnvironmentBuildFailed, EnvironmentNotPortable, ImageLayerTypeMismatch, ImageLayerInvalid, ImageDiffIDMismatch, BlobDigestMismatch,
 		GuestFileChanged, GuestEditNoMatch, GuestEditAmbiguous, ServiceExists, ShellExited:
 		return FailedPrecondition
 	default:

@@ -126,6 +126,15 @@ func onlyIn(lines, others []string) (only []string) {
 // byUmoci unpacks the layers with umoci, every other one compressed, and gives the root; it is removed with the test.
 func byUmoci(t *testing.T, layers [][]entry) (string, error) {
 	t.Helper()
+	var tars [][]byte
+	for _, entries := range layers {
+		tars = append(tars, pack(t, entries...))
+	}
+	return tarsByUmoci(t, tars)
+}
+
+func tarsByUmoci(t *testing.T, tars [][]byte) (string, error) {
+	t.Helper()
 	image := t.TempDir()
 	blobs := filepath.Join(image, "blobs", "sha256")
 	if err := os.MkdirAll(blobs, 0o755); err != nil {
@@ -153,8 +162,7 @@ func byUmoci(t *testing.T, layers [][]entry) (string, error) {
 	}
 	var diffIDs []string
 	var descriptors []descriptor
-	for i, entries := range layers {
-		content := pack(t, entries...)
+	for i, content := range tars {
 		diffIDs = append(diffIDs, digest(content))
 		if i%2 == 0 {
 			descriptors = append(descriptors, put("application/vnd.oci.image.layer.v1.tar+gzip", gzipped(t, content)))
