@@ -9,6 +9,9 @@ import type { HttpTransport } from "./transport.js";
 
 type BearerChallenge = Extract<Challenge, { scheme: "bearer" }>;
 
+/** What a token of the registry allows to do with a repository. */
+type Actions = "pull" | "pull,push";
+
 interface Held {
   /** The value of the Authorization header. */
   readonly value: string;
@@ -27,6 +30,7 @@ export class Authorization {
   readonly #transport: HttpTransport;
   readonly #endpoint: Endpoint;
   readonly #repository: string;
+  readonly #actions: Actions;
   readonly #source: CredentialSource;
   /** Origins of realms, by endpoint: shared by all that speak to it. */
   readonly #realms: Map<string, string>;
@@ -38,12 +42,15 @@ export class Authorization {
     readonly transport: HttpTransport;
     readonly endpoint: Endpoint;
     readonly repository: string;
+    /** What is to be done with the repository; default "pull". */
+    readonly actions?: Actions;
     readonly source: CredentialSource;
     readonly realms: Map<string, string>;
   }) {
     this.#transport = options.transport;
     this.#endpoint = options.endpoint;
     this.#repository = options.repository;
+    this.#actions = options.actions ?? "pull";
     this.#source = options.source;
     this.#realms = options.realms;
   }
@@ -96,7 +103,7 @@ export class Authorization {
       realm,
       registry: this.#endpoint.name,
       service: challenge.service,
-      scopes: scopesOf(challenge.scopes, this.#repository),
+      scopes: scopesOf(challenge.scopes, this.#repository, this.#actions),
       credentials,
       signal,
     });
@@ -138,9 +145,15 @@ function isPrivate(target: URL): boolean {
   return target.protocol === "https:" || isLoopback(target);
 }
 
-/** What to ask a token for: what the registry says is needed, but never more of a repository than pulling. */
-function scopesOf(asked: readonly string[], repository: string): string[] {
-  const own = `repository:${repository}:pull`;
-  const narrowed = asked.map((scope) => scope.replace(/^(repository(?:\([^)]*\))?:.*):[^:]*$/, "$1:pull"));
+/**
+ * What to ask a token for: what the registry says is needed, but of no other repository more than pulling, and of this one
+ * never more than what is to be done with it.
+ */
+function scopesOf(asked: readonly string[], repository: string, actions: Actions): string[] {
+  const own = `repository:${repository}:${actions}`;
+  const narrowed = asked.map((scope) => {
+    const [, kind, name] = /^(repository(?:\([^)]*\))?):(.*):[^:]*$/.exec(scope) ?? [];
+    return kind === undefined ? scope : `${kind}:${name}:${name === repository ? actions : "pull"}`;
+  });
   return narrowed.length === 0 ? [own] : [...new Set(narrowed)];
 }

@@ -13,6 +13,7 @@ import { pullImage, type PulledImage } from "./pull.js";
 import { formatReference, parseReference, type Reference } from "./reference.js";
 import { endpointsOf, type RegistrySettings } from "./registries.js";
 import { Repository, type FetchedDocument } from "./repository.js";
+import { RepositoryRequests } from "./requests.js";
 import { retried, type RetryOptions } from "./retries.js";
 import { SharedWork, type Waiter } from "./shared-work.js";
 import { HttpTransport, type TransportOptions } from "./transport.js";
@@ -121,7 +122,7 @@ export class ImagePulls implements AsyncDisposable {
         ...{ transport, endpoint, repository, source },
         realms: this.#realms,
       });
-      return new Repository(transport, endpoint, repository, authorization);
+      return new Repository(new RepositoryRequests(transport, endpoint, repository, authorization));
     });
   }
 

@@ -1,6 +1,6 @@
 /**
- * Images of OCI registries: a reference goes in, proven blobs in a content store come out. Unpacks nothing and knows
- * nothing of environments.
+ * Images of OCI registries: a reference goes in, proven blobs in a content store come out; and the other way, blobs of this
+ * host become an image of a registry. Unpacks nothing and knows nothing of environments.
  *
  * Invariants: what has a place in the store has the digest that is its name; whatever a registry sends is bounded before
  * it is kept; credentials go to the registry itself and to the realm it named first, over TLS or to this machine, and are
@@ -11,7 +11,17 @@ export { containerCredentials, type ContainerConfiguration } from "./container-c
 export type { Credentials, CredentialSource } from "./credentials.js";
 export { digestOf, isDigest, parseDigest, type Digest } from "./digest.js";
 export type { ImageConfig } from "./image-config.js";
+export { describeImage, type LocalImage, type NewImage, type NewLayer } from "./image-document.js";
 export { ImagePulls, type ImagePullOptions, type ImagePullsOptions } from "./image-pulls.js";
+export {
+  ImagePushes,
+  parsePushReference,
+  type ImagePushesOptions,
+  type ImagePushOptions,
+  type ImagePushProgress,
+  type PushedImage,
+} from "./image-pushes.js";
+export { findImage } from "./local-image.js";
 export type { LayerDescriptor, Platform } from "./manifest.js";
 export type { Compression } from "./media-types.js";
 export type { ImagePullProgress, LayerProgress } from "./progress.js";

@@ -22,9 +22,11 @@ export interface TransportOptions {
 
 export interface HttpRequest {
   readonly url: URL;
-  readonly method?: "GET" | "POST";
+  readonly method?: "GET" | "HEAD" | "POST" | "PATCH" | "PUT" | "DELETE";
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string;
+  readonly body?: string | Uint8Array | Readable;
+  /** Until the head of the answer, from the last byte of the body; default: what the transport was opened with. */
+  readonly headersMs?: number;
   readonly signal: AbortSignal;
 }
 
@@ -61,7 +63,7 @@ export class HttpTransport implements AsyncDisposable {
    * @throws {PyroError} REGISTRY_UNREACHABLE, REGISTRY_TIMEOUT, REGISTRY_TLS_FAILED, REGISTRY_PROXY_FAILED,
    *   REGISTRY_PROTOCOL_ERROR; or the signal's reason
    */
-  async send({ url, method = "GET", headers, body, signal }: HttpRequest): Promise<HttpAnswer> {
+  async send({ url, method = "GET", headers, body, headersMs, signal }: HttpRequest): Promise<HttpAnswer> {
     signal.throwIfAborted();
     const { request, direct, outward } = await (this.#dispatchers ??= this.#open());
     try {
@@ -71,6 +73,7 @@ export class HttpTransport implements AsyncDisposable {
         // What is packed once more on its way would not have the digest that was asked for.
         headers: { "user-agent": `pyro/${thisBuild().version}`, "accept-encoding": "identity", ...headers },
         body: body ?? null,
+        ...(headersMs === undefined ? {} : { headersTimeout: headersMs }),
         signal,
       });
       // Whoever gives a body up does not listen to it any more.

@@ -277,6 +277,10 @@ export const LIMITS = {
   /** Longest that a registry is obeyed that asks to be left alone (Retry-After). */
   registryRetryAfterMs: 60_000,
   registryRedirects: 5,
+  /** From the end of an upload to the registry's word that it has it: it may read it all once more. */
+  registryCommitMs: 300_000,
+  /** What is looked at of an error that a registry tells. */
+  registryErrorBytes: 64 * 1024,
   /** A registry's answer to a request for a token. */
   registryTokenBytes: 256 * 1024,
   /** What a token without `expires_in` lives (distribution, token.md). */
