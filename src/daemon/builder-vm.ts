@@ -28,30 +28,46 @@ export function builderVm(
         { path: build.target, format: "raw", readOnly: false },
         ...files.map((path) => ({ path, format: "raw", readOnly: true }) as const),
       ];
-      await using booted = await machines.boot(
-        {
-          kind: "builder",
-          vcpuCount: 1,
-          memMib: BUILDER_MEM_MIB,
-          isolation: await isolation(signal),
-          disks: () => Promise.resolve(disks),
-        },
-        signal,
-      );
-      const over = new AbortController();
-      const lost = watchMachine(booted.machine, over.signal, log).then((error) => {
-        throw error;
-      });
-      lost.catch(() => undefined);
-      const result = await Promise.race([unpack(booted.guest, build, signal), lost]).finally(() =>
-        over.abort(),
-      );
-      await booted.guest.system
-        .shutdown({ graceMs: 0 }, { timeoutMs: LIMITS.agentCallTimeoutMs })
-        .catch(() => undefined);
-      return result;
+      const machine = { machines, isolation, log, disks: () => Promise.resolve(disks) };
+      return await inBuilder(machine, signal, (guest) => unpack(guest, build, signal));
     },
   };
+}
+
+export interface BuilderMachine {
+  readonly machines: Machines;
+  readonly isolation: (signal: AbortSignal) => Promise<Isolation>;
+  readonly log: Logger;
+  /** Makes or names the disks, given the machine's own directory. */
+  readonly disks: (directory: string) => Promise<readonly Disk[]>;
+}
+
+/** Does one thing in a machine of its own, which is gone then; rejects with what the machine died of where that is why. */
+export async function inBuilder<T>(
+  { machines, isolation, log, disks }: BuilderMachine,
+  signal: AbortSignal,
+  work: (guest: GuestConnection) => Promise<T>,
+): Promise<T> {
+  await using booted = await machines.boot(
+    {
+      kind: "builder",
+      vcpuCount: 1,
+      memMib: BUILDER_MEM_MIB,
+      isolation: await isolation(signal),
+      disks,
+    },
+    signal,
+  );
+  const over = new AbortController();
+  const lost = watchMachine(booted.machine, over.signal, log).then((error) => {
+    throw error;
+  });
+  lost.catch(() => undefined);
+  const result = await Promise.race([work(booted.guest), lost]).finally(() => over.abort());
+  await booted.guest.system
+    .shutdown({ graceMs: 0 }, { timeoutMs: LIMITS.agentCallTimeoutMs })
+    .catch(() => undefined);
+  return result;
 }
 
 async function unpack(

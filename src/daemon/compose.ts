@@ -4,6 +4,7 @@ import type { ConnectRouter } from "@connectrpc/connect";
 import { connectGuest } from "../guest/index.js";
 import {
   EnvironmentPulls,
+  EnvironmentPushes,
   EnvironmentStore,
   HostPrograms,
   imagePath,
@@ -55,6 +56,7 @@ import { requiredIsolation } from "./required-isolation.js";
 import { Overlays } from "./overlay.js";
 import { poolSize } from "./pool-size.js";
 import { poolOfMachines, ReadyMachines } from "./ready-machine.js";
+import { packerVm } from "./packer-vm.js";
 import { prepareHost } from "./prepare.js";
 import { HostProvision } from "./provision/index.js";
 import { SavedMachines } from "./saved-machines.js";
@@ -144,7 +146,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   });
   const pulls = new EnvironmentPulls({
     store,
-    images: () => registries.pulls(),
+    images: async () => (await registries.open()).pulls,
     builder: builderVm(machines, isolation, log),
     host,
     logger: log,
@@ -159,6 +161,9 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     templates.readiness({ ...DEFAULT_MACHINE, diskBytes: MACHINE_DISK_BYTES }, accelerators.known);
   const saved = new SavedMachines({ machines, bundle, keyOf: (shape) => templates.keyOf(shape) });
   const ready = new ReadyMachines({ templates, saved, inUse, overlays });
+  const packer = packerVm({ machines, isolation, log }, overlays);
+  const hold = (digest: string) => inUse.hold(digest);
+  const pushes = new EnvironmentPushes({ store, packer, registries, hold }, directories.cache);
   const pool = poolOfMachines(ready, options.poolSize ?? poolSize(configuration.settings.pool), log);
   const { settings } = configuration;
   const provision = new HostProvision({ settings, variables: networkVariables(), host, log });
@@ -190,6 +195,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   await templates.sweep();
   await runs.recover();
   await pulls.sweepStale();
+  await pushes.sweepStale();
   workspaces.adopt();
   vms.kept.adopt();
 
@@ -216,7 +222,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       router.service(
         EnvironmentService,
         environmentService({
-          ...{ store, pulls, prune, templateReadiness },
+          ...{ store, pulls, pushes, prune, templateReadiness },
           prepare: (request, caller) =>
             prepareHost(
               { store, pulls, isolation, templates, expect: (shape) => pool.used(shape) },
@@ -265,6 +271,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     },
     [Symbol.asyncDispose]: async () => {
       await pulls.close();
+      await pushes.close();
       await workspaces[Symbol.asyncDispose]();
       await runs[Symbol.asyncDispose]();
       // A command's run deletes its VM.

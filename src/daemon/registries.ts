@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { networkVariables, type NetworkVariables } from "../kit/index.js";
-import { BlobStore, containerCredentials, ImagePulls, type RegistrySettings } from "../oci/index.js";
+import { BlobStore, containerCredentials, ImagePulls, ImagePushes, type RegistrySettings } from "../oci/index.js";
 import type { Settings } from "./configuration.js";
 import { readCertificates } from "./provision/certificates.js";
 
@@ -16,52 +16,50 @@ export interface ImagesOfRegistriesOptions {
   readonly environment: NodeJS.ProcessEnv;
 }
 
-/** The content of images and the way to their registries; opened by the first that needs it, closed with the daemon. */
+/** The content of images, and the way to their registries and back. */
+interface Opened {
+  readonly store: BlobStore;
+  readonly pulls: ImagePulls;
+  readonly pushes: ImagePushes;
+}
+
+/** Opened by the first that needs it, closed with the daemon. */
 export class ImagesOfRegistries implements AsyncDisposable {
-  #opening: Promise<{ store: BlobStore; pulls: ImagePulls }> | undefined;
+  #opening: Promise<Opened> | undefined;
 
   constructor(private readonly options: ImagesOfRegistriesOptions) {}
 
   /** @throws {PyroError} ENVIRONMENT_BUSY while another daemon has the same cache open */
-  async pulls(): Promise<ImagePulls> {
-    return (await this.#open()).pulls;
-  }
-
-  /** @throws {PyroError} as `pulls` */
-  async store(): Promise<BlobStore> {
-    return (await this.#open()).store;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    const opened = await this.#opening?.catch(() => undefined);
-    await opened?.pulls[Symbol.asyncDispose]();
-    await opened?.store[Symbol.asyncDispose]();
-  }
-
-  async #open(): Promise<{ store: BlobStore; pulls: ImagePulls }> {
+  async open(): Promise<Opened> {
     // What failed is tried again by the next.
-    const opening = (this.#opening ??= this.#reallyOpen().catch((error: unknown) => {
+    const opening = (this.#opening ??= this.#open().catch((error: unknown) => {
       this.#opening = undefined;
       throw error;
     }));
     return await opening;
   }
 
-  async #reallyOpen(): Promise<{ store: BlobStore; pulls: ImagePulls }> {
+  async [Symbol.asyncDispose](): Promise<void> {
+    const opened = await this.#opening?.catch(() => undefined);
+    await opened?.pulls[Symbol.asyncDispose]();
+    await opened?.pushes[Symbol.asyncDispose]();
+    await opened?.store[Symbol.asyncDispose]();
+  }
+
+  async #open(): Promise<Opened> {
     const { cacheDirectory, settings, environment } = this.options;
     const variables = networkVariables(environment);
     const { pem } = await readCertificates({ files: settings.certificates, variables });
-    const store = await BlobStore.open(join(cacheDirectory, "oci"));
-    const pulls = new ImagePulls({
-      store,
+    const way = {
       registries: registrySettings(settings),
       credentials: containerCredentials({ home: homedir(), environment }),
       transport: {
         environment: proxyVariables(settings, variables),
         ...(pem === "" ? {} : { certificates: [pem] }),
       },
-    });
-    return { store, pulls };
+    };
+    const store = await BlobStore.open(join(cacheDirectory, "oci"));
+    return { store, pulls: new ImagePulls({ store, ...way }), pushes: new ImagePushes(way) };
   }
 }
 

@@ -2,6 +2,7 @@ import type {
   Environment as WireEnvironment,
   PullEnvironmentResponse,
   PullProgress as WirePullProgress,
+  PushEnvironmentResponse,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { unreachable } from "./call.js";
 
@@ -54,6 +55,23 @@ export interface PullResult {
   readonly durationMs: number;
 }
 
+export interface PushResult {
+  readonly environment: string;
+  /** Of the image, with its registry and tag: podman and docker run it by that. */
+  readonly reference: string;
+  /** "sha256:…" of the image's manifest. */
+  readonly digest: string;
+  /** Of its layers, as they are packed. */
+  readonly sizeBytes: number;
+  /** What of it the registry did not have. */
+  readonly uploadedBytes: number;
+  /** It is the very image that the environment came from. */
+  readonly sameImage: boolean;
+  /** Sockets, which no image carries. */
+  readonly leftOut: number;
+  readonly durationMs: number;
+}
+
 export interface PruneResult {
   readonly removed: readonly string[];
   readonly freedBytes: number;
@@ -103,4 +121,25 @@ export async function followPull(
     }
   }
   throw unreachable(new Error("the daemon ended the pull without a result"));
+}
+
+/** Follows a push to its result. */
+export async function followPush(
+  responses: AsyncIterable<PushEnvironmentResponse>,
+  onProgress: ((progress: PullProgress) => void) | undefined,
+): Promise<PushResult> {
+  for await (const { event } of responses) {
+    if (event.case === "progress") onProgress?.(toPullProgress(event.value));
+    else if (event.case === "result") {
+      const { environment, reference, digest, sameImage, ...counts } = event.value;
+      return {
+        ...{ environment, reference, digest, sameImage },
+        sizeBytes: Number(counts.sizeBytes),
+        uploadedBytes: Number(counts.uploadedBytes),
+        leftOut: Number(counts.leftOut),
+        durationMs: Number(counts.durationMs),
+      };
+    }
+  }
+  throw unreachable(new Error("the daemon ended the push without a result"));
 }

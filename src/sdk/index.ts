@@ -14,6 +14,7 @@ export type {
   PruneResult,
   PullProgress,
   PullResult,
+  PushResult,
   Readiness,
 } from "./environments.js";
 export { prepareStateDirectory } from "./state-directory.js";

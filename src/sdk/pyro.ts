@@ -6,6 +6,7 @@ import { noDaemon, toDaemonStatus, type DaemonStatus, type DaemonStopped } from 
 import { followDiagnosis, type DoctorCheck, type DoctorReport } from "./doctor.js";
 import {
   followPull,
+  followPush,
   toDetails,
   toSummary,
   type EnvironmentDetails,
@@ -13,6 +14,7 @@ import {
   type PruneResult,
   type PullProgress,
   type PullResult,
+  type PushResult,
 } from "./environments.js";
 import { followPrepare, type PrepareOptions, type PrepareResult } from "./prepare.js";
 import { toRunSpec, type RunInVmOptions } from "./run-options.js";
@@ -121,6 +123,22 @@ export class Pyro extends VmCalls implements AsyncDisposable {
   ): Promise<PullResult> {
     return this.client.call("pulling the environment", call, ({ environment }, { signal }) =>
       followPull(environment.pull({ name, force: options.force ?? false }, { signal }), options.onProgress),
+    );
+  }
+
+  /**
+   * Publishes an environment as an image of a registry, which podman and docker run and `env pull` gives back. Logins are
+   * those of the user's container configuration.
+   * @param reference where to, such as "registry.example.org/team/tool:1"
+   */
+  pushEnvironment(
+    name: string,
+    reference: string,
+    options: { readonly onProgress?: ((progress: PullProgress) => void) | undefined } = {},
+    call: CallOptions = {},
+  ): Promise<PushResult> {
+    return this.client.call("pushing the environment", call, ({ environment }, { signal }) =>
+      followPush(environment.push({ name, reference }, { signal }), options.onProgress),
     );
   }
 

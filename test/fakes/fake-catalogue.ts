@@ -70,6 +70,17 @@ export function fakeEnvironments(): ServiceImpl<typeof EnvironmentService> {
       const value = { environment, reused: reused && !force, steps, durationMs: 3412n };
       yield { event: { case: "result", value } };
     },
+    async *push({ name, reference }) {
+      await Promise.resolve();
+      const { name: environment = "" } = find(name);
+      yield progress("pack", 50n, 100n);
+      yield progress("upload", 10n, 30n);
+      const value = {
+        ...{ environment, reference: `${reference}:latest`, digest: `sha256:${"1".repeat(64)}` },
+        ...{ sizeBytes: 30_000_000n, uploadedBytes: 20_000_000n, leftOut: 1n, durationMs: 2500n },
+      };
+      yield { event: { case: "result", value } };
+    },
     prune: ({ all }) => ({ removed: all ? ["debian:12"] : [], freedBytes: all ? 300_000_000n : 0n }),
   };
 }

@@ -2,6 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type {
   EnvironmentPulls,
+  EnvironmentPushes,
   EnvironmentStatus,
   EnvironmentStore,
   PruneResult,
@@ -12,6 +13,7 @@ import type {
   PrepareResponseSchema,
   PullEnvironmentResponseSchema,
   PullProgressSchema,
+  PushEnvironmentResponseSchema,
 } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import type { TemplateReadiness } from "../../vmm/index.js";
 import { Handoff } from "../handoff.js";
@@ -20,11 +22,13 @@ import type { PrepareCaller, PrepareProgress, PrepareRequest, Prepared } from ".
 type Environment = MessageInitShape<typeof EnvironmentSchema>;
 type Progress = MessageInitShape<typeof PullProgressSchema>;
 type PrepareResponse = MessageInitShape<typeof PrepareResponseSchema>;
+type PushResponse = MessageInitShape<typeof PushEnvironmentResponseSchema>;
 type PullResponse = MessageInitShape<typeof PullEnvironmentResponseSchema>;
 
 export interface EnvironmentRooms {
   readonly store: EnvironmentStore;
   readonly pulls: EnvironmentPulls;
+  readonly pushes: EnvironmentPushes;
   readonly prepare: (request: PrepareRequest, caller: PrepareCaller) => Promise<Prepared>;
   /** Of the template that machines of the default shape start from. */
   readonly templateReadiness: () => Promise<TemplateReadiness>;
@@ -35,6 +39,7 @@ export interface EnvironmentRooms {
 export function environmentService({
   store,
   pulls,
+  pushes,
   prepare,
   templateReadiness,
   prune,
@@ -56,6 +61,24 @@ export function environmentService({
           const value = {
             ...rest,
             environment: toEnvironment(environment, await templateReadiness()),
+            durationMs: wholeMs(durationMs),
+          };
+          events.end({ event: { case: "result", value } });
+        },
+        (error: unknown) => events.fail(error),
+      );
+      return events;
+    },
+    push: ({ name, reference }, { signal }) => {
+      const events = new Handoff<PushResponse>();
+      const onProgress = (progress: PrepareProgress): void =>
+        void events.put({ event: { case: "progress", value: toProgress(progress) } });
+      const call = AbortSignal.any([signal, events.left]);
+      pushes.push(name, reference, { signal: call, onProgress }).then(
+        ({ sizeBytes, uploadedBytes, isSameImage, leftOut, durationMs, ...rest }) => {
+          const value = {
+            ...{ ...rest, sameImage: isSameImage, leftOut: BigInt(leftOut) },
+            ...{ sizeBytes: BigInt(sizeBytes), uploadedBytes: BigInt(uploadedBytes) },
             durationMs: wholeMs(durationMs),
           };
           events.end({ event: { case: "result", value } });
