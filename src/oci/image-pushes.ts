@@ -1,4 +1,4 @@
-import { shown } from "../kit/index.js";
+import { failpoint, shown } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { Authorization } from "./authorization.js";
 import type { CredentialSource } from "./credentials.js";
@@ -131,6 +131,7 @@ export class ImagePushes implements AsyncDisposable {
       }
       const { manifest } = image;
       await retried(retry, signal, () => target.manifest(reference.tag, manifest, manifest.bytes, signal));
+      failpoint("push.named");
     } catch (error) {
       signal.throwIfAborted();
       throw PyroError.from(error);

@@ -1,5 +1,6 @@
 import { createReadStream } from "node:fs";
 import { Readable } from "node:stream";
+import { failpoint } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { Descriptor } from "./manifest.js";
 import type { PushRepository, UploadSession } from "./push-repository.js";
@@ -76,6 +77,7 @@ class Upload {
       : await target.append(blob, session, () => this.#body(session.received), signal);
     this.#session = ended;
     await target.finish(blob, ended, signal);
+    failpoint("push.sent");
   }
 
   /** After a failure: where the registry says how far the upload is, it goes on there. */
@@ -101,6 +103,7 @@ class Upload {
     for await (const chunk of this.#read(from)) {
       yield chunk;
       at += chunk.length;
+      failpoint("push.sending");
       this.options.onBytes(at);
       if (at - this.#countedAt < LIMITS.registryProgressBytes) continue;
       this.#countedAt = at;

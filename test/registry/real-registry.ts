@@ -30,7 +30,14 @@ export interface RealRegistry extends AsyncDisposable {
   addImage(repository: string, tag: string, files: readonly string[]): Promise<void>;
 }
 
-export async function startRegistry(): Promise<RealRegistry> {
+/** Who may do anything at a registry with a login: a password, and what bcrypt makes of it. */
+export const LOGIN = { username: "ann", password: "guess-me" };
+const HTPASSWD = "ann:$2b$04$7sri2T53gXBb5n9TPQdz.e60XPnJttUxKPiu3YweP3oe4owSCvwfm\n";
+
+/** @param options more of its configuration: a login for everything, or no changes */
+export async function startRegistry(
+  options: { readonly login?: boolean; readonly readOnly?: boolean } = {},
+): Promise<RealRegistry> {
   const missing: string[] = [];
   for (const program of ["docker-registry", "skopeo", "umoci"]) {
     if ((await complete("which", [program])).code !== 0) missing.push(program);
@@ -41,8 +48,12 @@ export async function startRegistry(): Promise<RealRegistry> {
   const port = await freePort();
   const name = `localhost:${port}`;
   const configuration = join(directory, "config.yml");
-  const storage = `storage: {filesystem: {rootdirectory: ${join(directory, "data")}}}`;
-  await writeFile(configuration, `version: 0.1\n${storage}\nhttp: {addr: "127.0.0.1:${port}"}\n`);
+  const readOnly = options.readOnly === true ? ", maintenance: {readonly: {enabled: true}}" : "";
+  const storage = `storage: {filesystem: {rootdirectory: ${join(directory, "data")}}${readOnly}}`;
+  const users = join(directory, "htpasswd");
+  await writeFile(users, HTPASSWD);
+  const auth = options.login === true ? `auth: {htpasswd: {realm: test, path: ${users}}}\n` : "";
+  await writeFile(configuration, `version: 0.1\n${storage}\n${auth}http: {addr: "127.0.0.1:${port}"}\n`);
   const child: Child = await launch("docker-registry", ["serve", configuration]);
   const deadline = Date.now() + 20_000;
   while (!(await answers(`http://${name}/v2/`))) {
@@ -82,7 +93,7 @@ export async function startRegistry(): Promise<RealRegistry> {
 
 async function answers(url: string): Promise<boolean> {
   return await fetch(url).then(
-    ({ ok }) => ok,
+    ({ ok, status }) => ok || status === 401,
     () => false,
   );
 }

@@ -3,10 +3,11 @@ import { FAILPOINTS, prefixOf } from "../failpoints.js";
 
 /**
  * Where the failpoints of each prefix are reached: test/unit/image/pull-faults, test/unit/network/record, test/unit/oci/killed,
- * test/vm/failpoints; those of workspaces also with fake machines, in test/unit/workspace/faults.
+ * test/registry/push, test/vm/failpoints; those of workspaces also with fake machines, in test/unit/workspace/faults.
  */
 const REACHED = {
   unit: ["blob", "pull", "rotation"],
+  registry: ["push"],
   vm: [
     ...[
       "fork",
@@ -31,6 +32,6 @@ const REACHED = {
 it("Each failpoint has a name of its own, and a prefix that says which generated test reaches it", () => {
   expect(FAILPOINTS.length).toBeGreaterThan(25);
   expect(new Set(FAILPOINTS).size).toBe(FAILPOINTS.length);
-  const known = [...REACHED.unit, ...REACHED.vm];
+  const known = [...REACHED.unit, ...REACHED.registry, ...REACHED.vm];
   expect(FAILPOINTS.filter((name) => !known.includes(prefixOf(name)))).toEqual([]);
 });

@@ -10,13 +10,14 @@ import {
   loadCatalogue,
   type ImagePacker,
 } from "../../../src/image/index.js";
-import { imagePath, IMAGE_VIRTUAL_BYTES } from "../../../src/image/layout.js";
+import { imagePath } from "../../../src/image/layout.js";
 import type { Manifest } from "../../../src/image/record.js";
-import { fingerprintOf, packagePath, sha256File, tryLock } from "../../../src/kit/index.js";
+import { packagePath, sha256File, tryLock } from "../../../src/kit/index.js";
 import { BlobStore, digestOf, ImagePulls, ImagePushes } from "../../../src/oci/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
 import { FakePushRegistry } from "../../fakes/fake-push-registry.js";
 import { FakeRegistry, tarOf } from "../../fakes/fake-registry.js";
+import { sealedEnvironment } from "../../fakes/sealed-environment.js";
 
 let cache: string;
 let registry: FakePushRegistry;
@@ -31,7 +32,6 @@ beforeEach(async () => {
   cache = await mkdtemp(join(tmpdir(), "pyro-env-push-"));
   registry = await FakePushRegistry.start();
   store = new EnvironmentStore(await loadCatalogue(packagePath("environments")), layoutOf(cache));
-  for (const directory of [store.layout.images, store.layout.manifests]) await mkdir(directory);
   tar = tarOf(7, 400_000);
   asked = [];
   held.length = 0;
@@ -56,19 +56,8 @@ const packer: ImagePacker = {
   },
 };
 
-/** An environment whose image is a few bytes: nothing here looks into it. */
-async function environment(name: string, manifest: Partial<Manifest> = {}): Promise<void> {
-  const bytes = Buffer.from(`the image of ${name}`);
-  const digest = digestOf(bytes);
-  const path = imagePath(store.layout, digest);
-  await writeFile(path, bytes);
-  await store.writeManifest({
-    ...{ format: 1, name, digest, size_bytes: bytes.length, virtual_bytes: IMAGE_VIRTUAL_BYTES },
-    ...{ created_at_ms: 1_700_000_000_000, source: "image", recipe: "r", packages: [] },
-    fingerprint: await fingerprintOf(path),
-    ...manifest,
-  });
-}
+const environment = (name: string, manifest: Partial<Manifest> = {}): Promise<void> =>
+  sealedEnvironment(store, name, manifest);
 
 async function push(
   name: string,
