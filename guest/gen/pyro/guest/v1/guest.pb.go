@@ -8,7 +8,7 @@
 //
 //   control channel   the host calls; small calls that must never wait
 //   bulk channel      the host calls; ProcessService.ReadOutput, ProcessService.WriteInput,
-//                     FileService.*, BuilderService.BuildImage and DiagnosticsService streams
+//                     FileService.*, BuilderService.* and DiagnosticsService streams
 //   event channel     the agent calls; EventService, later egress
 //
 // Every path and argument that is not certainly UTF-8 travels as bytes.
@@ -3835,6 +3835,175 @@ func (*BuildImageResponse_Output) isBuildImageResponse_Event() {}
 
 func (*BuildImageResponse_Result) isBuildImageResponse_Event() {}
 
+type PackImageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Holds the image's ext4 file system, for example "/dev/vda"; it is mounted read-only.
+	Device string `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// Names at the top that are left out where they are empty directories of root's: whoever made the tree did not make them.
+	LeaveOutEmpty []string `protobuf:"bytes,2,rep,name=leave_out_empty,json=leaveOutEmpty,proto3" json:"leave_out_empty,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PackImageRequest) Reset() {
+	*x = PackImageRequest{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PackImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PackImageRequest) ProtoMessage() {}
+
+func (x *PackImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PackImageRequest.ProtoReflect.Descriptor instead.
+func (*PackImageRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *PackImageRequest) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *PackImageRequest) GetLeaveOutEmpty() []string {
+	if x != nil {
+		return x.LeaveOutEmpty
+	}
+	return nil
+}
+
+type PackImageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Data  []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// In the first message, which has no data: bytes in use on the disk, about what the tar will have.
+	UsedBytes uint64 `protobuf:"varint,2,opt,name=used_bytes,json=usedBytes,proto3" json:"used_bytes,omitempty"`
+	// In the last message, which has no data either.
+	Result        *PackResult `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PackImageResponse) Reset() {
+	*x = PackImageResponse{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PackImageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PackImageResponse) ProtoMessage() {}
+
+func (x *PackImageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PackImageResponse.ProtoReflect.Descriptor instead.
+func (*PackImageResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *PackImageResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *PackImageResponse) GetUsedBytes() uint64 {
+	if x != nil {
+		return x.UsedBytes
+	}
+	return 0
+}
+
+func (x *PackImageResponse) GetResult() *PackResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+type PackResult struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	EntryCount uint64                 `protobuf:"varint,1,opt,name=entry_count,json=entryCount,proto3" json:"entry_count,omitempty"`
+	// Sockets, which no tar carries.
+	LeftOut       uint64 `protobuf:"varint,2,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PackResult) Reset() {
+	*x = PackResult{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PackResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PackResult) ProtoMessage() {}
+
+func (x *PackResult) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PackResult.ProtoReflect.Descriptor instead.
+func (*PackResult) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *PackResult) GetEntryCount() uint64 {
+	if x != nil {
+		return x.EntryCount
+	}
+	return 0
+}
+
+func (x *PackResult) GetLeftOut() uint64 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
+}
+
 type BuildProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "unpack" or the step's argv[0].
@@ -3850,7 +4019,7 @@ type BuildProgress struct {
 
 func (x *BuildProgress) Reset() {
 	*x = BuildProgress{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[61]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3862,7 +4031,7 @@ func (x *BuildProgress) String() string {
 func (*BuildProgress) ProtoMessage() {}
 
 func (x *BuildProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[61]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3875,7 +4044,7 @@ func (x *BuildProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildProgress.ProtoReflect.Descriptor instead.
 func (*BuildProgress) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{61}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *BuildProgress) GetPhase() string {
@@ -3917,7 +4086,7 @@ type BuildResult struct {
 
 func (x *BuildResult) Reset() {
 	*x = BuildResult{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[62]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3929,7 +4098,7 @@ func (x *BuildResult) String() string {
 func (*BuildResult) ProtoMessage() {}
 
 func (x *BuildResult) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[62]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3942,7 +4111,7 @@ func (x *BuildResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildResult.ProtoReflect.Descriptor instead.
 func (*BuildResult) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{62}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *BuildResult) GetEntryCount() uint64 {
@@ -3968,7 +4137,7 @@ type FloodRequest struct {
 
 func (x *FloodRequest) Reset() {
 	*x = FloodRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[63]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3980,7 +4149,7 @@ func (x *FloodRequest) String() string {
 func (*FloodRequest) ProtoMessage() {}
 
 func (x *FloodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[63]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3993,7 +4162,7 @@ func (x *FloodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloodRequest.ProtoReflect.Descriptor instead.
 func (*FloodRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{63}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *FloodRequest) GetBytes() uint64 {
@@ -4011,7 +4180,7 @@ type FloodResponse struct {
 
 func (x *FloodResponse) Reset() {
 	*x = FloodResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[64]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4023,7 +4192,7 @@ func (x *FloodResponse) String() string {
 func (*FloodResponse) ProtoMessage() {}
 
 func (x *FloodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[64]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4036,7 +4205,7 @@ func (x *FloodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloodResponse.ProtoReflect.Descriptor instead.
 func (*FloodResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{64}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{67}
 }
 
 type DrainRequest struct {
@@ -4048,7 +4217,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[65]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4060,7 +4229,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[65]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4073,7 +4242,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{65}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *DrainRequest) GetExpectBytes() uint64 {
@@ -4092,7 +4261,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4104,7 +4273,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4117,7 +4286,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{66}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *DrainResponse) GetBytes() uint64 {
@@ -4136,7 +4305,7 @@ type SourceRequest struct {
 
 func (x *SourceRequest) Reset() {
 	*x = SourceRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4148,7 +4317,7 @@ func (x *SourceRequest) String() string {
 func (*SourceRequest) ProtoMessage() {}
 
 func (x *SourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4161,7 +4330,7 @@ func (x *SourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceRequest.ProtoReflect.Descriptor instead.
 func (*SourceRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{67}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *SourceRequest) GetBytes() uint64 {
@@ -4180,7 +4349,7 @@ type SourceResponse struct {
 
 func (x *SourceResponse) Reset() {
 	*x = SourceResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4192,7 +4361,7 @@ func (x *SourceResponse) String() string {
 func (*SourceResponse) ProtoMessage() {}
 
 func (x *SourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4205,7 +4374,7 @@ func (x *SourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceResponse.ProtoReflect.Descriptor instead.
 func (*SourceResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{68}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *SourceResponse) GetData() []byte {
@@ -4224,7 +4393,7 @@ type SinkRequest struct {
 
 func (x *SinkRequest) Reset() {
 	*x = SinkRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4236,7 +4405,7 @@ func (x *SinkRequest) String() string {
 func (*SinkRequest) ProtoMessage() {}
 
 func (x *SinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4249,7 +4418,7 @@ func (x *SinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkRequest.ProtoReflect.Descriptor instead.
 func (*SinkRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{69}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *SinkRequest) GetData() []byte {
@@ -4268,7 +4437,7 @@ type SinkResponse struct {
 
 func (x *SinkResponse) Reset() {
 	*x = SinkResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4280,7 +4449,7 @@ func (x *SinkResponse) String() string {
 func (*SinkResponse) ProtoMessage() {}
 
 func (x *SinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4293,7 +4462,7 @@ func (x *SinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkResponse.ProtoReflect.Descriptor instead.
 func (*SinkResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{70}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SinkResponse) GetBytes() uint64 {
@@ -4313,7 +4482,7 @@ type SpawnLoopRequest struct {
 
 func (x *SpawnLoopRequest) Reset() {
 	*x = SpawnLoopRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4325,7 +4494,7 @@ func (x *SpawnLoopRequest) String() string {
 func (*SpawnLoopRequest) ProtoMessage() {}
 
 func (x *SpawnLoopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4338,7 +4507,7 @@ func (x *SpawnLoopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnLoopRequest.ProtoReflect.Descriptor instead.
 func (*SpawnLoopRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{71}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *SpawnLoopRequest) GetArgv() []string {
@@ -4364,7 +4533,7 @@ type SpawnLoopResponse struct {
 
 func (x *SpawnLoopResponse) Reset() {
 	*x = SpawnLoopResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4376,7 +4545,7 @@ func (x *SpawnLoopResponse) String() string {
 func (*SpawnLoopResponse) ProtoMessage() {}
 
 func (x *SpawnLoopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4389,7 +4558,7 @@ func (x *SpawnLoopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnLoopResponse.ProtoReflect.Descriptor instead.
 func (*SpawnLoopResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{72}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *SpawnLoopResponse) GetDurationUs() []uint32 {
@@ -4413,7 +4582,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4425,7 +4594,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4438,7 +4607,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{73}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ReportRequest) GetEvent() isReportRequest_Event {
@@ -4506,7 +4675,7 @@ type AgentReady struct {
 
 func (x *AgentReady) Reset() {
 	*x = AgentReady{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4518,7 +4687,7 @@ func (x *AgentReady) String() string {
 func (*AgentReady) ProtoMessage() {}
 
 func (x *AgentReady) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4531,7 +4700,7 @@ func (x *AgentReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentReady.ProtoReflect.Descriptor instead.
 func (*AgentReady) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{74}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *AgentReady) GetEpoch() uint32 {
@@ -4551,7 +4720,7 @@ type ProcessExited struct {
 
 func (x *ProcessExited) Reset() {
 	*x = ProcessExited{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4563,7 +4732,7 @@ func (x *ProcessExited) String() string {
 func (*ProcessExited) ProtoMessage() {}
 
 func (x *ProcessExited) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4576,7 +4745,7 @@ func (x *ProcessExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessExited.ProtoReflect.Descriptor instead.
 func (*ProcessExited) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{75}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ProcessExited) GetProcessId() string {
@@ -4602,7 +4771,7 @@ type OutOfMemory struct {
 
 func (x *OutOfMemory) Reset() {
 	*x = OutOfMemory{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[76]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4614,7 +4783,7 @@ func (x *OutOfMemory) String() string {
 func (*OutOfMemory) ProtoMessage() {}
 
 func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[76]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4627,7 +4796,7 @@ func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutOfMemory.ProtoReflect.Descriptor instead.
 func (*OutOfMemory) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{76}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *OutOfMemory) GetProcessId() string {
@@ -4645,7 +4814,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[77]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4657,7 +4826,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[77]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4670,7 +4839,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{77}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{80}
 }
 
 // How a call ended (LINK.md, END).
@@ -4687,7 +4856,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[78]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4699,7 +4868,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[78]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4712,7 +4881,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{78}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Status) GetCode() uint32 {
@@ -4749,7 +4918,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[79]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4761,7 +4930,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[79]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4774,7 +4943,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{79}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -5051,7 +5220,20 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\bprogress\x18\x01 \x01(\v2\x1c.pyro.guest.v1.BuildProgressH\x00R\bprogress\x12\x18\n" +
 	"\x06output\x18\x02 \x01(\fH\x00R\x06output\x124\n" +
 	"\x06result\x18\x03 \x01(\v2\x1a.pyro.guest.v1.BuildResultH\x00R\x06resultB\a\n" +
-	"\x05event\"{\n" +
+	"\x05event\"R\n" +
+	"\x10PackImageRequest\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\tR\x06device\x12&\n" +
+	"\x0fleave_out_empty\x18\x02 \x03(\tR\rleaveOutEmpty\"y\n" +
+	"\x11PackImageResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x1d\n" +
+	"\n" +
+	"used_bytes\x18\x02 \x01(\x04R\tusedBytes\x121\n" +
+	"\x06result\x18\x03 \x01(\v2\x19.pyro.guest.v1.PackResultR\x06result\"H\n" +
+	"\n" +
+	"PackResult\x12\x1f\n" +
+	"\ventry_count\x18\x01 \x01(\x04R\n" +
+	"entryCount\x12\x19\n" +
+	"\bleft_out\x18\x02 \x01(\x04R\aleftOut\"{\n" +
 	"\rBuildProgress\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x1d\n" +
 	"\n" +
@@ -5158,10 +5340,11 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\x04Edit\x12\x1a.pyro.guest.v1.EditRequest\x1a\x1b.pyro.guest.v1.EditResponse\x12J\n" +
 	"\aPackTar\x12\x1d.pyro.guest.v1.PackTarRequest\x1a\x1e.pyro.guest.v1.PackTarResponse0\x01\x12G\n" +
 	"\x06Commit\x12\x1c.pyro.guest.v1.CommitRequest\x1a\x1d.pyro.guest.v1.CommitResponse(\x01\x12J\n" +
-	"\aChanges\x12\x1d.pyro.guest.v1.ChangesRequest\x1a\x1e.pyro.guest.v1.ChangesResponse0\x012e\n" +
+	"\aChanges\x12\x1d.pyro.guest.v1.ChangesRequest\x1a\x1e.pyro.guest.v1.ChangesResponse0\x012\xb7\x01\n" +
 	"\x0eBuilderService\x12S\n" +
 	"\n" +
-	"BuildImage\x12 .pyro.guest.v1.BuildImageRequest\x1a!.pyro.guest.v1.BuildImageResponse0\x012\xf8\x02\n" +
+	"BuildImage\x12 .pyro.guest.v1.BuildImageRequest\x1a!.pyro.guest.v1.BuildImageResponse0\x01\x12P\n" +
+	"\tPackImage\x12\x1f.pyro.guest.v1.PackImageRequest\x1a .pyro.guest.v1.PackImageResponse0\x012\xf8\x02\n" +
 	"\x12DiagnosticsService\x12B\n" +
 	"\x05Flood\x12\x1b.pyro.guest.v1.FloodRequest\x1a\x1c.pyro.guest.v1.FloodResponse\x12B\n" +
 	"\x05Drain\x12\x1b.pyro.guest.v1.DrainRequest\x1a\x1c.pyro.guest.v1.DrainResponse\x12G\n" +
@@ -5184,7 +5367,7 @@ func file_pyro_guest_v1_guest_proto_rawDescGZIP() []byte {
 }
 
 var file_pyro_guest_v1_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
+var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
 var file_pyro_guest_v1_guest_proto_goTypes = []any{
 	(OutputPolicy)(0),           // 0: pyro.guest.v1.OutputPolicy
 	(OutputStream)(0),           // 1: pyro.guest.v1.OutputStream
@@ -5252,25 +5435,28 @@ var file_pyro_guest_v1_guest_proto_goTypes = []any{
 	(*BuildImageRequest)(nil),   // 63: pyro.guest.v1.BuildImageRequest
 	(*BuildStep)(nil),           // 64: pyro.guest.v1.BuildStep
 	(*BuildImageResponse)(nil),  // 65: pyro.guest.v1.BuildImageResponse
-	(*BuildProgress)(nil),       // 66: pyro.guest.v1.BuildProgress
-	(*BuildResult)(nil),         // 67: pyro.guest.v1.BuildResult
-	(*FloodRequest)(nil),        // 68: pyro.guest.v1.FloodRequest
-	(*FloodResponse)(nil),       // 69: pyro.guest.v1.FloodResponse
-	(*DrainRequest)(nil),        // 70: pyro.guest.v1.DrainRequest
-	(*DrainResponse)(nil),       // 71: pyro.guest.v1.DrainResponse
-	(*SourceRequest)(nil),       // 72: pyro.guest.v1.SourceRequest
-	(*SourceResponse)(nil),      // 73: pyro.guest.v1.SourceResponse
-	(*SinkRequest)(nil),         // 74: pyro.guest.v1.SinkRequest
-	(*SinkResponse)(nil),        // 75: pyro.guest.v1.SinkResponse
-	(*SpawnLoopRequest)(nil),    // 76: pyro.guest.v1.SpawnLoopRequest
-	(*SpawnLoopResponse)(nil),   // 77: pyro.guest.v1.SpawnLoopResponse
-	(*ReportRequest)(nil),       // 78: pyro.guest.v1.ReportRequest
-	(*AgentReady)(nil),          // 79: pyro.guest.v1.AgentReady
-	(*ProcessExited)(nil),       // 80: pyro.guest.v1.ProcessExited
-	(*OutOfMemory)(nil),         // 81: pyro.guest.v1.OutOfMemory
-	(*ReportResponse)(nil),      // 82: pyro.guest.v1.ReportResponse
-	(*Status)(nil),              // 83: pyro.guest.v1.Status
-	(*ErrorDetail)(nil),         // 84: pyro.guest.v1.ErrorDetail
+	(*PackImageRequest)(nil),    // 66: pyro.guest.v1.PackImageRequest
+	(*PackImageResponse)(nil),   // 67: pyro.guest.v1.PackImageResponse
+	(*PackResult)(nil),          // 68: pyro.guest.v1.PackResult
+	(*BuildProgress)(nil),       // 69: pyro.guest.v1.BuildProgress
+	(*BuildResult)(nil),         // 70: pyro.guest.v1.BuildResult
+	(*FloodRequest)(nil),        // 71: pyro.guest.v1.FloodRequest
+	(*FloodResponse)(nil),       // 72: pyro.guest.v1.FloodResponse
+	(*DrainRequest)(nil),        // 73: pyro.guest.v1.DrainRequest
+	(*DrainResponse)(nil),       // 74: pyro.guest.v1.DrainResponse
+	(*SourceRequest)(nil),       // 75: pyro.guest.v1.SourceRequest
+	(*SourceResponse)(nil),      // 76: pyro.guest.v1.SourceResponse
+	(*SinkRequest)(nil),         // 77: pyro.guest.v1.SinkRequest
+	(*SinkResponse)(nil),        // 78: pyro.guest.v1.SinkResponse
+	(*SpawnLoopRequest)(nil),    // 79: pyro.guest.v1.SpawnLoopRequest
+	(*SpawnLoopResponse)(nil),   // 80: pyro.guest.v1.SpawnLoopResponse
+	(*ReportRequest)(nil),       // 81: pyro.guest.v1.ReportRequest
+	(*AgentReady)(nil),          // 82: pyro.guest.v1.AgentReady
+	(*ProcessExited)(nil),       // 83: pyro.guest.v1.ProcessExited
+	(*OutOfMemory)(nil),         // 84: pyro.guest.v1.OutOfMemory
+	(*ReportResponse)(nil),      // 85: pyro.guest.v1.ReportResponse
+	(*Status)(nil),              // 86: pyro.guest.v1.Status
+	(*ErrorDetail)(nil),         // 87: pyro.guest.v1.ErrorDetail
 }
 var file_pyro_guest_v1_guest_proto_depIdxs = []int32{
 	7,  // 0: pyro.guest.v1.HelloResponse.boot:type_name -> pyro.guest.v1.BootTimings
@@ -5292,82 +5478,85 @@ var file_pyro_guest_v1_guest_proto_depIdxs = []int32{
 	49, // 16: pyro.guest.v1.Change.after:type_name -> pyro.guest.v1.FileEntry
 	62, // 17: pyro.guest.v1.BuildImageRequest.layers:type_name -> pyro.guest.v1.Layer
 	64, // 18: pyro.guest.v1.BuildImageRequest.steps:type_name -> pyro.guest.v1.BuildStep
-	66, // 19: pyro.guest.v1.BuildImageResponse.progress:type_name -> pyro.guest.v1.BuildProgress
-	67, // 20: pyro.guest.v1.BuildImageResponse.result:type_name -> pyro.guest.v1.BuildResult
-	79, // 21: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
-	80, // 22: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
-	81, // 23: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
-	31, // 24: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
-	84, // 25: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
-	5,  // 26: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
-	8,  // 27: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
-	10, // 28: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
-	12, // 29: pyro.guest.v1.SystemService.MountRoot:input_type -> pyro.guest.v1.MountRootRequest
-	14, // 30: pyro.guest.v1.SystemService.SetFrozen:input_type -> pyro.guest.v1.SetFrozenRequest
-	16, // 31: pyro.guest.v1.SystemService.HoldWrites:input_type -> pyro.guest.v1.HoldWritesRequest
-	20, // 32: pyro.guest.v1.SystemService.Rehearse:input_type -> pyro.guest.v1.RehearseRequest
-	18, // 33: pyro.guest.v1.SystemService.Scrub:input_type -> pyro.guest.v1.ScrubRequest
-	22, // 34: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
-	24, // 35: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
-	26, // 36: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
-	28, // 37: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
-	32, // 38: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
-	34, // 39: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
-	36, // 40: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
-	39, // 41: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
-	41, // 42: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
-	43, // 43: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
-	45, // 44: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
-	47, // 45: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
-	50, // 46: pyro.guest.v1.FileService.List:input_type -> pyro.guest.v1.ListFilesRequest
-	52, // 47: pyro.guest.v1.FileService.Edit:input_type -> pyro.guest.v1.EditRequest
-	54, // 48: pyro.guest.v1.FileService.PackTar:input_type -> pyro.guest.v1.PackTarRequest
-	56, // 49: pyro.guest.v1.FileService.Commit:input_type -> pyro.guest.v1.CommitRequest
-	59, // 50: pyro.guest.v1.FileService.Changes:input_type -> pyro.guest.v1.ChangesRequest
-	63, // 51: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
-	68, // 52: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
-	70, // 53: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
-	72, // 54: pyro.guest.v1.DiagnosticsService.Source:input_type -> pyro.guest.v1.SourceRequest
-	74, // 55: pyro.guest.v1.DiagnosticsService.Sink:input_type -> pyro.guest.v1.SinkRequest
-	76, // 56: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
-	78, // 57: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
-	6,  // 58: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
-	9,  // 59: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
-	11, // 60: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
-	13, // 61: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
-	15, // 62: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
-	17, // 63: pyro.guest.v1.SystemService.HoldWrites:output_type -> pyro.guest.v1.HoldWritesResponse
-	21, // 64: pyro.guest.v1.SystemService.Rehearse:output_type -> pyro.guest.v1.RehearseResponse
-	19, // 65: pyro.guest.v1.SystemService.Scrub:output_type -> pyro.guest.v1.ScrubResponse
-	23, // 66: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
-	25, // 67: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
-	27, // 68: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
-	30, // 69: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
-	33, // 70: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
-	35, // 71: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
-	37, // 72: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
-	40, // 73: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
-	42, // 74: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
-	44, // 75: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
-	46, // 76: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
-	48, // 77: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
-	51, // 78: pyro.guest.v1.FileService.List:output_type -> pyro.guest.v1.ListFilesResponse
-	53, // 79: pyro.guest.v1.FileService.Edit:output_type -> pyro.guest.v1.EditResponse
-	55, // 80: pyro.guest.v1.FileService.PackTar:output_type -> pyro.guest.v1.PackTarResponse
-	58, // 81: pyro.guest.v1.FileService.Commit:output_type -> pyro.guest.v1.CommitResponse
-	60, // 82: pyro.guest.v1.FileService.Changes:output_type -> pyro.guest.v1.ChangesResponse
-	65, // 83: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
-	69, // 84: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
-	71, // 85: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
-	73, // 86: pyro.guest.v1.DiagnosticsService.Source:output_type -> pyro.guest.v1.SourceResponse
-	75, // 87: pyro.guest.v1.DiagnosticsService.Sink:output_type -> pyro.guest.v1.SinkResponse
-	77, // 88: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
-	82, // 89: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
-	58, // [58:90] is the sub-list for method output_type
-	26, // [26:58] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	69, // 19: pyro.guest.v1.BuildImageResponse.progress:type_name -> pyro.guest.v1.BuildProgress
+	70, // 20: pyro.guest.v1.BuildImageResponse.result:type_name -> pyro.guest.v1.BuildResult
+	68, // 21: pyro.guest.v1.PackImageResponse.result:type_name -> pyro.guest.v1.PackResult
+	82, // 22: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
+	83, // 23: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
+	84, // 24: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
+	31, // 25: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
+	87, // 26: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
+	5,  // 27: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
+	8,  // 28: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
+	10, // 29: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
+	12, // 30: pyro.guest.v1.SystemService.MountRoot:input_type -> pyro.guest.v1.MountRootRequest
+	14, // 31: pyro.guest.v1.SystemService.SetFrozen:input_type -> pyro.guest.v1.SetFrozenRequest
+	16, // 32: pyro.guest.v1.SystemService.HoldWrites:input_type -> pyro.guest.v1.HoldWritesRequest
+	20, // 33: pyro.guest.v1.SystemService.Rehearse:input_type -> pyro.guest.v1.RehearseRequest
+	18, // 34: pyro.guest.v1.SystemService.Scrub:input_type -> pyro.guest.v1.ScrubRequest
+	22, // 35: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
+	24, // 36: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
+	26, // 37: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
+	28, // 38: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
+	32, // 39: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
+	34, // 40: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
+	36, // 41: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
+	39, // 42: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
+	41, // 43: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
+	43, // 44: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
+	45, // 45: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
+	47, // 46: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
+	50, // 47: pyro.guest.v1.FileService.List:input_type -> pyro.guest.v1.ListFilesRequest
+	52, // 48: pyro.guest.v1.FileService.Edit:input_type -> pyro.guest.v1.EditRequest
+	54, // 49: pyro.guest.v1.FileService.PackTar:input_type -> pyro.guest.v1.PackTarRequest
+	56, // 50: pyro.guest.v1.FileService.Commit:input_type -> pyro.guest.v1.CommitRequest
+	59, // 51: pyro.guest.v1.FileService.Changes:input_type -> pyro.guest.v1.ChangesRequest
+	63, // 52: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
+	66, // 53: pyro.guest.v1.BuilderService.PackImage:input_type -> pyro.guest.v1.PackImageRequest
+	71, // 54: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
+	73, // 55: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
+	75, // 56: pyro.guest.v1.DiagnosticsService.Source:input_type -> pyro.guest.v1.SourceRequest
+	77, // 57: pyro.guest.v1.DiagnosticsService.Sink:input_type -> pyro.guest.v1.SinkRequest
+	79, // 58: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
+	81, // 59: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
+	6,  // 60: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
+	9,  // 61: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
+	11, // 62: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
+	13, // 63: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
+	15, // 64: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
+	17, // 65: pyro.guest.v1.SystemService.HoldWrites:output_type -> pyro.guest.v1.HoldWritesResponse
+	21, // 66: pyro.guest.v1.SystemService.Rehearse:output_type -> pyro.guest.v1.RehearseResponse
+	19, // 67: pyro.guest.v1.SystemService.Scrub:output_type -> pyro.guest.v1.ScrubResponse
+	23, // 68: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
+	25, // 69: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
+	27, // 70: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
+	30, // 71: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
+	33, // 72: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
+	35, // 73: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
+	37, // 74: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
+	40, // 75: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
+	42, // 76: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
+	44, // 77: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
+	46, // 78: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
+	48, // 79: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
+	51, // 80: pyro.guest.v1.FileService.List:output_type -> pyro.guest.v1.ListFilesResponse
+	53, // 81: pyro.guest.v1.FileService.Edit:output_type -> pyro.guest.v1.EditResponse
+	55, // 82: pyro.guest.v1.FileService.PackTar:output_type -> pyro.guest.v1.PackTarResponse
+	58, // 83: pyro.guest.v1.FileService.Commit:output_type -> pyro.guest.v1.CommitResponse
+	60, // 84: pyro.guest.v1.FileService.Changes:output_type -> pyro.guest.v1.ChangesResponse
+	65, // 85: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
+	67, // 86: pyro.guest.v1.BuilderService.PackImage:output_type -> pyro.guest.v1.PackImageResponse
+	72, // 87: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
+	74, // 88: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
+	76, // 89: pyro.guest.v1.DiagnosticsService.Source:output_type -> pyro.guest.v1.SourceResponse
+	78, // 90: pyro.guest.v1.DiagnosticsService.Sink:output_type -> pyro.guest.v1.SinkResponse
+	80, // 91: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
+	85, // 92: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
+	60, // [60:93] is the sub-list for method output_type
+	27, // [27:60] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_pyro_guest_v1_guest_proto_init() }
@@ -5388,7 +5577,7 @@ func file_pyro_guest_v1_guest_proto_init() {
 		(*BuildImageResponse_Output)(nil),
 		(*BuildImageResponse_Result)(nil),
 	}
-	file_pyro_guest_v1_guest_proto_msgTypes[73].OneofWrappers = []any{
+	file_pyro_guest_v1_guest_proto_msgTypes[76].OneofWrappers = []any{
 		(*ReportRequest_AgentReady)(nil),
 		(*ReportRequest_ProcessExited)(nil),
 		(*ReportRequest_OutOfMemory)(nil),
@@ -5399,7 +5588,7 @@ func file_pyro_guest_v1_guest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pyro_guest_v1_guest_proto_rawDesc), len(file_pyro_guest_v1_guest_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   80,
+			NumMessages:   83,
 			NumExtensions: 0,
 			NumServices:   6,
 		},
