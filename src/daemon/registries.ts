@@ -1,7 +1,13 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { networkVariables, type NetworkVariables } from "../kit/index.js";
-import { BlobStore, containerCredentials, ImagePulls, ImagePushes, type RegistrySettings } from "../oci/index.js";
+import {
+  BlobStore,
+  containerCredentials,
+  ImagePulls,
+  ImagePushes,
+  type RegistrySettings,
+} from "../oci/index.js";
 import type { Settings } from "./configuration.js";
 import { readCertificates } from "./provision/certificates.js";
 

@@ -18,7 +18,10 @@ const packer: ConstructorParameters<typeof EnvironmentPushes>[0]["packer"] = {
   },
 };
 const hold = (): Disposable => ({ [Symbol.dispose]: () => undefined });
-const pushes = new EnvironmentPushes({ store, packer, images, hold }, cache);
+const pushes = new EnvironmentPushes(
+  { store, packer, hold, registries: { open: () => Promise.resolve({ pushes: images }) } },
+  cache,
+);
 await pushes.sweepStale();
 try {
   console.log(JSON.stringify(await pushes.push(name, reference, { signal: new AbortController().signal })));

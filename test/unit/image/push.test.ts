@@ -59,6 +59,10 @@ const packer: ImagePacker = {
 const environment = (name: string, manifest: Partial<Manifest> = {}): Promise<void> =>
   sealedEnvironment(store, name, manifest);
 
+const opened = (pushes: ImagePushes, blobs?: BlobStore) => ({
+  open: () => Promise.resolve({ pushes, ...(blobs === undefined ? {} : { store: blobs }) }),
+});
+
 async function push(
   name: string,
   options: { signal?: AbortSignal; blobs?: BlobStore; reference?: string } = {},
@@ -69,7 +73,7 @@ async function push(
     held.push(`+${digest}`);
     return { [Symbol.dispose]: () => void held.push(`-${digest}`) };
   };
-  const pushes = new EnvironmentPushes({ store, packer, images, blobs, hold }, cache);
+  const pushes = new EnvironmentPushes({ store, packer, hold, registries: opened(images, blobs) }, cache);
   const phases: string[] = [];
   const onProgress = ({ phase }: { phase: string }): void => {
     if (phases.at(-1) !== phase) phases.push(phase);
@@ -173,7 +177,7 @@ describe("a push", () => {
     await using _lock = await tryLock(join(directory, "push-alive/lock"));
     await using images = new ImagePushes({});
     await new EnvironmentPushes(
-      { store, packer, images, hold: () => expect.fail("held") },
+      { store, packer, registries: opened(images), hold: () => expect.fail("held") },
       cache,
     ).sweepStale();
     expect(await leavings()).toEqual(["push-alive"]);
