@@ -32,7 +32,7 @@ export async function reportFailure(
 }
 
 function commandStatus(error: PyroError): number {
-  if (error.code === "COMMAND_NOT_FOUND") return 127;
+  if (error.code === "COMMAND_NOT_FOUND" || error.code === "NO_SHELL_IN_ENVIRONMENT") return 127;
   if (error.code === "COMMAND_NOT_EXECUTABLE") return 126;
   return 125;
 }

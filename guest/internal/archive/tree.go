@@ -31,6 +31,8 @@ type tree struct {
 	times map[string]unix.Timespec
 	// No path leads through a link any more.
 	settled bool
+	// Of directories that no entry brings; nil: us.
+	owner *Owner
 }
 
 // directory is one open directory of the tree.
@@ -172,6 +174,9 @@ func (t *tree) make(name string, links int) error {
 		return ErrWhiteout
 	}
 	err = unix.Mkdirat(parent.fd, base, 0o755)
+	if err == nil && t.owner != nil {
+		err = unix.Fchownat(parent.fd, base, t.owner.UID, t.owner.GID, unix.AT_SYMLINK_NOFOLLOW)
+	}
 	if err != unix.EEXIST || !t.layer {
 		return err
 	}

@@ -34,7 +34,12 @@ type Options struct {
 	MaxBytes int64
 	// Bound of the entries; 0 means MaxEntries.
 	MaxEntries uint64
+	// Whom all of it is to belong to, whatever the archive says; nil: to whom that says, and directories on the way to us.
+	Owner *Owner
 }
+
+// Owner is a user and a group.
+type Owner struct{ UID, GID int }
 
 // Result counts what was unpacked.
 type Result struct {
@@ -50,6 +55,7 @@ func Unpack(ctx context.Context, top int, from io.Reader, options Options) (Resu
 		return Result{}, err
 	}
 	defer tree.forget()
+	tree.owner = options.Owner
 	var disk unix.Statfs_t
 	if err := unix.Fstatfs(top, &disk); err != nil {
 		return Result{}, fmt.Errorf("find the size of the disk: %w", err)
@@ -126,6 +132,9 @@ func (u *unpacker) entry(ctx context.Context, header *tar.Header) error {
 	}
 	if !isID(header.Uid) || !isID(header.Gid) {
 		return fmt.Errorf("%w: %d:%d", ErrOwner, header.Uid, header.Gid)
+	}
+	if owner := u.options.Owner; owner != nil {
+		header.Uid, header.Gid = owner.UID, owner.GID
 	}
 	directoryName, base := splitName(name)
 	if handled, err := u.whiteout(directoryName, base); handled {

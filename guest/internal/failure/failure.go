@@ -25,6 +25,8 @@ const (
 	CommandNotFound          Code = "COMMAND_NOT_FOUND"
 	CommandNotExecutable     Code = "COMMAND_NOT_EXECUTABLE"
 	WorkingDirectoryNotFound Code = "WORKING_DIRECTORY_NOT_FOUND"
+	NoShellInEnvironment     Code = "NO_SHELL_IN_ENVIRONMENT"
+	GuestUserNotFound        Code = "GUEST_USER_NOT_FOUND"
 	EnvironmentDamaged       Code = "ENVIRONMENT_DAMAGED"
 	EnvironmentBuildFailed   Code = "ENVIRONMENT_BUILD_FAILED"
 	EnvironmentNotPortable   Code = "ENVIRONMENT_NOT_PORTABLE"
@@ -67,7 +69,7 @@ func (c Code) wireCode() WireCode {
 	switch c {
 	case InvalidArgument, ArgumentTooLarge:
 		return InvalidMessage
-	case ProcessNotFound, CommandNotFound, WorkingDirectoryNotFound, GuestFileNotFound, ServiceNotFound, ShellNotFound:
+	case ProcessNotFound, CommandNotFound, WorkingDirectoryNotFound, NoShellInEnvironment, GuestUserNotFound, GuestFileNotFound, ServiceNotFound, ShellNotFound:
 		return NotFound
 	case CommandNotExecutable, GuestFileRefused:
 		return PermissionDenied

@@ -43,7 +43,7 @@ func (c *commit) directory(name string, make bool) (int, error) {
 		}
 		return fd, err
 	}
-	fd, made, err := openOrMakeAll(c.view, name)
+	fd, made, err := c.view.OpenOrMake(name)
 	for _, at := range made {
 		c.noteUndo(undo{back: func() error { return c.removeDirectory(at) }})
 	}
@@ -76,7 +76,7 @@ func (s *step) write(c *commit, directory int, base string, old *unix.Stat_t) er
 		return err
 	}
 	defer s.staged.rest()
-	if err := s.staged.adopt(old, s.mode); err != nil {
+	if err := s.staged.adopt(directory, old, s.mode); err != nil {
 		return err
 	}
 	if old == nil {

@@ -99,7 +99,7 @@ func (p *place) put(content []byte) error {
 	if err := fresh.write(content); err != nil {
 		return err
 	}
-	if err := fresh.adopt(p.old, p.old.Mode); err != nil {
+	if err := fresh.adopt(p.directory, p.old, p.old.Mode); err != nil {
 		return err
 	}
 	return fresh.replace(p.directory, p.base)

@@ -13,10 +13,12 @@ import (
 	"pyro/guest/internal/archive"
 	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
+	"pyro/guest/internal/rootdir"
 )
 
 // ExtractTar unpacks the stream under a directory, which is made when it is missing. What is there is overwritten,
-// never deleted. A refused entry ends it; what came before stays.
+// never deleted. A refused entry ends it; what came before stays. In a directory that is not root's, all of it belongs to
+// that directory's owner; else to whom the archive says.
 func (s *Service) ExtractTar(ctx context.Context, stream call.Receives[*guestv1.ExtractTarRequest]) (*guestv1.ExtractTarResponse, error) {
 	if !stream.Receive() {
 		if err := stream.Err(); err != nil {
@@ -38,7 +40,13 @@ func (s *Service) ExtractTar(ctx context.Context, stream call.Receives[*guestv1.
 	}
 	defer unix.Close(top)
 	from := &received{stream: stream, rest: stream.Msg().Data}
-	unpacked, err := archive.Unpack(ctx, top, bufio.NewReaderSize(from, unpackBytes), archive.Options{})
+	options := archive.Options{}
+	if uid, gid, other, err := rootdir.Owner(top); err != nil {
+		return nil, accessFailure(name, err)
+	} else if other {
+		options.Owner = &archive.Owner{UID: uid, GID: gid}
+	}
+	unpacked, err := archive.Unpack(ctx, top, bufio.NewReaderSize(from, unpackBytes), options)
 	if err == nil {
 		// Padding after the archive's end: the sender is to see its stream taken whole.
 		_, err = io.Copy(io.Discard, from)

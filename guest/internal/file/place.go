@@ -1,9 +1,7 @@
 package file
 
 import (
-	"errors"
 	"path"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -94,45 +92,6 @@ func readLink(directory int, base string) (string, error) {
 
 // openOrMake opens a directory, and makes what is missing of it, nothing outside of the view.
 func openOrMake(view rootdir.View, name string) (int, error) {
-	fd, _, err := openOrMakeAll(view, name)
+	fd, _, err := view.OpenOrMake(name)
 	return fd, err
-}
-
-// openOrMakeAll tells which directories it made, the uppermost first; after an error too.
-func openOrMakeAll(view rootdir.View, name string) (fd int, made []string, err error) {
-	const flags = unix.O_PATH | unix.O_DIRECTORY
-	fd, err = view.Open(name, flags)
-	if !errors.Is(err, unix.ENOENT) {
-		return fd, nil, err
-	}
-	at, err := view.OpenAnywhere("/", flags)
-	if err != nil {
-		return -1, nil, err
-	}
-	walked := ""
-	for part := range strings.SplitSeq(name, "/") {
-		if part == "" || part == "." {
-			continue
-		}
-		walked += "/" + part
-		next, err := view.OpenAnywhere(walked, flags)
-		if errors.Is(err, unix.ENOENT) {
-			if err = view.Check(at); err == nil {
-				if err = unix.Mkdirat(at, part, 0o755); err == nil {
-					made = append(made, walked)
-					next, err = rootdir.OpenAt(at, part, flags|unix.O_NOFOLLOW, 0, 0)
-				}
-			}
-		}
-		_ = unix.Close(at)
-		if err != nil {
-			return -1, made, err
-		}
-		at = next
-	}
-	if err := view.Check(at); err != nil {
-		_ = unix.Close(at)
-		return -1, made, err
-	}
-	return at, made, nil
 }

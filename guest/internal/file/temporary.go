@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"pyro/guest/internal/rootdir"
 )
 
 // freshName is a name that nobody else has; it is told apart from a user's by its beginning.
@@ -55,8 +57,9 @@ func (t *temporary) wake() (err error) {
 	return err
 }
 
-// adopt gives it the owner and, where mode is 0, the mode of the file that it is to replace (nil: of a new one).
-func (t *temporary) adopt(old *unix.Stat_t, mode uint32) error {
+// adopt gives it the owner and, where mode is 0, the mode of the file that it is to replace; a new one (nil) belongs to the owner of
+// the directory that it is to be in.
+func (t *temporary) adopt(directory int, old *unix.Stat_t, mode uint32) error {
 	mode &= 0o7777
 	if mode == 0 {
 		mode = defaultMode
@@ -64,7 +67,11 @@ func (t *temporary) adopt(old *unix.Stat_t, mode uint32) error {
 			mode = old.Mode & 0o7777
 		}
 	}
-	if old != nil && unix.Geteuid() == 0 {
+	if old == nil {
+		if err := rootdir.Inherit(directory, t.fd); err != nil {
+			return err
+		}
+	} else if unix.Geteuid() == 0 {
 		if err := unix.Fchown(t.fd, int(old.Uid), int(old.Gid)); err != nil {
 			return err
 		}

@@ -63,7 +63,7 @@ func (p *place) write(ctx context.Context, stream call.Receives[*guestv1.WriteRe
 	if err := errors.Join(stream.Err(), ctx.Err()); err != nil {
 		return written, err
 	}
-	if err := fresh.adopt(p.old, mode); err != nil {
+	if err := fresh.adopt(p.directory, p.old, mode); err != nil {
 		return written, err
 	}
 	return written, fresh.replace(p.directory, p.base)

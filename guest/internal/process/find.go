@@ -14,6 +14,9 @@ import (
 // defaultPath is searched when the environment has no PATH.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// shellPath is what runs a line.
+const shellPath = "/bin/sh"
+
 // finder looks for a command as execvp(3) would, within the root directory; exec's own error would not say which of
 // its inputs was missing.
 type finder struct {
@@ -21,7 +24,8 @@ type finder struct {
 	cwd  string
 }
 
-func (f *finder) checkDirectory() error {
+// checkDirectory also makes it, where it is missing and the caller wants that.
+func (f *finder) checkDirectory(make bool) error {
 	if f.cwd == "" {
 		f.cwd = "/"
 	}
@@ -29,6 +33,11 @@ func (f *finder) checkDirectory() error {
 		return failure.New(failure.InvalidArgument, "use an absolute path in the guest", "the working directory %q is not absolute", f.cwd)
 	}
 	stat, err := f.root.Stat(f.cwd)
+	if make && errors.Is(err, unix.ENOENT) {
+		if err = f.makeDirectory(); err == nil {
+			stat, err = f.root.Stat(f.cwd)
+		}
+	}
 	if err == nil && stat.Mode&unix.S_IFMT != unix.S_IFDIR {
 		err = unix.ENOTDIR
 	}
@@ -39,13 +48,27 @@ func (f *finder) checkDirectory() error {
 	return nil
 }
 
+func (f *finder) makeDirectory() error {
+	everywhere, err := f.root.Within("")
+	if err != nil {
+		return err
+	}
+	fd, _, err := everywhere.OpenOrMake(f.cwd)
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return err
+}
+
 // command gives the path for exec: what holds a slash is taken as it is, relative to the working directory.
 func (f *finder) command(name string, env []string) (string, error) {
 	if strings.Contains(name, "/") {
-		switch state, err := f.look(name); state {
-		case usable:
+		switch state, err := f.look(name); {
+		case state == usable:
 			return name, nil
-		case missing:
+		case state == missing && name == shellPath:
+			return "", NoShell()
+		case state == missing:
 			return "", failure.New(failure.CommandNotFound, "check the path; relative ones begin at the working directory",
 				"the command %q does not exist: %v", name, reason(err))
 		default:
@@ -71,6 +94,12 @@ func (f *finder) command(name string, env []string) (string, error) {
 	}
 	return "", failure.New(failure.CommandNotFound, "install it in the guest, or give its full path",
 		"the command %q is in no directory of PATH (%s)", name, searchPath(env))
+}
+
+// NoShell says that there is nothing to read a line: images of one program have none.
+func NoShell() error {
+	return failure.New(failure.NoShellInEnvironment, "run one of its programs by itself: argv in place of a line, on the command line after `--`",
+		"the environment has no shell (%s)", shellPath)
 }
 
 func notExecutable(name string, err error) error {

@@ -80,11 +80,15 @@ func SpecOf(root rootdir.Root, message *guestv1.StartRequest) (workload.Spec, er
 	if err != nil {
 		return workload.Spec{}, err
 	}
+	as, env, err := asUser(root, message, env)
+	if err != nil {
+		return workload.Spec{}, err
+	}
 	if err := checkTotal(argv, env); err != nil {
 		return workload.Spec{}, err
 	}
 	find := finder{root: root, cwd: string(message.Cwd)}
-	if err := find.checkDirectory(); err != nil {
+	if err := find.checkDirectory(message.MakeCwd); err != nil {
 		return workload.Spec{}, err
 	}
 	path, err := find.command(argv[0], env)
@@ -94,16 +98,8 @@ func SpecOf(root rootdir.Root, message *guestv1.StartRequest) (workload.Spec, er
 	return workload.Spec{
 		Path: path, Argv: argv, Env: env, Dir: find.cwd,
 		Chroot:     find.root.Chroot(),
-		Credential: credential(message.Uid, message.Gid),
+		Credential: as,
 	}, nil
-}
-
-// credential is nil where the agent's own user does: three system calls less, and tests need not be root.
-func credential(uid, gid uint32) *syscall.Credential {
-	if int(uid) == unix.Geteuid() && int(gid) == unix.Getegid() {
-		return nil
-	}
-	return &syscall.Credential{Uid: uid, Gid: gid}
 }
 
 func checkedArgv(argv [][]byte) ([]string, error) {

@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -65,20 +66,26 @@ func (s *shell) open(ctx context.Context, message *guestv1.OpenShellRequest) err
 	return nil
 }
 
-// loginShells are what a shell is where nothing else is asked for, the best first.
-var loginShells = [...]string{"bash", "sh"}
+// shells are what a shell is where nothing else is asked for, the best first.
+var shells = [...]string{"bash", "sh"}
 
-// specOf finds the program; where none is named, a login shell that is there.
+// specOf finds the program; where none is named, a shell that is there.
 func (s *shell) specOf(message *guestv1.OpenShellRequest) (spec workload.Spec, argv [][]byte, err error) {
 	if len(message.Argv) > 0 {
 		spec, err = s.specFor(message, message.Argv)
 		return spec, message.Argv, err
 	}
-	for _, name := range loginShells {
-		argv = [][]byte{[]byte(name), []byte("-l")}
-		if spec, err = s.specFor(message, argv); err == nil {
-			break
+	for _, name := range shells {
+		argv = [][]byte{[]byte(name)}
+		if !message.NoLogin {
+			argv = append(argv, []byte("-l"))
 		}
+		if spec, err = s.specFor(message, argv); err == nil {
+			return spec, argv, nil
+		}
+	}
+	if known, ok := errors.AsType[*failure.Error](err); ok && known.Detail.GetCode() == string(failure.CommandNotFound) {
+		err = process.NoShell()
 	}
 	return spec, argv, err
 }
@@ -86,6 +93,7 @@ func (s *shell) specOf(message *guestv1.OpenShellRequest) (spec workload.Spec, a
 func (s *shell) specFor(message *guestv1.OpenShellRequest, argv [][]byte) (workload.Spec, error) {
 	return process.SpecOf(s.service.options.Root, &guestv1.StartRequest{
 		Argv: argv, Env: message.Env, Cwd: message.Cwd, Uid: message.Uid, Gid: message.Gid,
+		User: message.User,
 	})
 }
 

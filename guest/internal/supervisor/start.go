@@ -47,7 +47,7 @@ func (s *Service) start(ctx context.Context, request *guestv1.StartServiceReques
 		logBytes = defaultLogBytes
 	}
 	launched, err := s.options.Processes.Launch(ctx, &guestv1.StartRequest{
-		Argv: request.Argv, Env: request.Env, Cwd: request.Cwd,
+		Argv: request.Argv, Env: request.Env, Cwd: request.Cwd, User: request.User,
 		OutputPolicy: guestv1.OutputPolicy_OUTPUT_POLICY_DROP_OLDEST, SpoolBytes: logBytes,
 	})
 	if err != nil {
@@ -74,8 +74,12 @@ func (s *Service) start(ctx context.Context, request *guestv1.StartServiceReques
 
 // launchCheck starts a command of the readiness, as and where the service is.
 func (s *Service) launchCheck(ctx context.Context, request *guestv1.StartServiceRequest, line []byte) (*process.Launched, error) {
+	how := "-lc"
+	if request.NoLogin {
+		how = "-c"
+	}
 	return s.options.Processes.Launch(ctx, &guestv1.StartRequest{
-		Argv: [][]byte{[]byte("/bin/sh"), []byte("-lc"), line}, Env: request.Env, Cwd: request.Cwd,
+		Argv: [][]byte{[]byte("/bin/sh"), []byte(how), line}, Env: request.Env, Cwd: request.Cwd, User: request.User,
 		OutputPolicy: guestv1.OutputPolicy_OUTPUT_POLICY_DROP_OLDEST, SpoolBytes: 1,
 	})
 }

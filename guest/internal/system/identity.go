@@ -19,7 +19,8 @@ const maxSmallFileBytes = 1 << 20
 // writeIdentity puts host name, machine id and name resolution into the root. A full or odd disk must not keep the
 // machine from being used, so a failure is only told.
 func (s *Service) writeIdentity() {
-	var failures []error
+	// An image of one program has none.
+	failures := []error{s.makeTop("etc")}
 	if s.hostname != "" {
 		failures = append(failures,
 			s.updateFile("/etc/hostname", func([]byte) []byte { return []byte(s.hostname + "\n") }),

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/accounts"
 	"pyro/guest/internal/failure"
 )
 
@@ -55,7 +56,7 @@ func (s *Service) MountRoot(_ context.Context, message *guestv1.MountRootRequest
 	}
 	s.writeIdentity()
 	if message.CreateWorkspace {
-		if err := s.makeWorkspace(); err != nil {
+		if err := s.makeWorkspace(message.WorkspaceUser); err != nil {
 			return nil, failure.From(err)
 		}
 	}
@@ -88,14 +89,40 @@ func mountFailure(device string, err error) error {
 	}
 }
 
-func (s *Service) makeWorkspace() error {
+// makeWorkspace makes /workspace where it is missing. One that is root's, made now or by the image, is given to the user.
+func (s *Service) makeWorkspace(user string) error {
+	if err := s.makeTop("workspace"); err != nil || user == "" {
+		return err
+	}
+	account, err := accounts.Find(s.options.Root, user)
+	if err != nil {
+		// The machine is good for looking at the reason; a command says it.
+		s.options.Log.Printf("give /workspace away: %v", err)
+		return nil
+	}
+	fd, err := s.options.Root.Open("/workspace", unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		// A link, or no directory: the image's own, and nothing of ours to give away.
+		s.options.Log.Printf("give /workspace away: %v", err)
+		return nil
+	}
+	defer unix.Close(fd)
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil || stat.Uid != 0 || account.UID == 0 {
+		return err
+	}
+	return unix.Fchownat(fd, "", int(account.UID), int(account.GID), unix.AT_EMPTY_PATH)
+}
+
+// makeTop makes a directory of the root where nothing has its name.
+func (s *Service) makeTop(name string) error {
 	top, err := s.options.Root.Open("/", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(top)
-	if err := unix.Mkdirat(top, "workspace", 0o755); err != nil && err != unix.EEXIST {
-		return fmt.Errorf("make /workspace: %w", err)
+	if err := unix.Mkdirat(top, name, 0o755); err != nil && err != unix.EEXIST {
+		return fmt.Errorf("make /%s: %w", name, err)
 	}
 	return nil
 }

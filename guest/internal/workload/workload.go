@@ -124,6 +124,7 @@ func (w *Workload) Start(ctx context.Context, spec Spec) (*Task, error) {
 		task.group = group
 		attr.UseCgroupFD, attr.CgroupFD = true, group.FD()
 	}
+	giveFiles(spec)
 	child, err := w.reaper.Start(spec.Path, spec.Argv, &syscall.ProcAttr{
 		Dir: spec.Dir, Env: w.environment(spec), Files: spec.Files, Sys: attr,
 	})
@@ -136,6 +137,20 @@ func (w *Workload) Start(ctx context.Context, spec Spec) (*Task, error) {
 	w.tasks[task] = struct{}{}
 	w.mu.Unlock()
 	return task, nil
+}
+
+// giveFiles makes pipes and terminals those of the user who gets them, as other programs that start some do: whoever opens them once
+// more, by /dev/stdout, is asked whose they are.
+func giveFiles(spec Spec) {
+	if spec.Credential == nil || spec.Credential.Uid == 0 {
+		return
+	}
+	for _, fd := range spec.Files {
+		var stat unix.Stat_t
+		if unix.Fstat(int(fd), &stat) == nil && (stat.Mode&unix.S_IFMT == unix.S_IFIFO || spec.Terminal) {
+			_ = unix.Fchown(int(fd), int(spec.Credential.Uid), -1)
+		}
+	}
 }
 
 // enter counts a start in, once commands are not frozen.
