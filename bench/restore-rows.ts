@@ -103,7 +103,7 @@ async function startMachine(
   return { machine, overlayMs };
 }
 
-const mounted = ({ guest }: BootedMachine) => mountRoot(guest, freshIdentity(), never);
+const mounted = ({ guest }: BootedMachine) => mountRoot(guest, freshIdentity(), "", never);
 
 /** As a run does it, start to exit read. */
 async function createAndRun(rig: Rig, from: From): Promise<CreateSteps> {

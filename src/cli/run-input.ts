@@ -12,7 +12,8 @@ export function toRunOptions(input: Record<string, unknown>, rawArgv: readonly U
   const env = take(raw);
   return {
     environment: given.environment,
-    argv: (given.argv ?? []).map((word) => raw.take(word)),
+    // Without words it is the environment's own command.
+    argv: given.argv?.map((word) => raw.take(word)),
     env,
     vcpuCount: given.vcpu_count,
     memMib: given.mem_mib,

@@ -1,27 +1,41 @@
 import { startProcess, type GuestConnection } from "../guest/index.js";
-import { LIMITS, PyroError } from "../protocol/index.js";
-import { resolveCommand } from "../workspace/index.js";
+import type { InstalledImage } from "../image/index.js";
+import { LIMITS, PyroError, type ErrorCode } from "../protocol/index.js";
+import type { MountedImage } from "../vmm/index.js";
+import { resolveCommand, userOf } from "../workspace/index.js";
 import { freshIdentity, setClock, type Identity } from "./identity.js";
 
 /**
  * Mounts the root; where it is mounted, as in a machine of a template with its environment, that becomes this machine's.
  * Gives how long that took the guest, in ms.
+ * @param workspaceUser whom /workspace belongs to where it is made, as the image names its user; "" is root
  */
 export async function mountRoot(
   guest: GuestConnection,
   identity: Identity,
+  workspaceUser: string,
   signal: AbortSignal,
 ): Promise<number> {
   const { durationMs } = await guest.system.mountRoot(
-    { device: "/dev/vda", filesystem: "ext4", createWorkspace: true, identity },
+    { device: "/dev/vda", filesystem: "ext4", createWorkspace: true, identity, workspaceUser },
     { signal, timeoutMs: LIMITS.agentCallTimeoutMs },
   );
   return durationMs;
 }
 
+/** What a template with the environment mounted is of: two environments may have one disk, and another user on it. */
+export function mountedImage({ digest, path, createdAtMs, config }: InstalledImage): MountedImage {
+  const { user } = userOf(config);
+  return { digest, path, createdAtMs, ...(user === undefined ? {} : { workspaceUser: user }) };
+}
+
 /** The identity comes along with the mount: one exchange less, of those that are slow after a restore. */
-export async function mountWithIdentity(guest: GuestConnection, signal: AbortSignal): Promise<void> {
-  await mountRoot(guest, freshIdentity(), signal);
+export async function mountWithIdentity(
+  guest: GuestConnection,
+  signal: AbortSignal,
+  workspaceUser = "",
+): Promise<void> {
+  await mountRoot(guest, freshIdentity(), workspaceUser, signal);
   await setClock(guest, signal);
 }
 
@@ -38,6 +52,13 @@ export const BARE_SHELL: FirstCommand = {
 
 type FirstCommand = Pick<Parameters<typeof resolveCommand>[0], "command" | "argv">;
 
+/** How an environment says that it has no shell that works. */
+const NO_SHELL: ReadonlySet<string> = new Set<ErrorCode>([
+  "NO_SHELL_IN_ENVIRONMENT",
+  "COMMAND_NOT_FOUND",
+  "COMMAND_NOT_EXECUTABLE",
+]);
+
 /** A first command makes the second one four times as fast. It changes no file; an environment may have no shell. */
 export async function runFirstCommand(
   guest: GuestConnection,
@@ -51,6 +72,6 @@ export async function runFirstCommand(
     for await (const _piece of started.output);
     await started.exit;
   } catch (error) {
-    if (!(error instanceof PyroError) || error.code !== "COMMAND_NOT_FOUND") throw error;
+    if (!(error instanceof PyroError) || !NO_SHELL.has(error.code)) throw error;
   }
 }

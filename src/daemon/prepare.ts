@@ -2,6 +2,7 @@ import type { EnvironmentPulls, EnvironmentStore } from "../image/index.js";
 import { DEFAULT_MACHINE, PyroError } from "../protocol/index.js";
 import type { Isolation } from "../vmm/index.js";
 import { MACHINE_DISK_BYTES } from "./disks.js";
+import { mountedImage } from "./mounted-root.js";
 import type { ReadyShape } from "./ready-machine.js";
 import type { Templates } from "./templates.js";
 
@@ -78,7 +79,7 @@ export async function prepareHost(
     onProgress({ phase: "template", message, bytesDone: 0, bytesTotal: 0 });
     const shape = { ...DEFAULT_MACHINE, isolation: await isolation(signal), diskBytes: MACHINE_DISK_BYTES };
     using template = await templates.prepare(shape, signal, { anew: force });
-    const mounted = await store.require(environment);
+    const mounted = mountedImage(await store.require(environment));
     using second = await templates.prepare({ ...shape, mounted }, signal, { anew: force });
     return { reused: !template.fresh && !second.fresh };
   });

@@ -8,7 +8,7 @@ import { EMPTY_SLOT, MACHINE_DISK_BYTES } from "./disks.js";
 import { giveIdentity } from "./identity.js";
 import type { ImagesInUse } from "./images-in-use.js";
 import type { BootedMachine } from "./machines.js";
-import { LOGIN_SHELL, mountWithIdentity, runFirstCommand } from "./mounted-root.js";
+import { LOGIN_SHELL, mountedImage, mountWithIdentity, runFirstCommand } from "./mounted-root.js";
 import type { SavedMachines } from "./saved-machines.js";
 import type { RestoreRequest, Templates } from "./templates.js";
 import { lostWhilePrepared } from "./machine-watch.js";
@@ -76,7 +76,8 @@ export class ReadyMachines {
       await this.options.overlays.make({ path, format: "qcow2" }, join(directory, ROOT_LAYER), begun),
       EMPTY_SLOT,
     ];
-    return await this.#start({ ...shape, disks, environment: shape.image }, signal, options);
+    const environment = mountedImage(shape.image);
+    return await this.#start({ ...shape, disks, environment }, signal, options);
   }
 
   /** The same over disks that are there: a workspace's. */
@@ -106,7 +107,7 @@ export class ReadyMachines {
         },
         signal,
       );
-      await mountWithIdentity(booted.guest, signal);
+      await mountWithIdentity(booted.guest, signal, shape.environment?.workspaceUser);
       return toReady(booted, held);
     } catch (error) {
       await booted?.[Symbol.asyncDispose]();
@@ -172,7 +173,8 @@ export class ReadyMachines {
    * Has a template made with the shape's environment mounted, where there is none: later machines over a fresh one start
    * from it. Only the signal ends it with an error.
    */
-  async prepareAhead({ image: mounted, ...shape }: ReadyShape, signal: AbortSignal): Promise<void> {
+  async prepareAhead({ image, ...shape }: ReadyShape, signal: AbortSignal): Promise<void> {
+    const mounted = mountedImage(image);
     await this.options.templates.prepareAhead({ ...shape, diskBytes: MACHINE_DISK_BYTES, mounted }, signal);
   }
 
@@ -220,8 +222,9 @@ export function poolOfMachines(
 ): WarmPool<ReadyShape, ReadyMachine> {
   return new WarmPool({
     ...{ total, log },
+    // Two environments may have one disk, and another user on it.
     nameOf: ({ image, isolation, vcpuCount, memMib }) =>
-      JSON.stringify([image.digest, isolation, vcpuCount, memMib]),
+      JSON.stringify([image.digest, image.config?.user ?? "", isolation, vcpuCount, memMib]),
     make: async (shape, signal) => {
       await ready.prepareAhead(shape, signal);
       return await ready.makeResting(shape, signal);

@@ -33,9 +33,10 @@ export function sandboxes(options: SandboxesOptions): SandboxFactory {
   return {
     open: async (spec, open) => {
       const startedAt = performance.now();
-      const { machine } = await openReady(options, { ...spec, savable: false }, open);
+      const { machine, image } = await openReady(options, { ...spec, savable: false }, open);
       const startupUs = Math.round((performance.now() - startedAt) * 1000);
-      return await toSandbox(machine, startupUs, spec.network, options);
+      const sandbox = await toSandbox(machine, startupUs, spec.network, options);
+      return { ...sandbox, ...(image.config === undefined ? {} : { config: image.config }) };
     },
   };
 }
@@ -51,6 +52,7 @@ export async function openReady(
 ): Promise<{ machine: ReadyMachine; image: InstalledImage }> {
   open.onPhase?.({ phase: "queued", message: "waiting for a machine" });
   const image = await requireImage(options, spec, open);
+  open.onEnvironment?.(image.config);
   const isolation = await options.isolation(open.signal);
   const shape = { image, vcpuCount: spec.vcpuCount, memMib: spec.memMib, isolation };
   const onBooting = (): void =>

@@ -90,7 +90,7 @@ export async function mountTemplate(
     );
   };
   await using booted = await start();
-  await mountRoot(booted.guest, nobodysIdentity(image.createdAtMs), signal);
+  await mountRoot(booted.guest, nobodysIdentity(image.createdAtMs), image.workspaceUser ?? "", signal);
   failpoint("template.mounted");
   await runFirstCommand(booted.guest, BARE_SHELL, signal);
   await flush(booted);

@@ -86,6 +86,7 @@ export function workspaceMachines(options: WorkspaceMachinesOptions): WorkspaceM
       return {
         machine: toWorkspaceMachine(machine, machine.booted, options),
         imageDigest: image.digest,
+        ...(image.config === undefined ? {} : { config: image.config }),
         seal: async () => {
           using _turn = await ready.turnToFinish();
           await sealBaseline(machine.booted, overlays, image.path, layers);

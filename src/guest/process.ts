@@ -16,8 +16,10 @@ export interface ProcessSpec {
   readonly env?: readonly GuestBytes[];
   /** Absolute; "/" when left out. */
   readonly cwd?: GuestBytes;
-  readonly uid?: number;
-  readonly gid?: number;
+  /** Makes `cwd` where it is missing. */
+  readonly makeCwd?: boolean;
+  /** Root when left out; else as `StartRequest.user` has it. */
+  readonly user?: string;
   /** TERM to the group after this long, KILL to the tree `killGraceMs` later. */
   readonly timeoutMs?: number;
   readonly killGraceMs?: number;
@@ -71,8 +73,8 @@ export async function startProcess(
       argv,
       env,
       cwd,
-      uid: spec.uid ?? 0,
-      gid: spec.gid ?? 0,
+      user: spec.user ?? "",
+      makeCwd: spec.makeCwd ?? false,
       timeoutMs: spec.timeoutMs ?? 0,
       killGraceMs: spec.killGraceMs ?? LIMITS.killGraceMs,
       openStdin: spec.openStdin ?? false,

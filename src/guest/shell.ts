@@ -20,6 +20,10 @@ export interface GuestShellSpec {
   readonly env: readonly GuestBytes[];
   /** Absolute. */
   readonly cwd: string;
+  /** Root when left out; else as `StartRequest.user` has it. */
+  readonly user?: string;
+  /** The shell that is there reads no profile; default false. */
+  readonly noLogin?: boolean;
   readonly cols: number;
   readonly rows: number;
 }
@@ -101,7 +105,9 @@ export class GuestShells {
         ? { argv: [], env: checkCommand(["sh"], spec.env).env }
         : checkCommand(spec.argv, spec.env);
     const { shellId, cols, rows } = spec;
-    const request = { shellId, argv, env, cwd: checkPath(spec.cwd, "the working directory"), cols, rows };
+    const how = { user: spec.user ?? "", noLogin: spec.noLogin ?? false };
+    const cwd = checkPath(spec.cwd, "the working directory");
+    const request = { shellId, argv, env, cwd, cols, rows, ...how };
     const { shell } = await this.#twice((guest) => guest.shell.open(request));
     return toShell(shell, shellId);
   }

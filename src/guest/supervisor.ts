@@ -23,6 +23,10 @@ export interface GuestServiceSpec {
   readonly argv: readonly GuestBytes[];
   readonly env: readonly GuestBytes[];
   readonly cwd: GuestBytes;
+  /** Root when left out; else as `StartRequest.user` has it. */
+  readonly user?: string;
+  /** A shell line of the readiness reads no profile; default false. */
+  readonly noLogin?: boolean;
   /** For people. */
   readonly command: string;
   readonly readiness: GuestReadiness | undefined;
@@ -92,7 +96,8 @@ export async function startService(
   const { argv, env } = checkCommand(spec.argv, spec.env);
   const { name, startId, command, readiness } = spec;
   const cwd = checkPath(spec.cwd, "the working directory");
-  const request = { name, startId, argv, env, cwd, command, logBytes: LIMITS.serviceLogBytes };
+  const how = { user: spec.user ?? "", noLogin: spec.noLogin ?? false };
+  const request = { name, startId, argv, env, cwd, command, logBytes: LIMITS.serviceLogBytes, ...how };
   const check = readiness === undefined ? {} : { readiness: toReadiness(readiness) };
   const { service } = await supervisor.start({ ...request, ...check }, bounded(0, options));
   return one(service, name);

@@ -7,7 +7,10 @@ import { networkRulesOf, type NetworkOptions } from "./network-record.js";
 export interface RunInVmOptions {
   /** For example "debian:12". */
   readonly environment: string;
-  /** A shell line for `/bin/sh -lc`; exactly one of `command` and `argv`. */
+  /**
+   * A shell line for `/bin/sh -lc`; at most one of `command` and `argv`. With neither, the entrypoint of the environment's
+   * image is run, with its arguments: COMMAND_REQUIRED where there is none.
+   */
   readonly command?: string | undefined;
   /** A program and its arguments, run without a shell. Bytes pass as they are. */
   readonly argv?: readonly (string | Uint8Array)[] | undefined;
@@ -39,7 +42,7 @@ export function toRunSpec(options: RunInVmOptions): RunSpec {
   if (typeof options.environment !== "string" || options.environment === "") {
     throw invalid("environment", "is missing", "name one of `pyro env list`, for example debian:12");
   }
-  const words = toCommandWords(options);
+  const words = toCommandWords(options, { needed: false });
   const seconds = integer(
     "timeoutSeconds",
     options.timeoutSeconds ?? DEFAULTS.timeoutSeconds,
@@ -66,17 +69,21 @@ export function toRunSpec(options: RunInVmOptions): RunSpec {
  * What is run, and with which variables, as the wire carries it.
  * @throws {PyroError} INVALID_ARGUMENT, ARGUMENT_TOO_LARGE: with the name and the value seen
  */
-export function toCommandWords(options: Pick<RunInVmOptions, "command" | "argv" | "env">): {
+export function toCommandWords(
+  options: Pick<RunInVmOptions, "command" | "argv" | "env">,
+  { needed } = { needed: true },
+): {
   argv: Uint8Array[];
   command: string;
   env: Uint8Array[];
 } {
   const argv = (options.argv ?? []).map(toBytes);
   const command = options.command ?? "";
-  if ((options.argv === undefined) === (options.command === undefined)) {
+  const count = [options.argv, options.command].filter((given) => given !== undefined).length;
+  if (count > 1 || (needed && count === 0)) {
     throw invalid(
       "command and argv",
-      "need exactly one of the two",
+      needed ? "need exactly one of the two" : "exclude each other",
       "give a shell line as command, or a program as argv",
     );
   }

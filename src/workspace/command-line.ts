@@ -1,4 +1,5 @@
 import { checkCommand, PyroError } from "../protocol/index.js";
+import type { EnvironmentConfig } from "./environment-config.js";
 
 /** What the caller asked to run: exactly one of a shell line and an argv. */
 export interface CommandRequest {
@@ -7,20 +8,39 @@ export interface CommandRequest {
   readonly env: readonly Uint8Array[];
 }
 
-/** Where commands start and what they find: the same in every environment unless it says otherwise. */
-const DEFAULT_ENVIRONMENT: Readonly<Record<string, string>> = {
+/** The same as a machine takes it. */
+export interface ResolvedCommand extends CommandUser {
+  readonly argv: Uint8Array[];
+  readonly env: Uint8Array[];
+}
+
+/** Whom commands run as. */
+export interface CommandUser {
+  /** In the words of an image's configuration, looked up in the machine; absent: root, with the variables that say so. */
+  readonly user?: string;
+}
+
+/** What commands find in every environment. */
+const EVERYWHERE: Readonly<Record<string, string>> = {
   PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-  HOME: "/root",
-  USER: "root",
-  LOGNAME: "root",
-  SHELL: "/bin/bash",
   LANG: "C.UTF-8",
   TERM: "dumb",
 };
 
+/** And where no configuration names a user: of any other the machine says who it is. */
+const ROOT: Readonly<Record<string, string>> = {
+  HOME: "/root",
+  USER: "root",
+  LOGNAME: "root",
+  SHELL: "/bin/bash",
+};
+
 /** What a shell finds: the same, with a terminal that is a real one. */
-export function terminalEnvironment(extra: readonly Uint8Array[] = []): Uint8Array[] {
-  return mergeEnvironment([encoder.encode("TERM=xterm-256color"), ...extra]);
+export function terminalEnvironment(
+  extra: readonly Uint8Array[] = [],
+  config?: EnvironmentConfig | null,
+): Uint8Array[] {
+  return mergeEnvironment([encoder.encode("TERM=xterm-256color"), ...extra], config);
 }
 
 /** The guest directory where commands start. */
@@ -38,10 +58,11 @@ export function absolutePath(path: string): string {
 const encoder = new TextEncoder();
 
 /**
- * The argv and environment that the guest executes.
+ * The argv, environment and user that the guest executes. What the environment's configuration says holds below what the
+ * caller says, and above what pyro gives everywhere.
  * @throws {PyroError} INVALID_ARGUMENT, ARGUMENT_TOO_LARGE, each naming the argument and its bound
  */
-export function resolveCommand(request: CommandRequest): { argv: Uint8Array[]; env: Uint8Array[] } {
+export function resolveCommand(request: CommandRequest, config?: EnvironmentConfig | null): ResolvedCommand {
   const hasLine = request.command !== "";
   if (hasLine === request.argv.length > 0) {
     throw new PyroError(
@@ -53,18 +74,31 @@ export function resolveCommand(request: CommandRequest): { argv: Uint8Array[]; e
     );
   }
   const argv = hasLine
-    ? ["/bin/sh", "-lc", request.command].map((word) => encoder.encode(word))
+    ? ["/bin/sh", readsProfile(config) ? "-lc" : "-c", request.command].map((word) => encoder.encode(word))
     : [...request.argv];
-  const env = mergeEnvironment(request.env);
-  return checkCommand(argv, env);
+  return { ...checkCommand(argv, mergeEnvironment(request.env, config)), ...userOf(config) };
 }
 
-function mergeEnvironment(extra: readonly Uint8Array[]): Uint8Array[] {
+/** Whom the environment's programs run as. */
+export function userOf(config: EnvironmentConfig | null | undefined): CommandUser {
+  if (config === null || config === undefined) return {};
+  return { user: config.user === "" ? "0" : config.user };
+}
+
+/** A profile sets PATH as its distribution has it: where an image has one of its own, shells read none. */
+export function readsProfile(config: EnvironmentConfig | null | undefined): boolean {
+  return config?.env.some((entry) => entry.startsWith("PATH=")) !== true;
+}
+
+function mergeEnvironment(
+  extra: readonly Uint8Array[],
+  config: EnvironmentConfig | null | undefined,
+): Uint8Array[] {
+  const own = Object.entries(
+    config === null || config === undefined ? { ...EVERYWHERE, ...ROOT } : EVERYWHERE,
+  ).map(([name, value]) => `${name}=${value}`);
   const merged = new Map<string, Uint8Array>();
-  for (const [name, value] of Object.entries(DEFAULT_ENVIRONMENT)) {
-    merged.set(name, encoder.encode(`${name}=${value}`));
-  }
-  for (const entry of extra) {
+  for (const entry of [...[...own, ...(config?.env ?? [])].map((text) => encoder.encode(text)), ...extra]) {
     // latin1 keeps every byte, so that names that are not UTF-8 stay apart.
     const text = Buffer.from(entry).toString("latin1");
     const equals = text.indexOf("=");

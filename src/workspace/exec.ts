@@ -28,9 +28,12 @@ export async function startCommand(
 ): Promise<WorkspaceCommand> {
   const { secrets } = workspace;
   const given = secrets.environment(request.secretEnv ?? {}, request.env);
-  const { argv, env } = resolveCommand({ ...request, env: [...request.env, ...given.entries] });
+  const words = { ...request, env: [...request.env, ...given.entries] };
+  // What cannot be run anywhere starts no machine; what its environment says is known once there is one.
+  resolveCommand(words);
   const cwd = absolutePath(request.cwd);
   const machine = await workspace.machine(options.signal);
+  const resolved = resolveCommand(words, workspace.record.config);
   const facts = {
     sequence: await workspace.nextSequence(),
     command: describe(request, secrets.redactor),
@@ -43,7 +46,7 @@ export async function startCommand(
   workspace.holdSecrets(command);
   try {
     const running = await machine.start({
-      ...{ processId: command.processId, argv, env, cwd, openStdin: request.openStdin },
+      ...{ ...resolved, processId: command.processId, cwd, openStdin: request.openStdin },
       ...(request.timeoutMs === undefined ? {} : { timeoutMs: request.timeoutMs }),
       // What nobody reads now is read by the next daemon.
       whenUnread: "wait",

@@ -81,7 +81,7 @@ async function layOut(
   child: WorkspaceRecord,
   directory: string,
 ): Promise<WorkspaceRecord> {
-  const { imageDigest, layers, isolation, sealedFiles } = parent.record;
+  const { imageDigest, config, layers, isolation, sealedFiles } = parent.record;
   const paths = pathsOf(directory);
   await link(parent.paths.baseline, paths.baseline);
   await mkdir(paths.layers, { recursive: true, mode: 0o700 });
@@ -89,7 +89,7 @@ async function layOut(
     const file = `${layer}.qcow2`;
     await link(join(parent.paths.layers, file), join(paths.layers, file));
   }
-  const record = { ...child, imageDigest, layers, isolation, sealedFiles, diskInUse: true };
+  const record = { ...child, imageDigest, config, layers, isolation, sealedFiles, diskInUse: true };
   await saveRecord(paths, record);
   return record;
 }

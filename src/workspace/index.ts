@@ -2,7 +2,8 @@
  * The domain: what runs in machines, and what is kept of it. Knows machines, images and networks only through the
  * interfaces of sandbox.ts, which the daemon fills in.
  */
-export { absolutePath, resolveCommand } from "./command-line.js";
+export type { EnvironmentConfig } from "./environment-config.js";
+export { absolutePath, resolveCommand, userOf } from "./command-line.js";
 export { runOneShot, type OneShotCaller, type OneShotResult, type OneShotSpec } from "./one-shot.js";
 export type { CommandOutputView } from "./command-output.js";
 export { tailCommand, type TailSink } from "./command-tail.js";

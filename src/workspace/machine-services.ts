@@ -17,6 +17,10 @@ export interface ServiceSpec {
   readonly argv: readonly Uint8Array[];
   readonly env: readonly Uint8Array[];
   readonly cwd: string;
+  /** Whom it runs as, as a command's. */
+  readonly user?: string;
+  /** The line of its readiness is run by a shell that reads no profile. */
+  readonly noLogin: boolean;
   /** For people. */
   readonly command: string;
   readonly readiness: Readiness | undefined;

@@ -46,12 +46,15 @@ export interface ShellReading {
 
 /** The shells of a machine: they are the machine's own, and outlive who talks of them. */
 export interface MachineShells {
-  /** Empty `argv`: a login shell. */
+  /** Empty `argv`: a shell that is there, as a login shell unless `noLogin` is set. */
   open(
-    spec: { readonly argv: readonly Uint8Array[]; readonly env: readonly Uint8Array[] } & Pick<
-      MachineShell,
-      "shellId" | "cwd" | "cols" | "rows"
-    >,
+    spec: {
+      readonly argv: readonly Uint8Array[];
+      readonly env: readonly Uint8Array[];
+      /** Whom it runs as, as a command's. */
+      readonly user?: string;
+      readonly noLogin: boolean;
+    } & Pick<MachineShell, "shellId" | "cwd" | "cols" | "rows">,
   ): Promise<MachineShell>;
   list(): Promise<readonly MachineShell[]>;
   read(shellId: string, reading: ShellReading): AsyncIterable<ShellPiece>;

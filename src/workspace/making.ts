@@ -27,10 +27,10 @@ export async function make(
     if (parts.record.state !== "creating") await kept.save({ state: "creating", failure: null });
     const options = { signal, onPhase: report };
     const fresh = await context.machines.make({ ...shape, noPull }, paths, options);
-    const { machine, imageDigest } = fresh;
+    const { machine, imageDigest, config = null } = fresh;
     await slot.attach(machine, { isFresh: true });
     parts.holdImage(imageDigest);
-    await kept.save({ imageDigest, machineId: machine.id, isolation: machine.isolation });
+    await kept.save({ imageDigest, config, machineId: machine.id, isolation: machine.isolation });
     failpoint("workspace.machine");
     const filled = await populate(machine, report, signal);
     failpoint("workspace.seeded");

@@ -1,10 +1,11 @@
 import { untilAborted } from "../kit/index.js";
 import type { PyroError } from "../protocol/index.js";
-import { resolveCommand, WORKSPACE_PATH, type CommandRequest } from "./command-line.js";
+import type { CommandRequest } from "./command-line.js";
 import { explainLoss } from "./loss.js";
+import { checkGiven, resolveOneShot } from "./one-shot-command.js";
 import type { CommandExit, Phase, RunningCommand, SandboxFactory, SandboxRequest } from "./sandbox.js";
 
-/** One command in one fresh machine. */
+/** One command in one fresh machine: without one, what the environment itself runs. */
 export interface OneShotSpec extends SandboxRequest, CommandRequest {
   readonly timeoutMs: number | undefined;
   /** Bounds the machine's life from the command's start on. */
@@ -30,7 +31,7 @@ export interface OneShotCaller {
 
 /**
  * Runs the command to its end. Whatever happens - result, error, abort - the machine is gone when this settles.
- * @throws {PyroError} what the factory throws; VM_CRASHED and its like when the machine is lost; the signal's reason
+ * @throws {PyroError} INVALID_ARGUMENT, ARGUMENT_TOO_LARGE, COMMAND_REQUIRED before any machine; what the factory throws; VM_CRASHED and its like when the machine is lost; the signal's reason
  */
 export async function runOneShot(
   factory: SandboxFactory,
@@ -38,13 +39,15 @@ export async function runOneShot(
   caller: OneShotCaller,
   signal: AbortSignal,
 ): Promise<OneShotResult> {
-  const { argv, env } = resolveCommand(spec);
-  await using sandbox = await factory.open(spec, { signal, onPhase: caller.onPhase });
+  checkGiven(spec);
+  await using sandbox = await factory.open(spec, {
+    signal,
+    onPhase: caller.onPhase,
+    onEnvironment: (config) => void resolveOneShot(spec, config),
+  });
   const timeoutMs = shortest(spec.timeoutMs, spec.ttlMs);
   const starting = sandbox.start({
-    argv,
-    env,
-    cwd: WORKSPACE_PATH,
+    ...resolveOneShot(spec, sandbox.config),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     openStdin: caller.openStdin,
     whenUnread: caller.whenUnread,

@@ -2,6 +2,7 @@ import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { readJsonFile, writeFileAtomic } from "../kit/index.js";
+import { environmentConfigSchema } from "./environment-config.js";
 import type { NetworkPolicyText } from "./workspace-network.js";
 
 /** Of a workspace's record; one of another format is left alone. */
@@ -60,6 +61,8 @@ const recordSchema = z.object({
   environment: z.string(),
   /** "sha256:…" of the image below its layers; null while it is not known. */
   imageDigest: z.string().nullable(),
+  /** What its environment said of commands when it was made; null: nothing. Its name may stand for another one since. */
+  config: environmentConfigSchema.nullable().default(null),
   vcpuCount: z.number(),
   memMib: z.number(),
   ttlSeconds: z.number(),
@@ -215,6 +218,7 @@ export function newRecord(
     ...fields,
     format: FORMAT,
     imageDigest: null,
+    config: null,
     createdAtMs: nowMs,
     lastActivityAtMs: nowMs,
     state: "creating",

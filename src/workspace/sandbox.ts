@@ -1,4 +1,5 @@
 import type { PyroError } from "../protocol/index.js";
+import type { EnvironmentConfig } from "./environment-config.js";
 import type { NetworkPolicyText } from "./workspace-network.js";
 
 /** How a machine for commands is shaped. */
@@ -29,6 +30,10 @@ export interface CommandSpec {
   /** "NAME=value" entries on top of the environment's own. */
   readonly env: readonly Uint8Array[];
   readonly cwd: string;
+  /** Makes `cwd` where it is missing. */
+  readonly makeCwd?: boolean;
+  /** Whom it runs as, in the words of an image's configuration; absent: root. */
+  readonly user?: string;
   /** Undefined: no bound. */
   readonly timeoutMs?: number;
   readonly openStdin: boolean;
@@ -70,6 +75,8 @@ export interface RunningCommand {
 export interface Sandbox extends AsyncDisposable {
   readonly isolation: "kvm" | "software";
   readonly guestKernel: string;
+  /** What its environment says of commands; absent: nothing. */
+  readonly config?: EnvironmentConfig;
   /** Queue, boot and mount. */
   readonly startupUs: number;
   start(spec: CommandSpec): Promise<RunningCommand>;
@@ -81,6 +88,11 @@ export interface Sandbox extends AsyncDisposable {
 export interface SandboxFactory {
   open(
     spec: SandboxRequest,
-    options: { readonly signal: AbortSignal; readonly onPhase?: (phase: Phase) => void },
+    options: {
+      readonly signal: AbortSignal;
+      readonly onPhase?: (phase: Phase) => void;
+      /** Called once the environment is on this host, before there is a machine; what it throws ends the opening. */
+      readonly onEnvironment?: (config: EnvironmentConfig | undefined) => void;
+    },
   ): Promise<Sandbox>;
 }

@@ -1,12 +1,12 @@
 import { freshId, sleep } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import { absolutePath, resolveCommand, type CommandRequest } from "./command-line.js";
+import { absolutePath, readsProfile, resolveCommand, type CommandRequest } from "./command-line.js";
 import { describe } from "./exec.js";
 import { explainEnd } from "./loss.js";
 import type { MachineLog, MachineService, ServiceSpec } from "./machine-services.js";
 import { checkReadiness, type ReadinessRequest } from "./readiness.js";
 import { NAME_PATTERN } from "./record.js";
-import type { Redactor, SecretEnv, SecretEnvironment } from "./secrets/index.js";
+import type { SecretEnv, SecretEnvironment } from "./secrets/index.js";
 import { settled } from "./wait.js";
 import type { PortPair } from "./workspace-network.js";
 import type { WorkspaceMachine } from "./workspace-machine.js";
@@ -55,8 +55,12 @@ export async function startService(
 ): Promise<ServiceFacts> {
   const { secrets } = workspace;
   const given = secrets.environment(request.secretEnv ?? {}, request.env);
-  const spec = specOf(request, given, secrets.redactor);
+  const startId = freshId("start");
+  const spoken = (): ServiceSpec => specOf(startId, request, given, workspace);
+  spoken();
   const machine = await workspace.machine(signal);
+  // What its environment says is known once there is a machine.
+  const spec = spoken();
   await reservePorts(workspace, machine, spec, request.publishedPorts ?? [], signal);
   const said = await started(workspace, machine, spec, given.names, signal);
   const first = workspace.services.take(machine.services, said);
@@ -108,13 +112,18 @@ async function started(
 }
 
 /** The one place where what a service is given comes together: its words and its environment. */
-function specOf(request: ServiceRequest, given: SecretEnvironment, redactor: Redactor): ServiceSpec {
+function specOf(
+  startId: string,
+  request: ServiceRequest,
+  given: SecretEnvironment,
+  { record: { config }, secrets }: Workspace,
+): ServiceSpec {
   const { name, readiness } = request;
   requireServiceName(name);
-  const { argv, env } = resolveCommand({ ...request, env: [...request.env, ...given.entries] });
   return {
-    ...{ name, startId: freshId("start"), argv, env, cwd: absolutePath(request.cwd) },
-    command: describe(request, redactor).slice(0, LIMITS.serviceCommandCharacters),
+    ...resolveCommand({ ...request, env: [...request.env, ...given.entries] }, config),
+    ...{ name, startId, cwd: absolutePath(request.cwd), noLogin: !readsProfile(config) },
+    command: describe(request, secrets.redactor).slice(0, LIMITS.serviceCommandCharacters),
     readiness: readiness === undefined ? undefined : checkReadiness(readiness),
   };
 }

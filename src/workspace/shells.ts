@@ -1,6 +1,7 @@
 import { freshId, untilAborted } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import { absolutePath, terminalEnvironment } from "./command-line.js";
+import { absolutePath, readsProfile, terminalEnvironment, userOf } from "./command-line.js";
+import type { EnvironmentConfig } from "./environment-config.js";
 import { explainEnd } from "./loss.js";
 import type { MachineShell, ShellIdleness, ShellPiece, ShellReading } from "./machine-shells.js";
 import { findShell, inputFull, noShells, requireSignal, requireSize } from "./shell-arguments.js";
@@ -43,7 +44,7 @@ export interface ShellOutput {
 /** What shells need of their workspace. */
 interface ShellOwner {
   readonly id: string;
-  readonly record: { readonly state: string };
+  readonly record: { readonly state: string; readonly config: EnvironmentConfig | null };
   readonly operation: { readonly state: string } | undefined;
   readonly runningMachine: WorkspaceMachine | undefined;
   readonly secrets: WorkspaceSecrets;
@@ -86,7 +87,7 @@ export class Shells {
 
   /**
    * Opens a shell; a workspace that stopped by itself starts again for it.
-   * @throws {PyroError} INVALID_ARGUMENT, COMMAND_NOT_FOUND, WORKING_DIRECTORY_NOT_FOUND, GUEST_PROCESS_LIMIT for more
+   * @throws {PyroError} INVALID_ARGUMENT, COMMAND_NOT_FOUND, NO_SHELL_IN_ENVIRONMENT, GUEST_USER_NOT_FOUND, WORKING_DIRECTORY_NOT_FOUND, GUEST_PROCESS_LIMIT for more
    *   than `LIMITS.shellsPerWorkspace`, what a start throws
    */
   async open(
@@ -104,13 +105,15 @@ export class Shells {
     const cwd = absolutePath(request.cwd);
     const { secrets, secretHolders } = this.#workspace;
     const given = secrets.environment(request.secretEnv ?? {});
-    const env = terminalEnvironment(given.entries);
     const machine = await this.#workspace.machine(signal);
+    const { config } = this.#workspace.record;
+    const env = terminalEnvironment(given.entries, config);
+    const asked = { argv: request.argv, env, cwd, ...userOf(config), noLogin: !readsProfile(config) };
     const shellId = freshId("sh");
     await secretHolders.begin(shellId, { kind: "shell", name: shellId, secrets: given.names });
     try {
       const opened = await this.#explained(machine, () =>
-        machine.shells.open({ shellId, argv: request.argv, env, cwd, ...size }),
+        machine.shells.open({ shellId, ...asked, ...size }),
       );
       await this.#workspace.touch();
       return this.#toOpened(opened);

@@ -143,7 +143,9 @@ export class Vms implements AsyncDisposable {
           const machine = vm.runningMachine;
           if (machine === undefined) throw lostVm(vm.id);
           const { isolation, guestKernel } = machine;
+          const { config } = vm.record;
           return {
+            ...(config === null ? {} : { config }),
             ...{ isolation, guestKernel, startupUs: (performance.now() - since) * 1000 },
             lost: Promise.race([machine.lost, deletion(vm)]),
             start: (command) => machine.start({ ...command, processId: "vm-exec" }),

@@ -1,4 +1,5 @@
 import type { PyroError } from "../protocol/index.js";
+import type { EnvironmentConfig } from "./environment-config.js";
 import type { MachineServices } from "./machine-services.js";
 import type { MachineShells } from "./machine-shells.js";
 import type { CommandSpec, Phase, RunningCommand } from "./sandbox.js";
@@ -124,6 +125,8 @@ export interface SavedMemory {
 export interface FreshWorkspaceMachine {
   readonly machine: WorkspaceMachine;
   readonly imageDigest: string;
+  /** What its environment says of commands; absent: nothing. */
+  readonly config?: EnvironmentConfig;
   /**
    * Ends the baseline: what the disk holds now is sealed, and what comes goes to the active layer.
    * @throws {PyroError} VM_CRASHED, VMM_PROTOCOL_ERROR, DISK_FULL

@@ -2,6 +2,7 @@ import type { PyroError } from "../../src/protocol/index.js";
 import type {
   CommandExit,
   CommandSpec,
+  EnvironmentConfig,
   OutputChunk,
   RunningCommand,
   Sandbox,
@@ -27,10 +28,15 @@ export class FakeSandboxes implements SandboxFactory {
   /** Called before a sandbox opens; may throw or wait. */
   beforeOpen: (signal: AbortSignal) => Promise<void> = () => Promise.resolve();
   lose: (error: PyroError) => void = () => undefined;
+  /** What the environment says. */
+  config: EnvironmentConfig | undefined;
 
   constructor(private readonly script: Script) {}
 
-  async open(...[spec, { signal, onPhase }]: Parameters<SandboxFactory["open"]>): Promise<Sandbox> {
+  async open(
+    ...[spec, { signal, onPhase, onEnvironment }]: Parameters<SandboxFactory["open"]>
+  ): Promise<Sandbox> {
+    onEnvironment?.(this.config);
     onPhase?.({ phase: "booting", message: "a fake boots" });
     await this.beforeOpen(signal);
     this.opened.push(spec);
@@ -41,6 +47,7 @@ export class FakeSandboxes implements SandboxFactory {
       isolation: "software",
       guestKernel: "6.1-fake",
       startupUs: 1234,
+      ...(this.config === undefined ? {} : { config: this.config }),
       lost,
       start: (command) => Promise.resolve(this.#start(command)),
       [Symbol.asyncDispose]: () => {

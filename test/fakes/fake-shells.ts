@@ -53,6 +53,8 @@ class FakeShell {
 /** What one machine's agent knows of shells, whoever is connected. */
 export class FakeShells {
   readonly all = new Map<string, FakeShell>();
+  /** What each was opened with. */
+  readonly opened: Parameters<MachineShells["open"]>[0][] = [];
   /** How a wait for idleness ends. */
   idle: "quiet" | "input" | "exited" | "timeout" = "input";
 
@@ -80,6 +82,7 @@ export class FakeShells {
     return {
       open: async (spec) => {
         await before("shell.open");
+        this.opened.push(spec);
         const shell = new FakeShell(spec);
         this.all.set(spec.shellId, shell);
         shell.show("$ ");

@@ -3,12 +3,13 @@ import { join } from "node:path";
 import { freshId } from "../../src/kit/index.js";
 import { PyroError } from "../../src/protocol/index.js";
 import type {
+  EnvironmentConfig,
   WorkspaceDisks,
   WorkspaceLayers,
   WorkspaceMachine,
   WorkspaceMachines,
 } from "../../src/workspace/index.js";
-import { Connection, FakeProcess } from "./fake-process.js";
+import { Connection, FakeProcess, type StartSpec } from "./fake-process.js";
 import { FakeSupervisor } from "./fake-supervisor.js";
 import { FakeShells } from "./fake-shells.js";
 import { guestError, hostFiles, type HostTrees } from "./host-files.js";
@@ -26,6 +27,8 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
   readonly suspended = new Map<string, FakeMachine>();
   readonly steps: Step[] = [];
   readonly held = new Set<string>();
+  /** What the environment of the next new machine says. */
+  config: EnvironmentConfig | undefined;
   /** Called at each step, with the signal of the call where it has one. */
   before: (step: Step, signal?: AbortSignal) => Promise<void> | void = () => undefined;
   #count = 0;
@@ -47,6 +50,7 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
     return {
       machine: machine.connect(),
       imageDigest: "sha256:fake",
+      ...(this.config === undefined ? {} : { config: this.config }),
       seal: async () => {
         await this.step("seal", signal);
         const baseline = await this.#directory(active);
@@ -178,6 +182,8 @@ async function treesOf({ active, baseline }: WorkspaceLayers): Promise<HostTrees
 /** One machine: what its agent knows of commands, whoever is connected. */
 export class FakeMachine {
   readonly processes = new Map<string, FakeProcess>();
+  /** What each was started with. */
+  readonly started: StartSpec[] = [];
   /** The layer that was put last. */
   top = "disk0";
   readonly supervisor = new FakeSupervisor();
@@ -220,6 +226,7 @@ export class FakeMachine {
       shells: this.shells.connect((step) => host.step(step), connection.signal),
       start: async (spec) => {
         await host.step("start");
+        this.started.push(spec);
         const child = await FakeProcess.start(spec, this.trees.active);
         this.processes.set(spec.processId, child);
         return child.follow({ stdout: 0, stderr: 0 }, connection);

@@ -117,6 +117,9 @@ async function* perform(
   const done = (result: Partial<Result>): Response => ({
     event: { case: "result", value: fakeResult(spec.environment, result) },
   });
+  if (spec.command === "" && spec.argv.length === 0) {
+    throw asWireError(new PyroError("COMMAND_REQUIRED", "no command is given", { hint: "say what to run" }));
+  }
   switch (name) {
     case "echo":
       yield out(`${rest.join(" ")}\n`);

@@ -21,6 +21,8 @@ export interface MountedImage {
   readonly path: string;
   /** When it was made: the time in which it is mounted for a template. */
   readonly createdAtMs: number;
+  /** Whom /workspace belongs to, as the image names its user; default: root. */
+  readonly workspaceUser?: string;
 }
 
 /** What else a saved machine's memory rests on; where any of it differs, it must not be restored. */
@@ -43,7 +45,7 @@ export function templateKey(shape: TemplateShape, ground: TemplateGround): strin
 export function shapeName({ vcpuCount, memMib, diskBytes, isolation, mounted }: TemplateShape): string {
   return JSON.stringify([
     ...[isolation, vcpuCount, memMib, ...diskBytes],
-    ...(mounted === undefined ? [] : [mounted.digest]),
+    ...(mounted === undefined ? [] : [mounted.digest, mounted.workspaceUser ?? ""]),
   ]);
 }
 

@@ -217,7 +217,7 @@ test("a run that pyro could not do is an error", async () => {
 });
 
 test.each([
-  ["neither command nor argv", {}, "INVALID_ARGUMENT"],
+  ["neither command nor argv where the image has none", {}, "COMMAND_REQUIRED"],
   ["both", { command: "true", argv: ["true"] }, "INVALID_ARGUMENT"],
   ["run_id with a command", { run_id: "run-1", command: "true" }, "INVALID_ARGUMENT"],
   ["an unknown field", { command: "true", nonsense: 1 }, "INVALID_ARGUMENT"],

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { PyroError } from "../../../src/protocol/index.js";
-import { toRunSpec, type RunInVmOptions } from "../../../src/sdk/run-options.js";
+import { toCommandWords, toRunSpec, type RunInVmOptions } from "../../../src/sdk/run-options.js";
 
 const refused = (options: Partial<RunInVmOptions>): PyroError => {
   try {
@@ -27,7 +27,6 @@ test("defaults are the contract's", () => {
 
 test.each([
   ["no environment", { environment: "", argv: ["x"] }],
-  ["neither command nor argv", {}],
   ["both", { command: "x", argv: ["x"] }],
   ["an empty argv", { argv: [] }],
   ["a blank command", { command: " \n" }],
@@ -46,6 +45,11 @@ test.each([
   const error = refused(options);
   expect(error.code).toBe("INVALID_ARGUMENT");
   expect(error.hint).not.toBe("");
+});
+
+test("neither command nor argv leaves it to the environment; a VM that is there needs one of them", () => {
+  expect(toRunSpec({ environment: "app:1" })).toMatchObject({ command: "", argv: [] });
+  expect(() => toCommandWords({})).toThrow(/need exactly one of the two/);
 });
 
 test("an argument may have 131,071 bytes and no more, in bytes and not in characters", () => {

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { resolveCommand } from "../../../src/workspace/command-line.js";
+import { resolveCommand, terminalEnvironment } from "../../../src/workspace/command-line.js";
+import type { EnvironmentConfig } from "../../../src/workspace/index.js";
+import { resolveOneShot } from "../../../src/workspace/one-shot-command.js";
 
 const words = (...list: string[]): Uint8Array[] => list.map((word) => Buffer.from(word));
 const text = (list: readonly Uint8Array[]): string[] => list.map((word) => Buffer.from(word).toString());
@@ -51,5 +53,83 @@ describe("resolveCommand", () => {
     expect(() => resolve(many)).toThrow(expect.objectContaining({ code: "ARGUMENT_TOO_LARGE" }));
     const count = words(...Array<string>(100_001).fill("x"));
     expect(() => resolve(count)).toThrow(expect.objectContaining({ code: "ARGUMENT_TOO_LARGE" }));
+  });
+});
+
+describe("an environment with a configuration", () => {
+  const config: EnvironmentConfig = {
+    ...{ env: ["PATH=/opt/app/bin:/bin", "MODE=image", "MODE=last", "LANG=de_DE.UTF-8"], user: "app:staff" },
+    ...{ workingDir: "/srv/app", entrypoint: ["/entry"], cmd: ["serve"] },
+  };
+  const asked = { argv: words("env"), command: "", env: words("MODE=caller") };
+
+  it("has its variables below the caller's and above ours; the machine says who root's are not", () => {
+    const resolved = resolveCommand(asked, config);
+    expect(text(resolved.env)).toEqual([
+      "PATH=/opt/app/bin:/bin",
+      "LANG=de_DE.UTF-8",
+      "TERM=dumb",
+      "MODE=caller",
+    ]);
+    expect(resolved.user).toBe("app:staff");
+    expect(text(resolveCommand({ ...asked, env: [] }, config).env)).toContain("MODE=last");
+    expect(text(terminalEnvironment(words("A=b"), config))).toEqual([
+      "PATH=/opt/app/bin:/bin",
+      "LANG=de_DE.UTF-8",
+      "TERM=xterm-256color",
+      "MODE=last",
+      "A=b",
+    ]);
+  });
+
+  it("names root by number where it names nobody, so that the machine finds out root's home", () => {
+    const { user, env } = resolveCommand(asked, { ...config, env: [], user: "" });
+    expect(user).toBe("0");
+    expect(text(env).map((entry) => entry.split("=")[0])).toEqual(["PATH", "LANG", "TERM", "MODE"]);
+  });
+
+  it("without one is as it was", () => {
+    const resolved = resolveCommand(asked);
+    expect(resolved).not.toHaveProperty("user");
+    expect(text(resolved.env)).toContain("HOME=/root");
+  });
+
+  it("that has a PATH keeps it: no profile is read by a line", () => {
+    const line = { argv: [], command: "ls", env: [] };
+    expect(text(resolveCommand(line, config).argv)).toEqual(["/bin/sh", "-c", "ls"]);
+    expect(text(resolveCommand(line, { ...config, env: ["A=b"] }).argv)).toEqual(["/bin/sh", "-lc", "ls"]);
+  });
+
+  it("whose variables do not fit beside the caller's is refused as theirs would be", () => {
+    const env = Array.from({ length: 20 }, (_, index) => `V${index}=${"x".repeat(131_000)}`);
+    expect(() => resolveCommand(asked, { ...config, env })).toThrow(
+      expect.objectContaining({ code: "ARGUMENT_TOO_LARGE" }),
+    );
+  });
+
+  it("runs its own command where none is given, and a given one without its entrypoint", () => {
+    const none = { environment: "app:1", argv: [], command: "", env: [] };
+    expect(text(resolveOneShot(none, config).argv)).toEqual(["/entry", "serve"]);
+    expect(text(resolveOneShot({ ...none, argv: words("ls") }, config).argv)).toEqual(["ls"]);
+    expect(text(resolveOneShot({ ...none, command: "ls" }, config).argv)).toEqual(["/bin/sh", "-c", "ls"]);
+    expect(text(resolveOneShot(none, { ...config, entrypoint: [] }).argv)).toEqual(["serve"]);
+    for (const silent of [undefined, { ...config, entrypoint: [], cmd: [] }]) {
+      expect(() => resolveOneShot(none, silent)).toThrow(
+        expect.objectContaining({
+          code: "COMMAND_REQUIRED",
+          hint: expect.stringContaining("app:1 -- ") as string,
+        }),
+      );
+    }
+  });
+
+  it.each([
+    ["/srv/app", "/srv/app", true],
+    ["srv/app", "/srv/app", true],
+    ["/", "/", true],
+    ["", "/workspace", false],
+  ])("starts a one-shot in its working directory %j: %s, made: %s", (workingDir, cwd, makeCwd) => {
+    const request = { ...asked, environment: "app:1" };
+    expect(resolveOneShot(request, { ...config, workingDir })).toMatchObject({ cwd, makeCwd });
   });
 });

@@ -30,10 +30,11 @@ class LostEarly extends FakeSandboxes {
   }
 }
 
-const run = (sandboxes: FakeSandboxes, signal = new AbortController().signal) =>
+const NEVER = new AbortController().signal;
+const run = (sandboxes: FakeSandboxes, signal = NEVER, of = spec) =>
   runOneShot(
     sandboxes,
-    spec,
+    of,
     {
       ...{ openStdin: false, whenUnread: "wait" },
       ...{ onPhase: () => undefined, onOutput: () => Promise.resolve() },
@@ -56,5 +57,31 @@ describe("A machine that is lost before its command has started", () => {
     const left = new LostEarly(new Promise(() => undefined));
     await expect(run(left, AbortSignal.timeout(1))).rejects.toThrow();
     expect([sandboxes.openNow, left.openNow]).toEqual([0, 0]);
+  });
+});
+
+describe("A one-shot without a command", () => {
+  const config = {
+    ...{ env: [], user: "app", workingDir: "/srv" },
+    ...{ entrypoint: ["/entry"], cmd: ["serve"] },
+  };
+  const done: Script = async function* () {
+    return await Promise.resolve({ exitCode: 0 });
+  };
+  const silent = { ...spec, argv: [] };
+
+  it("is its environment's own, as its user, where the image says", async () => {
+    const sandboxes = new FakeSandboxes(done);
+    sandboxes.config = config;
+    await run(sandboxes, NEVER, silent);
+    const [command] = sandboxes.commands;
+    expect(command?.spec.argv.map((word) => Buffer.from(word).toString())).toEqual(["/entry", "serve"]);
+    expect(command?.spec).toMatchObject({ user: "app", cwd: "/srv", makeCwd: true });
+  });
+
+  it("is refused before there is a machine where the environment has none", async () => {
+    const sandboxes = new FakeSandboxes(done);
+    await expect(run(sandboxes, NEVER, silent)).rejects.toMatchObject({ code: "COMMAND_REQUIRED" });
+    expect(sandboxes.opened).toEqual([]);
   });
 });

@@ -671,7 +671,9 @@ type MountRootRequest struct {
 	// Creates /workspace where the environment has none.
 	CreateWorkspace bool `protobuf:"varint,3,opt,name=create_workspace,json=createWorkspace,proto3" json:"create_workspace,omitempty"`
 	// Given first, as by Personalize: one exchange less after a restore. Absent: the machine has one, or gets it later.
-	Identity      *PersonalizeRequest `protobuf:"bytes,4,opt,name=identity,proto3" json:"identity,omitempty"`
+	Identity *PersonalizeRequest `protobuf:"bytes,4,opt,name=identity,proto3" json:"identity,omitempty"`
+	// Whom /workspace is to belong to where it is root's, in the words of StartRequest.user. Who cannot be found gets nothing.
+	WorkspaceUser string `protobuf:"bytes,5,opt,name=workspace_user,json=workspaceUser,proto3" json:"workspace_user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -732,6 +734,13 @@ func (x *MountRootRequest) GetIdentity() *PersonalizeRequest {
 		return x.Identity
 	}
 	return nil
+}
+
+func (x *MountRootRequest) GetWorkspaceUser() string {
+	if x != nil {
+		return x.WorkspaceUser
+	}
+	return ""
 }
 
 type MountRootResponse struct {
@@ -1289,7 +1298,13 @@ type StartRequest struct {
 	OpenStdin    bool         `protobuf:"varint,9,opt,name=open_stdin,json=openStdin,proto3" json:"open_stdin,omitempty"`
 	OutputPolicy OutputPolicy `protobuf:"varint,10,opt,name=output_policy,json=outputPolicy,proto3,enum=pyro.guest.v1.OutputPolicy" json:"output_policy,omitempty"`
 	// Bound of the spool of each stream; 0 means the agent's default.
-	SpoolBytes    uint32 `protobuf:"varint,11,opt,name=spool_bytes,json=spoolBytes,proto3" json:"spool_bytes,omitempty"`
+	SpoolBytes uint32 `protobuf:"varint,11,opt,name=spool_bytes,json=spoolBytes,proto3" json:"spool_bytes,omitempty"`
+	// Instead of `uid` and `gid`, where it is not empty: a name or a number, with ":" and a group's where there is one, looked up
+	// in the root's own /etc/passwd and /etc/group, with the groups that name the user as a member. HOME, USER and LOGNAME are
+	// the entry's where `env` has none. GUEST_USER_NOT_FOUND.
+	User string `protobuf:"bytes,12,opt,name=user,proto3" json:"user,omitempty"`
+	// Makes the working directory where it is missing.
+	MakeCwd       bool `protobuf:"varint,13,opt,name=make_cwd,json=makeCwd,proto3" json:"make_cwd,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1399,6 +1414,20 @@ func (x *StartRequest) GetSpoolBytes() uint32 {
 		return x.SpoolBytes
 	}
 	return 0
+}
+
+func (x *StartRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *StartRequest) GetMakeCwd() bool {
+	if x != nil {
+		return x.MakeCwd
+	}
+	return false
 }
 
 type StartResponse struct {
@@ -4994,14 +5023,15 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x1d\n" +
 	"\n" +
 	"machine_id\x18\x04 \x01(\tR\tmachineId\"\x15\n" +
-	"\x13PersonalizeResponse\"\xb4\x01\n" +
+	"\x13PersonalizeResponse\"\xdb\x01\n" +
 	"\x10MountRootRequest\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x1e\n" +
 	"\n" +
 	"filesystem\x18\x02 \x01(\tR\n" +
 	"filesystem\x12)\n" +
 	"\x10create_workspace\x18\x03 \x01(\bR\x0fcreateWorkspace\x12=\n" +
-	"\bidentity\x18\x04 \x01(\v2!.pyro.guest.v1.PersonalizeRequestR\bidentity\"4\n" +
+	"\bidentity\x18\x04 \x01(\v2!.pyro.guest.v1.PersonalizeRequestR\bidentity\x12%\n" +
+	"\x0eworkspace_user\x18\x05 \x01(\tR\rworkspaceUser\"4\n" +
 	"\x11MountRootResponse\x12\x1f\n" +
 	"\vduration_ms\x18\x01 \x01(\rR\n" +
 	"durationMs\"*\n" +
@@ -5024,7 +5054,7 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"durationMs\",\n" +
 	"\x0fShutdownRequest\x12\x19\n" +
 	"\bgrace_ms\x18\x01 \x01(\rR\agraceMs\"\x12\n" +
-	"\x10ShutdownResponse\"\xce\x02\n" +
+	"\x10ShutdownResponse\"\xfd\x02\n" +
 	"\fStartRequest\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\x01 \x01(\tR\tprocessId\x12\x12\n" +
@@ -5041,7 +5071,9 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\routput_policy\x18\n" +
 	" \x01(\x0e2\x1b.pyro.guest.v1.OutputPolicyR\foutputPolicy\x12\x1f\n" +
 	"\vspool_bytes\x18\v \x01(\rR\n" +
-	"spoolBytes\"!\n" +
+	"spoolBytes\x12\x12\n" +
+	"\x04user\x18\f \x01(\tR\x04user\x12\x19\n" +
+	"\bmake_cwd\x18\r \x01(\bR\amakeCwd\"!\n" +
 	"\rStartResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\"|\n" +
 	"\x11ReadOutputRequest\x12\x1d\n" +

@@ -88,16 +88,20 @@ type OpenShellRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chosen by the host: a repeated Open with the same id is answered with the same shell.
 	ShellId string `protobuf:"bytes,1,opt,name=shell_id,json=shellId,proto3" json:"shell_id,omitempty"`
-	// Empty: a login shell that is there, bash before sh.
+	// Empty: a login shell that is there, bash before sh. NO_SHELL_IN_ENVIRONMENT where there is none.
 	Argv [][]byte `protobuf:"bytes,2,rep,name=argv,proto3" json:"argv,omitempty"`
 	// "NAME=value" entries; nothing is inherited from the agent.
 	Env [][]byte `protobuf:"bytes,3,rep,name=env,proto3" json:"env,omitempty"`
 	// Absolute path in the guest.
-	Cwd           []byte `protobuf:"bytes,4,opt,name=cwd,proto3" json:"cwd,omitempty"`
-	Uid           uint32 `protobuf:"varint,5,opt,name=uid,proto3" json:"uid,omitempty"`
-	Gid           uint32 `protobuf:"varint,6,opt,name=gid,proto3" json:"gid,omitempty"`
-	Cols          uint32 `protobuf:"varint,7,opt,name=cols,proto3" json:"cols,omitempty"`
-	Rows          uint32 `protobuf:"varint,8,opt,name=rows,proto3" json:"rows,omitempty"`
+	Cwd  []byte `protobuf:"bytes,4,opt,name=cwd,proto3" json:"cwd,omitempty"`
+	Uid  uint32 `protobuf:"varint,5,opt,name=uid,proto3" json:"uid,omitempty"`
+	Gid  uint32 `protobuf:"varint,6,opt,name=gid,proto3" json:"gid,omitempty"`
+	Cols uint32 `protobuf:"varint,7,opt,name=cols,proto3" json:"cols,omitempty"`
+	Rows uint32 `protobuf:"varint,8,opt,name=rows,proto3" json:"rows,omitempty"`
+	// As StartRequest.user.
+	User string `protobuf:"bytes,9,opt,name=user,proto3" json:"user,omitempty"`
+	// The shell that is there reads no profile: its environment is as it was given.
+	NoLogin       bool `protobuf:"varint,10,opt,name=no_login,json=noLogin,proto3" json:"no_login,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -186,6 +190,20 @@ func (x *OpenShellRequest) GetRows() uint32 {
 		return x.Rows
 	}
 	return 0
+}
+
+func (x *OpenShellRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *OpenShellRequest) GetNoLogin() bool {
+	if x != nil {
+		return x.NoLogin
+	}
+	return false
 }
 
 type OpenShellResponse struct {
@@ -1418,7 +1436,7 @@ var File_pyro_guest_v1_shell_proto protoreflect.FileDescriptor
 
 const file_pyro_guest_v1_shell_proto_rawDesc = "" +
 	"\n" +
-	"\x19pyro/guest/v1/shell.proto\x12\rpyro.guest.v1\"\xb1\x01\n" +
+	"\x19pyro/guest/v1/shell.proto\x12\rpyro.guest.v1\"\xe0\x01\n" +
 	"\x10OpenShellRequest\x12\x19\n" +
 	"\bshell_id\x18\x01 \x01(\tR\ashellId\x12\x12\n" +
 	"\x04argv\x18\x02 \x03(\fR\x04argv\x12\x10\n" +
@@ -1427,7 +1445,10 @@ const file_pyro_guest_v1_shell_proto_rawDesc = "" +
 	"\x03uid\x18\x05 \x01(\rR\x03uid\x12\x10\n" +
 	"\x03gid\x18\x06 \x01(\rR\x03gid\x12\x12\n" +
 	"\x04cols\x18\a \x01(\rR\x04cols\x12\x12\n" +
-	"\x04rows\x18\b \x01(\rR\x04rows\"C\n" +
+	"\x04rows\x18\b \x01(\rR\x04rows\x12\x12\n" +
+	"\x04user\x18\t \x01(\tR\x04user\x12\x19\n" +
+	"\bno_login\x18\n" +
+	" \x01(\bR\anoLogin\"C\n" +
 	"\x11OpenShellResponse\x12.\n" +
 	"\x05shell\x18\x01 \x01(\v2\x18.pyro.guest.v1.ShellInfoR\x05shell\"\xb4\x02\n" +
 	"\tShellInfo\x12\x19\n" +

@@ -288,7 +288,11 @@ type StartServiceRequest struct {
 	Command   string     `protobuf:"bytes,6,opt,name=command,proto3" json:"command,omitempty"`
 	Readiness *Readiness `protobuf:"bytes,7,opt,name=readiness,proto3" json:"readiness,omitempty"`
 	// Bound of what is kept of each stream; 0 means 512 KiB.
-	LogBytes      uint32 `protobuf:"varint,8,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`
+	LogBytes uint32 `protobuf:"varint,8,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`
+	// As StartRequest.user, of the readiness's command too.
+	User string `protobuf:"bytes,9,opt,name=user,proto3" json:"user,omitempty"`
+	// The readiness's command is run by /bin/sh -c, which reads no profile.
+	NoLogin       bool `protobuf:"varint,10,opt,name=no_login,json=noLogin,proto3" json:"no_login,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -377,6 +381,20 @@ func (x *StartServiceRequest) GetLogBytes() uint32 {
 		return x.LogBytes
 	}
 	return 0
+}
+
+func (x *StartServiceRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *StartServiceRequest) GetNoLogin() bool {
+	if x != nil {
+		return x.NoLogin
+	}
+	return false
 }
 
 type StartServiceResponse struct {
@@ -1169,7 +1187,7 @@ const file_pyro_guest_v1_supervisor_proto_rawDesc = "" +
 	"timeout_ms\x18\x05 \x01(\rR\ttimeoutMs\x12\x1f\n" +
 	"\vinterval_ms\x18\x06 \x01(\rR\n" +
 	"intervalMsB\x04\n" +
-	"\x02by\"\xeb\x01\n" +
+	"\x02by\"\x9a\x02\n" +
 	"\x13StartServiceRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\bstart_id\x18\x02 \x01(\tR\astartId\x12\x12\n" +
@@ -1178,7 +1196,10 @@ const file_pyro_guest_v1_supervisor_proto_rawDesc = "" +
 	"\x03cwd\x18\x05 \x01(\fR\x03cwd\x12\x18\n" +
 	"\acommand\x18\x06 \x01(\tR\acommand\x126\n" +
 	"\treadiness\x18\a \x01(\v2\x18.pyro.guest.v1.ReadinessR\treadiness\x12\x1b\n" +
-	"\tlog_bytes\x18\b \x01(\rR\blogBytes\"L\n" +
+	"\tlog_bytes\x18\b \x01(\rR\blogBytes\x12\x12\n" +
+	"\x04user\x18\t \x01(\tR\x04user\x12\x19\n" +
+	"\bno_login\x18\n" +
+	" \x01(\bR\anoLogin\"L\n" +
 	"\x14StartServiceResponse\x124\n" +
 	"\aservice\x18\x01 \x01(\v2\x1a.pyro.guest.v1.ServiceInfoR\aservice\"\xd7\x03\n" +
 	"\vServiceInfo\x12\x12\n" +
