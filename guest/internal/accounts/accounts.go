@@ -33,7 +33,7 @@ const (
 // Account is who a command runs as.
 type Account struct {
 	UID, GID uint32
-	// Besides GID.
+	// All of them, GID too: who drops the others may not escape what is denied to that one (CVE-2022-36109).
 	Groups []uint32
 	// Empty where passwd knows nobody of this number.
 	Name string
@@ -80,11 +80,10 @@ func find(from files, user string) (Account, error) {
 	if hasGroup && groupName != "" {
 		// Who names a group gets that one and no other (moby/sys/user).
 		account.GID, err = findGroup(from, groupName)
+		account.Groups = []uint32{account.GID}
 		return account, err
 	}
-	if account.Name != "" {
-		account.Groups = groupsOf(from.group, account.Name, account.GID)
-	}
+	account.Groups = groupsOf(from.group, account.Name, account.GID)
 	return account, nil
 }
 
@@ -121,12 +120,15 @@ func findGroup(from files, name string) (uint32, error) {
 	return 0, &NotFoundError{"group", name, groupPath, from.groupErr}
 }
 
-// groupsOf are the groups that name the user as a member.
+// groupsOf are the user's own group and those that name the user, if there is a name, as a member.
 func groupsOf(group, name string, primary uint32) []uint32 {
-	var groups []uint32
+	groups := []uint32{primary}
+	if name == "" {
+		return groups
+	}
 	for line := range strings.Lines(group) {
 		entry, ok := parseGroup(line)
-		if !ok || entry.id == primary || !slices.Contains(strings.Split(entry.members, ","), name) {
+		if !ok || !slices.Contains(strings.Split(entry.members, ","), name) {
 			continue
 		}
 		if groups = append(groups, entry.id); len(groups) == maxGroups {

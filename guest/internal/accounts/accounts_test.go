@@ -33,24 +33,24 @@ const (
 
 func TestAUserIsLookedUpAsDockerDoes(t *testing.T) {
 	for user, want := range map[string]Account{
-		"":              {0, 0, []uint32{10}, "root", "/root"},
-		"root":          {0, 0, []uint32{10}, "root", "/root"},
-		"0":             {0, 0, []uint32{10}, "root", "/root"},
-		"app":           {1000, 1000, []uint32{4, 50}, "app", "/home/app"},
-		"1000":          {1000, 1000, []uint32{4, 50}, "app", "/home/app"},
-		"app:":          {1000, 1000, []uint32{4, 50}, "app", "/home/app"},
-		"app:staff":     {1000, 50, nil, "app", "/home/app"},
-		"app:7":         {1000, 7, nil, "app", "/home/app"},
-		"1000:1000":     {1000, 1000, nil, "app", "/home/app"},
-		"5000":          {5000, 0, nil, "", "/"},
-		"5000:staff":    {5000, 50, nil, "", "/"},
-		"4294967294:1":  {4294967294, 1, nil, "", "/"},
-		":staff":        {0, 50, nil, "root", "/root"},
-		"bare":          {20, 21, nil, "bare", "/"},
-		"lost":          {30, 30, nil, "lost", "/"},
-		"last":          {40, 40, nil, "last", "/home/last"},
-		"1234":          {1234, 0, nil, "", "/"},
-		"0000000001000": {1000, 1000, []uint32{4, 50}, "app", "/home/app"},
+		"":              {0, 0, []uint32{0, 10}, "root", "/root"},
+		"root":          {0, 0, []uint32{0, 10}, "root", "/root"},
+		"0":             {0, 0, []uint32{0, 10}, "root", "/root"},
+		"app":           {1000, 1000, []uint32{4, 50, 1000}, "app", "/home/app"},
+		"1000":          {1000, 1000, []uint32{4, 50, 1000}, "app", "/home/app"},
+		"app:":          {1000, 1000, []uint32{4, 50, 1000}, "app", "/home/app"},
+		"app:staff":     {1000, 50, []uint32{50}, "app", "/home/app"},
+		"app:7":         {1000, 7, []uint32{7}, "app", "/home/app"},
+		"1000:1000":     {1000, 1000, []uint32{1000}, "app", "/home/app"},
+		"5000":          {5000, 0, []uint32{0}, "", "/"},
+		"5000:staff":    {5000, 50, []uint32{50}, "", "/"},
+		"4294967294:1":  {4294967294, 1, []uint32{1}, "", "/"},
+		":staff":        {0, 50, []uint32{50}, "root", "/root"},
+		"bare":          {20, 21, []uint32{21}, "bare", "/"},
+		"lost":          {30, 30, []uint32{30}, "lost", "/"},
+		"last":          {40, 40, []uint32{40}, "last", "/home/last"},
+		"1234":          {1234, 0, []uint32{0}, "", "/"},
+		"0000000001000": {1000, 1000, []uint32{4, 50, 1000}, "app", "/home/app"},
 	} {
 		got, err := find(files{passwd: passwd, group: group}, user)
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -84,9 +84,9 @@ func TestWhoIsInNoFileIsNamed(t *testing.T) {
 func TestAnEnvironmentWithoutFilesHasRootAndNumbers(t *testing.T) {
 	root := rootdir.New(t.TempDir())
 	for user, want := range map[string]Account{
-		"":           {0, 0, nil, "root", "/"},
-		"65532":      {65532, 0, nil, "", "/"},
-		"65532:1234": {65532, 1234, nil, "", "/"},
+		"":           {0, 0, []uint32{0}, "root", "/"},
+		"65532":      {65532, 0, []uint32{0}, "", "/"},
+		"65532:1234": {65532, 1234, []uint32{1234}, "", "/"},
 	} {
 		if got, err := Find(root, user); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q is %+v, %v", user, got, err)
