@@ -32,9 +32,12 @@ export function addInput(command: Command, declaration: Declaration): void {
     const { type, description } = properties[name] ?? {};
     // A word that has a default may be left out where nothing has to stand behind it.
     const rest = declaration.positionals.slice(index);
-    const optional = rest.every((word) => properties[word]?.default !== undefined);
+    const optional =
+      rest.every((word) => properties[word]?.default !== undefined) ||
+      declaration.mayBeLeftOut?.includes(name) === true;
     const word = optional ? `[${name}]` : `<${name}>`;
-    const many = optional ? `[${name}...]` : "<command...>";
+    const label = name === "argv" ? "command" : name;
+    const many = optional ? `[${label}...]` : `<${label}...>`;
     const argument = new Argument(type === "array" ? many : word, description);
     command.addArgument(type === "integer" || type === "number" ? argument.argParser(toNumber) : argument);
   }

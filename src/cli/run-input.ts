@@ -7,7 +7,8 @@ import { RawArguments } from "./raw-arguments.js";
 /** What `pyro run` was given as options of the SDK; words that are not UTF-8 keep their bytes. */
 export function toRunOptions(input: Record<string, unknown>, rawArgv: readonly Uint8Array[]): RunInVmOptions {
   const { record, take } = takeVariables(input["env"]);
-  const given = proven(vmRun, { ...input, env: record });
+  const words = input["argv"] as readonly string[] | undefined;
+  const given = proven(vmRun, { ...input, argv: words?.length === 0 ? undefined : words, env: record });
   const raw = new RawArguments(rawArgv);
   const env = take(raw);
   return {

@@ -38,6 +38,8 @@ export interface Declaration<Input extends z.ZodObject = z.ZodObject> {
   readonly input: Input;
   /** Fields that stand as words on the command line, in order; an array field takes all the rest. */
   readonly positionals: readonly (keyof z.output<Input> & string)[];
+  /** Words that may be left out though they have no default, the last of the positionals. */
+  readonly mayBeLeftOut?: readonly (keyof z.output<Input> & string)[];
   /** Fields that the command line calls otherwise: a repeatable option has its singular. */
   readonly commandLineNames?: Readonly<Partial<Record<keyof z.output<Input> & string, string>>>;
   /** Field of the result that `--id-only` prints alone. */

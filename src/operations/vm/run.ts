@@ -11,7 +11,9 @@ const input = z.strictObject({
   environment: field.environment().default(DEFAULT_ENVIRONMENT).describe(`What the VM runs: ${names}`),
   command: field
     .shellLine()
-    .describe("Shell line, run by /bin/sh -lc in /workspace. Exactly one of command and argv"),
+    .describe(
+      "Shell line, run by /bin/sh -lc in /workspace. With neither it nor argv: the image's own command",
+    ),
   argv: field.argv(),
   vcpu_count: field.vcpuCount(),
   mem_mib: field.memMib(),
@@ -77,7 +79,8 @@ export const vmRun = defineOperation({
   command: ["run"],
   summary: "Run one command in one fresh virtual machine",
   description:
-    "The words after -- are a program and its arguments, run without a shell in /workspace. Output is streamed, standard " +
+    "The words after -- are a program and its arguments, run without a shell in /workspace, or where the image says; without " +
+    "them it is what the image itself runs. Output is streamed, standard " +
     "input is passed through, and the VM is gone afterwards. Exit status: the command's own; 124 after a timeout; 125 when " +
     "pyro itself failed; 126 and 127 when the command cannot be run; 130 on Ctrl-C.",
   profiles: ["vm-run", "workspace-full"],
@@ -85,6 +88,8 @@ export const vmRun = defineOperation({
   input,
   output: commandRecord,
   positionals: ["environment", "argv"],
+  // An image may have a command of its own.
+  mayBeLeftOut: ["argv"],
   notOnCommandLine: ["command", "run_id", "offset", "wait_seconds"],
   // Variables are part of `command` for a model; the network is the user's word, given when the server starts.
   notInTool: ["env", "no_pull"],

@@ -338,7 +338,6 @@ describe("wrong usage", () => {
 
   test.each([
     [["run"], "missing required argument"],
-    [["run", "debian:12"], "missing required argument 'command'"],
     [["run", "debian:12", "git", "--version"], "unknown option '--version'"],
     [["run", "debian:12", "--timeout-seconds", "soon", "--", "true"], '(given "soon")'],
     [["run", "debian:12", "--vcpu-count", "0", "--", "true"], "--vcpu-count: Too small"],
