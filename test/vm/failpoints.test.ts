@@ -1,4 +1,4 @@
-import { readFile, rm } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { Pyro } from "../../src/sdk/index.js";
@@ -76,7 +76,7 @@ interface Scenario {
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
   machine: { pass: () => through(run) },
   restore: { pass: () => through(run) },
-  // Builds and saves another template in place of the good one.
+  // Builds and saves other templates in place of the good ones.
   template: { pass: () => through(() => pyro.prepare({ force: true })) },
   save: { pass: () => through(() => pyro.prepare({ force: true })) },
   pool: { pool: 2, pass: useThePool },
@@ -98,9 +98,30 @@ const OTHER_WAYS: readonly (readonly [failpoint: string, how: string, Scenario])
     (failpoint) =>
       [failpoint, "a reset of a suspended workspace to a snapshot", { pass: resetSuspended }] as const,
   ),
+  ...FAILPOINTS.filter(
+    (name) => ["template", "save", "restore"].includes(prefixOf(name)) && !onlyOfPlain(name),
+  ).map(
+    (failpoint) =>
+      [failpoint, "the making of one with its environment mounted", { pass: mountAnew }] as const,
+  ),
   ["workspace.condemned", "the deletion of a suspended workspace", { pass: deleteSuspended }],
   ["workspace.exported", "the export of a disk", { pass: exportDisk }],
 ];
+
+/** Whether only a template with nothing mounted passes through it: one that is booted. */
+function onlyOfPlain(failpoint: string): boolean {
+  return failpoint === "template.exercised";
+}
+
+/** Makes the template with the environment mounted where only the one without stands. */
+async function mountAnew(): Promise<string | undefined> {
+  const templates = join(state.path, "cache/templates");
+  for (const name of await readdir(templates)) {
+    const files = await readdir(join(templates, name)).catch((): string[] => []);
+    if (files.includes("layer")) await rm(join(templates, name), { recursive: true });
+  }
+  return await through(() => pyro.prepare({}));
+}
 
 const workspaceId = NAME;
 const call = { timeoutMs: CALL_MS };

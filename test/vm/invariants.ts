@@ -54,7 +54,8 @@ async function templateFaults(directory: string): Promise<string[]> {
     if (name === "lock") continue;
     const path = join(directory, name);
     const files = (await entries(path)).sort().join(" ");
-    if (!/^[0-9a-f]{64}$/.test(name) || files !== "manifest.json memory state") {
+    const isWhole = files === "manifest.json memory state" || files === "layer manifest.json memory state";
+    if (!/^[0-9a-f]{64}$/.test(name) || !isWhole) {
       faults.push(`in the templates' directory: ${name} with ${files || "nothing"}`);
       continue;
     }
@@ -63,7 +64,9 @@ async function templateFaults(directory: string): Promise<string[]> {
       unknown
     >;
     if (manifest["key"] !== name) faults.push(`template ${name} has another's manifest`);
-    for (const file of ["memory", "state"]) {
+    const hasLayer = files.startsWith("layer");
+    if (hasLayer !== (manifest["layer"] !== undefined)) faults.push(`template ${name} lacks its layer`);
+    for (const file of ["memory", "state", ...(hasLayer ? ["layer"] : [])]) {
       const { size, mode } = await stat(join(path, file));
       const { size_bytes } = manifest[file] as { size_bytes: number };
       if (size !== size_bytes) faults.push(`template ${name}: ${file} has ${size} bytes of ${size_bytes}`);

@@ -1,13 +1,4 @@
-import {
-  chmodSync,
-  chownSync,
-  closeSync,
-  openSync,
-  readFileSync,
-  readSync,
-  truncateSync,
-  writeSync,
-} from "node:fs";
+import { chmodSync, chownSync, existsSync, truncateSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -17,10 +8,11 @@ import { mountWithIdentity } from "../../src/daemon/mounted-root.js";
 import { Overlays } from "../../src/daemon/overlay.js";
 import { Templates } from "../../src/daemon/templates.js";
 import { connectGuest, startProcess, type GuestConnection } from "../../src/guest/index.js";
-import { complete, packagePath, silentLogger, Slots } from "../../src/kit/index.js";
+import { packagePath, silentLogger, Slots } from "../../src/kit/index.js";
 import { EnvironmentStore, IMAGE_VIRTUAL_BYTES, layoutOf, loadCatalogue } from "../../src/image/index.js";
-import { locateQemu, locateRuntimeBundle, QemuDriver, type Disk } from "../../src/vmm/index.js";
+import { locateQemu, locateRuntimeBundle, QemuDriver } from "../../src/vmm/index.js";
 import { MachineDirectory } from "../fakes/stub-qemu.js";
+import { flipByte } from "./flip-byte.js";
 import { eventually, json, leftovers, machinesOf, pyro, testState, type TestState } from "./support.js";
 
 const isRoot = process.geteuid?.() === 0;
@@ -36,6 +28,12 @@ afterEach(() => state[Symbol.asyncDispose]());
 
 const templatesOf = async (): Promise<string[]> =>
   (await readdir(join(state.path, "cache/templates"))).filter((name) => name !== "lock").sort();
+
+/** The template that has an environment mounted. */
+async function mountedOf(): Promise<string> {
+  const directory = join(state.path, "cache/templates");
+  return (await templatesOf()).find((key) => existsSync(join(directory, key, "layer"))) ?? "";
+}
 
 async function logOf(event: string): Promise<Record<string, unknown>[]> {
   const lines = (await readFile(join(state.path, "daemon.log"), "utf8")).trim().split("\n");
@@ -53,50 +51,67 @@ async function run(...command: string[]): Promise<string> {
 }
 
 describe("machines of one template", () => {
-  it("share nothing that must be their own, and know what time it is", async () => {
-    const vms = join(state.path, "test-vms");
-    await mkdir(vms, { mode: 0o711 });
-    const driver = new QemuDriver({ bundle: () => locateRuntimeBundle() });
-    const log = silentLogger;
-    await using machines = new Machines({
-      ...{ directory: vms, driver, log, slots: new Slots(2) },
-      connect: (socket) => connectGuest(socket),
-    });
-    await using templates = new Templates({
-      ...{ machines, driver, overlays: new Overlays(), inUse: new ImagesInUse(), log },
-      directory: join(state.path, "cache/templates"),
-      bundle: () => locateRuntimeBundle(),
-    });
-    const layout = layoutOf(join(state.path, "cache"));
-    const image = await new EnvironmentStore(
-      await loadCatalogue(packagePath("environments")),
-      layout,
-    ).require("debian:12");
-    const seen: string[][] = [];
-    const clockErrorsMs: number[] = [];
-    for (let count = 0; count < 20; count += 1) {
-      await using machine = await templates.start(
-        {
-          ...{ kind: "sandbox", vcpuCount: 1, memMib: 512, isolation: "software" },
-          disks: async (directory) => [await overlay(image.path, join(directory, "root.qcow2"))],
-          diskBytes: [IMAGE_VIRTUAL_BYTES],
-        },
-        never,
-      );
-      // A template of last year, or of a time when the host's clock was ahead.
-      if (count < 2) await setClock(machine.guest, Date.now() + (count === 0 ? -YEAR_MS : YEAR_MS));
-      await mountWithIdentity(machine.guest, never);
-      seen.push(await identityOf(machine.guest));
-      clockErrorsMs.push(await clockErrorOf(machine.guest));
-    }
-    for (const [index, what] of ["getrandom", "uuid", "boot id", "machine id", "host name"].entries()) {
-      expect(new Set(seen.map((values) => values[index])).size, what).toBe(20);
-    }
-    console.info(`clock errors: ${clockErrorsMs.map((error) => error.toFixed(1)).join(" ")} ms`);
-    expect(Math.max(...clockErrorsMs.map(Math.abs))).toBeLessThan(50);
-    expect(await templatesOf()).toHaveLength(1);
-    expect(await readdir(vms)).toEqual([]);
-  });
+  it.each(["with nothing mounted", "with the environment mounted"])(
+    "%s share nothing that must be their own, and know what time it is",
+    async (which) => {
+      const vms = join(state.path, "test-vms");
+      await mkdir(vms, { mode: 0o711 });
+      const driver = new QemuDriver({ bundle: () => locateRuntimeBundle() });
+      const log = silentLogger;
+      await using machines = new Machines({
+        ...{ directory: vms, driver, log, slots: new Slots(2) },
+        connect: (socket) => connectGuest(socket),
+      });
+      await using templates = new Templates({
+        ...{ machines, driver, overlays: new Overlays(), inUse: new ImagesInUse(), log },
+        directory: join(state.path, "cache/templates"),
+        bundle: () => locateRuntimeBundle(),
+      });
+      const layout = layoutOf(join(state.path, "cache"));
+      const image = await new EnvironmentStore(
+        await loadCatalogue(packagePath("environments")),
+        layout,
+      ).require("debian:12");
+      const overlays = new Overlays();
+      const shape = {
+        vcpuCount: 1,
+        memMib: 512,
+        isolation: "software",
+        diskBytes: [IMAGE_VIRTUAL_BYTES],
+      } as const;
+      const isMounted = which.startsWith("with the");
+      if (isMounted) (await templates.prepare({ ...shape, mounted: image }, never))[Symbol.dispose]();
+      const seen: string[][] = [];
+      let begunWith = 0;
+      const clockErrorsMs: number[] = [];
+      for (let count = 0; count < 20; count += 1) {
+        await using machine = await templates.start(
+          {
+            ...{ ...shape, kind: "sandbox", environment: image },
+            disks: async (directory, begun) => {
+              begunWith += begun === undefined ? 0 : 1;
+              const below = { path: image.path, format: "qcow2" } as const;
+              return [await overlays.make(below, join(directory, "root.qcow2"), begun)];
+            },
+          },
+          never,
+        );
+        // A template of last year, or of a time when the host's clock was ahead.
+        if (count < 2) await setClock(machine.guest, Date.now() + (count === 0 ? -YEAR_MS : YEAR_MS));
+        await mountWithIdentity(machine.guest, never);
+        seen.push(await identityOf(machine.guest));
+        clockErrorsMs.push(await clockErrorOf(machine.guest));
+      }
+      for (const [index, what] of ["getrandom", "uuid", "boot id", "machine id", "host name"].entries()) {
+        expect(new Set(seen.map((values) => values[index])).size, what).toBe(20);
+      }
+      console.info(`clock errors: ${clockErrorsMs.map((error) => error.toFixed(1)).join(" ")} ms`);
+      expect(Math.max(...clockErrorsMs.map(Math.abs))).toBeLessThan(50);
+      expect(begunWith).toBe(isMounted ? 20 : 0);
+      expect(await templatesOf()).toHaveLength(isMounted ? 2 : 1);
+      expect(await readdir(vms)).toEqual([]);
+    },
+  );
 });
 
 describe("a machine whose guest floods its port", () => {
@@ -235,55 +250,31 @@ describe("prepare", () => {
     expect(await ready()).toBe("warm");
     expect(await prepare("debian:12")).toMatchObject(steps("reused"));
     await run("true");
-    expect(await logOf("template.made")).toHaveLength(1);
+    expect(await logOf("template.made")).toHaveLength(2);
     expect(await logOf("template.unavailable")).toEqual([]);
     await pyro(["daemon", "stop"], { stateDir: state.path });
     expect(await prepare()).toMatchObject(steps("reused"));
     expect(await prepare("--force")).toMatchObject(steps("made"));
     await run("true");
-    expect(await logOf("template.made")).toHaveLength(2);
+    expect(await logOf("template.made")).toHaveLength(4);
     expect(await logOf("template.not-restored")).toEqual([]);
+    expect(await templatesOf()).toHaveLength(2);
+    await eventually("the old ones leave memory", async () => (await holdersOf(state.path)).length === 2);
+  });
+
+  it("is undone for an environment that is pruned, in memory and on the disk", async () => {
+    await prepare();
+    const key = await mountedOf();
+    const pruned = json(await pyro(["env", "prune", "--all", "--json"], { stateDir: state.path }));
+    expect(pruned["removed"]).toContain(`memory template ${key.slice(0, 12)}`);
     expect(await templatesOf()).toHaveLength(1);
-    await eventually("the old one leaves memory", async () => (await holdersOf(state.path)).length === 1);
+    await eventually("it leaves memory", async () => (await holdersOf(state.path)).length === 1);
   });
 });
 
 /** Processes that hold templates of a state directory in memory. */
 async function holdersOf(path: string): Promise<string[]> {
   return (await leftovers(path)).filter((line) => line.includes("pyro-hold"));
-}
-
-async function overlay(backing: string, path: string): Promise<Disk> {
-  const { code } = await complete("qemu-img", [
-    "create",
-    "-q",
-    "-f",
-    "qcow2",
-    "-F",
-    "qcow2",
-    "-b",
-    backing,
-    path,
-  ]);
-  expect(code).toBe(0);
-  return { path, format: "qcow2", readOnly: false, backing: { path: backing, format: "qcow2" } };
-}
-
-/** One byte of what is in use: the first that is not zero in the middle of the file. */
-function flipByte(path: string): void {
-  chmodSync(path, 0o600);
-  const file = openSync(path, "r+");
-  const block = Buffer.alloc(65_536);
-  const middle = Math.floor(readFileSync(path).length / 2);
-  for (let at = 0; ; at += block.length) {
-    const length = readSync(file, block, 0, block.length, middle + at);
-    if (length === 0) throw new Error(`${path} has only zeros behind its middle`);
-    const used = block.findIndex((byte, index) => index < length && byte !== 0);
-    if (used < 0) continue;
-    writeSync(file, Buffer.from([(block[used] ?? 0) ^ 1]), 0, 1, middle + at + used);
-    break;
-  }
-  closeSync(file);
 }
 
 const YEAR_MS = 365 * 24 * 3_600_000;
