@@ -2,10 +2,10 @@ import type { PruneResult } from "../image/index.js";
 import type { Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import {
-  type Disk,
-  type DiskSlot,
   ownMemory,
   TemplateStore,
+  type Disk,
+  type DiskSlot,
   type Isolation,
   type MountedImage,
   type OwnMemory,
@@ -15,10 +15,10 @@ import {
   type TemplateShape,
   type VmmDriver,
 } from "../vmm/index.js";
+import type { ImagesInUse } from "./images-in-use.js";
 import { lostWhilePrepared } from "./machine-watch.js";
 import type { BootedMachine, BootRequest, Machines } from "./machines.js";
 import { requireMemory } from "./memory.js";
-import type { ImagesInUse } from "./images-in-use.js";
 import type { Overlays } from "./overlay.js";
 import { buildTemplate, mountTemplate } from "./template-build.js";
 import { diskUsage } from "./usage.js";
@@ -95,9 +95,7 @@ export class Templates implements AsyncDisposable {
       throw new PyroError(
         "VM_SAVE_FAILED",
         "this host's machines cannot be saved, so no template can be made",
-        {
-          hint: "nothing needs to be prepared here: each machine boots by itself",
-        },
+        { hint: "nothing needs to be prepared here: each machine boots by itself" },
       );
     }
     using _held = shape.mounted && this.options.inUse.hold(shape.mounted.digest);
@@ -110,8 +108,9 @@ export class Templates implements AsyncDisposable {
    */
   async prepareAhead(shape: TemplateShape, signal: AbortSignal): Promise<void> {
     using _held = shape.mounted && this.options.inUse.hold(shape.mounted.digest);
-    const template = await this.#tryFor(shape, () => this.#store.require(shape, signal), signal);
-    template?.[Symbol.dispose]();
+    const store = this.#store;
+    const look = async () => (await store.find(shape, signal)) ?? (await store.require(shape, signal));
+    (await this.#tryFor(shape, look, signal))?.[Symbol.dispose]();
   }
 
   /** Removes templates with an environment mounted whose image does not stand any more; gives what was freed. */
@@ -156,30 +155,28 @@ export class Templates implements AsyncDisposable {
   async start(request: RestoreRequest, signal: AbortSignal): Promise<BootedMachine> {
     const { vcpuCount, memMib, diskBytes, isolation, environment: mounted } = request;
     const shape = { vcpuCount, memMib, diskBytes, isolation };
-    return (
-      (mounted === undefined
-        ? undefined
-        : await this.#startFrom(
-            { ...shape, mounted },
-            (of) => this.#store.find(of, signal),
-            request,
-            signal,
-          )) ??
-      (await this.#startFrom(shape, (of) => this.#store.require(of, signal), request, signal)) ??
-      (await this.options.machines.boot(request, signal))
-    );
+    for (const of of mounted === undefined ? [shape] : [{ ...shape, mounted }, shape]) {
+      const restored = await this.#startFrom(of, request, signal);
+      if (restored !== undefined) return restored;
+    }
+    return await this.options.machines.boot(request, signal);
   }
 
-  /** A machine that goes on from the template of the shape; undefined where there is none that could be used. */
+  /**
+   * A machine that goes on from the template of the shape; undefined where there is none that could be used. Only one
+   * with nothing mounted is made for it.
+   */
   async #startFrom(
     shape: TemplateShape,
-    look: (shape: TemplateShape) => Promise<Template | undefined>,
     request: RestoreRequest,
     signal: AbortSignal,
   ): Promise<BootedMachine | undefined> {
     const { machines, log } = this.options;
+    const store = this.#store;
+    const look = () =>
+      shape.mounted === undefined ? store.require(shape, signal) : store.find(shape, signal);
     // Lent until the machine has answered: what it starts from cannot go meanwhile.
-    using template = await this.#tryFor(shape, () => look(shape), signal);
+    using template = await this.#tryFor(shape, look, signal);
     if (template === undefined) return undefined;
     const { savedAs, saved: restore, layer } = template;
     const disks = (directory: string) => request.disks(directory, layer);
