@@ -1,5 +1,5 @@
 /**
- * The MCP face: the tools of a profile over stdio, or over HTTP on this machine (http/), for both protocol eras. Listing tools touches neither daemon nor
+ * The MCP face: the tools of a profile over stdio or HTTP (http/), for both protocol eras. Listing tools touches neither daemon nor
  * machine; no call blocks longer than 45 s; our words and the guest's bytes never share a text block; standard output
  * carries JSON-RPC only.
  */

@@ -6,7 +6,7 @@
  */
 export { mcpEndpoint, type McpEndpoint } from "./endpoint.js";
 export type { Answer, Exchange } from "./exchange.js";
-export { guarded, localOnly } from "./guard.js";
+export { localOnly } from "./guard.js";
 export { HTTP_LIMITS, type HttpLimits } from "./limits.js";
 export { serveHttp, type HttpPlace, type ServeHttpOptions } from "./serve.js";
 export { httpToken } from "./token.js";

@@ -1,5 +1,9 @@
 import { randomUUID } from "node:crypto";
-import { isInitializeRequest, WebStandardStreamableHTTPServerTransport } from "@modelcontextprotocol/server";
+import {
+  isInitializeRequest,
+  isSpecType,
+  WebStandardStreamableHTTPServerTransport,
+} from "@modelcontextprotocol/server";
 import type { ServerBuilder } from "../builder.js";
 import type { Exchange } from "./exchange.js";
 import type { HttpLimits } from "./limits.js";
@@ -12,6 +16,13 @@ interface Session {
   busy: number;
   /** Ends it, once it was not used for long. */
   idle?: NodeJS.Timeout;
+}
+
+/** What is cancelled gets no answer, and neither SDK ends the stream that would have had it: each took a place for good. */
+function endCancelled({ transport }: Session, message: unknown): void {
+  if (!isSpecType.CancelledNotification(message)) return;
+  const { requestId } = message.params;
+  if (requestId !== undefined) transport.closeSSEStream(requestId);
 }
 
 /** Answers the requests of all sessions. */
@@ -43,7 +54,6 @@ export function sessions(
   };
   /** Holds a session for as long as the answer takes. */
   const use = (id: string, session: Session, closed: AbortSignal): void => {
-    if (closed.aborted) return;
     session.busy++;
     clearTimeout(session.idle);
     const left = (): void => {
@@ -53,7 +63,8 @@ export function sessions(
       open.set(id, session);
       session.idle = setTimeout(() => void end(id), limits.sessionIdleMs).unref();
     };
-    closed.addEventListener("abort", left, { once: true });
+    if (closed.aborted) left();
+    else closed.addEventListener("abort", left, { once: true });
   };
   /** Whether there is room for one more. */
   const makeRoom = async (): Promise<boolean> => {
@@ -102,7 +113,9 @@ export function sessions(
       // The words and the code of the SDK: clients begin anew at this status.
       if (session === undefined) return refusal(404, "Session not found", { code: -32_001 });
       use(id, session, closed);
-      return await session.transport.handleRequest(request, { parsedBody: message });
+      const response = await session.transport.handleRequest(request, { parsedBody: message });
+      endCancelled(session, message);
+      return response;
     },
     [Symbol.asyncDispose]: async () => {
       await Promise.all([...open.keys()].map(end));

@@ -31,13 +31,13 @@ export interface Asked {
 export interface Served extends AsyncDisposable {
   readonly url: URL;
   readonly daemon: FakeDaemon;
-  /** A real client; `fetch` is its own. */
+  /** A real client, of an era. */
   readonly client: (era: (typeof ERAS)[number]) => Promise<Client>;
   /** A request by hand, with the token: fetch sets Host by itself, this does not. */
   readonly ask: (asked?: Asked) => Promise<Answered>;
   /** Begins a session by hand, and gives its id. */
   readonly session: () => Promise<string>;
-  /** What is told once the server is over. */
+  /** Ends the server; resolves when it has ended. */
   readonly stop: () => Promise<void>;
 }
 

@@ -165,6 +165,23 @@ describe("a client that goes away", () => {
     await client.close();
   });
 
+  it("by cancelling, again and again, keeps no place taken: what is cancelled is not waited for", async () => {
+    const { service, cancelled } = going();
+    await using server = await served({
+      ...{ server: CORE, script: { workspace: service } },
+      limits: { requests: 4 },
+    });
+    const client = await server.client("2025-11-25");
+    for (let count = 1; count <= 6; count++) {
+      const controller = new AbortController();
+      const onprogress = (): void => controller.abort();
+      await expect(client.callTool(EXEC, { signal: controller.signal, onprogress })).rejects.toThrow();
+      await expect.poll(() => cancelled).toHaveLength(count);
+    }
+    expect((await client.listTools()).tools).toHaveLength(18);
+    await client.close();
+  });
+
   it("and cancels its request 1 does nothing to another's request 1", async () => {
     const { service, cancelled } = going();
     await using server = await served({ server: CORE, script: { workspace: service } });
