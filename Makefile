@@ -5,7 +5,7 @@ PYRO := bin/pyro
 export PATH := $(PATH):/usr/local/go/bin
 ENVIRONMENT ?= debian:12
 
-.PHONY: help demo setup setup-tests build runtime generate test test-unit test-guest test-registry test-vm check smoke-chat-hosts bench fuzz clean
+.PHONY: help demo setup setup-tests build runtime generate test test-unit test-guest test-registry test-vm check smoke-chat-hosts bench fuzz dist dist-check dist-reproducible clean
 
 help:
 	@echo "make demo    install what is missing, build, and run one command in a real VM"
@@ -14,6 +14,8 @@ help:
 	@echo "make check   format, lint, types, import rules, unused code, generated code, coverage"
 	@echo "make bench   the benchmark: each figure beside its floor (ARGS=--short, ARGS='--cycles 500')"
 	@echo "make fuzz    the fuzzers, a minute each"
+	@echo "make dist    the package as it is published, with notices and a bill of materials"
+	@echo "make dist-check  packs, installs, does the main job as a user would, uninstalls; some minutes, best as root"
 
 setup:
 	@scripts/setup.sh
@@ -67,6 +69,7 @@ check: setup-tests build runtime
 	npm run check:types
 	npm run check:imports
 	npm run check:unused
+	npm run check:licences
 	scripts/check-generated.sh
 	cd guest && test -z "$$(gofmt -l cmd internal)" && go vet ./...
 	npx vitest run --project unit --coverage --coverage.thresholds.lines=90
@@ -78,5 +81,14 @@ bench: build runtime
 fuzz: setup
 	scripts/fuzz.sh
 
+dist: setup
+	npm pack
+
+dist-check: setup
+	node scripts/dist-check/main.mjs
+
+dist-reproducible: setup
+	scripts/check-reproducible.sh
+
 clean:
-	rm -rf dist coverage runtime/bundle node_modules
+	rm -rf dist coverage runtime/bundle node_modules THIRD-PARTY-NOTICES.md sbom.cdx.json pyro-mcp-*.tgz

@@ -1,0 +1,54 @@
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { run } from "./run.mjs";
+
+const PROGRAM = `
+await using pyro = new Pyro();
+const result = await pyro.runInVm({ environment: "debian:12", argv: ["uname", "-r"] });
+const status: number | null = result.exitCode;
+const { workspaceId } = await pyro.createWorkspace({ environment: "debian:12" });
+for await (const event of pyro.streamWorkspaceExec({ workspaceId, argv: ["true"] })) console.log(event.type);
+const server: PyroMcpServer = createServer({ profile: "vm-run" });
+try {
+  await server.serveStdio();
+} catch (error) {
+  if (error instanceof PyroError) console.log(error.code, error.hint, status);
+}
+// @ts-expect-error: an argv is a list
+void pyro.runInVm({ environment: "debian:12", argv: "true" });
+`;
+
+/**
+ * A strict program compiles against the installed package, its declarations checked too (no skipLibCheck), with nothing
+ * else installed but Node's types: as an ES module, as CommonJS, and as bundlers resolve it.
+ */
+export function checkTypes(tarball, directory, repository) {
+  mkdirSync(join(directory, "node_modules/@types"), { recursive: true });
+  writeFileSync(join(directory, "package.json"), '{"private":true}\n');
+  const quiet = ["--offline", "--no-audit", "--no-fund", "--no-update-notifier"];
+  run("npm", ["install", ...quiet, "--cache", join(directory, "cache"), tarball], { cwd: directory });
+  // Node's types refer to the next one.
+  for (const name of ["@types/node", "undici-types"])
+    symlinkSync(join(repository, "node_modules", name), join(directory, "node_modules", name));
+  const names = "{ createServer, Pyro, PyroError, type PyroMcpServer }";
+  writeFileSync(join(directory, "module.mts"), `import ${names} from "pyro-mcp";\n${PROGRAM}`);
+  const wrapped = `import ${names} from "pyro-mcp";\nexport async function main() {${PROGRAM}}\n`;
+  writeFileSync(join(directory, "common.cts"), wrapped);
+  for (const [module, moduleResolution, files] of [
+    ["nodenext", "nodenext", ["module.mts", "common.cts"]],
+    ["esnext", "bundler", ["module.mts"]],
+  ]) {
+    const compilerOptions = {
+      ...{ target: "es2023", lib: ["es2023", "esnext.disposable"], module, moduleResolution },
+      ...{
+        strict: true,
+        exactOptionalPropertyTypes: true,
+        noEmit: true,
+        skipLibCheck: false,
+        types: ["node"],
+      },
+    };
+    writeFileSync(join(directory, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
+    run(process.execPath, [join(repository, "node_modules/typescript/bin/tsc"), "-p", directory]);
+  }
+}
