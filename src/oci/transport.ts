@@ -93,7 +93,7 @@ export class HttpTransport implements AsyncDisposable {
 
   /** The library is loaded by the first request: a daemon that pulls nothing does not wait for it. */
   async #open(): Promise<Dispatchers> {
-    // The default: a bundler cannot see the names of what is CommonJS.
+    // A bundle that is split gives a CommonJS module as the default alone.
     const { Agent, EnvHttpProxyAgent, request } = (await import("undici")).default;
     const { environment = {}, connectMs, headersMs, idleMs } = this.#options;
     const timeout = connectMs ?? LIMITS.registryConnectMs;
