@@ -1,4 +1,4 @@
-import { TAR_BLOCK, tarChecksum, tarPadding, type TarEntry } from "../kit/index.js";
+import { decodeTarHeader, TAR_BLOCK, tarPadding, type TarEntry } from "../kit/index.js";
 
 /** What a reader of a tar is given. */
 export interface TarSink {
@@ -95,33 +95,9 @@ class TarReader {
 }
 
 function decodeBlock(block: Buffer): TarEntry {
-  const stored = readOctal(block, 148, 8);
-  if (stored !== tarChecksum(block)) throw new Error("a header of the tar is damaged");
-  const type = String.fromCharCode(block[156] ?? 0).replace("\0", "0");
-  if (!"0123456LK".includes(type)) throw new Error(`the tar holds an entry of type ${JSON.stringify(type)}`);
-  return {
-    name: readText(block, 0, 100),
-    mode: readOctal(block, 100, 8),
-    uid: readOctal(block, 108, 8),
-    gid: readOctal(block, 116, 8),
-    size: readOctal(block, 124, 12),
-    mtime: readOctal(block, 136, 12),
-    type,
-    linkName: readText(block, 157, 100),
-    deviceMajor: readOctal(block, 329, 8),
-    deviceMinor: readOctal(block, 337, 8),
-  };
-}
-
-function readText(block: Buffer, offset: number, width: number): string {
-  const field = block.subarray(offset, offset + width);
-  const end = field.indexOf(0);
-  return field.subarray(0, end < 0 ? width : end).toString("latin1");
-}
-
-function readOctal(block: Buffer, offset: number, width: number): number {
-  const text = readText(block, offset, width).trim();
-  if (text === "") return 0;
-  if (!/^[0-7]+$/.test(text)) throw new Error("a number in a header of the tar is damaged");
-  return Number.parseInt(text, 8);
+  const entry = decodeTarHeader(block);
+  if (!"0123456LK".includes(entry.type)) {
+    throw new Error(`the tar holds an entry of type ${JSON.stringify(entry.type)}`);
+  }
+  return entry;
 }

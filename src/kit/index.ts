@@ -22,7 +22,15 @@ export { fileLogger, silentLogger, type Logger } from "./log.js";
 export { directoriesFor, type Directories } from "./directories.js";
 export { failpoint } from "./failpoint.js";
 export { findCheckout, type FoundCheckout } from "./checkout.js";
-export { encodeTarHeader, TAR_BLOCK, tarChecksum, tarEntry, tarPadding, type TarEntry } from "./tar.js";
+export {
+  decodeTarHeader,
+  encodeTarHeader,
+  TAR_BLOCK,
+  tarChecksum,
+  tarEntry,
+  tarPadding,
+  type TarEntry,
+} from "./tar.js";
 export {
   BINARY_LOOK_BYTES,
   byteString,

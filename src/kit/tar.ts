@@ -121,3 +121,41 @@ function writeNumber(block: Buffer, offset: number, width: number, value: number
   block[offset] = 0x80;
   block.writeBigUInt64BE(BigInt(value), offset + width - 8);
 }
+
+/**
+ * What a header block says, without what extended headers before it add.
+ * @throws {Error} that says what is damaged
+ */
+export function decodeTarHeader(block: Buffer): TarEntry {
+  if (readNumber(block, 148, 8) !== tarChecksum(block)) throw new Error("a header of the tar is damaged");
+  // POSIX has the beginning of a long name elsewhere; GNU has other things there.
+  const prefix = block.toString("latin1", 257, 263) === "ustar\0" ? readText(block, 345, 155) : "";
+  const name = readText(block, 0, 100);
+  return {
+    name: prefix === "" ? name : `${prefix}/${name}`,
+    mode: readNumber(block, 100, 8),
+    uid: readNumber(block, 108, 8),
+    gid: readNumber(block, 116, 8),
+    size: readNumber(block, 124, 12),
+    mtime: readNumber(block, 136, 12),
+    type: String.fromCharCode(block[156] ?? 0).replace("\0", "0"),
+    linkName: readText(block, 157, 100),
+    deviceMajor: readNumber(block, 329, 8),
+    deviceMinor: readNumber(block, 337, 8),
+  };
+}
+
+function readText(block: Buffer, offset: number, width: number): string {
+  const field = block.subarray(offset, offset + width);
+  const end = field.indexOf(0);
+  return field.subarray(0, end < 0 ? width : end).toString("latin1");
+}
+
+/** Octal digits, or GNU's base 256 as far as it is a safe number and none below zero. */
+function readNumber(block: Buffer, offset: number, width: number): number {
+  const text = readText(block, offset, width).trim();
+  if (/^[0-7]*$/.test(text)) return Number.parseInt(text, 8) || 0;
+  const value = block.subarray(offset + 1, offset + width).reduce((sum, byte) => sum * 256 + byte, 0);
+  if (block[offset] === 0x80 && Number.isSafeInteger(value)) return value;
+  throw new Error("a number in a header of the tar is damaged");
+}
