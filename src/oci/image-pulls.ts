@@ -1,6 +1,8 @@
 import { setMaxListeners } from "node:events";
 import { Slots } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
+import { openArchive } from "./archive.js";
+import { archivedDocument, chooseArchived, takeBlob } from "./archived-image.js";
 import { Authorization } from "./authorization.js";
 import type { CredentialSource } from "./credentials.js";
 import type { BlobStore } from "./blob-store.js";
@@ -9,7 +11,7 @@ import { download } from "./download.js";
 import type { Descriptor, Platform } from "./manifest.js";
 import { formatPlatform } from "./platform.js";
 import { ProgressReport, type ImagePullProgress } from "./progress.js";
-import { pullImage, type PulledImage } from "./pull.js";
+import { pullImage, storeImage, type PulledImage, type PullSources, type StoredImage } from "./pull.js";
 import { formatReference, parseReference, type Reference } from "./reference.js";
 import { endpointsOf, type RegistrySettings } from "./registries.js";
 import { Repository, type FetchedDocument } from "./repository.js";
@@ -33,6 +35,11 @@ export interface ImagePullOptions extends Waiter<ImagePullProgress> {
   readonly platform?: Platform;
 }
 
+export interface ArchiveOptions extends ImagePullOptions {
+  /** Of one of several images in the archive, as it is called there. */
+  readonly image?: string;
+}
+
 const PLATFORM: Platform = { os: "linux", architecture: "amd64" };
 
 /** Fetches images of registries into the store: each image and each blob once, however many ask for it. */
@@ -40,6 +47,7 @@ export class ImagePulls implements AsyncDisposable {
   readonly #options: ImagePullsOptions;
   readonly #transport: HttpTransport;
   readonly #images = new SharedWork<PulledImage, ImagePullProgress>();
+  readonly #archives = new SharedWork<StoredImage, ImagePullProgress>();
   readonly #blobs = new SharedWork<string, number>();
   readonly #slots = new Slots(LIMITS.registryDownloads);
   /** Where each registry sent us to log in; as long as this process lives. */
@@ -72,6 +80,26 @@ export class ImagePulls implements AsyncDisposable {
     }
   }
 
+  /**
+   * Takes an image out of an archive of this host, as a pull does out of a registry: an OCI layout, as a directory or a tar.
+   * What is here already is not read.
+   * @throws {PyroError} IMAGE_*, BLOB_*, AMBIGUOUS_REFERENCE, DISK_FULL; or the signal's reason
+   */
+  async readArchive(path: string, options: ArchiveOptions = {}): Promise<StoredImage> {
+    const { platform = PLATFORM, image } = options;
+    const key = JSON.stringify([path, formatPlatform(platform), image]);
+    try {
+      return await this.#archives.run(
+        key,
+        options,
+        async (signal, onProgress) => await this.#readArchive(path, platform, image, signal, onProgress),
+      );
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      throw PyroError.from(error);
+    }
+  }
+
   /** What is being fetched, for a prune that goes on meanwhile. */
   busy(): ReadonlySet<Digest> {
     return new Set(this.#blobs.keys().map((key) => key.split(" ")[0] as Digest));
@@ -84,6 +112,7 @@ export class ImagePulls implements AsyncDisposable {
       retryable: true,
     });
     await this.#images.close(ended);
+    await this.#archives.close(ended);
     await this.#blobs.close(ended);
     await this.#transport[Symbol.asyncDispose]();
   }
@@ -95,10 +124,7 @@ export class ImagePulls implements AsyncDisposable {
     onProgress: (progress: ImagePullProgress) => void,
   ): Promise<PulledImage> {
     const report = new ProgressReport(onProgress);
-    const failure = new AbortController();
-    const signal = AbortSignal.any([outer, failure.signal]);
-    // Every layer waits by it, and hashes what is here by it: Node would take that for a leak.
-    setMaxListeners(4 * LIMITS.imageLayers, signal);
+    const { signal, giveUp } = untilFailure(outer);
     const retry: RetryOptions = {
       ...this.#options.retry,
       onWait: (waitMs, because) => report.waiting(waitMs, because.message),
@@ -107,10 +133,39 @@ export class ImagePulls implements AsyncDisposable {
     return await pullImage(reference, platform, {
       store: this.#options.store,
       fetchDocument: (tagOrDigest) => fetchDocument(repositories, tagOrDigest, retry, signal),
-      fetchBlob: (descriptor) => this.#fetchBlob(descriptor, repositories, retry, report, signal),
+      fetchBlob: (blob) =>
+        this.#fetchBlob(blob, report, signal, async (ours, onBytes) => {
+          const { store } = this.#options;
+          return await download(blob, { store, sources: repositories, retry, signal: ours, onBytes });
+        }),
       onLayers: (layers) => report.layers(layers),
-      giveUp: (because) => failure.abort(because),
+      giveUp,
     });
+  }
+
+  async #readArchive(
+    path: string,
+    platform: Platform,
+    name: string | undefined,
+    outer: AbortSignal,
+    onProgress: (progress: ImagePullProgress) => void,
+  ): Promise<StoredImage> {
+    const { store } = this.#options;
+    const report = new ProgressReport(onProgress);
+    const { signal, giveUp } = untilFailure(outer);
+    await using archive = await openArchive(path, signal);
+    const { digest } = await chooseArchived(archive, platform, name, signal);
+    const sources: PullSources = {
+      store,
+      fetchDocument: (wanted) => archivedDocument(archive, wanted as Digest, signal),
+      fetchBlob: (blob) =>
+        this.#fetchBlob(blob, report, signal, (ours, onBytes) =>
+          takeBlob(archive, blob, store, ours, onBytes),
+        ),
+      onLayers: (layers) => report.layers(layers),
+      giveUp,
+    };
+    return (await storeImage(archive.name, digest, platform, sources)).image;
   }
 
   /** A repository's places, for one pull: tokens are not shared with others, realms are. */
@@ -127,14 +182,12 @@ export class ImagePulls implements AsyncDisposable {
   }
 
   async #fetchBlob(
-    descriptor: Descriptor,
-    sources: readonly Repository[],
-    retry: RetryOptions,
+    { digest }: Descriptor,
     report: ProgressReport,
     signal: AbortSignal,
+    get: (signal: AbortSignal, onBytes: (received: number) => void) => Promise<string>,
   ): Promise<{ path: string; reused: boolean }> {
     const { store } = this.#options;
-    const { digest } = descriptor;
     for (;;) {
       const here = await store.find(digest, signal);
       if (here !== undefined) {
@@ -147,7 +200,7 @@ export class ImagePulls implements AsyncDisposable {
         const path = await this.#blobs.run(digest, { signal, onProgress }, async (ours, onBytes) => {
           begun.isOurs = true;
           using _slot = await this.#slots.take(ours);
-          return await download(descriptor, { store, sources, retry, signal: ours, onBytes });
+          return await get(ours, onBytes);
         });
         report.here(digest);
         return { path, reused: false };
@@ -158,6 +211,15 @@ export class ImagePulls implements AsyncDisposable {
       }
     }
   }
+}
+
+/** A signal that the first failure of a part ends too. */
+function untilFailure(outer: AbortSignal): { signal: AbortSignal; giveUp: (because: unknown) => void } {
+  const failure = new AbortController();
+  const signal = AbortSignal.any([outer, failure.signal]);
+  // Every layer waits by it, and hashes what is here by it: Node would take that for a leak.
+  setMaxListeners(4 * LIMITS.imageLayers, signal);
+  return { signal, giveUp: (because) => failure.abort(because) };
 }
 
 /** From the first source that has it; the registry itself is the last, and its failure the one that is told. */

@@ -12,7 +12,12 @@ export type { Credentials, CredentialSource } from "./credentials.js";
 export { digestOf, isDigest, parseDigest, type Digest } from "./digest.js";
 export type { ImageConfig } from "./image-config.js";
 export { describeImage, type LocalImage, type NewImage, type NewLayer } from "./image-document.js";
-export { ImagePulls, type ImagePullOptions, type ImagePullsOptions } from "./image-pulls.js";
+export {
+  ImagePulls,
+  type ArchiveOptions,
+  type ImagePullOptions,
+  type ImagePullsOptions,
+} from "./image-pulls.js";
 export {
   ImagePushes,
   parsePushReference,
@@ -25,7 +30,7 @@ export { findImage } from "./local-image.js";
 export type { LayerDescriptor, Platform } from "./manifest.js";
 export type { Compression } from "./media-types.js";
 export type { ImagePullProgress, LayerProgress } from "./progress.js";
-export type { PulledImage, PulledLayer } from "./pull.js";
+export type { PulledImage, PulledLayer, StoredImage } from "./pull.js";
 export { formatReference, parseReference, type Reference } from "./reference.js";
 export { DEFAULT_REGISTRY, type RegistrySettings } from "./registries.js";
 export type { RetryOptions } from "./retries.js";

@@ -31,6 +31,8 @@ export interface Platform {
 
 export interface IndexEntry extends Descriptor {
   readonly platform: Platform | undefined;
+  /** What it is called where several images are kept together. */
+  readonly names: readonly string[];
   /** Says something of another entry, such as who built it, and is no image. */
   readonly isAttestation: boolean;
 }
@@ -131,6 +133,9 @@ function mediaTypeOf(what: string, document: object, told: string | undefined): 
   return fallback;
 }
 
+/** Of image-spec's annotations.md, and what docker and containerd write beside it. */
+const NAMES = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
+
 function parseIndex(what: string, document: object): ImageIndex {
   const count = (document as { manifests?: unknown[] }).manifests?.length ?? 0;
   if (count > LIMITS.imageIndexEntries) throw limit(what, "imageIndexEntries", `${count} images`);
@@ -147,6 +152,7 @@ function parseIndex(what: string, document: object): ImageIndex {
               architecture: platform.architecture,
               ...(platform.variant === undefined ? {} : { variant: platform.variant }),
             },
+      names: NAMES.flatMap((key) => annotations?.[key] ?? []),
       isAttestation:
         platform?.os === "unknown" || annotations?.["vnd.docker.reference.type"] === "attestation-manifest",
     };

@@ -73,11 +73,11 @@ export class PartialBlob implements AsyncDisposable {
    * Proves it and gives it its place: read-only, on the disk, under its name.
    * @throws {PyroError} BLOB_DIGEST_MISMATCH; its bytes are forgotten then
    */
-  async seal(target: string): Promise<void> {
+  async seal(target: string, hint?: string): Promise<void> {
     const found = `sha256:${this.#hash.digest("hex")}` as Digest;
     if (found !== this.digest) {
       await this.restart();
-      throw digestMismatch(shortDigest(this.digest), this.digest, found);
+      throw digestMismatch(shortDigest(this.digest), this.digest, found, hint);
     }
     await this.file.sync();
     await chmod(this.path, 0o444);

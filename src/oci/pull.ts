@@ -26,10 +26,7 @@ export interface PulledLayer extends LayerDescriptor {
 }
 
 /** An image that is here as a whole. */
-export interface PulledImage {
-  readonly reference: Reference;
-  /** The same by the digest that its tag stood for: what is to be remembered of it. */
-  readonly pinned: Reference;
+export interface StoredImage {
   /** Of the image for the platform; another than the pinned one where that is an index. */
   readonly manifestDigest: Digest;
   readonly configDigest: Digest;
@@ -42,10 +39,17 @@ export interface PulledImage {
   readonly reused: boolean;
 }
 
+/** One that came from a registry. */
+export interface PulledImage extends StoredImage {
+  readonly reference: Reference;
+  /** The same by the digest that its tag stood for: what is to be remembered of it. */
+  readonly pinned: Reference;
+}
+
 /** What a pull gets things from. */
 export interface PullSources {
   readonly store: BlobStore;
-  /** A manifest or an index from the registry. */
+  /** A manifest or an index, by a tag or a digest. */
   readonly fetchDocument: (tagOrDigest: string) => Promise<FetchedDocument>;
   /** A blob's path, fetched where it is not here; which of the image's it is counts for progress. */
   readonly fetchBlob: (descriptor: Descriptor) => Promise<{ path: string; reused: boolean }>;
@@ -55,14 +59,28 @@ export interface PullSources {
   readonly giveUp: (because: unknown) => void;
 }
 
-/** One image for one platform: its documents first, each proven and read within bounds, then its blobs. */
+/** An image of a registry for one platform. */
 export async function pullImage(
   reference: Reference,
   wanted: Platform,
   sources: PullSources,
 ): Promise<PulledImage> {
-  const what = formatReference(reference);
-  const first = await document(sources, reference.digest ?? reference.tag ?? "latest");
+  const tagOrDigest = reference.digest ?? reference.tag ?? "latest";
+  const { digest, image } = await storeImage(formatReference(reference), tagOrDigest, wanted, sources);
+  return { ...image, reference, pinned: pinned(reference, digest) };
+}
+
+/**
+ * One image for one platform: its documents first, each proven and read within bounds, then its blobs.
+ * @returns the image, and the digest of what was asked for
+ */
+export async function storeImage(
+  what: string,
+  tagOrDigest: string,
+  wanted: Platform,
+  sources: PullSources,
+): Promise<{ digest: Digest; image: StoredImage }> {
+  const first = await document(sources, tagOrDigest);
   const { manifest, manifestDigest, reused } = await resolve(what, first, wanted, sources);
   sources.onLayers(manifest.layers);
   const config = await readConfig(what, manifest, wanted, sources);
@@ -81,9 +99,7 @@ export async function pullImage(
     // parseImageConfig has counted them.
     return { ...layer, path, diffId: config.parsed.diffIds[index] as Digest };
   });
-  return {
-    reference,
-    pinned: pinned(reference, first.digest),
+  const image = {
     manifestDigest,
     configDigest: manifest.config.digest,
     config: config.parsed,
@@ -91,6 +107,7 @@ export async function pullImage(
     sizeBytes: manifest.layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
     reused: first.reused && reused && config.reused && [...fetched.values()].every((blob) => blob.reused),
   };
+  return { digest: first.digest, image };
 }
 
 interface Known extends FetchedDocument {

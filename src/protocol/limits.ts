@@ -285,6 +285,9 @@ export const LIMITS = {
   registryTokenBytes: 256 * 1024,
   /** What a token without `expires_in` lives (distribution, token.md). */
   registryTokenMs: 60_000,
+  /** Files of one archive of images, and an extended header of it. */
+  archiveEntries: 100_000,
+  archiveHeaderBytes: 64 * 1024,
   /** The user's container configuration, and what a credential helper says. */
   containerConfigBytes: 1024 * 1024,
   credentialHelperMs: 15_000,
