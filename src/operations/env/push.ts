@@ -48,7 +48,8 @@ export const envPush = defineOperation({
   },
   render: ({ reference, digest, size_bytes, uploaded_bytes, left_out, duration_ms }) => {
     const sent = `${formatBytes(size_bytes)}, ${formatBytes(uploaded_bytes)} of it new there, ${formatDuration(duration_ms)}`;
-    const without = left_out === 0 ? "" : `\n${left_out} sockets are left out: no image carries them`;
+    const sockets = left_out === 1 ? "1 socket is" : `${left_out} sockets are`;
+    const without = left_out === 0 ? "" : `\n${sockets} left out: no image carries them`;
     return `${reference} is pushed (${sent})\n${digest}${without}`;
   },
 });

@@ -78,6 +78,20 @@ describe("env", () => {
     );
   });
 
+  test("push tells its steps, and where the image is", async () => {
+    const { status, stdout, stderr } = await pyro(["env", "push", "debian:12", "registry.test/team/it"]);
+    expect(status).toBe(0);
+    expect(stdout).toBe(
+      `registry.test/team/it:latest is pushed (30 MB, 20 MB of it new there, 2.5 s)\nsha256:${"1".repeat(64)}\n1 socket is left out: no image carries them\n`,
+    );
+    expect(stderr).toBe("pack it 50 B of 100 B (50 %)\nupload it 10 B of 30 B (33 %)\n");
+    const { stdout: json } = await pyro(["env", "push", "debian:12", "registry.test/team/it", "--json"]);
+    expect(JSON.parse(json)).toMatchObject({
+      ...{ environment: "debian:12", reference: "registry.test/team/it:latest", same_image: false },
+      ...{ size_bytes: 30_000_000, uploaded_bytes: 20_000_000, left_out: 1, duration_ms: 2500 },
+    });
+  });
+
   test("an unknown environment is a failure with its hint, status 1", async () => {
     expect(await pyro(["env", "pull", "nope"])).toMatchObject({
       status: 1,
