@@ -86,6 +86,10 @@ func (c BuilderClient) PackImage(ctx context.Context, request *guestv1.PackImage
 	return OpenDownload[guestv1.PackImageResponse](ctx, c.Host, service+"BuilderService/PackImage", request)
 }
 
+func (c BuilderClient) CopyDisk(ctx context.Context, request *guestv1.CopyDiskRequest) (*Download[guestv1.CopyDiskResponse, *guestv1.CopyDiskResponse], error) {
+	return OpenDownload[guestv1.CopyDiskResponse](ctx, c.Host, service+"BuilderService/CopyDisk", request)
+}
+
 // ShellClient calls the ShellService.
 type ShellClient struct{ Host *call.Peer }
 

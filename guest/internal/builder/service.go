@@ -1,4 +1,4 @@
-// Package builder makes a root file system of image layers, and a layer of a root file system, inside a machine that exists for nothing else: hostile
+// Package builder makes a root file system of image layers or of another machine's disk, and a layer of a root file system, inside a machine that exists for nothing else: hostile
 // archives and package scripts are root here, and only here.
 //
 // Invariants:
@@ -178,5 +178,6 @@ func (s *Service) Methods() call.Methods {
 	return call.Methods{
 		"pyro.guest.v1.BuilderService/BuildImage": call.ServerStream(s.BuildImage),
 		"pyro.guest.v1.BuilderService/PackImage":  call.ServerStream(s.PackImage),
+		"pyro.guest.v1.BuilderService/CopyDisk":   call.ServerStream(s.CopyDisk),
 	}
 }

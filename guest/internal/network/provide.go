@@ -27,6 +27,19 @@ func (o Options) provide(request *guestv1.ConfigureNetworkRequest) {
 	}
 }
 
+// WithoutHost is what a file of a disk holds without what machines were given of their host; nil is no file.
+func WithoutHost(old []byte, path string, appended bool) []byte {
+	return provided(old, &guestv1.ProvidedFile{Path: path, Appended: appended})
+}
+
+// WithoutResolver is what the file of name servers holds of an environment: nothing where it is this agent's.
+func WithoutResolver(old []byte) []byte {
+	if string(old) == noResolver || bytes.Equal(old, resolvConf) {
+		return []byte{}
+	}
+	return old
+}
+
 // provided is what a file holds then; nil, as for old, is no file.
 func provided(old []byte, file *guestv1.ProvidedFile) []byte {
 	if file.Appended {

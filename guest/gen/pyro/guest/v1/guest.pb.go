@@ -1300,7 +1300,7 @@ type StartRequest struct {
 	// Bound of the spool of each stream; 0 means the agent's default.
 	SpoolBytes uint32 `protobuf:"varint,11,opt,name=spool_bytes,json=spoolBytes,proto3" json:"spool_bytes,omitempty"`
 	// Instead of `uid` and `gid`, where it is not empty: a name or a number, with ":" and a group's where there is one, looked up
-	// in the root's own /etc/passwd and /etc/group, with the groups that name the user as a member. HOME, USER and LOGNAME are
+	// in the root's own /etc/passwd and /etc/group, also with the groups that name the user as a member. HOME, USER and LOGNAME are
 	// the entry's where `env` has none. GUEST_USER_NOT_FOUND.
 	User string `protobuf:"bytes,12,opt,name=user,proto3" json:"user,omitempty"`
 	// Makes the working directory where it is missing.
@@ -4157,6 +4157,249 @@ func (x *BuildResult) GetUsedBytes() uint64 {
 	return 0
 }
 
+type CopyDiskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Holds an ext4 file system; its journal may be replayed.
+	SourceDevice string `protobuf:"bytes,1,opt,name=source_device,json=sourceDevice,proto3" json:"source_device,omitempty"`
+	TargetDevice string `protobuf:"bytes,2,opt,name=target_device,json=targetDevice,proto3" json:"target_device,omitempty"`
+	// What machines were given of their host: a file's mark says what of it is left out, as with an empty content.
+	Provided []*ProvidedFile `protobuf:"bytes,3,rep,name=provided,proto3" json:"provided,omitempty"`
+	// Also tell all that is copied.
+	WithContent bool `protobuf:"varint,4,opt,name=with_content,json=withContent,proto3" json:"with_content,omitempty"`
+	// The disk that the source lies on, read-only; may be empty. The content of files that are the same there is not told.
+	BaseDevice    string `protobuf:"bytes,5,opt,name=base_device,json=baseDevice,proto3" json:"base_device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyDiskRequest) Reset() {
+	*x = CopyDiskRequest{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyDiskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyDiskRequest) ProtoMessage() {}
+
+func (x *CopyDiskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyDiskRequest.ProtoReflect.Descriptor instead.
+func (*CopyDiskRequest) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *CopyDiskRequest) GetSourceDevice() string {
+	if x != nil {
+		return x.SourceDevice
+	}
+	return ""
+}
+
+func (x *CopyDiskRequest) GetTargetDevice() string {
+	if x != nil {
+		return x.TargetDevice
+	}
+	return ""
+}
+
+func (x *CopyDiskRequest) GetProvided() []*ProvidedFile {
+	if x != nil {
+		return x.Provided
+	}
+	return nil
+}
+
+func (x *CopyDiskRequest) GetWithContent() bool {
+	if x != nil {
+		return x.WithContent
+	}
+	return false
+}
+
+func (x *CopyDiskRequest) GetBaseDevice() string {
+	if x != nil {
+		return x.BaseDevice
+	}
+	return ""
+}
+
+type CopyDiskResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Event:
+	//
+	//	*CopyDiskResponse_Progress
+	//	*CopyDiskResponse_Part
+	//	*CopyDiskResponse_Result
+	Event         isCopyDiskResponse_Event `protobuf_oneof:"event"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyDiskResponse) Reset() {
+	*x = CopyDiskResponse{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyDiskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyDiskResponse) ProtoMessage() {}
+
+func (x *CopyDiskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyDiskResponse.ProtoReflect.Descriptor instead.
+func (*CopyDiskResponse) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *CopyDiskResponse) GetEvent() isCopyDiskResponse_Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *CopyDiskResponse) GetProgress() *BuildProgress {
+	if x != nil {
+		if x, ok := x.Event.(*CopyDiskResponse_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
+func (x *CopyDiskResponse) GetPart() *CopiedPart {
+	if x != nil {
+		if x, ok := x.Event.(*CopyDiskResponse_Part); ok {
+			return x.Part
+		}
+	}
+	return nil
+}
+
+func (x *CopyDiskResponse) GetResult() *BuildResult {
+	if x != nil {
+		if x, ok := x.Event.(*CopyDiskResponse_Result); ok {
+			return x.Result
+		}
+	}
+	return nil
+}
+
+type isCopyDiskResponse_Event interface {
+	isCopyDiskResponse_Event()
+}
+
+type CopyDiskResponse_Progress struct {
+	Progress *BuildProgress `protobuf:"bytes,1,opt,name=progress,proto3,oneof"`
+}
+
+type CopyDiskResponse_Part struct {
+	Part *CopiedPart `protobuf:"bytes,2,opt,name=part,proto3,oneof"`
+}
+
+type CopyDiskResponse_Result struct {
+	// Always the last message.
+	Result *BuildResult `protobuf:"bytes,3,opt,name=result,proto3,oneof"`
+}
+
+func (*CopyDiskResponse_Progress) isCopyDiskResponse_Event() {}
+
+func (*CopyDiskResponse_Part) isCopyDiskResponse_Event() {}
+
+func (*CopyDiskResponse_Result) isCopyDiskResponse_Event() {}
+
+// A part of something that is copied: its name, or its next bytes.
+type CopiedPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From the root, without a slash in front; set where it begins.
+	Path []byte `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Of a symbolic link.
+	LinkTarget []byte `protobuf:"bytes,2,opt,name=link_target,json=linkTarget,proto3" json:"link_target,omitempty"`
+	// Of a regular file.
+	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopiedPart) Reset() {
+	*x = CopiedPart{}
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopiedPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopiedPart) ProtoMessage() {}
+
+func (x *CopiedPart) ProtoReflect() protoreflect.Message {
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopiedPart.ProtoReflect.Descriptor instead.
+func (*CopiedPart) Descriptor() ([]byte, []int) {
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *CopiedPart) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *CopiedPart) GetLinkTarget() []byte {
+	if x != nil {
+		return x.LinkTarget
+	}
+	return nil
+}
+
+func (x *CopiedPart) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type FloodRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Bytes         uint64                 `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
@@ -4166,7 +4409,7 @@ type FloodRequest struct {
 
 func (x *FloodRequest) Reset() {
 	*x = FloodRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4178,7 +4421,7 @@ func (x *FloodRequest) String() string {
 func (*FloodRequest) ProtoMessage() {}
 
 func (x *FloodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[66]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4191,7 +4434,7 @@ func (x *FloodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloodRequest.ProtoReflect.Descriptor instead.
 func (*FloodRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{66}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *FloodRequest) GetBytes() uint64 {
@@ -4209,7 +4452,7 @@ type FloodResponse struct {
 
 func (x *FloodResponse) Reset() {
 	*x = FloodResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4221,7 +4464,7 @@ func (x *FloodResponse) String() string {
 func (*FloodResponse) ProtoMessage() {}
 
 func (x *FloodResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[67]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4234,7 +4477,7 @@ func (x *FloodResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloodResponse.ProtoReflect.Descriptor instead.
 func (*FloodResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{67}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{70}
 }
 
 type DrainRequest struct {
@@ -4246,7 +4489,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4258,7 +4501,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[68]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4271,7 +4514,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{68}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *DrainRequest) GetExpectBytes() uint64 {
@@ -4290,7 +4533,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4302,7 +4545,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[69]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4315,7 +4558,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{69}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *DrainResponse) GetBytes() uint64 {
@@ -4334,7 +4577,7 @@ type SourceRequest struct {
 
 func (x *SourceRequest) Reset() {
 	*x = SourceRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4346,7 +4589,7 @@ func (x *SourceRequest) String() string {
 func (*SourceRequest) ProtoMessage() {}
 
 func (x *SourceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[70]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4359,7 +4602,7 @@ func (x *SourceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceRequest.ProtoReflect.Descriptor instead.
 func (*SourceRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{70}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SourceRequest) GetBytes() uint64 {
@@ -4378,7 +4621,7 @@ type SourceResponse struct {
 
 func (x *SourceResponse) Reset() {
 	*x = SourceResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4390,7 +4633,7 @@ func (x *SourceResponse) String() string {
 func (*SourceResponse) ProtoMessage() {}
 
 func (x *SourceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[71]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4403,7 +4646,7 @@ func (x *SourceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceResponse.ProtoReflect.Descriptor instead.
 func (*SourceResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{71}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *SourceResponse) GetData() []byte {
@@ -4422,7 +4665,7 @@ type SinkRequest struct {
 
 func (x *SinkRequest) Reset() {
 	*x = SinkRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4434,7 +4677,7 @@ func (x *SinkRequest) String() string {
 func (*SinkRequest) ProtoMessage() {}
 
 func (x *SinkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[72]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4447,7 +4690,7 @@ func (x *SinkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkRequest.ProtoReflect.Descriptor instead.
 func (*SinkRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{72}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *SinkRequest) GetData() []byte {
@@ -4466,7 +4709,7 @@ type SinkResponse struct {
 
 func (x *SinkResponse) Reset() {
 	*x = SinkResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4478,7 +4721,7 @@ func (x *SinkResponse) String() string {
 func (*SinkResponse) ProtoMessage() {}
 
 func (x *SinkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[73]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4491,7 +4734,7 @@ func (x *SinkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkResponse.ProtoReflect.Descriptor instead.
 func (*SinkResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{73}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *SinkResponse) GetBytes() uint64 {
@@ -4511,7 +4754,7 @@ type SpawnLoopRequest struct {
 
 func (x *SpawnLoopRequest) Reset() {
 	*x = SpawnLoopRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4523,7 +4766,7 @@ func (x *SpawnLoopRequest) String() string {
 func (*SpawnLoopRequest) ProtoMessage() {}
 
 func (x *SpawnLoopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[74]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4536,7 +4779,7 @@ func (x *SpawnLoopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnLoopRequest.ProtoReflect.Descriptor instead.
 func (*SpawnLoopRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{74}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *SpawnLoopRequest) GetArgv() []string {
@@ -4562,7 +4805,7 @@ type SpawnLoopResponse struct {
 
 func (x *SpawnLoopResponse) Reset() {
 	*x = SpawnLoopResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4574,7 +4817,7 @@ func (x *SpawnLoopResponse) String() string {
 func (*SpawnLoopResponse) ProtoMessage() {}
 
 func (x *SpawnLoopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[75]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4587,7 +4830,7 @@ func (x *SpawnLoopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpawnLoopResponse.ProtoReflect.Descriptor instead.
 func (*SpawnLoopResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{75}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *SpawnLoopResponse) GetDurationUs() []uint32 {
@@ -4611,7 +4854,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[76]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4623,7 +4866,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[76]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4636,7 +4879,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{76}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ReportRequest) GetEvent() isReportRequest_Event {
@@ -4704,7 +4947,7 @@ type AgentReady struct {
 
 func (x *AgentReady) Reset() {
 	*x = AgentReady{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[77]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4716,7 +4959,7 @@ func (x *AgentReady) String() string {
 func (*AgentReady) ProtoMessage() {}
 
 func (x *AgentReady) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[77]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4729,7 +4972,7 @@ func (x *AgentReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentReady.ProtoReflect.Descriptor instead.
 func (*AgentReady) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{77}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *AgentReady) GetEpoch() uint32 {
@@ -4749,7 +4992,7 @@ type ProcessExited struct {
 
 func (x *ProcessExited) Reset() {
 	*x = ProcessExited{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[78]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4761,7 +5004,7 @@ func (x *ProcessExited) String() string {
 func (*ProcessExited) ProtoMessage() {}
 
 func (x *ProcessExited) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[78]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4774,7 +5017,7 @@ func (x *ProcessExited) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessExited.ProtoReflect.Descriptor instead.
 func (*ProcessExited) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{78}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ProcessExited) GetProcessId() string {
@@ -4800,7 +5043,7 @@ type OutOfMemory struct {
 
 func (x *OutOfMemory) Reset() {
 	*x = OutOfMemory{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[79]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4812,7 +5055,7 @@ func (x *OutOfMemory) String() string {
 func (*OutOfMemory) ProtoMessage() {}
 
 func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[79]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4825,7 +5068,7 @@ func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutOfMemory.ProtoReflect.Descriptor instead.
 func (*OutOfMemory) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{79}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *OutOfMemory) GetProcessId() string {
@@ -4843,7 +5086,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[80]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4855,7 +5098,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[80]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4868,7 +5111,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{80}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{83}
 }
 
 // How a call ended (LINK.md, END).
@@ -4885,7 +5128,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[81]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4897,7 +5140,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[81]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4910,7 +5153,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{81}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *Status) GetCode() uint32 {
@@ -4947,7 +5190,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[82]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4959,7 +5202,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_pyro_guest_v1_guest_proto_msgTypes[82]
+	mi := &file_pyro_guest_v1_guest_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4972,7 +5215,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{82}
+	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ErrorDetail) GetCode() string {
@@ -5000,7 +5243,7 @@ var File_pyro_guest_v1_guest_proto protoreflect.FileDescriptor
 
 const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\n" +
-	"\x19pyro/guest/v1/guest.proto\x12\rpyro.guest.v1\"1\n" +
+	"\x19pyro/guest/v1/guest.proto\x12\rpyro.guest.v1\x1a\x1bpyro/guest/v1/network.proto\"1\n" +
 	"\fHelloRequest\x12!\n" +
 	"\fhost_version\x18\x01 \x01(\tR\vhostVersion\"\xc5\x01\n" +
 	"\rHelloResponse\x12#\n" +
@@ -5277,7 +5520,25 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\ventry_count\x18\x01 \x01(\x04R\n" +
 	"entryCount\x12\x1d\n" +
 	"\n" +
-	"used_bytes\x18\x02 \x01(\x04R\tusedBytes\"$\n" +
+	"used_bytes\x18\x02 \x01(\x04R\tusedBytes\"\xd8\x01\n" +
+	"\x0fCopyDiskRequest\x12#\n" +
+	"\rsource_device\x18\x01 \x01(\tR\fsourceDevice\x12#\n" +
+	"\rtarget_device\x18\x02 \x01(\tR\ftargetDevice\x127\n" +
+	"\bprovided\x18\x03 \x03(\v2\x1b.pyro.guest.v1.ProvidedFileR\bprovided\x12!\n" +
+	"\fwith_content\x18\x04 \x01(\bR\vwithContent\x12\x1f\n" +
+	"\vbase_device\x18\x05 \x01(\tR\n" +
+	"baseDevice\"\xbe\x01\n" +
+	"\x10CopyDiskResponse\x12:\n" +
+	"\bprogress\x18\x01 \x01(\v2\x1c.pyro.guest.v1.BuildProgressH\x00R\bprogress\x12/\n" +
+	"\x04part\x18\x02 \x01(\v2\x19.pyro.guest.v1.CopiedPartH\x00R\x04part\x124\n" +
+	"\x06result\x18\x03 \x01(\v2\x1a.pyro.guest.v1.BuildResultH\x00R\x06resultB\a\n" +
+	"\x05event\"U\n" +
+	"\n" +
+	"CopiedPart\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\x12\x1f\n" +
+	"\vlink_target\x18\x02 \x01(\fR\n" +
+	"linkTarget\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"$\n" +
 	"\fFloodRequest\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"\x0f\n" +
 	"\rFloodResponse\"1\n" +
@@ -5372,11 +5633,12 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\x04Edit\x12\x1a.pyro.guest.v1.EditRequest\x1a\x1b.pyro.guest.v1.EditResponse\x12J\n" +
 	"\aPackTar\x12\x1d.pyro.guest.v1.PackTarRequest\x1a\x1e.pyro.guest.v1.PackTarResponse0\x01\x12G\n" +
 	"\x06Commit\x12\x1c.pyro.guest.v1.CommitRequest\x1a\x1d.pyro.guest.v1.CommitResponse(\x01\x12J\n" +
-	"\aChanges\x12\x1d.pyro.guest.v1.ChangesRequest\x1a\x1e.pyro.guest.v1.ChangesResponse0\x012\xb7\x01\n" +
+	"\aChanges\x12\x1d.pyro.guest.v1.ChangesRequest\x1a\x1e.pyro.guest.v1.ChangesResponse0\x012\x86\x02\n" +
 	"\x0eBuilderService\x12S\n" +
 	"\n" +
 	"BuildImage\x12 .pyro.guest.v1.BuildImageRequest\x1a!.pyro.guest.v1.BuildImageResponse0\x01\x12P\n" +
-	"\tPackImage\x12\x1f.pyro.guest.v1.PackImageRequest\x1a .pyro.guest.v1.PackImageResponse0\x012\xf8\x02\n" +
+	"\tPackImage\x12\x1f.pyro.guest.v1.PackImageRequest\x1a .pyro.guest.v1.PackImageResponse0\x01\x12M\n" +
+	"\bCopyDisk\x12\x1e.pyro.guest.v1.CopyDiskRequest\x1a\x1f.pyro.guest.v1.CopyDiskResponse0\x012\xf8\x02\n" +
 	"\x12DiagnosticsService\x12B\n" +
 	"\x05Flood\x12\x1b.pyro.guest.v1.FloodRequest\x1a\x1c.pyro.guest.v1.FloodResponse\x12B\n" +
 	"\x05Drain\x12\x1b.pyro.guest.v1.DrainRequest\x1a\x1c.pyro.guest.v1.DrainResponse\x12G\n" +
@@ -5399,7 +5661,7 @@ func file_pyro_guest_v1_guest_proto_rawDescGZIP() []byte {
 }
 
 var file_pyro_guest_v1_guest_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
+var file_pyro_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 86)
 var file_pyro_guest_v1_guest_proto_goTypes = []any{
 	(OutputPolicy)(0),           // 0: pyro.guest.v1.OutputPolicy
 	(OutputStream)(0),           // 1: pyro.guest.v1.OutputStream
@@ -5472,23 +5734,27 @@ var file_pyro_guest_v1_guest_proto_goTypes = []any{
 	(*PackResult)(nil),          // 68: pyro.guest.v1.PackResult
 	(*BuildProgress)(nil),       // 69: pyro.guest.v1.BuildProgress
 	(*BuildResult)(nil),         // 70: pyro.guest.v1.BuildResult
-	(*FloodRequest)(nil),        // 71: pyro.guest.v1.FloodRequest
-	(*FloodResponse)(nil),       // 72: pyro.guest.v1.FloodResponse
-	(*DrainRequest)(nil),        // 73: pyro.guest.v1.DrainRequest
-	(*DrainResponse)(nil),       // 74: pyro.guest.v1.DrainResponse
-	(*SourceRequest)(nil),       // 75: pyro.guest.v1.SourceRequest
-	(*SourceResponse)(nil),      // 76: pyro.guest.v1.SourceResponse
-	(*SinkRequest)(nil),         // 77: pyro.guest.v1.SinkRequest
-	(*SinkResponse)(nil),        // 78: pyro.guest.v1.SinkResponse
-	(*SpawnLoopRequest)(nil),    // 79: pyro.guest.v1.SpawnLoopRequest
-	(*SpawnLoopResponse)(nil),   // 80: pyro.guest.v1.SpawnLoopResponse
-	(*ReportRequest)(nil),       // 81: pyro.guest.v1.ReportRequest
-	(*AgentReady)(nil),          // 82: pyro.guest.v1.AgentReady
-	(*ProcessExited)(nil),       // 83: pyro.guest.v1.ProcessExited
-	(*OutOfMemory)(nil),         // 84: pyro.guest.v1.OutOfMemory
-	(*ReportResponse)(nil),      // 85: pyro.guest.v1.ReportResponse
-	(*Status)(nil),              // 86: pyro.guest.v1.Status
-	(*ErrorDetail)(nil),         // 87: pyro.guest.v1.ErrorDetail
+	(*CopyDiskRequest)(nil),     // 71: pyro.guest.v1.CopyDiskRequest
+	(*CopyDiskResponse)(nil),    // 72: pyro.guest.v1.CopyDiskResponse
+	(*CopiedPart)(nil),          // 73: pyro.guest.v1.CopiedPart
+	(*FloodRequest)(nil),        // 74: pyro.guest.v1.FloodRequest
+	(*FloodResponse)(nil),       // 75: pyro.guest.v1.FloodResponse
+	(*DrainRequest)(nil),        // 76: pyro.guest.v1.DrainRequest
+	(*DrainResponse)(nil),       // 77: pyro.guest.v1.DrainResponse
+	(*SourceRequest)(nil),       // 78: pyro.guest.v1.SourceRequest
+	(*SourceResponse)(nil),      // 79: pyro.guest.v1.SourceResponse
+	(*SinkRequest)(nil),         // 80: pyro.guest.v1.SinkRequest
+	(*SinkResponse)(nil),        // 81: pyro.guest.v1.SinkResponse
+	(*SpawnLoopRequest)(nil),    // 82: pyro.guest.v1.SpawnLoopRequest
+	(*SpawnLoopResponse)(nil),   // 83: pyro.guest.v1.SpawnLoopResponse
+	(*ReportRequest)(nil),       // 84: pyro.guest.v1.ReportRequest
+	(*AgentReady)(nil),          // 85: pyro.guest.v1.AgentReady
+	(*ProcessExited)(nil),       // 86: pyro.guest.v1.ProcessExited
+	(*OutOfMemory)(nil),         // 87: pyro.guest.v1.OutOfMemory
+	(*ReportResponse)(nil),      // 88: pyro.guest.v1.ReportResponse
+	(*Status)(nil),              // 89: pyro.guest.v1.Status
+	(*ErrorDetail)(nil),         // 90: pyro.guest.v1.ErrorDetail
+	(*ProvidedFile)(nil),        // 91: pyro.guest.v1.ProvidedFile
 }
 var file_pyro_guest_v1_guest_proto_depIdxs = []int32{
 	7,  // 0: pyro.guest.v1.HelloResponse.boot:type_name -> pyro.guest.v1.BootTimings
@@ -5513,82 +5779,88 @@ var file_pyro_guest_v1_guest_proto_depIdxs = []int32{
 	69, // 19: pyro.guest.v1.BuildImageResponse.progress:type_name -> pyro.guest.v1.BuildProgress
 	70, // 20: pyro.guest.v1.BuildImageResponse.result:type_name -> pyro.guest.v1.BuildResult
 	68, // 21: pyro.guest.v1.PackImageResponse.result:type_name -> pyro.guest.v1.PackResult
-	82, // 22: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
-	83, // 23: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
-	84, // 24: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
-	31, // 25: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
-	87, // 26: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
-	5,  // 27: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
-	8,  // 28: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
-	10, // 29: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
-	12, // 30: pyro.guest.v1.SystemService.MountRoot:input_type -> pyro.guest.v1.MountRootRequest
-	14, // 31: pyro.guest.v1.SystemService.SetFrozen:input_type -> pyro.guest.v1.SetFrozenRequest
-	16, // 32: pyro.guest.v1.SystemService.HoldWrites:input_type -> pyro.guest.v1.HoldWritesRequest
-	20, // 33: pyro.guest.v1.SystemService.Rehearse:input_type -> pyro.guest.v1.RehearseRequest
-	18, // 34: pyro.guest.v1.SystemService.Scrub:input_type -> pyro.guest.v1.ScrubRequest
-	22, // 35: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
-	24, // 36: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
-	26, // 37: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
-	28, // 38: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
-	32, // 39: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
-	34, // 40: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
-	36, // 41: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
-	39, // 42: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
-	41, // 43: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
-	43, // 44: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
-	45, // 45: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
-	47, // 46: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
-	50, // 47: pyro.guest.v1.FileService.List:input_type -> pyro.guest.v1.ListFilesRequest
-	52, // 48: pyro.guest.v1.FileService.Edit:input_type -> pyro.guest.v1.EditRequest
-	54, // 49: pyro.guest.v1.FileService.PackTar:input_type -> pyro.guest.v1.PackTarRequest
-	56, // 50: pyro.guest.v1.FileService.Commit:input_type -> pyro.guest.v1.CommitRequest
-	59, // 51: pyro.guest.v1.FileService.Changes:input_type -> pyro.guest.v1.ChangesRequest
-	63, // 52: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
-	66, // 53: pyro.guest.v1.BuilderService.PackImage:input_type -> pyro.guest.v1.PackImageRequest
-	71, // 54: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
-	73, // 55: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
-	75, // 56: pyro.guest.v1.DiagnosticsService.Source:input_type -> pyro.guest.v1.SourceRequest
-	77, // 57: pyro.guest.v1.DiagnosticsService.Sink:input_type -> pyro.guest.v1.SinkRequest
-	79, // 58: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
-	81, // 59: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
-	6,  // 60: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
-	9,  // 61: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
-	11, // 62: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
-	13, // 63: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
-	15, // 64: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
-	17, // 65: pyro.guest.v1.SystemService.HoldWrites:output_type -> pyro.guest.v1.HoldWritesResponse
-	21, // 66: pyro.guest.v1.SystemService.Rehearse:output_type -> pyro.guest.v1.RehearseResponse
-	19, // 67: pyro.guest.v1.SystemService.Scrub:output_type -> pyro.guest.v1.ScrubResponse
-	23, // 68: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
-	25, // 69: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
-	27, // 70: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
-	30, // 71: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
-	33, // 72: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
-	35, // 73: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
-	37, // 74: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
-	40, // 75: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
-	42, // 76: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
-	44, // 77: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
-	46, // 78: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
-	48, // 79: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
-	51, // 80: pyro.guest.v1.FileService.List:output_type -> pyro.guest.v1.ListFilesResponse
-	53, // 81: pyro.guest.v1.FileService.Edit:output_type -> pyro.guest.v1.EditResponse
-	55, // 82: pyro.guest.v1.FileService.PackTar:output_type -> pyro.guest.v1.PackTarResponse
-	58, // 83: pyro.guest.v1.FileService.Commit:output_type -> pyro.guest.v1.CommitResponse
-	60, // 84: pyro.guest.v1.FileService.Changes:output_type -> pyro.guest.v1.ChangesResponse
-	65, // 85: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
-	67, // 86: pyro.guest.v1.BuilderService.PackImage:output_type -> pyro.guest.v1.PackImageResponse
-	72, // 87: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
-	74, // 88: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
-	76, // 89: pyro.guest.v1.DiagnosticsService.Source:output_type -> pyro.guest.v1.SourceResponse
-	78, // 90: pyro.guest.v1.DiagnosticsService.Sink:output_type -> pyro.guest.v1.SinkResponse
-	80, // 91: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
-	85, // 92: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
-	60, // [60:93] is the sub-list for method output_type
-	27, // [27:60] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	91, // 22: pyro.guest.v1.CopyDiskRequest.provided:type_name -> pyro.guest.v1.ProvidedFile
+	69, // 23: pyro.guest.v1.CopyDiskResponse.progress:type_name -> pyro.guest.v1.BuildProgress
+	73, // 24: pyro.guest.v1.CopyDiskResponse.part:type_name -> pyro.guest.v1.CopiedPart
+	70, // 25: pyro.guest.v1.CopyDiskResponse.result:type_name -> pyro.guest.v1.BuildResult
+	85, // 26: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
+	86, // 27: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
+	87, // 28: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
+	31, // 29: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
+	90, // 30: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
+	5,  // 31: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
+	8,  // 32: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
+	10, // 33: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
+	12, // 34: pyro.guest.v1.SystemService.MountRoot:input_type -> pyro.guest.v1.MountRootRequest
+	14, // 35: pyro.guest.v1.SystemService.SetFrozen:input_type -> pyro.guest.v1.SetFrozenRequest
+	16, // 36: pyro.guest.v1.SystemService.HoldWrites:input_type -> pyro.guest.v1.HoldWritesRequest
+	20, // 37: pyro.guest.v1.SystemService.Rehearse:input_type -> pyro.guest.v1.RehearseRequest
+	18, // 38: pyro.guest.v1.SystemService.Scrub:input_type -> pyro.guest.v1.ScrubRequest
+	22, // 39: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
+	24, // 40: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
+	26, // 41: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
+	28, // 42: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
+	32, // 43: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
+	34, // 44: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
+	36, // 45: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
+	39, // 46: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
+	41, // 47: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
+	43, // 48: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
+	45, // 49: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
+	47, // 50: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
+	50, // 51: pyro.guest.v1.FileService.List:input_type -> pyro.guest.v1.ListFilesRequest
+	52, // 52: pyro.guest.v1.FileService.Edit:input_type -> pyro.guest.v1.EditRequest
+	54, // 53: pyro.guest.v1.FileService.PackTar:input_type -> pyro.guest.v1.PackTarRequest
+	56, // 54: pyro.guest.v1.FileService.Commit:input_type -> pyro.guest.v1.CommitRequest
+	59, // 55: pyro.guest.v1.FileService.Changes:input_type -> pyro.guest.v1.ChangesRequest
+	63, // 56: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
+	66, // 57: pyro.guest.v1.BuilderService.PackImage:input_type -> pyro.guest.v1.PackImageRequest
+	71, // 58: pyro.guest.v1.BuilderService.CopyDisk:input_type -> pyro.guest.v1.CopyDiskRequest
+	74, // 59: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
+	76, // 60: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
+	78, // 61: pyro.guest.v1.DiagnosticsService.Source:input_type -> pyro.guest.v1.SourceRequest
+	80, // 62: pyro.guest.v1.DiagnosticsService.Sink:input_type -> pyro.guest.v1.SinkRequest
+	82, // 63: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
+	84, // 64: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
+	6,  // 65: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
+	9,  // 66: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
+	11, // 67: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
+	13, // 68: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
+	15, // 69: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
+	17, // 70: pyro.guest.v1.SystemService.HoldWrites:output_type -> pyro.guest.v1.HoldWritesResponse
+	21, // 71: pyro.guest.v1.SystemService.Rehearse:output_type -> pyro.guest.v1.RehearseResponse
+	19, // 72: pyro.guest.v1.SystemService.Scrub:output_type -> pyro.guest.v1.ScrubResponse
+	23, // 73: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
+	25, // 74: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
+	27, // 75: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
+	30, // 76: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
+	33, // 77: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
+	35, // 78: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
+	37, // 79: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
+	40, // 80: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
+	42, // 81: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
+	44, // 82: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
+	46, // 83: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
+	48, // 84: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
+	51, // 85: pyro.guest.v1.FileService.List:output_type -> pyro.guest.v1.ListFilesResponse
+	53, // 86: pyro.guest.v1.FileService.Edit:output_type -> pyro.guest.v1.EditResponse
+	55, // 87: pyro.guest.v1.FileService.PackTar:output_type -> pyro.guest.v1.PackTarResponse
+	58, // 88: pyro.guest.v1.FileService.Commit:output_type -> pyro.guest.v1.CommitResponse
+	60, // 89: pyro.guest.v1.FileService.Changes:output_type -> pyro.guest.v1.ChangesResponse
+	65, // 90: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
+	67, // 91: pyro.guest.v1.BuilderService.PackImage:output_type -> pyro.guest.v1.PackImageResponse
+	72, // 92: pyro.guest.v1.BuilderService.CopyDisk:output_type -> pyro.guest.v1.CopyDiskResponse
+	75, // 93: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
+	77, // 94: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
+	79, // 95: pyro.guest.v1.DiagnosticsService.Source:output_type -> pyro.guest.v1.SourceResponse
+	81, // 96: pyro.guest.v1.DiagnosticsService.Sink:output_type -> pyro.guest.v1.SinkResponse
+	83, // 97: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
+	88, // 98: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
+	65, // [65:99] is the sub-list for method output_type
+	31, // [31:65] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_pyro_guest_v1_guest_proto_init() }
@@ -5596,6 +5868,7 @@ func file_pyro_guest_v1_guest_proto_init() {
 	if File_pyro_guest_v1_guest_proto != nil {
 		return
 	}
+	file_pyro_guest_v1_network_proto_init()
 	file_pyro_guest_v1_guest_proto_msgTypes[25].OneofWrappers = []any{
 		(*ReadOutputResponse_Chunk)(nil),
 		(*ReadOutputResponse_Exit)(nil),
@@ -5609,7 +5882,12 @@ func file_pyro_guest_v1_guest_proto_init() {
 		(*BuildImageResponse_Output)(nil),
 		(*BuildImageResponse_Result)(nil),
 	}
-	file_pyro_guest_v1_guest_proto_msgTypes[76].OneofWrappers = []any{
+	file_pyro_guest_v1_guest_proto_msgTypes[67].OneofWrappers = []any{
+		(*CopyDiskResponse_Progress)(nil),
+		(*CopyDiskResponse_Part)(nil),
+		(*CopyDiskResponse_Result)(nil),
+	}
+	file_pyro_guest_v1_guest_proto_msgTypes[79].OneofWrappers = []any{
 		(*ReportRequest_AgentReady)(nil),
 		(*ReportRequest_ProcessExited)(nil),
 		(*ReportRequest_OutOfMemory)(nil),
@@ -5620,7 +5898,7 @@ func file_pyro_guest_v1_guest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pyro_guest_v1_guest_proto_rawDesc), len(file_pyro_guest_v1_guest_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   83,
+			NumMessages:   86,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

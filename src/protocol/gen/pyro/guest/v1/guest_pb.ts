@@ -13,13 +13,15 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { ProvidedFile } from "./network_pb.js";
+import { file_pyro_guest_v1_network } from "./network_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pyro/guest/v1/guest.proto.
  */
 export const file_pyro_guest_v1_guest: GenFile = /*@__PURE__*/
-  fileDesc("ChlweXJvL2d1ZXN0L3YxL2d1ZXN0LnByb3RvEg1weXJvLmd1ZXN0LnYxIiQKDEhlbGxvUmVxdWVzdBIUCgxob3N0X3ZlcnNpb24YASABKAkijQEKDUhlbGxvUmVzcG9uc2USFQoNYWdlbnRfdmVyc2lvbhgBIAEoCRIUCgxjYXBhYmlsaXRpZXMYAiADKAkSDQoFZXBvY2gYAyABKA0SFgoOa2VybmVsX3JlbGVhc2UYBCABKAkSKAoEYm9vdBgFIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQm9vdFRpbWluZ3MiRgoLQm9vdFRpbWluZ3MSEQoJa2VybmVsX21zGAEgASgNEhIKCm1vZHVsZXNfbXMYAiABKA0SEAoIYWdlbnRfbXMYAyABKA0iDQoLUGluZ1JlcXVlc3QiDgoMUGluZ1Jlc3BvbnNlIl8KElBlcnNvbmFsaXplUmVxdWVzdBISCgp1bml4X25hbm9zGAEgASgDEg8KB2VudHJvcHkYAiABKAwSEAoIaG9zdG5hbWUYAyABKAkSEgoKbWFjaGluZV9pZBgEIAEoCSIVChNQZXJzb25hbGl6ZVJlc3BvbnNlIp0BChBNb3VudFJvb3RSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCRISCgpmaWxlc3lzdGVtGAIgASgJEhgKEGNyZWF0ZV93b3Jrc3BhY2UYAyABKAgSMwoIaWRlbnRpdHkYBCABKAsyIS5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVxdWVzdBIWCg53b3Jrc3BhY2VfdXNlchgFIAEoCSIoChFNb3VudFJvb3RSZXNwb25zZRITCgtkdXJhdGlvbl9tcxgBIAEoDSIiChBTZXRGcm96ZW5SZXF1ZXN0Eg4KBmZyb3plbhgBIAEoCCITChFTZXRGcm96ZW5SZXNwb25zZSIxChFIb2xkV3JpdGVzUmVxdWVzdBIMCgRob2xkGAEgASgIEg4KBm1heF9tcxgCIAEoDSImChJIb2xkV3JpdGVzUmVzcG9uc2USEAoId2FzX2hlbGQYASABKAgiDgoMU2NydWJSZXF1ZXN0Ig8KDVNjcnViUmVzcG9uc2UiEQoPUmVoZWFyc2VSZXF1ZXN0IhIKEFJlaGVhcnNlUmVzcG9uc2UiIwoSTG9hZE1vZHVsZXNSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJIioKE0xvYWRNb2R1bGVzUmVzcG9uc2USEwoLZHVyYXRpb25fbXMYASABKA0iIwoPU2h1dGRvd25SZXF1ZXN0EhAKCGdyYWNlX21zGAEgASgNIhIKEFNodXRkb3duUmVzcG9uc2UijAIKDFN0YXJ0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEgwKBGFyZ3YYAiADKAwSCwoDZW52GAMgAygMEgsKA2N3ZBgEIAEoDBILCgN1aWQYBSABKA0SCwoDZ2lkGAYgASgNEhIKCnRpbWVvdXRfbXMYByABKA0SFQoNa2lsbF9ncmFjZV9tcxgIIAEoDRISCgpvcGVuX3N0ZGluGAkgASgIEjIKDW91dHB1dF9wb2xpY3kYCiABKA4yGy5weXJvLmd1ZXN0LnYxLk91dHB1dFBvbGljeRITCgtzcG9vbF9ieXRlcxgLIAEoDRIMCgR1c2VyGAwgASgJEhAKCG1ha2VfY3dkGA0gASgIIhwKDVN0YXJ0UmVzcG9uc2USCwoDcGlkGAEgASgNIlUKEVJlYWRPdXRwdXRSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkSFQoNc3Rkb3V0X29mZnNldBgCIAEoBBIVCg1zdGRlcnJfb2Zmc2V0GAMgASgEIlgKC091dHB1dENodW5rEisKBnN0cmVhbRgBIAEoDjIbLnB5cm8uZ3Vlc3QudjEuT3V0cHV0U3RyZWFtEg4KBm9mZnNldBgCIAEoBBIMCgRkYXRhGAMgASgMInUKElJlYWRPdXRwdXRSZXNwb25zZRIrCgVjaHVuaxgBIAEoCzIaLnB5cm8uZ3Vlc3QudjEuT3V0cHV0Q2h1bmtIABIpCgRleGl0GAIgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzSABCBwoFZXZlbnQi0QEKCkV4aXRTdGF0dXMSDAoEY29kZRgBIAEoDRIOCgZzaWduYWwYAiABKAkSEQoJdGltZWRfb3V0GAMgASgIEhUKDW91dF9vZl9tZW1vcnkYBCABKAgSEwoLZHVyYXRpb25fdXMYBSABKAQSFAoMc3Rkb3V0X2J5dGVzGAYgASgEEhQKDHN0ZGVycl9ieXRlcxgHIAEoBBIcChRzdGRvdXRfZHJvcHBlZF9ieXRlcxgIIAEoBBIcChRzdGRlcnJfZHJvcHBlZF9ieXRlcxgJIAEoBCJCChFXcml0ZUlucHV0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEgwKBGRhdGEYAiABKAwSCwoDZW5kGAMgASgIIkcKEldyaXRlSW5wdXRSZXNwb25zZRIWCg5hY2NlcHRlZF9ieXRlcxgBIAEoBBIZChFjbG9zZWRfYnlfcHJvY2VzcxgCIAEoCCJHCg1TaWduYWxSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkSDgoGc2lnbmFsGAIgASgJEhIKCndob2xlX3RyZWUYAyABKAgiEAoOU2lnbmFsUmVzcG9uc2UiIAoKR2V0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJIjoKC0dldFJlc3BvbnNlEisKB3Byb2Nlc3MYASABKAsyGi5weXJvLmd1ZXN0LnYxLlByb2Nlc3NJbmZvIpQBCgtQcm9jZXNzSW5mbxISCgpwcm9jZXNzX2lkGAEgASgJEgsKA3BpZBgCIAEoDRIPCgdydW5uaW5nGAMgASgIEicKBGV4aXQYBCABKAsyGS5weXJvLmd1ZXN0LnYxLkV4aXRTdGF0dXMSFAoMc3Rkb3V0X2J5dGVzGAUgASgEEhQKDHN0ZGVycl9ieXRlcxgGIAEoBCINCgtMaXN0UmVxdWVzdCI9CgxMaXN0UmVzcG9uc2USLQoJcHJvY2Vzc2VzGAEgAygLMhoucHlyby5ndWVzdC52MS5Qcm9jZXNzSW5mbyIjCg1SZW1vdmVSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkiEAoOUmVtb3ZlUmVzcG9uc2UicQoLUmVhZFJlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZvZmZzZXQYAiABKAQSEQoJbWF4X2J5dGVzGAMgASgEEg4KBndpdGhpbhgEIAEoDBIhCgR0cmVlGAUgASgOMhMucHlyby5ndWVzdC52MS5UcmVlIjAKDFJlYWRSZXNwb25zZRISCgpzaXplX2J5dGVzGAEgASgEEgwKBGRhdGEYAiABKAwiSAoMV3JpdGVSZXF1ZXN0EgwKBHBhdGgYASABKAwSDAoEbW9kZRgCIAEoDRIMCgRkYXRhGAMgASgMEg4KBndpdGhpbhgEIAEoDCImCg1Xcml0ZVJlc3BvbnNlEhUKDWJ5dGVzX3dyaXR0ZW4YASABKAQiRAoRRXh0cmFjdFRhclJlcXVlc3QSEQoJZGlyZWN0b3J5GAEgASgMEgwKBGRhdGEYAiABKAwSDgoGd2l0aGluGAMgASgMIkAKEkV4dHJhY3RUYXJSZXNwb25zZRITCgtlbnRyeV9jb3VudBgBIAEoBBIVCg1ieXRlc193cml0dGVuGAIgASgEIokBCglGaWxlRW50cnkSDAoEcGF0aBgBIAEoDBIlCgR0eXBlGAIgASgOMhcucHlyby5ndWVzdC52MS5GaWxlVHlwZRISCgpzaXplX2J5dGVzGAMgASgEEgwKBG1vZGUYBCABKA0SEAoIbXRpbWVfbnMYBSABKAMSEwoLbGlua190YXJnZXQYBiABKAwiWAoQTGlzdEZpbGVzUmVxdWVzdBIMCgRwYXRoGAEgASgMEg4KBndpdGhpbhgCIAEoDBIRCglyZWN1cnNpdmUYAyABKAgSEwoLbWF4X2VudHJpZXMYBCABKA0iUQoRTGlzdEZpbGVzUmVzcG9uc2USKQoHZW50cmllcxgBIAMoCzIYLnB5cm8uZ3Vlc3QudjEuRmlsZUVudHJ5EhEKCXRydW5jYXRlZBgCIAEoCCJkCgtFZGl0UmVxdWVzdBIMCgRwYXRoGAEgASgMEg4KBndpdGhpbhgCIAEoDBIQCghvbGRfdGV4dBgDIAEoDBIQCghuZXdfdGV4dBgEIAEoDBITCgtyZXBsYWNlX2FsbBgFIAEoCCJGCgxFZGl0UmVzcG9uc2USFAoMcmVwbGFjZW1lbnRzGAEgASgNEhIKCnNpemVfYnl0ZXMYAiABKAQSDAoEY3JsZhgDIAEoCCIuCg5QYWNrVGFyUmVxdWVzdBIMCgRwYXRoGAEgASgMEg4KBndpdGhpbhgCIAEoDCIxCg9QYWNrVGFyUmVzcG9uc2USDAoEZGF0YRgBIAEoDBIQCghsZWZ0X291dBgCIAEoBCJkCg1Db21taXRSZXF1ZXN0Eg4KBndpdGhpbhgBIAEoDBIrCgZjaGFuZ2UYAiABKAsyGS5weXJvLmd1ZXN0LnYxLkZpbGVDaGFuZ2VIABIOCgRkYXRhGAMgASgMSABCBgoEc3RlcCLWAQoKRmlsZUNoYW5nZRIsCgRraW5kGAEgASgOMh4ucHlyby5ndWVzdC52MS5GaWxlQ2hhbmdlLktpbmQSDAoEcGF0aBgCIAEoDBIKCgJ0bxgDIAEoDBIMCgRtb2RlGAQgASgNEhUKDWV4cGVjdF9zaGEyNTYYBSABKAwiWwoES2luZBIUChBLSU5EX1VOU1BFQ0lGSUVEEAASDgoKS0lORF9XUklURRABEg8KC0tJTkRfREVMRVRFEAISDQoJS0lORF9NT1ZFEAMSDQoJS0lORF9NT0RFEAQiIQoOQ29tbWl0UmVzcG9uc2USDwoHY2hhbmdlZBgBIAEoDSItCg5DaGFuZ2VzUmVxdWVzdBIMCgRwYXRoGAEgASgMEg0KBWJlbG93GAIgASgMIksKD0NoYW5nZXNSZXNwb25zZRImCgdjaGFuZ2VzGAEgAygLMhUucHlyby5ndWVzdC52MS5DaGFuZ2USEAoIZXhhbWluZWQYAiABKAQiqQEKBkNoYW5nZRIMCgRwYXRoGAEgASgMEigKBmJlZm9yZRgCIAEoCzIYLnB5cm8uZ3Vlc3QudjEuRmlsZUVudHJ5EicKBWFmdGVyGAMgASgLMhgucHlyby5ndWVzdC52MS5GaWxlRW50cnkSFQoNYmVmb3JlX3NoYTI1NhgEIAEoDBIUCgxhZnRlcl9zaGEyNTYYBSABKAwSEQoJbW9kZV9vbmx5GAYgASgIInYKBUxheWVyEg4KBmRldmljZRgBIAEoCRISCgpzaXplX2J5dGVzGAIgASgEEhQKDG9mZnNldF9ieXRlcxgDIAEoBBISCgptZWRpYV90eXBlGAQgASgJEg4KBmRpZ2VzdBgFIAEoCRIPCgdkaWZmX2lkGAYgASgJInkKEUJ1aWxkSW1hZ2VSZXF1ZXN0EiQKBmxheWVycxgBIAMoCzIULnB5cm8uZ3Vlc3QudjEuTGF5ZXISFQoNdGFyZ2V0X2RldmljZRgCIAEoCRInCgVzdGVwcxgDIAMoCzIYLnB5cm8uZ3Vlc3QudjEuQnVpbGRTdGVwIiYKCUJ1aWxkU3RlcBIMCgRhcmd2GAEgAygJEgsKA2VudhgCIAMoCSKPAQoSQnVpbGRJbWFnZVJlc3BvbnNlEjAKCHByb2dyZXNzGAEgASgLMhwucHlyby5ndWVzdC52MS5CdWlsZFByb2dyZXNzSAASEAoGb3V0cHV0GAIgASgMSAASLAoGcmVzdWx0GAMgASgLMhoucHlyby5ndWVzdC52MS5CdWlsZFJlc3VsdEgAQgcKBWV2ZW50IjsKEFBhY2tJbWFnZVJlcXVlc3QSDgoGZGV2aWNlGAEgASgJEhcKD2xlYXZlX291dF9lbXB0eRgCIAMoCSJgChFQYWNrSW1hZ2VSZXNwb25zZRIMCgRkYXRhGAEgASgMEhIKCnVzZWRfYnl0ZXMYAiABKAQSKQoGcmVzdWx0GAMgASgLMhkucHlyby5ndWVzdC52MS5QYWNrUmVzdWx0IjMKClBhY2tSZXN1bHQSEwoLZW50cnlfY291bnQYASABKAQSEAoIbGVmdF9vdXQYAiABKAQiVgoNQnVpbGRQcm9ncmVzcxINCgVwaGFzZRgBIAEoCRISCgpieXRlc19kb25lGAIgASgEEhMKC2J5dGVzX3RvdGFsGAMgASgEEg0KBWxheWVyGAQgASgNIjYKC0J1aWxkUmVzdWx0EhMKC2VudHJ5X2NvdW50GAEgASgEEhIKCnVzZWRfYnl0ZXMYAiABKAQiHQoMRmxvb2RSZXF1ZXN0Eg0KBWJ5dGVzGAEgASgEIg8KDUZsb29kUmVzcG9uc2UiJAoMRHJhaW5SZXF1ZXN0EhQKDGV4cGVjdF9ieXRlcxgBIAEoBCIeCg1EcmFpblJlc3BvbnNlEg0KBWJ5dGVzGAEgASgEIh4KDVNvdXJjZVJlcXVlc3QSDQoFYnl0ZXMYASABKAQiHgoOU291cmNlUmVzcG9uc2USDAoEZGF0YRgBIAEoDCIbCgtTaW5rUmVxdWVzdBIMCgRkYXRhGAEgASgMIh0KDFNpbmtSZXNwb25zZRINCgVieXRlcxgBIAEoBCIvChBTcGF3bkxvb3BSZXF1ZXN0EgwKBGFyZ3YYASADKAkSDQoFY291bnQYAiABKA0iKAoRU3Bhd25Mb29wUmVzcG9uc2USEwoLZHVyYXRpb25fdXMYASADKA0itwEKDVJlcG9ydFJlcXVlc3QSMAoLYWdlbnRfcmVhZHkYASABKAsyGS5weXJvLmd1ZXN0LnYxLkFnZW50UmVhZHlIABI2Cg5wcm9jZXNzX2V4aXRlZBgCIAEoCzIcLnB5cm8uZ3Vlc3QudjEuUHJvY2Vzc0V4aXRlZEgAEjMKDW91dF9vZl9tZW1vcnkYAyABKAsyGi5weXJvLmd1ZXN0LnYxLk91dE9mTWVtb3J5SABCBwoFZXZlbnQiGwoKQWdlbnRSZWFkeRINCgVlcG9jaBgBIAEoDSJMCg1Qcm9jZXNzRXhpdGVkEhIKCnByb2Nlc3NfaWQYASABKAkSJwoEZXhpdBgCIAEoCzIZLnB5cm8uZ3Vlc3QudjEuRXhpdFN0YXR1cyIhCgtPdXRPZk1lbW9yeRISCgpwcm9jZXNzX2lkGAEgASgJIhAKDlJlcG9ydFJlc3BvbnNlIlMKBlN0YXR1cxIMCgRjb2RlGAEgASgNEg8KB21lc3NhZ2UYAiABKAkSKgoGZGV0YWlsGAMgASgLMhoucHlyby5ndWVzdC52MS5FcnJvckRldGFpbCI6CgtFcnJvckRldGFpbBIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSDAoEaGludBgDIAEoCSplCgxPdXRwdXRQb2xpY3kSHQoZT1VUUFVUX1BPTElDWV9VTlNQRUNJRklFRBAAEhcKE09VVFBVVF9QT0xJQ1lfQkxPQ0sQARIdChlPVVRQVVRfUE9MSUNZX0RST1BfT0xERVNUEAIqYQoMT3V0cHV0U3RyZWFtEh0KGU9VVFBVVF9TVFJFQU1fVU5TUEVDSUZJRUQQABIYChRPVVRQVVRfU1RSRUFNX1NURE9VVBABEhgKFE9VVFBVVF9TVFJFQU1fU1RERVJSEAIqLwoEVHJlZRIUChBUUkVFX1VOU1BFQ0lGSUVEEAASEQoNVFJFRV9CQVNFTElORRABKn4KCEZpbGVUeXBlEhkKFUZJTEVfVFlQRV9VTlNQRUNJRklFRBAAEhIKDkZJTEVfVFlQRV9GSUxFEAESFwoTRklMRV9UWVBFX0RJUkVDVE9SWRACEhUKEUZJTEVfVFlQRV9TWU1MSU5LEAMSEwoPRklMRV9UWVBFX09USEVSEAQykQYKDVN5c3RlbVNlcnZpY2USQgoFSGVsbG8SGy5weXJvLmd1ZXN0LnYxLkhlbGxvUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuSGVsbG9SZXNwb25zZRI/CgRQaW5nEhoucHlyby5ndWVzdC52MS5QaW5nUmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuUGluZ1Jlc3BvbnNlElQKC1BlcnNvbmFsaXplEiEucHlyby5ndWVzdC52MS5QZXJzb25hbGl6ZVJlcXVlc3QaIi5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVzcG9uc2USTgoJTW91bnRSb290Eh8ucHlyby5ndWVzdC52MS5Nb3VudFJvb3RSZXF1ZXN0GiAucHlyby5ndWVzdC52MS5Nb3VudFJvb3RSZXNwb25zZRJOCglTZXRGcm96ZW4SHy5weXJvLmd1ZXN0LnYxLlNldEZyb3plblJlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLlNldEZyb3plblJlc3BvbnNlElEKCkhvbGRXcml0ZXMSIC5weXJvLmd1ZXN0LnYxLkhvbGRXcml0ZXNSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5Ib2xkV3JpdGVzUmVzcG9uc2USSwoIUmVoZWFyc2USHi5weXJvLmd1ZXN0LnYxLlJlaGVhcnNlUmVxdWVzdBofLnB5cm8uZ3Vlc3QudjEuUmVoZWFyc2VSZXNwb25zZRJCCgVTY3J1YhIbLnB5cm8uZ3Vlc3QudjEuU2NydWJSZXF1ZXN0GhwucHlyby5ndWVzdC52MS5TY3J1YlJlc3BvbnNlElQKC0xvYWRNb2R1bGVzEiEucHlyby5ndWVzdC52MS5Mb2FkTW9kdWxlc1JlcXVlc3QaIi5weXJvLmd1ZXN0LnYxLkxvYWRNb2R1bGVzUmVzcG9uc2USSwoIU2h1dGRvd24SHi5weXJvLmd1ZXN0LnYxLlNodXRkb3duUmVxdWVzdBofLnB5cm8uZ3Vlc3QudjEuU2h1dGRvd25SZXNwb25zZTKLBAoOUHJvY2Vzc1NlcnZpY2USQgoFU3RhcnQSGy5weXJvLmd1ZXN0LnYxLlN0YXJ0UmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuU3RhcnRSZXNwb25zZRJTCgpSZWFkT3V0cHV0EiAucHlyby5ndWVzdC52MS5SZWFkT3V0cHV0UmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuUmVhZE91dHB1dFJlc3BvbnNlMAESUwoKV3JpdGVJbnB1dBIgLnB5cm8uZ3Vlc3QudjEuV3JpdGVJbnB1dFJlcXVlc3QaIS5weXJvLmd1ZXN0LnYxLldyaXRlSW5wdXRSZXNwb25zZSgBEkUKBlNpZ25hbBIcLnB5cm8uZ3Vlc3QudjEuU2lnbmFsUmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuU2lnbmFsUmVzcG9uc2USPAoDR2V0EhkucHlyby5ndWVzdC52MS5HZXRSZXF1ZXN0GhoucHlyby5ndWVzdC52MS5HZXRSZXNwb25zZRI/CgRMaXN0EhoucHlyby5ndWVzdC52MS5MaXN0UmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuTGlzdFJlc3BvbnNlEkUKBlJlbW92ZRIcLnB5cm8uZ3Vlc3QudjEuUmVtb3ZlUmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuUmVtb3ZlUmVzcG9uc2Uy2gQKC0ZpbGVTZXJ2aWNlEkEKBFJlYWQSGi5weXJvLmd1ZXN0LnYxLlJlYWRSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5SZWFkUmVzcG9uc2UwARJECgVXcml0ZRIbLnB5cm8uZ3Vlc3QudjEuV3JpdGVSZXF1ZXN0GhwucHlyby5ndWVzdC52MS5Xcml0ZVJlc3BvbnNlKAESUwoKRXh0cmFjdFRhchIgLnB5cm8uZ3Vlc3QudjEuRXh0cmFjdFRhclJlcXVlc3QaIS5weXJvLmd1ZXN0LnYxLkV4dHJhY3RUYXJSZXNwb25zZSgBEksKBExpc3QSHy5weXJvLmd1ZXN0LnYxLkxpc3RGaWxlc1JlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLkxpc3RGaWxlc1Jlc3BvbnNlMAESPwoERWRpdBIaLnB5cm8uZ3Vlc3QudjEuRWRpdFJlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLkVkaXRSZXNwb25zZRJKCgdQYWNrVGFyEh0ucHlyby5ndWVzdC52MS5QYWNrVGFyUmVxdWVzdBoeLnB5cm8uZ3Vlc3QudjEuUGFja1RhclJlc3BvbnNlMAESRwoGQ29tbWl0EhwucHlyby5ndWVzdC52MS5Db21taXRSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5Db21taXRSZXNwb25zZSgBEkoKB0NoYW5nZXMSHS5weXJvLmd1ZXN0LnYxLkNoYW5nZXNSZXF1ZXN0Gh4ucHlyby5ndWVzdC52MS5DaGFuZ2VzUmVzcG9uc2UwATK3AQoOQnVpbGRlclNlcnZpY2USUwoKQnVpbGRJbWFnZRIgLnB5cm8uZ3Vlc3QudjEuQnVpbGRJbWFnZVJlcXVlc3QaIS5weXJvLmd1ZXN0LnYxLkJ1aWxkSW1hZ2VSZXNwb25zZTABElAKCVBhY2tJbWFnZRIfLnB5cm8uZ3Vlc3QudjEuUGFja0ltYWdlUmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuUGFja0ltYWdlUmVzcG9uc2UwATL4AgoSRGlhZ25vc3RpY3NTZXJ2aWNlEkIKBUZsb29kEhsucHlyby5ndWVzdC52MS5GbG9vZFJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLkZsb29kUmVzcG9uc2USQgoFRHJhaW4SGy5weXJvLmd1ZXN0LnYxLkRyYWluUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuRHJhaW5SZXNwb25zZRJHCgZTb3VyY2USHC5weXJvLmd1ZXN0LnYxLlNvdXJjZVJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLlNvdXJjZVJlc3BvbnNlMAESQQoEU2luaxIaLnB5cm8uZ3Vlc3QudjEuU2lua1JlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLlNpbmtSZXNwb25zZSgBEk4KCVNwYXduTG9vcBIfLnB5cm8uZ3Vlc3QudjEuU3Bhd25Mb29wUmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuU3Bhd25Mb29wUmVzcG9uc2UyVQoMRXZlbnRTZXJ2aWNlEkUKBlJlcG9ydBIcLnB5cm8uZ3Vlc3QudjEuUmVwb3J0UmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuUmVwb3J0UmVzcG9uc2VCJlokcHlyby9ndWVzdC9nZW4vcHlyby9ndWVzdC92MTtndWVzdHYxYgZwcm90bzM");
+  fileDesc("ChlweXJvL2d1ZXN0L3YxL2d1ZXN0LnByb3RvEg1weXJvLmd1ZXN0LnYxIiQKDEhlbGxvUmVxdWVzdBIUCgxob3N0X3ZlcnNpb24YASABKAkijQEKDUhlbGxvUmVzcG9uc2USFQoNYWdlbnRfdmVyc2lvbhgBIAEoCRIUCgxjYXBhYmlsaXRpZXMYAiADKAkSDQoFZXBvY2gYAyABKA0SFgoOa2VybmVsX3JlbGVhc2UYBCABKAkSKAoEYm9vdBgFIAEoCzIaLnB5cm8uZ3Vlc3QudjEuQm9vdFRpbWluZ3MiRgoLQm9vdFRpbWluZ3MSEQoJa2VybmVsX21zGAEgASgNEhIKCm1vZHVsZXNfbXMYAiABKA0SEAoIYWdlbnRfbXMYAyABKA0iDQoLUGluZ1JlcXVlc3QiDgoMUGluZ1Jlc3BvbnNlIl8KElBlcnNvbmFsaXplUmVxdWVzdBISCgp1bml4X25hbm9zGAEgASgDEg8KB2VudHJvcHkYAiABKAwSEAoIaG9zdG5hbWUYAyABKAkSEgoKbWFjaGluZV9pZBgEIAEoCSIVChNQZXJzb25hbGl6ZVJlc3BvbnNlIp0BChBNb3VudFJvb3RSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCRISCgpmaWxlc3lzdGVtGAIgASgJEhgKEGNyZWF0ZV93b3Jrc3BhY2UYAyABKAgSMwoIaWRlbnRpdHkYBCABKAsyIS5weXJvLmd1ZXN0LnYxLlBlcnNvbmFsaXplUmVxdWVzdBIWCg53b3Jrc3BhY2VfdXNlchgFIAEoCSIoChFNb3VudFJvb3RSZXNwb25zZRITCgtkdXJhdGlvbl9tcxgBIAEoDSIiChBTZXRGcm96ZW5SZXF1ZXN0Eg4KBmZyb3plbhgBIAEoCCITChFTZXRGcm96ZW5SZXNwb25zZSIxChFIb2xkV3JpdGVzUmVxdWVzdBIMCgRob2xkGAEgASgIEg4KBm1heF9tcxgCIAEoDSImChJIb2xkV3JpdGVzUmVzcG9uc2USEAoId2FzX2hlbGQYASABKAgiDgoMU2NydWJSZXF1ZXN0Ig8KDVNjcnViUmVzcG9uc2UiEQoPUmVoZWFyc2VSZXF1ZXN0IhIKEFJlaGVhcnNlUmVzcG9uc2UiIwoSTG9hZE1vZHVsZXNSZXF1ZXN0Eg0KBWdyb3VwGAEgASgJIioKE0xvYWRNb2R1bGVzUmVzcG9uc2USEwoLZHVyYXRpb25fbXMYASABKA0iIwoPU2h1dGRvd25SZXF1ZXN0EhAKCGdyYWNlX21zGAEgASgNIhIKEFNodXRkb3duUmVzcG9uc2UijAIKDFN0YXJ0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEgwKBGFyZ3YYAiADKAwSCwoDZW52GAMgAygMEgsKA2N3ZBgEIAEoDBILCgN1aWQYBSABKA0SCwoDZ2lkGAYgASgNEhIKCnRpbWVvdXRfbXMYByABKA0SFQoNa2lsbF9ncmFjZV9tcxgIIAEoDRISCgpvcGVuX3N0ZGluGAkgASgIEjIKDW91dHB1dF9wb2xpY3kYCiABKA4yGy5weXJvLmd1ZXN0LnYxLk91dHB1dFBvbGljeRITCgtzcG9vbF9ieXRlcxgLIAEoDRIMCgR1c2VyGAwgASgJEhAKCG1ha2VfY3dkGA0gASgIIhwKDVN0YXJ0UmVzcG9uc2USCwoDcGlkGAEgASgNIlUKEVJlYWRPdXRwdXRSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkSFQoNc3Rkb3V0X29mZnNldBgCIAEoBBIVCg1zdGRlcnJfb2Zmc2V0GAMgASgEIlgKC091dHB1dENodW5rEisKBnN0cmVhbRgBIAEoDjIbLnB5cm8uZ3Vlc3QudjEuT3V0cHV0U3RyZWFtEg4KBm9mZnNldBgCIAEoBBIMCgRkYXRhGAMgASgMInUKElJlYWRPdXRwdXRSZXNwb25zZRIrCgVjaHVuaxgBIAEoCzIaLnB5cm8uZ3Vlc3QudjEuT3V0cHV0Q2h1bmtIABIpCgRleGl0GAIgASgLMhkucHlyby5ndWVzdC52MS5FeGl0U3RhdHVzSABCBwoFZXZlbnQi0QEKCkV4aXRTdGF0dXMSDAoEY29kZRgBIAEoDRIOCgZzaWduYWwYAiABKAkSEQoJdGltZWRfb3V0GAMgASgIEhUKDW91dF9vZl9tZW1vcnkYBCABKAgSEwoLZHVyYXRpb25fdXMYBSABKAQSFAoMc3Rkb3V0X2J5dGVzGAYgASgEEhQKDHN0ZGVycl9ieXRlcxgHIAEoBBIcChRzdGRvdXRfZHJvcHBlZF9ieXRlcxgIIAEoBBIcChRzdGRlcnJfZHJvcHBlZF9ieXRlcxgJIAEoBCJCChFXcml0ZUlucHV0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJEgwKBGRhdGEYAiABKAwSCwoDZW5kGAMgASgIIkcKEldyaXRlSW5wdXRSZXNwb25zZRIWCg5hY2NlcHRlZF9ieXRlcxgBIAEoBBIZChFjbG9zZWRfYnlfcHJvY2VzcxgCIAEoCCJHCg1TaWduYWxSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkSDgoGc2lnbmFsGAIgASgJEhIKCndob2xlX3RyZWUYAyABKAgiEAoOU2lnbmFsUmVzcG9uc2UiIAoKR2V0UmVxdWVzdBISCgpwcm9jZXNzX2lkGAEgASgJIjoKC0dldFJlc3BvbnNlEisKB3Byb2Nlc3MYASABKAsyGi5weXJvLmd1ZXN0LnYxLlByb2Nlc3NJbmZvIpQBCgtQcm9jZXNzSW5mbxISCgpwcm9jZXNzX2lkGAEgASgJEgsKA3BpZBgCIAEoDRIPCgdydW5uaW5nGAMgASgIEicKBGV4aXQYBCABKAsyGS5weXJvLmd1ZXN0LnYxLkV4aXRTdGF0dXMSFAoMc3Rkb3V0X2J5dGVzGAUgASgEEhQKDHN0ZGVycl9ieXRlcxgGIAEoBCINCgtMaXN0UmVxdWVzdCI9CgxMaXN0UmVzcG9uc2USLQoJcHJvY2Vzc2VzGAEgAygLMhoucHlyby5ndWVzdC52MS5Qcm9jZXNzSW5mbyIjCg1SZW1vdmVSZXF1ZXN0EhIKCnByb2Nlc3NfaWQYASABKAkiEAoOUmVtb3ZlUmVzcG9uc2UicQoLUmVhZFJlcXVlc3QSDAoEcGF0aBgBIAEoDBIOCgZvZmZzZXQYAiABKAQSEQoJbWF4X2J5dGVzGAMgASgEEg4KBndpdGhpbhgEIAEoDBIhCgR0cmVlGAUgASgOMhMucHlyby5ndWVzdC52MS5UcmVlIjAKDFJlYWRSZXNwb25zZRISCgpzaXplX2J5dGVzGAEgASgEEgwKBGRhdGEYAiABKAwiSAoMV3JpdGVSZXF1ZXN0EgwKBHBhdGgYASABKAwSDAoEbW9kZRgCIAEoDRIMCgRkYXRhGAMgASgMEg4KBndpdGhpbhgEIAEoDCImCg1Xcml0ZVJlc3BvbnNlEhUKDWJ5dGVzX3dyaXR0ZW4YASABKAQiRAoRRXh0cmFjdFRhclJlcXVlc3QSEQoJZGlyZWN0b3J5GAEgASgMEgwKBGRhdGEYAiABKAwSDgoGd2l0aGluGAMgASgMIkAKEkV4dHJhY3RUYXJSZXNwb25zZRITCgtlbnRyeV9jb3VudBgBIAEoBBIVCg1ieXRlc193cml0dGVuGAIgASgEIokBCglGaWxlRW50cnkSDAoEcGF0aBgBIAEoDBIlCgR0eXBlGAIgASgOMhcucHlyby5ndWVzdC52MS5GaWxlVHlwZRISCgpzaXplX2J5dGVzGAMgASgEEgwKBG1vZGUYBCABKA0SEAoIbXRpbWVfbnMYBSABKAMSEwoLbGlua190YXJnZXQYBiABKAwiWAoQTGlzdEZpbGVzUmVxdWVzdBIMCgRwYXRoGAEgASgMEg4KBndpdGhpbhgCIAEoDBIRCglyZWN1cnNpdmUYAyABKAgSEwoLbWF4X2VudHJpZXMYBCABKA0iUQoRTGlzdEZpbGVzUmVzcG9uc2USKQoHZW50cmllcxgBIAMoCzIYLnB5cm8uZ3Vlc3QudjEuRmlsZUVudHJ5EhEKCXRydW5jYXRlZBgCIAEoCCJkCgtFZGl0UmVxdWVzdBIMCgRwYXRoGAEgASgMEg4KBndpdGhpbhgCIAEoDBIQCghvbGRfdGV4dBgDIAEoDBIQCghuZXdfdGV4dBgEIAEoDBITCgtyZXBsYWNlX2FsbBgFIAEoCCJGCgxFZGl0UmVzcG9uc2USFAoMcmVwbGFjZW1lbnRzGAEgASgNEhIKCnNpemVfYnl0ZXMYAiABKAQSDAoEY3JsZhgDIAEoCCIuCg5QYWNrVGFyUmVxdWVzdBIMCgRwYXRoGAEgASgMEg4KBndpdGhpbhgCIAEoDCIxCg9QYWNrVGFyUmVzcG9uc2USDAoEZGF0YRgBIAEoDBIQCghsZWZ0X291dBgCIAEoBCJkCg1Db21taXRSZXF1ZXN0Eg4KBndpdGhpbhgBIAEoDBIrCgZjaGFuZ2UYAiABKAsyGS5weXJvLmd1ZXN0LnYxLkZpbGVDaGFuZ2VIABIOCgRkYXRhGAMgASgMSABCBgoEc3RlcCLWAQoKRmlsZUNoYW5nZRIsCgRraW5kGAEgASgOMh4ucHlyby5ndWVzdC52MS5GaWxlQ2hhbmdlLktpbmQSDAoEcGF0aBgCIAEoDBIKCgJ0bxgDIAEoDBIMCgRtb2RlGAQgASgNEhUKDWV4cGVjdF9zaGEyNTYYBSABKAwiWwoES2luZBIUChBLSU5EX1VOU1BFQ0lGSUVEEAASDgoKS0lORF9XUklURRABEg8KC0tJTkRfREVMRVRFEAISDQoJS0lORF9NT1ZFEAMSDQoJS0lORF9NT0RFEAQiIQoOQ29tbWl0UmVzcG9uc2USDwoHY2hhbmdlZBgBIAEoDSItCg5DaGFuZ2VzUmVxdWVzdBIMCgRwYXRoGAEgASgMEg0KBWJlbG93GAIgASgMIksKD0NoYW5nZXNSZXNwb25zZRImCgdjaGFuZ2VzGAEgAygLMhUucHlyby5ndWVzdC52MS5DaGFuZ2USEAoIZXhhbWluZWQYAiABKAQiqQEKBkNoYW5nZRIMCgRwYXRoGAEgASgMEigKBmJlZm9yZRgCIAEoCzIYLnB5cm8uZ3Vlc3QudjEuRmlsZUVudHJ5EicKBWFmdGVyGAMgASgLMhgucHlyby5ndWVzdC52MS5GaWxlRW50cnkSFQoNYmVmb3JlX3NoYTI1NhgEIAEoDBIUCgxhZnRlcl9zaGEyNTYYBSABKAwSEQoJbW9kZV9vbmx5GAYgASgIInYKBUxheWVyEg4KBmRldmljZRgBIAEoCRISCgpzaXplX2J5dGVzGAIgASgEEhQKDG9mZnNldF9ieXRlcxgDIAEoBBISCgptZWRpYV90eXBlGAQgASgJEg4KBmRpZ2VzdBgFIAEoCRIPCgdkaWZmX2lkGAYgASgJInkKEUJ1aWxkSW1hZ2VSZXF1ZXN0EiQKBmxheWVycxgBIAMoCzIULnB5cm8uZ3Vlc3QudjEuTGF5ZXISFQoNdGFyZ2V0X2RldmljZRgCIAEoCRInCgVzdGVwcxgDIAMoCzIYLnB5cm8uZ3Vlc3QudjEuQnVpbGRTdGVwIiYKCUJ1aWxkU3RlcBIMCgRhcmd2GAEgAygJEgsKA2VudhgCIAMoCSKPAQoSQnVpbGRJbWFnZVJlc3BvbnNlEjAKCHByb2dyZXNzGAEgASgLMhwucHlyby5ndWVzdC52MS5CdWlsZFByb2dyZXNzSAASEAoGb3V0cHV0GAIgASgMSAASLAoGcmVzdWx0GAMgASgLMhoucHlyby5ndWVzdC52MS5CdWlsZFJlc3VsdEgAQgcKBWV2ZW50IjsKEFBhY2tJbWFnZVJlcXVlc3QSDgoGZGV2aWNlGAEgASgJEhcKD2xlYXZlX291dF9lbXB0eRgCIAMoCSJgChFQYWNrSW1hZ2VSZXNwb25zZRIMCgRkYXRhGAEgASgMEhIKCnVzZWRfYnl0ZXMYAiABKAQSKQoGcmVzdWx0GAMgASgLMhkucHlyby5ndWVzdC52MS5QYWNrUmVzdWx0IjMKClBhY2tSZXN1bHQSEwoLZW50cnlfY291bnQYASABKAQSEAoIbGVmdF9vdXQYAiABKAQiVgoNQnVpbGRQcm9ncmVzcxINCgVwaGFzZRgBIAEoCRISCgpieXRlc19kb25lGAIgASgEEhMKC2J5dGVzX3RvdGFsGAMgASgEEg0KBWxheWVyGAQgASgNIjYKC0J1aWxkUmVzdWx0EhMKC2VudHJ5X2NvdW50GAEgASgEEhIKCnVzZWRfYnl0ZXMYAiABKAQimQEKD0NvcHlEaXNrUmVxdWVzdBIVCg1zb3VyY2VfZGV2aWNlGAEgASgJEhUKDXRhcmdldF9kZXZpY2UYAiABKAkSLQoIcHJvdmlkZWQYAyADKAsyGy5weXJvLmd1ZXN0LnYxLlByb3ZpZGVkRmlsZRIUCgx3aXRoX2NvbnRlbnQYBCABKAgSEwoLYmFzZV9kZXZpY2UYBSABKAkipgEKEENvcHlEaXNrUmVzcG9uc2USMAoIcHJvZ3Jlc3MYASABKAsyHC5weXJvLmd1ZXN0LnYxLkJ1aWxkUHJvZ3Jlc3NIABIpCgRwYXJ0GAIgASgLMhkucHlyby5ndWVzdC52MS5Db3BpZWRQYXJ0SAASLAoGcmVzdWx0GAMgASgLMhoucHlyby5ndWVzdC52MS5CdWlsZFJlc3VsdEgAQgcKBWV2ZW50Ij0KCkNvcGllZFBhcnQSDAoEcGF0aBgBIAEoDBITCgtsaW5rX3RhcmdldBgCIAEoDBIMCgRkYXRhGAMgASgMIh0KDEZsb29kUmVxdWVzdBINCgVieXRlcxgBIAEoBCIPCg1GbG9vZFJlc3BvbnNlIiQKDERyYWluUmVxdWVzdBIUCgxleHBlY3RfYnl0ZXMYASABKAQiHgoNRHJhaW5SZXNwb25zZRINCgVieXRlcxgBIAEoBCIeCg1Tb3VyY2VSZXF1ZXN0Eg0KBWJ5dGVzGAEgASgEIh4KDlNvdXJjZVJlc3BvbnNlEgwKBGRhdGEYASABKAwiGwoLU2lua1JlcXVlc3QSDAoEZGF0YRgBIAEoDCIdCgxTaW5rUmVzcG9uc2USDQoFYnl0ZXMYASABKAQiLwoQU3Bhd25Mb29wUmVxdWVzdBIMCgRhcmd2GAEgAygJEg0KBWNvdW50GAIgASgNIigKEVNwYXduTG9vcFJlc3BvbnNlEhMKC2R1cmF0aW9uX3VzGAEgAygNIrcBCg1SZXBvcnRSZXF1ZXN0EjAKC2FnZW50X3JlYWR5GAEgASgLMhkucHlyby5ndWVzdC52MS5BZ2VudFJlYWR5SAASNgoOcHJvY2Vzc19leGl0ZWQYAiABKAsyHC5weXJvLmd1ZXN0LnYxLlByb2Nlc3NFeGl0ZWRIABIzCg1vdXRfb2ZfbWVtb3J5GAMgASgLMhoucHlyby5ndWVzdC52MS5PdXRPZk1lbW9yeUgAQgcKBWV2ZW50IhsKCkFnZW50UmVhZHkSDQoFZXBvY2gYASABKA0iTAoNUHJvY2Vzc0V4aXRlZBISCgpwcm9jZXNzX2lkGAEgASgJEicKBGV4aXQYAiABKAsyGS5weXJvLmd1ZXN0LnYxLkV4aXRTdGF0dXMiIQoLT3V0T2ZNZW1vcnkSEgoKcHJvY2Vzc19pZBgBIAEoCSIQCg5SZXBvcnRSZXNwb25zZSJTCgZTdGF0dXMSDAoEY29kZRgBIAEoDRIPCgdtZXNzYWdlGAIgASgJEioKBmRldGFpbBgDIAEoCzIaLnB5cm8uZ3Vlc3QudjEuRXJyb3JEZXRhaWwiOgoLRXJyb3JEZXRhaWwSDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEgwKBGhpbnQYAyABKAkqZQoMT3V0cHV0UG9saWN5Eh0KGU9VVFBVVF9QT0xJQ1lfVU5TUEVDSUZJRUQQABIXChNPVVRQVVRfUE9MSUNZX0JMT0NLEAESHQoZT1VUUFVUX1BPTElDWV9EUk9QX09MREVTVBACKmEKDE91dHB1dFN0cmVhbRIdChlPVVRQVVRfU1RSRUFNX1VOU1BFQ0lGSUVEEAASGAoUT1VUUFVUX1NUUkVBTV9TVERPVVQQARIYChRPVVRQVVRfU1RSRUFNX1NUREVSUhACKi8KBFRyZWUSFAoQVFJFRV9VTlNQRUNJRklFRBAAEhEKDVRSRUVfQkFTRUxJTkUQASp+CghGaWxlVHlwZRIZChVGSUxFX1RZUEVfVU5TUEVDSUZJRUQQABISCg5GSUxFX1RZUEVfRklMRRABEhcKE0ZJTEVfVFlQRV9ESVJFQ1RPUlkQAhIVChFGSUxFX1RZUEVfU1lNTElOSxADEhMKD0ZJTEVfVFlQRV9PVEhFUhAEMpEGCg1TeXN0ZW1TZXJ2aWNlEkIKBUhlbGxvEhsucHlyby5ndWVzdC52MS5IZWxsb1JlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLkhlbGxvUmVzcG9uc2USPwoEUGluZxIaLnB5cm8uZ3Vlc3QudjEuUGluZ1JlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLlBpbmdSZXNwb25zZRJUCgtQZXJzb25hbGl6ZRIhLnB5cm8uZ3Vlc3QudjEuUGVyc29uYWxpemVSZXF1ZXN0GiIucHlyby5ndWVzdC52MS5QZXJzb25hbGl6ZVJlc3BvbnNlEk4KCU1vdW50Um9vdBIfLnB5cm8uZ3Vlc3QudjEuTW91bnRSb290UmVxdWVzdBogLnB5cm8uZ3Vlc3QudjEuTW91bnRSb290UmVzcG9uc2USTgoJU2V0RnJvemVuEh8ucHlyby5ndWVzdC52MS5TZXRGcm96ZW5SZXF1ZXN0GiAucHlyby5ndWVzdC52MS5TZXRGcm96ZW5SZXNwb25zZRJRCgpIb2xkV3JpdGVzEiAucHlyby5ndWVzdC52MS5Ib2xkV3JpdGVzUmVxdWVzdBohLnB5cm8uZ3Vlc3QudjEuSG9sZFdyaXRlc1Jlc3BvbnNlEksKCFJlaGVhcnNlEh4ucHlyby5ndWVzdC52MS5SZWhlYXJzZVJlcXVlc3QaHy5weXJvLmd1ZXN0LnYxLlJlaGVhcnNlUmVzcG9uc2USQgoFU2NydWISGy5weXJvLmd1ZXN0LnYxLlNjcnViUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuU2NydWJSZXNwb25zZRJUCgtMb2FkTW9kdWxlcxIhLnB5cm8uZ3Vlc3QudjEuTG9hZE1vZHVsZXNSZXF1ZXN0GiIucHlyby5ndWVzdC52MS5Mb2FkTW9kdWxlc1Jlc3BvbnNlEksKCFNodXRkb3duEh4ucHlyby5ndWVzdC52MS5TaHV0ZG93blJlcXVlc3QaHy5weXJvLmd1ZXN0LnYxLlNodXRkb3duUmVzcG9uc2UyiwQKDlByb2Nlc3NTZXJ2aWNlEkIKBVN0YXJ0EhsucHlyby5ndWVzdC52MS5TdGFydFJlcXVlc3QaHC5weXJvLmd1ZXN0LnYxLlN0YXJ0UmVzcG9uc2USUwoKUmVhZE91dHB1dBIgLnB5cm8uZ3Vlc3QudjEuUmVhZE91dHB1dFJlcXVlc3QaIS5weXJvLmd1ZXN0LnYxLlJlYWRPdXRwdXRSZXNwb25zZTABElMKCldyaXRlSW5wdXQSIC5weXJvLmd1ZXN0LnYxLldyaXRlSW5wdXRSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5Xcml0ZUlucHV0UmVzcG9uc2UoARJFCgZTaWduYWwSHC5weXJvLmd1ZXN0LnYxLlNpZ25hbFJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLlNpZ25hbFJlc3BvbnNlEjwKA0dldBIZLnB5cm8uZ3Vlc3QudjEuR2V0UmVxdWVzdBoaLnB5cm8uZ3Vlc3QudjEuR2V0UmVzcG9uc2USPwoETGlzdBIaLnB5cm8uZ3Vlc3QudjEuTGlzdFJlcXVlc3QaGy5weXJvLmd1ZXN0LnYxLkxpc3RSZXNwb25zZRJFCgZSZW1vdmUSHC5weXJvLmd1ZXN0LnYxLlJlbW92ZVJlcXVlc3QaHS5weXJvLmd1ZXN0LnYxLlJlbW92ZVJlc3BvbnNlMtoECgtGaWxlU2VydmljZRJBCgRSZWFkEhoucHlyby5ndWVzdC52MS5SZWFkUmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuUmVhZFJlc3BvbnNlMAESRAoFV3JpdGUSGy5weXJvLmd1ZXN0LnYxLldyaXRlUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuV3JpdGVSZXNwb25zZSgBElMKCkV4dHJhY3RUYXISIC5weXJvLmd1ZXN0LnYxLkV4dHJhY3RUYXJSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5FeHRyYWN0VGFyUmVzcG9uc2UoARJLCgRMaXN0Eh8ucHlyby5ndWVzdC52MS5MaXN0RmlsZXNSZXF1ZXN0GiAucHlyby5ndWVzdC52MS5MaXN0RmlsZXNSZXNwb25zZTABEj8KBEVkaXQSGi5weXJvLmd1ZXN0LnYxLkVkaXRSZXF1ZXN0GhsucHlyby5ndWVzdC52MS5FZGl0UmVzcG9uc2USSgoHUGFja1RhchIdLnB5cm8uZ3Vlc3QudjEuUGFja1RhclJlcXVlc3QaHi5weXJvLmd1ZXN0LnYxLlBhY2tUYXJSZXNwb25zZTABEkcKBkNvbW1pdBIcLnB5cm8uZ3Vlc3QudjEuQ29tbWl0UmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuQ29tbWl0UmVzcG9uc2UoARJKCgdDaGFuZ2VzEh0ucHlyby5ndWVzdC52MS5DaGFuZ2VzUmVxdWVzdBoeLnB5cm8uZ3Vlc3QudjEuQ2hhbmdlc1Jlc3BvbnNlMAEyhgIKDkJ1aWxkZXJTZXJ2aWNlElMKCkJ1aWxkSW1hZ2USIC5weXJvLmd1ZXN0LnYxLkJ1aWxkSW1hZ2VSZXF1ZXN0GiEucHlyby5ndWVzdC52MS5CdWlsZEltYWdlUmVzcG9uc2UwARJQCglQYWNrSW1hZ2USHy5weXJvLmd1ZXN0LnYxLlBhY2tJbWFnZVJlcXVlc3QaIC5weXJvLmd1ZXN0LnYxLlBhY2tJbWFnZVJlc3BvbnNlMAESTQoIQ29weURpc2sSHi5weXJvLmd1ZXN0LnYxLkNvcHlEaXNrUmVxdWVzdBofLnB5cm8uZ3Vlc3QudjEuQ29weURpc2tSZXNwb25zZTABMvgCChJEaWFnbm9zdGljc1NlcnZpY2USQgoFRmxvb2QSGy5weXJvLmd1ZXN0LnYxLkZsb29kUmVxdWVzdBocLnB5cm8uZ3Vlc3QudjEuRmxvb2RSZXNwb25zZRJCCgVEcmFpbhIbLnB5cm8uZ3Vlc3QudjEuRHJhaW5SZXF1ZXN0GhwucHlyby5ndWVzdC52MS5EcmFpblJlc3BvbnNlEkcKBlNvdXJjZRIcLnB5cm8uZ3Vlc3QudjEuU291cmNlUmVxdWVzdBodLnB5cm8uZ3Vlc3QudjEuU291cmNlUmVzcG9uc2UwARJBCgRTaW5rEhoucHlyby5ndWVzdC52MS5TaW5rUmVxdWVzdBobLnB5cm8uZ3Vlc3QudjEuU2lua1Jlc3BvbnNlKAESTgoJU3Bhd25Mb29wEh8ucHlyby5ndWVzdC52MS5TcGF3bkxvb3BSZXF1ZXN0GiAucHlyby5ndWVzdC52MS5TcGF3bkxvb3BSZXNwb25zZTJVCgxFdmVudFNlcnZpY2USRQoGUmVwb3J0EhwucHlyby5ndWVzdC52MS5SZXBvcnRSZXF1ZXN0Gh0ucHlyby5ndWVzdC52MS5SZXBvcnRSZXNwb25zZUImWiRweXJvL2d1ZXN0L2dlbi9weXJvL2d1ZXN0L3YxO2d1ZXN0djFiBnByb3RvMw", [file_pyro_guest_v1_network]);
 
 /**
  * @generated from message pyro.guest.v1.HelloRequest
@@ -527,7 +529,7 @@ export type StartRequest = Message<"pyro.guest.v1.StartRequest"> & {
 
   /**
    * Instead of `uid` and `gid`, where it is not empty: a name or a number, with ":" and a group's where there is one, looked up
-   * in the root's own /etc/passwd and /etc/group, with the groups that name the user as a member. HOME, USER and LOGNAME are
+   * in the root's own /etc/passwd and /etc/group, also with the groups that name the user as a member. HOME, USER and LOGNAME are
    * the entry's where `env` has none. GUEST_USER_NOT_FOUND.
    *
    * @generated from field: string user = 12;
@@ -1880,6 +1882,123 @@ export const BuildResultSchema: GenMessage<BuildResult> = /*@__PURE__*/
   messageDesc(file_pyro_guest_v1_guest, 65);
 
 /**
+ * @generated from message pyro.guest.v1.CopyDiskRequest
+ */
+export type CopyDiskRequest = Message<"pyro.guest.v1.CopyDiskRequest"> & {
+  /**
+   * Holds an ext4 file system; its journal may be replayed.
+   *
+   * @generated from field: string source_device = 1;
+   */
+  sourceDevice: string;
+
+  /**
+   * @generated from field: string target_device = 2;
+   */
+  targetDevice: string;
+
+  /**
+   * What machines were given of their host: a file's mark says what of it is left out, as with an empty content.
+   *
+   * @generated from field: repeated pyro.guest.v1.ProvidedFile provided = 3;
+   */
+  provided: ProvidedFile[];
+
+  /**
+   * Also tell all that is copied.
+   *
+   * @generated from field: bool with_content = 4;
+   */
+  withContent: boolean;
+
+  /**
+   * The disk that the source lies on, read-only; may be empty. The content of files that are the same there is not told.
+   *
+   * @generated from field: string base_device = 5;
+   */
+  baseDevice: string;
+};
+
+/**
+ * Describes the message pyro.guest.v1.CopyDiskRequest.
+ * Use `create(CopyDiskRequestSchema)` to create a new message.
+ */
+export const CopyDiskRequestSchema: GenMessage<CopyDiskRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 66);
+
+/**
+ * @generated from message pyro.guest.v1.CopyDiskResponse
+ */
+export type CopyDiskResponse = Message<"pyro.guest.v1.CopyDiskResponse"> & {
+  /**
+   * @generated from oneof pyro.guest.v1.CopyDiskResponse.event
+   */
+  event: {
+    /**
+     * @generated from field: pyro.guest.v1.BuildProgress progress = 1;
+     */
+    value: BuildProgress;
+    case: "progress";
+  } | {
+    /**
+     * @generated from field: pyro.guest.v1.CopiedPart part = 2;
+     */
+    value: CopiedPart;
+    case: "part";
+  } | {
+    /**
+     * Always the last message.
+     *
+     * @generated from field: pyro.guest.v1.BuildResult result = 3;
+     */
+    value: BuildResult;
+    case: "result";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message pyro.guest.v1.CopyDiskResponse.
+ * Use `create(CopyDiskResponseSchema)` to create a new message.
+ */
+export const CopyDiskResponseSchema: GenMessage<CopyDiskResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 67);
+
+/**
+ * A part of something that is copied: its name, or its next bytes.
+ *
+ * @generated from message pyro.guest.v1.CopiedPart
+ */
+export type CopiedPart = Message<"pyro.guest.v1.CopiedPart"> & {
+  /**
+   * From the root, without a slash in front; set where it begins.
+   *
+   * @generated from field: bytes path = 1;
+   */
+  path: Uint8Array;
+
+  /**
+   * Of a symbolic link.
+   *
+   * @generated from field: bytes link_target = 2;
+   */
+  linkTarget: Uint8Array;
+
+  /**
+   * Of a regular file.
+   *
+   * @generated from field: bytes data = 3;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message pyro.guest.v1.CopiedPart.
+ * Use `create(CopiedPartSchema)` to create a new message.
+ */
+export const CopiedPartSchema: GenMessage<CopiedPart> = /*@__PURE__*/
+  messageDesc(file_pyro_guest_v1_guest, 68);
+
+/**
  * @generated from message pyro.guest.v1.FloodRequest
  */
 export type FloodRequest = Message<"pyro.guest.v1.FloodRequest"> & {
@@ -1894,7 +2013,7 @@ export type FloodRequest = Message<"pyro.guest.v1.FloodRequest"> & {
  * Use `create(FloodRequestSchema)` to create a new message.
  */
 export const FloodRequestSchema: GenMessage<FloodRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 66);
+  messageDesc(file_pyro_guest_v1_guest, 69);
 
 /**
  * @generated from message pyro.guest.v1.FloodResponse
@@ -1907,7 +2026,7 @@ export type FloodResponse = Message<"pyro.guest.v1.FloodResponse"> & {
  * Use `create(FloodResponseSchema)` to create a new message.
  */
 export const FloodResponseSchema: GenMessage<FloodResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 67);
+  messageDesc(file_pyro_guest_v1_guest, 70);
 
 /**
  * @generated from message pyro.guest.v1.DrainRequest
@@ -1924,7 +2043,7 @@ export type DrainRequest = Message<"pyro.guest.v1.DrainRequest"> & {
  * Use `create(DrainRequestSchema)` to create a new message.
  */
 export const DrainRequestSchema: GenMessage<DrainRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 68);
+  messageDesc(file_pyro_guest_v1_guest, 71);
 
 /**
  * @generated from message pyro.guest.v1.DrainResponse
@@ -1941,7 +2060,7 @@ export type DrainResponse = Message<"pyro.guest.v1.DrainResponse"> & {
  * Use `create(DrainResponseSchema)` to create a new message.
  */
 export const DrainResponseSchema: GenMessage<DrainResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 69);
+  messageDesc(file_pyro_guest_v1_guest, 72);
 
 /**
  * @generated from message pyro.guest.v1.SourceRequest
@@ -1958,7 +2077,7 @@ export type SourceRequest = Message<"pyro.guest.v1.SourceRequest"> & {
  * Use `create(SourceRequestSchema)` to create a new message.
  */
 export const SourceRequestSchema: GenMessage<SourceRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 70);
+  messageDesc(file_pyro_guest_v1_guest, 73);
 
 /**
  * @generated from message pyro.guest.v1.SourceResponse
@@ -1975,7 +2094,7 @@ export type SourceResponse = Message<"pyro.guest.v1.SourceResponse"> & {
  * Use `create(SourceResponseSchema)` to create a new message.
  */
 export const SourceResponseSchema: GenMessage<SourceResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 71);
+  messageDesc(file_pyro_guest_v1_guest, 74);
 
 /**
  * @generated from message pyro.guest.v1.SinkRequest
@@ -1992,7 +2111,7 @@ export type SinkRequest = Message<"pyro.guest.v1.SinkRequest"> & {
  * Use `create(SinkRequestSchema)` to create a new message.
  */
 export const SinkRequestSchema: GenMessage<SinkRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 72);
+  messageDesc(file_pyro_guest_v1_guest, 75);
 
 /**
  * @generated from message pyro.guest.v1.SinkResponse
@@ -2009,7 +2128,7 @@ export type SinkResponse = Message<"pyro.guest.v1.SinkResponse"> & {
  * Use `create(SinkResponseSchema)` to create a new message.
  */
 export const SinkResponseSchema: GenMessage<SinkResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 73);
+  messageDesc(file_pyro_guest_v1_guest, 76);
 
 /**
  * @generated from message pyro.guest.v1.SpawnLoopRequest
@@ -2031,7 +2150,7 @@ export type SpawnLoopRequest = Message<"pyro.guest.v1.SpawnLoopRequest"> & {
  * Use `create(SpawnLoopRequestSchema)` to create a new message.
  */
 export const SpawnLoopRequestSchema: GenMessage<SpawnLoopRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 74);
+  messageDesc(file_pyro_guest_v1_guest, 77);
 
 /**
  * @generated from message pyro.guest.v1.SpawnLoopResponse
@@ -2048,7 +2167,7 @@ export type SpawnLoopResponse = Message<"pyro.guest.v1.SpawnLoopResponse"> & {
  * Use `create(SpawnLoopResponseSchema)` to create a new message.
  */
 export const SpawnLoopResponseSchema: GenMessage<SpawnLoopResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 75);
+  messageDesc(file_pyro_guest_v1_guest, 78);
 
 /**
  * @generated from message pyro.guest.v1.ReportRequest
@@ -2083,7 +2202,7 @@ export type ReportRequest = Message<"pyro.guest.v1.ReportRequest"> & {
  * Use `create(ReportRequestSchema)` to create a new message.
  */
 export const ReportRequestSchema: GenMessage<ReportRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 76);
+  messageDesc(file_pyro_guest_v1_guest, 79);
 
 /**
  * @generated from message pyro.guest.v1.AgentReady
@@ -2100,7 +2219,7 @@ export type AgentReady = Message<"pyro.guest.v1.AgentReady"> & {
  * Use `create(AgentReadySchema)` to create a new message.
  */
 export const AgentReadySchema: GenMessage<AgentReady> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 77);
+  messageDesc(file_pyro_guest_v1_guest, 80);
 
 /**
  * @generated from message pyro.guest.v1.ProcessExited
@@ -2122,7 +2241,7 @@ export type ProcessExited = Message<"pyro.guest.v1.ProcessExited"> & {
  * Use `create(ProcessExitedSchema)` to create a new message.
  */
 export const ProcessExitedSchema: GenMessage<ProcessExited> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 78);
+  messageDesc(file_pyro_guest_v1_guest, 81);
 
 /**
  * @generated from message pyro.guest.v1.OutOfMemory
@@ -2139,7 +2258,7 @@ export type OutOfMemory = Message<"pyro.guest.v1.OutOfMemory"> & {
  * Use `create(OutOfMemorySchema)` to create a new message.
  */
 export const OutOfMemorySchema: GenMessage<OutOfMemory> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 79);
+  messageDesc(file_pyro_guest_v1_guest, 82);
 
 /**
  * @generated from message pyro.guest.v1.ReportResponse
@@ -2152,7 +2271,7 @@ export type ReportResponse = Message<"pyro.guest.v1.ReportResponse"> & {
  * Use `create(ReportResponseSchema)` to create a new message.
  */
 export const ReportResponseSchema: GenMessage<ReportResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 80);
+  messageDesc(file_pyro_guest_v1_guest, 83);
 
 /**
  * How a call ended (LINK.md, END).
@@ -2185,7 +2304,7 @@ export type Status = Message<"pyro.guest.v1.Status"> & {
  * Use `create(StatusSchema)` to create a new message.
  */
 export const StatusSchema: GenMessage<Status> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 81);
+  messageDesc(file_pyro_guest_v1_guest, 84);
 
 /**
  * What the user is told.
@@ -2216,7 +2335,7 @@ export type ErrorDetail = Message<"pyro.guest.v1.ErrorDetail"> & {
  * Use `create(ErrorDetailSchema)` to create a new message.
  */
 export const ErrorDetailSchema: GenMessage<ErrorDetail> = /*@__PURE__*/
-  messageDesc(file_pyro_guest_v1_guest, 82);
+  messageDesc(file_pyro_guest_v1_guest, 85);
 
 /**
  * What happens to output that nobody reads while its spool is full.
@@ -2645,6 +2764,18 @@ export const BuilderService: GenService<{
     methodKind: "server_streaming";
     input: typeof PackImageRequestSchema;
     output: typeof PackImageResponseSchema;
+  },
+  /**
+   * Copies what a disk holds onto the empty ext4 file system of the target device, without what belongs to the machine that
+   * wrote it, then flushes and unmounts it: of what was deleted or left out nothing is on the target. Only in a machine that
+   * has no root mounted. Ends with ENVIRONMENT_BUILD_FAILED or GUEST_DISK_FULL; the target is garbage then.
+   *
+   * @generated from rpc pyro.guest.v1.BuilderService.CopyDisk
+   */
+  copyDisk: {
+    methodKind: "server_streaming";
+    input: typeof CopyDiskRequestSchema;
+    output: typeof CopyDiskResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_pyro_guest_v1_guest, 3);
