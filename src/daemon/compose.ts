@@ -49,6 +49,7 @@ import type { Activity } from "./activity.js";
 import { builderVm } from "./builder-vm.js";
 import type { Configuration } from "./configuration.js";
 import { MACHINE_DISK_BYTES } from "./disks.js";
+import { environmentMaker } from "./environment-maker.js";
 import { ImagesInUse } from "./images-in-use.js";
 import { Machines } from "./machines.js";
 import { ImagesOfRegistries } from "./registries.js";
@@ -174,7 +175,10 @@ export async function compose(options: ComposeOptions): Promise<Room> {
 
   const lasting = {
     machines: workspaceMachines({ ...opening, saved, machines, inUse, overlays, layout: store.layout }),
-    disks: workspaceDisks({ templates, overlays, inUse, layout: store.layout, isolation }),
+    disks: workspaceDisks({
+      ...{ templates, overlays, inUse, layout: store.layout, isolation },
+      claim: environmentMaker({ machines, overlays, isolation, log, store, host, inUse }),
+    }),
     ...{ networks, log, now: () => Date.now() },
   };
   const workspaces = new Workspaces({

@@ -12,7 +12,7 @@ import type { Overlays } from "./overlay.js";
 import type { Templates } from "./templates.js";
 import { activeLayer } from "./workspace-disk.js";
 
-export interface DiskReadersOptions {
+export interface DiskReadersOptions extends Pick<WorkspaceDisks, "claim"> {
   readonly templates: Templates;
   readonly overlays: Overlays;
   readonly inUse: ImagesInUse;
@@ -77,6 +77,7 @@ export function workspaceDisks(options: DiskReadersOptions): WorkspaceDisks {
         throw error;
       }
     },
+    claim: options.claim,
     copy: async (layers, path, signal) => {
       using _held = inUse.hold(layers.imageDigest);
       await convert(chainOf(layers), path, signal);

@@ -14,13 +14,15 @@ export {
   type InstalledImage,
 } from "./store.js";
 export { requireOwnName } from "./names.js";
+export { OwnPlace } from "./own-place.js";
+export { makeFileSystem } from "./disk.js";
 export type { EnvironmentSource } from "./record.js";
 export { sealImage, type SealRequest } from "./seal.js";
 export { EnvironmentPulls, type EnvironmentPullsOptions } from "./pull.js";
 export type { PullProgress } from "./progress.js";
 export { EnvironmentPushes, type PushProgress, type PushResult } from "./push.js";
 export { pruneEnvironments, type PruneResult } from "./prune.js";
-export { HostPrograms, installToolsCommand, NEEDS_APT } from "./host-tools.js";
+export { HostPrograms, installToolsCommand, NEEDS_APT, requireSpace } from "./host-tools.js";
 export { readHostSources } from "./host-sources.js";
 export { formatSources, type AptSource } from "./sources.js";
 export type { ImageBuild, ImageBuilder } from "./builder.js";

@@ -54,6 +54,9 @@ const originSchema = z.strictObject({
   layers: z.array(z.strictObject({ digest, size_bytes: z.int().nonnegative() })),
 });
 
+/** The workspace that one was saved from, and what that was made of. */
+const savedFromSchema = z.strictObject({ workspace_id: z.string(), environment: z.string() });
+
 const packageSchema = z.strictObject({ name: z.string(), version: z.string() });
 
 /** An environment on this host: written last, so that its presence says that all of the image is there. */
@@ -70,6 +73,7 @@ export const manifestSchema = z.strictObject({
   packages: z.array(packageSchema),
   config: configSchema.optional(),
   origin: originSchema.optional(),
+  saved_from: savedFromSchema.optional(),
   fingerprint: fingerprintSchema,
 });
 export type Manifest = z.infer<typeof manifestSchema>;

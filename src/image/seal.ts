@@ -17,7 +17,10 @@ export interface SealRequest {
   /** A directory of the caller's in the cache: the image is written there first. */
   readonly directory: string;
   /** What the manifest says besides; an environment of the same name is replaced. */
-  readonly manifest: Pick<Manifest, "name" | "source" | "recipe" | "packages" | "config" | "origin">;
+  readonly manifest: Pick<
+    Manifest,
+    "name" | "source" | "recipe" | "packages" | "config" | "origin" | "saved_from"
+  >;
   /** Digests of images that a machine or a workspace uses; their files stay. */
   readonly inUse?: () => Promise<ReadonlySet<string>>;
   readonly signal: AbortSignal;

@@ -21,14 +21,15 @@ export const GROUPS: readonly Group[] = [
   },
   {
     word: "env",
-    summary: "List, pull, push, inspect and prune environments",
+    summary: "List, pull, push, save, inspect and prune environments",
     load: async () => {
       const { envList } = await import("./env/list.js");
       const { envPull } = await import("./env/pull.js");
       const { envPush } = await import("./env/push.js");
       const { envInspect } = await import("./env/inspect.js");
+      const { envSave } = await import("./env/save.js");
       const { envPrune } = await import("./env/prune.js");
-      return [envList, envPull, envPush, envInspect, envPrune];
+      return [envList, envPull, envPush, envInspect, envSave, envPrune];
     },
   },
   {

@@ -37,7 +37,7 @@ export type {
   WorkspaceSeed,
   WorkspaceState,
 } from "./workspace-record.js";
-export type { WorkspaceDiskExport, WorkspaceSnapshot } from "./workspace-disk-calls.js";
+export type { SavedEnvironment, WorkspaceDiskExport, WorkspaceSnapshot } from "./workspace-disk-calls.js";
 export { withoutNewline, type SecretSource } from "./workspace-secrets.js";
 export type { WorkspaceSource } from "./workspace-source.js";
 export type { WorkspaceFileContent, WorkspaceFileEntry, WorkspaceFileList } from "./workspace-file-calls.js";

@@ -1,6 +1,7 @@
 import { LIMITS } from "../protocol/index.js";
 import type { Snapshot as WireSnapshot } from "../protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
-import type { CallOptions } from "./call.js";
+import { sleep } from "../kit/index.js";
+import { unreachable, type CallOptions } from "./call.js";
 import type { WaitOptions } from "./workspace-calls.js";
 import {
   collectFile,
@@ -34,6 +35,22 @@ export interface WorkspaceDiskExport {
   /** Of the image, holes included. */
   readonly bytesWritten: number;
 }
+
+/** An environment that was made of a workspace. */
+export interface SavedEnvironment {
+  readonly workspaceId: string;
+  /** By which workspaces and runs name it from now on. */
+  readonly environment: string;
+  /** "sha256:…" of its image. */
+  readonly digest: string;
+  /** Bytes on disk. */
+  readonly sizeBytes: number;
+  readonly entryCount: number;
+  readonly durationMs: number;
+}
+
+/** How often a face is told how far it is. */
+const LOOK_MS = 500;
 
 /** The calls about the disks of workspaces. */
 export abstract class WorkspaceDiskCalls extends WorkspaceFileCalls {
@@ -83,6 +100,48 @@ export abstract class WorkspaceDiskCalls extends WorkspaceFileCalls {
       workspaceId: (await workspaceDisk.deleteSnapshot(request, { signal })).workspaceId,
       snapshotName,
     }));
+  }
+
+  /**
+   * Makes an environment of a workspace's disk: what was installed, without /workspace, the machine's own identity and what it
+   * was given of the host. What runs goes on; a suspended one is saved as its disk is.
+   * @throws {PyroError} INVALID_ARGUMENT, ENVIRONMENT_EXISTS unless `overwrite`, SECRET_ON_DISK unless `allowSecrets`,
+   *   ENVIRONMENT_BUSY, ENVIRONMENT_BUILD_FAILED, DISK_FULL
+   */
+  async saveEnvironment(
+    options: {
+      readonly workspaceId: string;
+      /** Of the environment: lower-case letters and digits, joined by ., _ or -, and a tag after a colon. */
+      readonly name: string;
+      /** In the place of one of that name. */
+      readonly overwrite?: boolean | undefined;
+      /** Also while files on the disk hold a secret of the workspace. */
+      readonly allowSecrets?: boolean | undefined;
+    } & Pick<WaitOptions, "onProgress">,
+    call: CallOptions = {},
+  ): Promise<SavedEnvironment> {
+    const { workspaceId, name, overwrite = false, allowSecrets = false, onProgress } = options;
+    const request = { workspace: workspaceId, name, overwrite, allowSecrets, waitMs: LIMITS.longestWaitMs };
+    const startedAt = performance.now();
+    return await this.client.call("saving the workspace", call, async ({ workspaceDisk }, { signal }) => {
+      const saving = workspaceDisk.saveEnvironment(request, { signal });
+      const over = saving.then(
+        () => true,
+        () => true,
+      );
+      while (onProgress !== undefined && !(await Promise.race([over, sleep(LOOK_MS).then(() => false)]))) {
+        // It only looks: what fails is told by the call itself.
+        const record = await this.statusWorkspace(workspaceId, {}, call).catch(() => undefined);
+        if (record?.operation?.kind === "save") onProgress(record);
+      }
+      const { workspace, result } = await saving;
+      if (result === undefined) throw unreachable(new Error("the daemon ended the call without a result"));
+      return {
+        ...{ workspaceId: workspace?.workspaceId ?? workspaceId, environment: result.name },
+        ...{ digest: result.digest, sizeBytes: Number(result.sizeBytes) },
+        ...{ entryCount: Number(result.entryCount), durationMs: Math.round(performance.now() - startedAt) },
+      };
+    });
   }
 
   /**

@@ -27,7 +27,14 @@ export { asVmError } from "./vm-errors.js";
 export { WorkspaceCommand, type CommandFacts, type OutputListener } from "./workspace-command.js";
 export { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
 export { exportDisk, listDisk, readDisk, type DiskExport } from "./disk-tools.js";
-export type { DiskReader, WorkspaceDisks } from "./workspace-disks.js";
+export { saveEnvironment } from "./saving.js";
+export type {
+  DiskReader,
+  EnvironmentPlace,
+  MakeEnvironment,
+  SavedEnvironment,
+  WorkspaceDisks,
+} from "./workspace-disks.js";
 export { BASELINE, layersOf } from "./snapshot-record.js";
 export { createSnapshot, deleteSnapshot, listSnapshots, type Snapshot } from "./snapshots.js";
 export { NAME_PATTERN, type WorkspaceRecord, type WorkspaceSeed } from "./record.js";

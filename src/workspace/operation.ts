@@ -16,6 +16,7 @@ export type OperationKind =
   | "fork"
   | "disk_read"
   | "disk_export"
+  | "save"
   | "sync_push"
   | "export";
 

@@ -29,6 +29,7 @@ export interface WorkspaceContext {
 /** What a change of a workspace's disk works on, in the workspace's turn. */
 export interface Change {
   readonly chain: DiskChain;
+  readonly disks: WorkspaceDisks;
   readonly record: WorkspaceRecord;
   /** The one that runs, if one does. */
   readonly machine: WorkspaceMachine | undefined;

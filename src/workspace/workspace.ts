@@ -231,7 +231,8 @@ export class Workspace {
       await this.touch();
       const save = (change: Partial<WorkspaceRecord>): Promise<void> => kept.save(change);
       const { record, runningMachine: machine } = this;
-      return await body({ chain, record, machine, nowMs: context.now(), report, save });
+      const { disks } = context;
+      return await body({ chain, disks, record, machine, nowMs: context.now(), report, save });
     });
   }
 

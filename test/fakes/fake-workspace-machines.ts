@@ -1,4 +1,4 @@
-import { cp, mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { freshId } from "../../src/kit/index.js";
 import { PyroError } from "../../src/protocol/index.js";
@@ -29,6 +29,8 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
   readonly held = new Set<string>();
   /** What the environment of the next new machine says. */
   config: EnvironmentConfig | undefined;
+  /** What was saved, and of which layers. */
+  readonly environments = new Map<string, WorkspaceLayers>();
   /** Called at each step, with the signal of the call where it has one. */
   before: (step: Step, signal?: AbortSignal) => Promise<void> | void = () => undefined;
   #count = 0;
@@ -126,6 +128,26 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
       copy: async (layers, path, signal) => {
         await this.step("copyDisk", signal);
         await writeFile(path, `disk of ${layers.sealed.length} sealed layers`, { flag: "wx" });
+      },
+      claim: async (name, { overwrite }) => {
+        await this.step("claim");
+        if (this.environments.has(name) && !overwrite)
+          throw new PyroError("ENVIRONMENT_EXISTS", `there is ${name} already`, { hint: "another name" });
+        return {
+          make: async (layers, { onContent, beforeSealing, report, signal }) => {
+            report({ message: "a fake copies", progress: 0.5 });
+            await this.step("copyFiles", signal);
+            const tree = await readFile(layers.active, "utf8");
+            for (const file of await readdir(tree)) {
+              onContent?.({ path: Buffer.from(file) });
+              onContent?.({ data: await readFile(join(tree, file)) });
+            }
+            beforeSealing();
+            this.environments.set(name, layers);
+            return { name, digest: "sha256:saved", sizeBytes: 1000, entryCount: 10 };
+          },
+          [Symbol.asyncDispose]: () => this.step("letGoOfName"),
+        };
       },
       check: async (path, signal) => {
         await this.step("checkDisk", signal);

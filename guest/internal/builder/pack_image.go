@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -16,7 +15,6 @@ import (
 )
 
 const (
-	sourcePath = "/source"
 	// The number of the field `data` of a PackImageResponse.
 	dataField = 1
 	// Names at the top that a request may have left out.
@@ -46,22 +44,12 @@ func (s *Service) PackImage(ctx context.Context, request *guestv1.PackImageReque
 }
 
 func packDevice(ctx context.Context, request *guestv1.PackImageRequest, stream call.Sends[*guestv1.PackImageResponse]) (packed archive.Packed, err error) {
-	if err := os.MkdirAll(sourcePath, 0o755); err != nil {
-		return packed, fmt.Errorf("make the mount point of the image: %w", err)
-	}
-	const flags = unix.MS_RDONLY | unix.MS_NOATIME | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount(request.Device, sourcePath, "ext4", flags, ""); err != nil {
-		return packed, fmt.Errorf("mount the image's disk %q: %w", request.Device, err)
-	}
-	defer func() {
-		err = errors.Join(err, unix.Unmount(sourcePath, unix.UMOUNT_NOFOLLOW))
-	}()
-	root, err := unix.Open(sourcePath, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	source, err := mountToRead(request.Device, sourcePath, "")
 	if err != nil {
-		return packed, fmt.Errorf("open the image's root: %w", err)
+		return packed, err
 	}
-	defer unix.Close(root)
-	return packTree(ctx, root, request.LeaveOutEmpty, stream)
+	defer source.unmount()
+	return packTree(ctx, source.top, request.LeaveOutEmpty, stream)
 }
 
 // packTree streams the tree below an open directory.

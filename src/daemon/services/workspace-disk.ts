@@ -1,12 +1,15 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { WorkspaceDiskService } from "../../protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
 import { LIMITS } from "../../protocol/index.js";
-import { exportDisk, listDisk, readDisk, type Workspaces } from "../../workspace/index.js";
+import { exportDisk, listDisk, readDisk, saveEnvironment, type Workspaces } from "../../workspace/index.js";
 import { withRedactedErrors } from "./redacted-errors.js";
 import { snapshotCalls } from "./workspace-snapshots.js";
 import { toWorkspace, waitOf } from "./workspace-view.js";
 
-type DiskCalls = Pick<ServiceImpl<typeof WorkspaceDiskService>, "listDisk" | "readDisk" | "exportDisk">;
+type DiskCalls = Pick<
+  ServiceImpl<typeof WorkspaceDiskService>,
+  "listDisk" | "readDisk" | "exportDisk" | "saveEnvironment"
+>;
 
 /** The WorkspaceDiskService. */
 export function workspaceDiskService(workspaces: Workspaces): ServiceImpl<typeof WorkspaceDiskService> {
@@ -32,6 +35,16 @@ function diskCalls(workspaces: Workspaces): DiskCalls {
       yield { sizeBytes: BigInt(sizeBytes) };
       for (let at = 0; at < data.length; at += LIMITS.bulkChunkBytes)
         yield { data: data.subarray(at, at + LIMITS.bulkChunkBytes) };
+    },
+    saveEnvironment: async (request, { signal }) => {
+      const { workspace: reference, waitMs, name, overwrite, allowSecrets } = request;
+      const workspace = workspaces.find(reference);
+      const operation = saveEnvironment(workspace, { name, overwrite, allowSecrets });
+      await operation.settle(waitOf(waitMs), signal);
+      if (operation.isRunning) return { workspace: toWorkspace(workspace) };
+      const { sizeBytes, entryCount, ...rest } = await operation.result;
+      const sizes = { sizeBytes: BigInt(sizeBytes), entryCount: BigInt(entryCount) };
+      return { workspace: toWorkspace(workspace), result: { ...rest, ...sizes } };
     },
     exportDisk: async ({ workspace: reference, outputPath, overwrite, waitMs }, { signal }) => {
       const workspace = workspaces.find(reference);

@@ -9,6 +9,7 @@
  *   secrets in it is not written unasked.
  */
 export { Redactor, REDACTED, type Redaction } from "./redactor.js";
+export { SecretsInContent, type ContentPart } from "./content.js";
 export type { ScanPosition } from "./scan.js";
 export { checkSecrets, type Secret } from "./secret.js";
 export { loadSecrets, removeSecrets, saveSecrets } from "./secret-file.js";

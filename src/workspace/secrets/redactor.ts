@@ -93,6 +93,11 @@ export class Redactor {
     return false;
   }
 
+  /** Looks for secrets in what is pushed, piece by piece. Only where there are some. */
+  finding(): Finding {
+    return new Finding(this.#loaded());
+  }
+
   /** A stream with each secret as `[REDACTED]`; `from` is the position of an earlier one that this one goes on with. */
   stream(from?: ScanPosition): Redaction {
     if (this.isEmpty) return new Untouched(from?.taken ?? 0);
@@ -207,7 +212,7 @@ class Replacing implements Redaction {
 }
 
 /** Only says whether there is one. */
-class Finding {
+export class Finding {
   any = false;
   readonly #scan: Scan;
 

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pyro/daemon/v1/workspace_disk.proto.
  */
 export const file_pyro_daemon_v1_workspace_disk: GenFile = /*@__PURE__*/
-  fileDesc("CiNweXJvL2RhZW1vbi92MS93b3Jrc3BhY2VfZGlzay5wcm90bxIOcHlyby5kYWVtb24udjEicAoVQ3JlYXRlU25hcHNob3RSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEg8KB3dhaXRfbXMYAyABKA0SDgoGbWVtb3J5GAQgASgIEhUKDWFsbG93X3NlY3JldHMYBSABKAgicgoWQ3JlYXRlU25hcHNob3RSZXNwb25zZRIsCgl3b3Jrc3BhY2UYASABKAsyGS5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2USKgoIc25hcHNob3QYAiABKAsyGC5weXJvLmRhZW1vbi52MS5TbmFwc2hvdCJ8CghTbmFwc2hvdBIMCgRuYW1lGAEgASgJEhUKDWNyZWF0ZWRfYXRfbXMYAiABKAMSDQoFYnl0ZXMYAyABKAQSEQoJZGVsZXRhYmxlGAQgASgIEg4KBm1lbW9yeRgFIAEoCBIZChFzZWNyZXRzX2luX21lbW9yeRgGIAMoCSJaChVMaXN0U25hcHNob3RzUmVzcG9uc2USFAoMd29ya3NwYWNlX2lkGAEgASgJEisKCXNuYXBzaG90cxgCIAMoCzIYLnB5cm8uZGFlbW9uLnYxLlNuYXBzaG90IjgKFURlbGV0ZVNuYXBzaG90UmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSDAoEbmFtZRgCIAEoCSIuChZEZWxldGVTbmFwc2hvdFJlc3BvbnNlEhQKDHdvcmtzcGFjZV9pZBgBIAEoCSJfChFFeHBvcnREaXNrUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSEwoLb3V0cHV0X3BhdGgYAiABKAkSEQoJb3ZlcndyaXRlGAMgASgIEg8KB3dhaXRfbXMYBCABKA0ibgoSRXhwb3J0RGlza1Jlc3BvbnNlEiwKCXdvcmtzcGFjZRgBIAEoCzIZLnB5cm8uZGFlbW9uLnYxLldvcmtzcGFjZRIqCgZyZXN1bHQYAiABKAsyGi5weXJvLmRhZW1vbi52MS5EaXNrRXhwb3J0Ik0KCkRpc2tFeHBvcnQSEwoLb3V0cHV0X3BhdGgYASABKAkSEwoLZGlza19mb3JtYXQYAiABKAkSFQoNYnl0ZXNfd3JpdHRlbhgDIAEoBDKlBAoUV29ya3NwYWNlRGlza1NlcnZpY2USXwoOQ3JlYXRlU25hcHNob3QSJS5weXJvLmRhZW1vbi52MS5DcmVhdGVTbmFwc2hvdFJlcXVlc3QaJi5weXJvLmRhZW1vbi52MS5DcmVhdGVTbmFwc2hvdFJlc3BvbnNlElQKDUxpc3RTbmFwc2hvdHMSHC5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2VSZWYaJS5weXJvLmRhZW1vbi52MS5MaXN0U25hcHNob3RzUmVzcG9uc2USXwoORGVsZXRlU25hcHNob3QSJS5weXJvLmRhZW1vbi52MS5EZWxldGVTbmFwc2hvdFJlcXVlc3QaJi5weXJvLmRhZW1vbi52MS5EZWxldGVTbmFwc2hvdFJlc3BvbnNlEk8KCExpc3REaXNrEiAucHlyby5kYWVtb24udjEuTGlzdEZpbGVzUmVxdWVzdBohLnB5cm8uZGFlbW9uLnYxLkxpc3RGaWxlc1Jlc3BvbnNlEk8KCFJlYWREaXNrEh8ucHlyby5kYWVtb24udjEuUmVhZEZpbGVSZXF1ZXN0GiAucHlyby5kYWVtb24udjEuUmVhZEZpbGVSZXNwb25zZTABElMKCkV4cG9ydERpc2sSIS5weXJvLmRhZW1vbi52MS5FeHBvcnREaXNrUmVxdWVzdBoiLnB5cm8uZGFlbW9uLnYxLkV4cG9ydERpc2tSZXNwb25zZWIGcHJvdG8z", [file_pyro_daemon_v1_daemon]);
+  fileDesc("CiNweXJvL2RhZW1vbi92MS93b3Jrc3BhY2VfZGlzay5wcm90bxIOcHlyby5kYWVtb24udjEicAoVQ3JlYXRlU25hcHNob3RSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEg8KB3dhaXRfbXMYAyABKA0SDgoGbWVtb3J5GAQgASgIEhUKDWFsbG93X3NlY3JldHMYBSABKAgicgoWQ3JlYXRlU25hcHNob3RSZXNwb25zZRIsCgl3b3Jrc3BhY2UYASABKAsyGS5weXJvLmRhZW1vbi52MS5Xb3Jrc3BhY2USKgoIc25hcHNob3QYAiABKAsyGC5weXJvLmRhZW1vbi52MS5TbmFwc2hvdCJ8CghTbmFwc2hvdBIMCgRuYW1lGAEgASgJEhUKDWNyZWF0ZWRfYXRfbXMYAiABKAMSDQoFYnl0ZXMYAyABKAQSEQoJZGVsZXRhYmxlGAQgASgIEg4KBm1lbW9yeRgFIAEoCBIZChFzZWNyZXRzX2luX21lbW9yeRgGIAMoCSJaChVMaXN0U25hcHNob3RzUmVzcG9uc2USFAoMd29ya3NwYWNlX2lkGAEgASgJEisKCXNuYXBzaG90cxgCIAMoCzIYLnB5cm8uZGFlbW9uLnYxLlNuYXBzaG90IjgKFURlbGV0ZVNuYXBzaG90UmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSDAoEbmFtZRgCIAEoCSIuChZEZWxldGVTbmFwc2hvdFJlc3BvbnNlEhQKDHdvcmtzcGFjZV9pZBgBIAEoCSJ0ChZTYXZlRW52aXJvbm1lbnRSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEhEKCW92ZXJ3cml0ZRgDIAEoCBIVCg1hbGxvd19zZWNyZXRzGAQgASgIEg8KB3dhaXRfbXMYBSABKA0ieQoXU2F2ZUVudmlyb25tZW50UmVzcG9uc2USLAoJd29ya3NwYWNlGAEgASgLMhkucHlyby5kYWVtb24udjEuV29ya3NwYWNlEjAKBnJlc3VsdBgCIAEoCzIgLnB5cm8uZGFlbW9uLnYxLlNhdmVkRW52aXJvbm1lbnQiWQoQU2F2ZWRFbnZpcm9ubWVudBIMCgRuYW1lGAEgASgJEg4KBmRpZ2VzdBgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgEEhMKC2VudHJ5X2NvdW50GAQgASgEIl8KEUV4cG9ydERpc2tSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRITCgtvdXRwdXRfcGF0aBgCIAEoCRIRCglvdmVyd3JpdGUYAyABKAgSDwoHd2FpdF9tcxgEIAEoDSJuChJFeHBvcnREaXNrUmVzcG9uc2USLAoJd29ya3NwYWNlGAEgASgLMhkucHlyby5kYWVtb24udjEuV29ya3NwYWNlEioKBnJlc3VsdBgCIAEoCzIaLnB5cm8uZGFlbW9uLnYxLkRpc2tFeHBvcnQiTQoKRGlza0V4cG9ydBITCgtvdXRwdXRfcGF0aBgBIAEoCRITCgtkaXNrX2Zvcm1hdBgCIAEoCRIVCg1ieXRlc193cml0dGVuGAMgASgEMokFChRXb3Jrc3BhY2VEaXNrU2VydmljZRJfCg5DcmVhdGVTbmFwc2hvdBIlLnB5cm8uZGFlbW9uLnYxLkNyZWF0ZVNuYXBzaG90UmVxdWVzdBomLnB5cm8uZGFlbW9uLnYxLkNyZWF0ZVNuYXBzaG90UmVzcG9uc2USVAoNTGlzdFNuYXBzaG90cxIcLnB5cm8uZGFlbW9uLnYxLldvcmtzcGFjZVJlZholLnB5cm8uZGFlbW9uLnYxLkxpc3RTbmFwc2hvdHNSZXNwb25zZRJfCg5EZWxldGVTbmFwc2hvdBIlLnB5cm8uZGFlbW9uLnYxLkRlbGV0ZVNuYXBzaG90UmVxdWVzdBomLnB5cm8uZGFlbW9uLnYxLkRlbGV0ZVNuYXBzaG90UmVzcG9uc2USYgoPU2F2ZUVudmlyb25tZW50EiYucHlyby5kYWVtb24udjEuU2F2ZUVudmlyb25tZW50UmVxdWVzdBonLnB5cm8uZGFlbW9uLnYxLlNhdmVFbnZpcm9ubWVudFJlc3BvbnNlEk8KCExpc3REaXNrEiAucHlyby5kYWVtb24udjEuTGlzdEZpbGVzUmVxdWVzdBohLnB5cm8uZGFlbW9uLnYxLkxpc3RGaWxlc1Jlc3BvbnNlEk8KCFJlYWREaXNrEh8ucHlyby5kYWVtb24udjEuUmVhZEZpbGVSZXF1ZXN0GiAucHlyby5kYWVtb24udjEuUmVhZEZpbGVSZXNwb25zZTABElMKCkV4cG9ydERpc2sSIS5weXJvLmRhZW1vbi52MS5FeHBvcnREaXNrUmVxdWVzdBoiLnB5cm8uZGFlbW9uLnYxLkV4cG9ydERpc2tSZXNwb25zZWIGcHJvdG8z", [file_pyro_daemon_v1_daemon]);
 
 /**
  * @generated from message pyro.daemon.v1.CreateSnapshotRequest
@@ -189,6 +189,107 @@ export const DeleteSnapshotResponseSchema: GenMessage<DeleteSnapshotResponse> = 
   messageDesc(file_pyro_daemon_v1_workspace_disk, 5);
 
 /**
+ * @generated from message pyro.daemon.v1.SaveEnvironmentRequest
+ */
+export type SaveEnvironmentRequest = Message<"pyro.daemon.v1.SaveEnvironmentRequest"> & {
+  /**
+   * @generated from field: string workspace = 1;
+   */
+  workspace: string;
+
+  /**
+   * Of the environment.
+   *
+   * @generated from field: string name = 2;
+   */
+  name: string;
+
+  /**
+   * Replaces one of that name.
+   *
+   * @generated from field: bool overwrite = 3;
+   */
+  overwrite: boolean;
+
+  /**
+   * Also while files hold a secret of the workspace.
+   *
+   * @generated from field: bool allow_secrets = 4;
+   */
+  allowSecrets: boolean;
+
+  /**
+   * @generated from field: uint32 wait_ms = 5;
+   */
+  waitMs: number;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.SaveEnvironmentRequest.
+ * Use `create(SaveEnvironmentRequestSchema)` to create a new message.
+ */
+export const SaveEnvironmentRequestSchema: GenMessage<SaveEnvironmentRequest> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_workspace_disk, 6);
+
+/**
+ * @generated from message pyro.daemon.v1.SaveEnvironmentResponse
+ */
+export type SaveEnvironmentResponse = Message<"pyro.daemon.v1.SaveEnvironmentResponse"> & {
+  /**
+   * @generated from field: pyro.daemon.v1.Workspace workspace = 1;
+   */
+  workspace?: Workspace | undefined;
+
+  /**
+   * Absent while it goes on.
+   *
+   * @generated from field: pyro.daemon.v1.SavedEnvironment result = 2;
+   */
+  result?: SavedEnvironment | undefined;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.SaveEnvironmentResponse.
+ * Use `create(SaveEnvironmentResponseSchema)` to create a new message.
+ */
+export const SaveEnvironmentResponseSchema: GenMessage<SaveEnvironmentResponse> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_workspace_disk, 7);
+
+/**
+ * @generated from message pyro.daemon.v1.SavedEnvironment
+ */
+export type SavedEnvironment = Message<"pyro.daemon.v1.SavedEnvironment"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * "sha256:…" of the image.
+   *
+   * @generated from field: string digest = 2;
+   */
+  digest: string;
+
+  /**
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * @generated from field: uint64 entry_count = 4;
+   */
+  entryCount: bigint;
+};
+
+/**
+ * Describes the message pyro.daemon.v1.SavedEnvironment.
+ * Use `create(SavedEnvironmentSchema)` to create a new message.
+ */
+export const SavedEnvironmentSchema: GenMessage<SavedEnvironment> = /*@__PURE__*/
+  messageDesc(file_pyro_daemon_v1_workspace_disk, 8);
+
+/**
  * @generated from message pyro.daemon.v1.ExportDiskRequest
  */
 export type ExportDiskRequest = Message<"pyro.daemon.v1.ExportDiskRequest"> & {
@@ -220,7 +321,7 @@ export type ExportDiskRequest = Message<"pyro.daemon.v1.ExportDiskRequest"> & {
  * Use `create(ExportDiskRequestSchema)` to create a new message.
  */
 export const ExportDiskRequestSchema: GenMessage<ExportDiskRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_workspace_disk, 6);
+  messageDesc(file_pyro_daemon_v1_workspace_disk, 9);
 
 /**
  * @generated from message pyro.daemon.v1.ExportDiskResponse
@@ -244,7 +345,7 @@ export type ExportDiskResponse = Message<"pyro.daemon.v1.ExportDiskResponse"> & 
  * Use `create(ExportDiskResponseSchema)` to create a new message.
  */
 export const ExportDiskResponseSchema: GenMessage<ExportDiskResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_workspace_disk, 7);
+  messageDesc(file_pyro_daemon_v1_workspace_disk, 10);
 
 /**
  * @generated from message pyro.daemon.v1.DiskExport
@@ -275,7 +376,7 @@ export type DiskExport = Message<"pyro.daemon.v1.DiskExport"> & {
  * Use `create(DiskExportSchema)` to create a new message.
  */
 export const DiskExportSchema: GenMessage<DiskExport> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_workspace_disk, 8);
+  messageDesc(file_pyro_daemon_v1_workspace_disk, 11);
 
 /**
  * The disks of workspaces: snapshots of them, and what is in those of stopped ones.
@@ -310,6 +411,16 @@ export const WorkspaceDiskService: GenService<{
     methodKind: "unary";
     input: typeof DeleteSnapshotRequestSchema;
     output: typeof DeleteSnapshotResponseSchema;
+  },
+  /**
+   * Makes an environment of the disk, running or not, without /workspace; what runs goes on.
+   *
+   * @generated from rpc pyro.daemon.v1.WorkspaceDiskService.SaveEnvironment
+   */
+  saveEnvironment: {
+    methodKind: "unary";
+    input: typeof SaveEnvironmentRequestSchema;
+    output: typeof SaveEnvironmentResponseSchema;
   },
   /**
    * What is on the disk of a stopped workspace. Absolute paths are those of the whole disk.

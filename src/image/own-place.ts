@@ -1,0 +1,55 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { tryLock, type FileLock } from "../kit/index.js";
+import { PyroError } from "../protocol/index.js";
+import { makeCacheDirectory, safeName } from "./layout.js";
+import { requireOwnName } from "./names.js";
+import type { EnvironmentStore } from "./store.js";
+
+/**
+ * Where an environment of this host's own is made: a directory of the cache under its name, locked. What a daemon that was
+ * killed left there the next one removes, like that of a pull. Disposing of it removes the directory.
+ */
+export class OwnPlace implements AsyncDisposable {
+  private constructor(
+    readonly name: string,
+    readonly directory: string,
+    private readonly lock: FileLock,
+  ) {}
+
+  /** @throws {PyroError} INVALID_ARGUMENT, ENVIRONMENT_EXISTS unless `overwrite`, ENVIRONMENT_BUSY */
+  static async open(
+    store: EnvironmentStore,
+    name: string,
+    { overwrite }: { readonly overwrite: boolean },
+  ): Promise<OwnPlace> {
+    requireOwnName(store.catalogue, name);
+    const { layout } = store;
+    const directory = join(layout.pulls, safeName(name));
+    for (const path of [layout.images, layout.manifests, directory]) await makeCacheDirectory(path);
+    const lock = await tryLock(join(directory, "lock"));
+    if (lock === undefined) {
+      throw new PyroError("ENVIRONMENT_BUSY", `environment "${name}" is being made already`, {
+        hint: "wait for it, or choose another name",
+        retryable: true,
+      });
+    }
+    const place = new OwnPlace(name, directory, lock);
+    if (overwrite || (await store.manifest(name)) === undefined) return place;
+    await place[Symbol.asyncDispose]();
+    throw new PyroError("ENVIRONMENT_EXISTS", `there is an environment "${name}" already`, {
+      hint: `choose another name, replace it with --overwrite, or delete it: \`pyro env delete ${name}\``,
+      details: { environment: name },
+    });
+  }
+
+  /** A path in the directory. */
+  path(file: string): string {
+    return join(this.directory, file);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.directory, { recursive: true, force: true });
+    await this.lock[Symbol.asyncDispose]();
+  }
+}
