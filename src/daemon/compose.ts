@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { connectGuest } from "../guest/index.js";
 import {
+  deleteEnvironment,
   EnvironmentPulls,
   EnvironmentPushes,
   EnvironmentStore,
@@ -12,6 +13,7 @@ import {
   loadCatalogue,
   pruneEnvironments,
   installToolsCommand,
+  type PruneOptions,
 } from "../image/index.js";
 import {
   exists,
@@ -50,7 +52,7 @@ import { builderVm } from "./builder-vm.js";
 import type { Configuration } from "./configuration.js";
 import { MACHINE_DISK_BYTES } from "./disks.js";
 import { environmentMaker } from "./environment-maker.js";
-import { ImagesInUse } from "./images-in-use.js";
+import { ImagesInUse, usersOf } from "./images-in-use.js";
 import { Machines } from "./machines.js";
 import { ImagesOfRegistries } from "./registries.js";
 import { requiredIsolation } from "./required-isolation.js";
@@ -213,20 +215,28 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       router.service(WorkspaceDiskService, workspaceDiskService(workspaces));
       router.service(ShellService, shellService(workspaces));
       router.service(NetworkService, networkService(workspaces));
-      const prune = async (all: boolean) => {
+      const prune = async (what: Pick<PruneOptions, "unused" | "usedBeforeMs" | "dryRun">) => {
         // What only waits holds no environment.
         await pool.clear();
-        const pruned = await pruneEnvironments(store, { all, inUse: inUse.digests, pulling: pulls.names });
+        const pruned = await pruneEnvironments(store, {
+          ...{ ...what, inUse: inUse.digests, pulling: pulls.names },
+        });
+        if (what.dryRun) return pruned;
         const orphans = await templates.removeOrphans((digest) => exists(imagePath(store.layout, digest)));
         return {
           removed: [...pruned.removed, ...orphans.removed],
           freedBytes: pruned.freedBytes + orphans.freedBytes,
         };
       };
+      const remove = async (name: string) => {
+        await pool.clear();
+        const users = (digest: string) => usersOf(digest, [...workspaces.all, ...vms.kept.all], inUse);
+        return await deleteEnvironment(store, name, { users, pulling: pulls.names });
+      };
       router.service(
         EnvironmentService,
         environmentService({
-          ...{ store, pulls, pushes, prune, templateReadiness },
+          ...{ store, pulls, pushes, prune, remove, templateReadiness },
           prepare: (request, caller) =>
             prepareHost(
               { store, pulls, isolation, templates, expect: (shape) => pool.used(shape) },

@@ -1,3 +1,5 @@
+import type { Workspace } from "../workspace/index.js";
+
 /** Which images running machines lie on: those files stay, whatever is pruned or made anew. */
 export class ImagesInUse {
   readonly #counts = new Map<string, number>();
@@ -20,4 +22,16 @@ export class ImagesInUse {
       },
     };
   }
+}
+
+/** Who uses an image, for people: workspaces, also those that are stopped, and machines that belong to none. */
+export function usersOf(
+  digest: string,
+  workspaces: readonly Pick<Workspace, "record">[],
+  inUse: ImagesInUse,
+): readonly string[] {
+  const using = workspaces
+    .filter(({ record }) => record.imageDigest === digest)
+    .map(({ record: { workspaceId, name } }) => (name === null ? workspaceId : `${workspaceId} (${name})`));
+  return using.length === 0 && inUse.digests.has(digest) ? ["a machine that runs"] : using;
 }

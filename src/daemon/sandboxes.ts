@@ -94,7 +94,7 @@ async function requireImage(
   { signal, onPhase }: OpenOptions,
 ): Promise<InstalledImage> {
   try {
-    return await store.require(environment);
+    return await store.take(environment);
   } catch (error) {
     if (noPull || !(error instanceof PyroError) || error.code !== "ENVIRONMENT_NOT_PULLED") throw error;
   }
@@ -107,7 +107,7 @@ async function requireImage(
         ...(bytesTotal > 0 ? { progress: bytesDone / bytesTotal } : {}),
       }),
   });
-  return await store.require(environment);
+  return await store.take(environment);
 }
 
 async function toSandbox(

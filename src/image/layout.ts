@@ -14,6 +14,8 @@ export interface ImageLayout {
   readonly images: string;
   /** One manifest per pulled environment, written last. */
   readonly manifests: string;
+  /** An empty file per environment, as old as its last use. */
+  readonly uses: string;
   /** Packages as apt fetched them, per suite; shared by all environments of the suite. */
   readonly packages: string;
   /** One directory per pull that has not ended yet. */
@@ -25,6 +27,7 @@ export function layoutOf(cache: string): ImageLayout {
   return {
     images: join(cache, "images"),
     manifests: join(cache, "environments"),
+    uses: join(cache, "uses"),
     packages: join(cache, "packages"),
     pulls: join(cache, "pulls"),
   };

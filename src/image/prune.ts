@@ -5,8 +5,15 @@ import type { EnvironmentSource } from "./record.js";
 import type { EnvironmentStore } from "./store.js";
 
 export interface PruneOptions {
-  /** Also what is installed and whole; otherwise only leftovers and images that no environment names. */
-  readonly all: boolean;
+  /**
+   * Also environments that were pulled and that nothing uses; otherwise only leftovers and images that no environment names.
+   * What was made on this host goes by its name alone (`deleteEnvironment`).
+   */
+  readonly unused: boolean;
+  /** Of those, only what was used last, or made and never used, before this; ms since 1970. */
+  readonly usedBeforeMs?: number;
+  /** Only tells what would be removed. */
+  readonly dryRun?: boolean;
   /** Digests of images that a machine or a workspace uses; these stay whatever else is asked for. */
   readonly inUse: ReadonlySet<string>;
   /** Names of environments that are being pulled; what belongs to them stays. */
@@ -24,29 +31,32 @@ export async function pruneEnvironments(
   store: EnvironmentStore,
   options: PruneOptions,
 ): Promise<PruneResult> {
+  const { unused, usedBeforeMs = Infinity, dryRun = false } = options;
   const removed: string[] = [];
   let freedBytes = 0;
   const drop = async (path: string, label: string | undefined): Promise<void> => {
     freedBytes += await diskBytes(path);
-    await rm(path, { recursive: true, force: true });
+    if (!dryRun) await rm(path, { recursive: true, force: true });
     if (label !== undefined) removed.push(label);
   };
 
   const named = new Set<string>();
-  for (const { name, digest, source } of await store.manifests()) {
+  for (const { name, digest, source, created_at_ms: createdAtMs } of await store.manifests()) {
     const kept = options.inUse.has(digest) || options.pulling.has(name) || !isPulled(source);
-    if (options.all && !kept) {
-      await store.removeManifest(name);
+    const isOld = ((await store.lastUse.of(name)) ?? createdAtMs) < usedBeforeMs;
+    if (unused && !kept && isOld) {
+      if (!dryRun) await store.removeManifest(name);
       removed.push(name);
     } else {
       named.add(digest);
     }
   }
   await pruneManifests(store, drop);
+  if (!dryRun) await store.lastUse.sweep((await store.manifests()).map(({ name }) => name));
   for (const entry of await list(store.layout.images)) {
     const digest = entry.replace(/^sha256-([0-9a-f]{64})\.qcow2$/, "sha256:$1");
     if (named.has(digest) || options.inUse.has(digest)) continue;
-    // Without `all`, an image may have lost its environment to a torn manifest: it is a leftover all the same.
+    // Without `unused`, an image may have lost its environment to a torn manifest: it is a leftover all the same.
     await drop(digest === entry ? join(store.layout.images, entry) : imagePath(store.layout, digest), digest);
   }
   const pulling = new Set([...options.pulling].map(safeName));

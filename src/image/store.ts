@@ -2,6 +2,8 @@ import { readdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fingerprintOf, readJsonFile, sameFingerprint, sha256File, writeFileAtomic } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
+import { LastUse } from "./last-use.js";
+import { sharedBytes } from "./sharing.js";
 import type { Catalogue, EnvironmentRecipe } from "./catalogue.js";
 import { imagePath, manifestPath, type ImageLayout } from "./layout.js";
 import { knownName, type KnownName } from "./names.js";
@@ -49,6 +51,10 @@ export interface InstalledImage {
   readonly virtualBytes: number;
   readonly createdAtMs: number;
   readonly packages: readonly InstalledPackage[];
+  /** Of `sizeBytes` and its layers, what other environments have too. */
+  readonly sharedBytes: number;
+  /** Undefined: never, as far as is known. */
+  readonly lastUsedAtMs: number | undefined;
   /** The qcow2 file: read-only, never changed, readable by any user as far as its directory is. */
   readonly path: string;
   /** What it was made from, as one digest; another one than a pull would take means that a newer one can be pulled. */
@@ -57,18 +63,22 @@ export interface InstalledImage {
   readonly config?: EnvironmentConfig;
   /** Of an image of a registry or an archive. */
   readonly origin?: Manifest["origin"];
+  /** Of one that was saved from a workspace. */
+  readonly savedFrom?: { readonly workspaceId: string; readonly environment: string };
 }
 
-/** The environments of this host: which there are, and whether they are whole. Reads only, but for fingerprints. */
+/** The environments of this host: which there are, and whether they are whole. Reads only, but for fingerprints and last uses. */
 export class EnvironmentStore {
   readonly catalogue: Catalogue;
   readonly layout: ImageLayout;
+  readonly lastUse: LastUse;
   /** Checks under way, by digest: ten runs at once hash an image once. */
   readonly #checks = new Map<string, Promise<boolean>>();
 
   constructor(catalogue: Catalogue, layout: ImageLayout) {
     this.catalogue = catalogue;
     this.layout = layout;
+    this.lastUse = new LastUse(layout);
   }
 
   /** All environments of the catalogue, in its order, then the others of this host by their names. */
@@ -89,7 +99,9 @@ export class EnvironmentStore {
     const about = recipe === undefined ? fromName(name, manifest) : fromRecipe(recipe);
     if (manifest === undefined) return { ...about, state: "absent" };
     const state = (await this.isWhole(manifest)) ? "installed" : "damaged";
-    return { ...about, state, image: toImage(this.layout, manifest) };
+    const sharing = { sharedBytes: sharedBytes(manifest, await this.manifests()) };
+    const lastUsedAtMs = await this.lastUse.of(name);
+    return { ...about, state, image: { ...toImage(this.layout, manifest), ...sharing, lastUsedAtMs } };
   }
 
   /**
@@ -127,6 +139,17 @@ export class EnvironmentStore {
         },
       );
     }
+    return image;
+  }
+
+  /**
+   * As `require`, for a machine: notes that the environment is used.
+   * @throws {PyroError} as `require`
+   */
+  async take(text: string): Promise<InstalledImage> {
+    const image = await this.require(text);
+    const { name } = await this.nameOf(text);
+    await this.lastUse.note(name);
     return image;
   }
 
@@ -187,6 +210,7 @@ export class EnvironmentStore {
   /** Forgets that an environment is here. */
   async removeManifest(name: string): Promise<void> {
     await rm(manifestPath(this.layout, name), { force: true });
+    await this.lastUse.forget(name);
   }
 }
 
@@ -214,8 +238,11 @@ function fromName(name: string, manifest: Manifest | undefined): Omit<Environmen
   return { name, source, description: DESCRIPTIONS[source], downloadBytes };
 }
 
-function toImage(layout: ImageLayout, manifest: Manifest): InstalledImage {
-  const { config, origin } = manifest;
+function toImage(
+  layout: ImageLayout,
+  manifest: Manifest,
+): Omit<InstalledImage, "sharedBytes" | "lastUsedAtMs"> {
+  const { config, origin, saved_from: from } = manifest;
   return {
     digest: manifest.digest,
     sizeBytes: manifest.size_bytes,
@@ -226,6 +253,9 @@ function toImage(layout: ImageLayout, manifest: Manifest): InstalledImage {
     recipe: manifest.recipe,
     ...(config === undefined ? {} : { config: toConfig(config) }),
     ...(origin === undefined ? {} : { origin }),
+    ...(from === undefined
+      ? {}
+      : { savedFrom: { workspaceId: from.workspace_id, environment: from.environment } }),
   };
 }
 

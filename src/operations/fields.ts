@@ -55,11 +55,31 @@ export const environmentRecord = z.object({
   size_bytes: z.number(),
   download_bytes: z.number(),
   template: readiness,
+  shared_size_bytes: z.number(),
+  last_used_at: z.string().nullable(),
 });
 
-/** One environment with its packages. */
+/** One environment with its packages, and how it was made. */
 export const environmentDetailsRecord = environmentRecord.extend({
   packages: z.array(z.object({ name: z.string(), version: z.string() })),
   created_at: z.string().nullable(),
   image_path: z.string().nullable(),
+  recipe: z.string().nullable(),
+  origin: z
+    .object({
+      reference: z.string(),
+      manifest_digest: z.string(),
+      layers: z.array(z.object({ digest: z.string(), size_bytes: z.number() })),
+    })
+    .nullable(),
+  config: z
+    .object({
+      env: z.array(z.string()),
+      user: z.string(),
+      working_dir: z.string(),
+      entrypoint: z.array(z.string()),
+      cmd: z.array(z.string()),
+    })
+    .nullable(),
+  saved_from: z.object({ workspace_id: z.string(), environment: z.string() }).nullable(),
 });

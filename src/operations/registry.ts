@@ -21,15 +21,16 @@ export const GROUPS: readonly Group[] = [
   },
   {
     word: "env",
-    summary: "List, pull, push, save, inspect and prune environments",
+    summary: "What a VM can be: list, pull, push, save, inspect, delete and prune environments",
     load: async () => {
       const { envList } = await import("./env/list.js");
       const { envPull } = await import("./env/pull.js");
       const { envPush } = await import("./env/push.js");
       const { envInspect } = await import("./env/inspect.js");
       const { envSave } = await import("./env/save.js");
+      const { envDelete } = await import("./env/delete.js");
       const { envPrune } = await import("./env/prune.js");
-      return [envList, envPull, envPush, envInspect, envSave, envPrune];
+      return [envList, envPull, envPush, envInspect, envSave, envDelete, envPrune];
     },
   },
   {

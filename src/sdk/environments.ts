@@ -1,5 +1,6 @@
 import type {
   Environment as WireEnvironment,
+  EnvironmentConfig as WireConfig,
   PullEnvironmentResponse,
   PullProgress as WirePullProgress,
   PushEnvironmentResponse,
@@ -23,6 +24,28 @@ export interface EnvironmentSummary {
   /** About what a pull fetches. */
   readonly downloadBytes: number;
   readonly template: Readiness;
+  /** Of its bytes, those that other environments of this host have too. */
+  readonly sharedSizeBytes: number;
+  /** ISO 8601, or null where it was never used. */
+  readonly lastUsedAt: string | null;
+}
+
+/** What holds for commands in an environment that say nothing else, from its image. */
+export interface EnvironmentConfig {
+  /** "NAME=value" */
+  readonly env: readonly string[];
+  readonly user: string;
+  readonly workingDir: string;
+  readonly entrypoint: readonly string[];
+  readonly cmd: readonly string[];
+}
+
+/** What an environment of a registry or an archive was made of. */
+export interface EnvironmentOrigin {
+  readonly reference: string;
+  readonly manifestDigest: string;
+  /** `sizeBytes` as the registry stores them. */
+  readonly layers: readonly { readonly digest: string; readonly sizeBytes: number }[];
 }
 
 /** All that is known about one environment. */
@@ -31,6 +54,12 @@ export interface EnvironmentDetails extends EnvironmentSummary {
   /** ISO 8601, or null while it is not installed. */
   readonly createdAt: string | null;
   readonly imagePath: string | null;
+  /** What it was made from, as one digest. */
+  readonly recipe: string | null;
+  readonly origin: EnvironmentOrigin | null;
+  readonly config: EnvironmentConfig | null;
+  /** The workspace that it was saved from, and what that was made of. */
+  readonly savedFrom: { readonly workspaceId: string; readonly environment: string } | null;
 }
 
 export interface EnvironmentList {
@@ -72,8 +101,25 @@ export interface PushResult {
   readonly durationMs: number;
 }
 
+/** What `pruneEnvironments` is to remove besides leftovers. */
+export interface PruneOptions {
+  /** The same as `unused`. */
+  readonly all?: boolean | undefined;
+  /** Also environments that were pulled and that no workspace or machine uses. */
+  readonly unused?: boolean | undefined;
+  /** Of those, only what was used last, or made and never used, longer ago. */
+  readonly olderThanSeconds?: number | undefined;
+  /** Only tells what would be removed. */
+  readonly dryRun?: boolean | undefined;
+}
+
 export interface PruneResult {
   readonly removed: readonly string[];
+  readonly freedBytes: number;
+}
+
+export interface DeletedEnvironment {
+  readonly name: string;
   readonly freedBytes: number;
 }
 
@@ -87,17 +133,40 @@ export function toSummary(environment: WireEnvironment): EnvironmentSummary {
     sizeBytes: Number(environment.sizeBytes),
     downloadBytes: Number(environment.downloadBytes),
     template: toReadiness(environment.template),
+    sharedSizeBytes: Number(environment.sharedSizeBytes),
+    lastUsedAt: toTime(environment.lastUsedAtMs),
   };
 }
 
 export function toDetails(environment: WireEnvironment): EnvironmentDetails {
-  const created = Number(environment.createdAtMs);
+  const { origin, config, savedFrom } = environment;
   return {
     ...toSummary(environment),
     packages: environment.packages.map(({ name, version }) => ({ name, version })),
-    createdAt: created === 0 ? null : new Date(created).toISOString(),
+    createdAt: toTime(environment.createdAtMs),
     imagePath: environment.imagePath === "" ? null : environment.imagePath,
+    recipe: environment.recipe === "" ? null : environment.recipe,
+    origin:
+      origin === undefined
+        ? null
+        : {
+            ...{ reference: origin.reference, manifestDigest: origin.manifestDigest },
+            layers: origin.layers.map(({ digest, sizeBytes }) => ({ digest, sizeBytes: Number(sizeBytes) })),
+          },
+    config: config === undefined ? null : toConfig(config),
+    savedFrom:
+      savedFrom === undefined
+        ? null
+        : { workspaceId: savedFrom.workspaceId, environment: savedFrom.environment },
   };
+}
+
+function toConfig({ env, user, workingDir, entrypoint, cmd }: WireConfig): EnvironmentConfig {
+  return { env, user, workingDir, entrypoint, cmd };
+}
+
+function toTime(ms: bigint): string | null {
+  return ms === 0n ? null : new Date(Number(ms)).toISOString();
 }
 
 export function toReadiness(value: string): Readiness {

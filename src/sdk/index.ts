@@ -8,9 +8,13 @@ export type { DaemonProgram } from "./daemon-start.js";
 export type { DaemonStatus, DaemonStopped } from "./daemon-status.js";
 export type { AcceleratorReport, DoctorCheck, DoctorReport } from "./doctor.js";
 export type {
+  DeletedEnvironment,
+  EnvironmentConfig,
   EnvironmentDetails,
   EnvironmentList,
+  EnvironmentOrigin,
   EnvironmentSummary,
+  PruneOptions,
   PruneResult,
   PullProgress,
   PullResult,

@@ -10,7 +10,9 @@ import {
   toDetails,
   toSummary,
   type EnvironmentDetails,
+  type DeletedEnvironment,
   type EnvironmentList,
+  type PruneOptions,
   type PruneResult,
   type PullProgress,
   type PullResult,
@@ -142,14 +144,24 @@ export class Pyro extends VmCalls implements AsyncDisposable {
     );
   }
 
-  /** Removes leftovers and images that the catalogue does not name; with `all` every image. */
-  pruneEnvironments(
-    options: { readonly all?: boolean | undefined } = {},
-    call: CallOptions = {},
-  ): Promise<PruneResult> {
+  /** Removes leftovers and images that no environment names, and what `options` names besides. */
+  pruneEnvironments(options: PruneOptions = {}, call: CallOptions = {}): Promise<PruneResult> {
+    const { all = false, unused = false, olderThanSeconds = 0, dryRun = false } = options;
+    const request = { all, unused, olderThanSeconds: BigInt(olderThanSeconds), dryRun };
     return this.client.call("pruning the environments", call, async ({ environment }, { signal }) => {
-      const { removed, freedBytes } = await environment.prune({ all: options.all ?? false }, { signal });
+      const { removed, freedBytes } = await environment.prune(request, { signal });
       return { removed: [...removed], freedBytes: Number(freedBytes) };
+    });
+  }
+
+  /**
+   * Removes one environment, wherever it came from; its image goes with it, unless another has the same.
+   * @throws {PyroError} UNKNOWN_ENVIRONMENT, ENVIRONMENT_NOT_PULLED, ENVIRONMENT_IN_USE, ENVIRONMENT_BUSY
+   */
+  deleteEnvironment(name: string, call: CallOptions = {}): Promise<DeletedEnvironment> {
+    return this.client.call("deleting the environment", call, async ({ environment }, { signal }) => {
+      const deleted = await environment.delete({ name }, { signal });
+      return { name: deleted.name, freedBytes: Number(deleted.freedBytes) };
     });
   }
 

@@ -81,7 +81,12 @@ export function fakeEnvironments(): ServiceImpl<typeof EnvironmentService> {
       };
       yield { event: { case: "result", value } };
     },
-    prune: ({ all }) => ({ removed: all ? ["debian:12"] : [], freedBytes: all ? 300_000_000n : 0n }),
+    prune: ({ all, olderThanSeconds }) =>
+      all || olderThanSeconds > 0n ? { removed: ["debian:12"], freedBytes: 300_000_000n } : {},
+    delete: ({ name }) => {
+      find(name);
+      return { name, freedBytes: 300_000_000n };
+    },
   };
 }
 

@@ -5,6 +5,8 @@ import type {
   EnvironmentPushes,
   EnvironmentStatus,
   EnvironmentStore,
+  InstalledImage,
+  PruneOptions,
   PruneResult,
 } from "../../image/index.js";
 import type {
@@ -32,7 +34,8 @@ export interface EnvironmentRooms {
   readonly prepare: (request: PrepareRequest, caller: PrepareCaller) => Promise<Prepared>;
   /** Of the template that machines of the default shape start from. */
   readonly templateReadiness: () => Promise<TemplateReadiness>;
-  readonly prune: (all: boolean) => Promise<PruneResult>;
+  readonly prune: (options: Pick<PruneOptions, "unused" | "usedBeforeMs" | "dryRun">) => Promise<PruneResult>;
+  readonly remove: (name: string) => Promise<{ readonly name: string; readonly freedBytes: number }>;
 }
 
 /** The EnvironmentService: what there is, and making it present and whole. */
@@ -43,6 +46,7 @@ export function environmentService({
   prepare,
   templateReadiness,
   prune,
+  remove,
 }: EnvironmentRooms): ServiceImpl<typeof EnvironmentService> {
   return {
     list: async () => {
@@ -105,9 +109,16 @@ export function environmentService({
       );
       return events;
     },
-    prune: async ({ all }) => {
-      const { removed, freedBytes } = await prune(all);
+    prune: async ({ all, unused, olderThanSeconds, dryRun }) => {
+      const { removed, freedBytes } = await prune({
+        ...{ unused: all || unused || olderThanSeconds > 0n, dryRun },
+        ...(olderThanSeconds === 0n ? {} : { usedBeforeMs: Date.now() - Number(olderThanSeconds) * 1000 }),
+      });
       return { removed: [...removed], freedBytes: BigInt(freedBytes) };
+    },
+    delete: async ({ name }) => {
+      const { freedBytes, ...rest } = await remove(name);
+      return { ...rest, freedBytes: BigInt(freedBytes) };
     },
   };
 }
@@ -137,6 +148,36 @@ function toEnvironment(status: EnvironmentStatus, template: TemplateReadiness): 
           createdAtMs: BigInt(image.createdAtMs),
           imagePath: image.path,
           packages: [...image.packages],
+          sharedSizeBytes: BigInt(image.sharedBytes),
+          lastUsedAtMs: BigInt(image.lastUsedAtMs ?? 0),
+          recipe: image.recipe,
+          ...howItWasMade(image),
+        }),
+  };
+}
+
+/** What only some of them have. */
+function howItWasMade({ origin, config, savedFrom }: InstalledImage): Environment {
+  return {
+    ...(savedFrom === undefined ? {} : { savedFrom }),
+    ...(origin === undefined
+      ? {}
+      : {
+          origin: {
+            ...{ reference: origin.reference, manifestDigest: origin.manifest_digest },
+            layers: origin.layers.map(({ digest, size_bytes: bytes }) => ({
+              digest,
+              sizeBytes: BigInt(bytes),
+            })),
+          },
+        }),
+    ...(config === undefined
+      ? {}
+      : {
+          config: {
+            ...{ user: config.user, workingDir: config.workingDir, env: [...config.env] },
+            ...{ entrypoint: [...config.entrypoint], cmd: [...config.cmd] },
+          },
         }),
   };
 }

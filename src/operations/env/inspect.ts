@@ -2,12 +2,15 @@ import * as z from "zod";
 import { environmentDetailsRecord, field, snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatTable } from "../text.js";
+import { ago } from "./age.js";
+
+type Environment = z.output<typeof environmentDetailsRecord>;
 
 /** `pyro env inspect`. */
 export const envInspect = defineOperation({
   name: "env_inspect",
   command: ["env", "inspect"],
-  summary: "Show one environment: digest, size, packages",
+  summary: "Show one environment: how it was made, its size, layers, configuration and packages",
   description: "",
   profiles: [],
   kind: "read",
@@ -23,15 +26,51 @@ export const envInspect = defineOperation({
     formatTable([
       ["name", environment.name],
       ["description", environment.description],
-      ["on this host", environment.installed ? "yes" : `no: run \`pyro env pull ${environment.name}\``],
       ["source", environment.source],
-      ["digest", environment.digest ?? "-"],
-      ["size", environment.installed ? formatBytes(environment.size_bytes) : "-"],
-      ["image", environment.image_path ?? "-"],
-      ["made", environment.created_at ?? "-"],
-      [
-        "packages",
-        `${environment.packages.length}${environment.packages.length > 0 ? " (--json lists them)" : ""}`,
-      ],
+      ...(environment.digest === null ? absent(environment) : present(environment)),
     ]),
 });
+
+function absent({ name }: Environment): string[][] {
+  return [["on this host", `no: run \`pyro env pull ${name}\``]];
+}
+
+function present(environment: Environment): string[][] {
+  const { digest, installed, size_bytes: bytes, shared_size_bytes: shared, last_used_at: used } = environment;
+  const { packages, origin } = environment;
+  const layers = origin?.layers ?? [];
+  return [
+    ["on this host", installed ? "yes" : "damaged"],
+    ["made from", madeFrom(environment)],
+    ["made", environment.created_at ?? "-"],
+    ["last use", used === null ? "-" : `${used} (${ago(used)})`],
+    ["size", `${formatBytes(bytes)}${shared > 0 ? `, ${formatBytes(shared)} of it shared` : ""}`],
+    ["template", environment.template],
+    ["digest", digest ?? "-"],
+    ["image", environment.image_path ?? "-"],
+    ...layers.map((layer, index) => [
+      index === 0 ? `layers (${layers.length})` : "",
+      `${layer.digest} ${formatBytes(layer.size_bytes)}`,
+    ]),
+    ...configuration(environment),
+    ...(packages.length === 0 ? [] : [["packages", `${packages.length} (--json lists them)`]]),
+  ];
+}
+
+function madeFrom({ source, origin, saved_from: saved, recipe }: Environment): string {
+  if (saved !== null) return `workspace ${saved.workspace_id} of ${saved.environment}`;
+  if (origin !== null) return `${origin.reference} (${origin.manifest_digest})`;
+  return source === "curated" ? "the packages of its recipe" : (recipe ?? "-");
+}
+
+function configuration({ config }: Environment): string[][] {
+  if (config === null) return [];
+  const lines: [string, string][] = [
+    ["user", config.user],
+    ["directory", config.working_dir],
+    ["entrypoint", config.entrypoint.length === 0 ? "" : JSON.stringify(config.entrypoint)],
+    ["command", config.cmd.length === 0 ? "" : JSON.stringify(config.cmd)],
+    ...config.env.map((each, index): [string, string] => [index === 0 ? "variables" : "", each]),
+  ];
+  return lines.filter(([, value]) => value !== "");
+}

@@ -18,9 +18,12 @@ describe("env", () => {
     const { status, stdout } = await pyro(["env", "list"]);
     expect(status).toBe(0);
     expect(stdout.split("\n")).toEqual([
-      "ENVIRONMENT      ON THIS HOST        DESCRIPTION",
-      "debian:12        yes, 300 MB         Debian 12 with git",
-      "debian:12-build  no, fetches 250 MB  Debian 12 with compilers",
+      "ENVIRONMENT  SOURCE   SIZE    SHARED  LAST USE  TEMPLATE  DIGEST",
+      "debian:12    curated  300 MB  -       -         cold      aaaaaaaaaaaa",
+      "",
+      "not on this host:",
+      "  debian:12-build (fetches 250 MB)",
+      "    Debian 12 with compilers",
       "",
     ]);
   });
@@ -101,7 +104,23 @@ describe("env", () => {
 
   test("prune says what went", async () => {
     expect((await pyro(["env", "prune"])).stdout).toBe("nothing to remove\n");
-    expect((await pyro(["env", "prune", "--all"])).stdout).toBe("removed debian:12: 300 MB freed\n");
+    const removed = "removed, and freed 300 MB:\n  debian:12\n";
+    expect((await pyro(["env", "prune", "--all"])).stdout).toBe(removed);
+    expect((await pyro(["env", "prune", "--older-than", "30d"])).stdout).toBe(removed);
+    expect((await pyro(["env", "prune", "--older-than", "1w", "--dry-run"])).stdout).toBe(
+      "would remove, and free 300 MB:\n  debian:12\n",
+    );
+    expect(await pyro(["env", "prune", "--older-than", "soon"])).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining("30d, 12h") as string,
+    });
+  });
+
+  test("delete names what went, and what is not there", async () => {
+    expect((await pyro(["env", "delete", "debian:12"])).stdout).toBe(
+      "environment debian:12 is deleted: 300 MB freed\n",
+    );
+    expect((await pyro(["env", "delete", "nope"])).stderr).toContain("UNKNOWN_ENVIRONMENT");
   });
 
   test("Ctrl-C ends a pull with status 130", async () => {
@@ -331,7 +350,7 @@ describe("wrong usage", () => {
   test.each([
     [["bogus"], 'unknown command "bogus"', "there are: doctor, env"],
     [["evn"], 'unknown command "evn"', "there are:"],
-    [["env"], "pyro env needs one of: list, pull, push, inspect, prune", "pyro env --help"],
+    [["env"], "pyro env needs one of: list, pull, push, inspect, save, delete, prune", "pyro env --help"],
     [["env", "lst"], 'unknown command "lst"', "there are: list, pull"],
     [["env", "list", "extra"], "too many arguments", "--help"],
     [["env", "pull"], "missing required argument 'environment'", "--help"],

@@ -11,7 +11,7 @@ import {
 import { FakeBuilder, noImages } from "./fake-builder.js";
 import { fakeHost, type FakeHost } from "./fake-host.js";
 
-const NOTHING = { all: false, inUse: new Set<string>(), pulling: new Set<string>() };
+const NOTHING = { unused: false, inUse: new Set<string>(), pulling: new Set<string>() };
 let host: FakeHost;
 let store: EnvironmentStore;
 let builder: FakeBuilder;
@@ -61,7 +61,7 @@ describe("pruning environments", () => {
     const { digest } = await store.require("debian:12");
     await mkdir(join(store.layout.pulls, "debian_12-build"), { recursive: true });
     const { removed } = await pruneEnvironments(store, {
-      all: true,
+      unused: true,
       inUse: new Set([digest]),
       pulling: new Set(["debian:12-build"]),
     });
