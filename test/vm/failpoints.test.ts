@@ -90,6 +90,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   secrets: { pass: useSecrets },
   ports: { pass: publishPorts },
   network: { pass: useItsNetwork, found: expectNoNetwork },
+  environment: { pass: saveIt, found: expectNothingHalfSaved },
 };
 
 /** Other ways through some of them. */
@@ -198,6 +199,25 @@ async function exportDisk(): Promise<string | undefined> {
   const exporting = (): Promise<unknown> =>
     pyro.exportWorkspaceDisk({ workspaceId, outputPath: outputPath() }, call);
   return await through(create, stop, exporting, remove);
+}
+
+/** It has little left to copy. */
+function saveIt(): Promise<string | undefined> {
+  const shrink = "rm -rf /usr/share /usr/lib/git-core /usr/lib/python3* /usr/lib/x86_64-linux-gnu/perl*";
+  const saving = { workspaceId, name: "saved:1", overwrite: true };
+  return through(
+    create,
+    () => pyro.execWorkspace({ workspaceId, argv: ["sh", "-c", shrink] }, call),
+    () => pyro.saveEnvironment(saving, { timeoutMs: 3 * CALL_MS }),
+    remove,
+  );
+}
+
+/** There is no environment, no machine that copies, and no half of a disk. */
+async function expectNothingHalfSaved(): Promise<void> {
+  const { environments } = await pyro.listEnvironments();
+  expect(environments.filter(({ name }) => name === "saved:1")).toEqual([]);
+  expect(await readdir(join(state.path, "cache", "pulls"))).toEqual([]);
 }
 
 /** A workspace with a secret, and a shell that is given it. */
