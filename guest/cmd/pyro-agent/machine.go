@@ -162,6 +162,7 @@ func (realMachine) SwitchRoot(device, filesystem string) error {
 	return boot.SwitchRoot(device, filesystem)
 }
 func (m realMachine) LoadModules(group string) error { return m.modules.Load(group) }
+func (realMachine) UncoverTmp() error                { return boot.UncoverTmp() }
 func (realMachine) SettleDisks() error               { return boot.SettleDisks() }
 func (realMachine) FreezeRoot() error                { return boot.FreezeRoot() }
 func (realMachine) ThawRoot() error                  { return boot.ThawRoot() }

@@ -44,6 +44,12 @@ func SwitchRoot(device, filesystem string) error {
 	return unix.Chdir("/")
 }
 
+// UncoverTmp takes the machine's own /tmp away: what is written there from now on is on the disk.
+func UncoverTmp() error {
+	// Nobody has anything open there, or keeps it.
+	return unix.Unmount("/tmp", unix.MNT_DETACH)
+}
+
 func waitForDevice(device string) error {
 	for deadline := time.Now().Add(deviceWait); ; time.Sleep(2 * time.Millisecond) {
 		_, err := os.Stat(device)

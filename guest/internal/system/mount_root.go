@@ -54,6 +54,12 @@ func (s *Service) MountRoot(_ context.Context, message *guestv1.MountRootRequest
 	if !s.options.OwnsRoot {
 		return &guestv1.MountRootResponse{}, nil
 	}
+	if message.AsIs {
+		if err := s.options.Machine.UncoverTmp(); err != nil {
+			return nil, failure.From(fmt.Errorf("show the environment's /tmp: %w", err))
+		}
+		return &guestv1.MountRootResponse{}, nil
+	}
 	s.writeIdentity()
 	if message.CreateWorkspace {
 		if err := s.makeWorkspace(message.WorkspaceUser); err != nil {

@@ -21,6 +21,7 @@ type Machine interface {
 	SetHostname(name string) error
 	SetBootID(id string) error
 	SwitchRoot(device, filesystem string) error
+	UncoverTmp() error
 	LoadModules(group string) error
 	SettleDisks() error
 	FreezeRoot() error

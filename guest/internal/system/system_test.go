@@ -3,6 +3,7 @@ package system_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -58,6 +59,7 @@ func (m *machine) LoadModules(group string) error {
 	}
 	return nil
 }
+func (m *machine) UncoverTmp() error  { m.note("tmp"); return nil }
 func (m *machine) SettleDisks() error { m.note("settle"); return nil }
 func (m *machine) FreezeRoot() error  { m.note("freeze"); return nil }
 func (m *machine) ThawRoot() error    { m.note("thaw"); return m.thawErr }
@@ -146,6 +148,36 @@ func TestTheIdentityIsWrittenWhicheverComesFirst(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+func TestARootThatIsToStayAsItIsGetsNoFile(t *testing.T) {
+	s, m, root := newSystem(t)
+	before := tree(t, root)
+	_, err := s.MountRoot(context.Background(), &guestv1.MountRootRequest{
+		Device: "/dev/vda", Filesystem: "ext4", CreateWorkspace: true, Identity: personality(), AsIs: true,
+	})
+	if err != nil || !strings.HasSuffix(m.history(), "root /dev/vda, tmp") {
+		t.Fatal(err, m.history())
+	}
+	if after := tree(t, root); after != before {
+		t.Errorf("%s became %s", before, after)
+	}
+}
+
+// tree is the names and sizes of all that is below a directory.
+func tree(t *testing.T, root string) string {
+	t.Helper()
+	var out strings.Builder
+	err := filepath.Walk(root, func(path string, info os.FileInfo, err error) error {
+		if err == nil {
+			fmt.Fprintln(&out, path, info.Mode(), info.Size())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
 }
 
 func TestAnIdentityThatComesWithTheMountIsGivenBefore(t *testing.T) {

@@ -674,6 +674,8 @@ type MountRootRequest struct {
 	Identity *PersonalizeRequest `protobuf:"bytes,4,opt,name=identity,proto3" json:"identity,omitempty"`
 	// Whom /workspace is to belong to where it is root's, in the words of StartRequest.user. Who cannot be found gets nothing.
 	WorkspaceUser string `protobuf:"bytes,5,opt,name=workspace_user,json=workspaceUser,proto3" json:"workspace_user,omitempty"`
+	// Changes no file of it, not even for the identity, and shows its own /tmp: what is on the disk becomes an environment.
+	AsIs          bool `protobuf:"varint,6,opt,name=as_is,json=asIs,proto3" json:"as_is,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -741,6 +743,13 @@ func (x *MountRootRequest) GetWorkspaceUser() string {
 		return x.WorkspaceUser
 	}
 	return ""
+}
+
+func (x *MountRootRequest) GetAsIs() bool {
+	if x != nil {
+		return x.AsIs
+	}
+	return false
 }
 
 type MountRootResponse struct {
@@ -5266,7 +5275,7 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x1d\n" +
 	"\n" +
 	"machine_id\x18\x04 \x01(\tR\tmachineId\"\x15\n" +
-	"\x13PersonalizeResponse\"\xdb\x01\n" +
+	"\x13PersonalizeResponse\"\xf0\x01\n" +
 	"\x10MountRootRequest\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x1e\n" +
 	"\n" +
@@ -5274,7 +5283,8 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"filesystem\x12)\n" +
 	"\x10create_workspace\x18\x03 \x01(\bR\x0fcreateWorkspace\x12=\n" +
 	"\bidentity\x18\x04 \x01(\v2!.pyro.guest.v1.PersonalizeRequestR\bidentity\x12%\n" +
-	"\x0eworkspace_user\x18\x05 \x01(\tR\rworkspaceUser\"4\n" +
+	"\x0eworkspace_user\x18\x05 \x01(\tR\rworkspaceUser\x12\x13\n" +
+	"\x05as_is\x18\x06 \x01(\bR\x04asIs\"4\n" +
 	"\x11MountRootResponse\x12\x1f\n" +
 	"\vduration_ms\x18\x01 \x01(\rR\n" +
 	"durationMs\"*\n" +
