@@ -21,7 +21,7 @@ export interface CommandUser {
 }
 
 /** What commands find in every environment. */
-const EVERYWHERE: Readonly<Record<string, string>> = {
+export const DEFAULT_ENVIRONMENT: Readonly<Record<string, string>> = {
   PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
   LANG: "C.UTF-8",
   TERM: "dumb",
@@ -95,7 +95,7 @@ function mergeEnvironment(
   config: EnvironmentConfig | null | undefined,
 ): Uint8Array[] {
   const own = Object.entries(
-    config === null || config === undefined ? { ...EVERYWHERE, ...ROOT } : EVERYWHERE,
+    config === null || config === undefined ? { ...DEFAULT_ENVIRONMENT, ...ROOT } : DEFAULT_ENVIRONMENT,
   ).map(([name, value]) => `${name}=${value}`);
   const merged = new Map<string, Uint8Array>();
   for (const entry of [...[...own, ...(config?.env ?? [])].map((text) => encoder.encode(text)), ...extra]) {

@@ -3,7 +3,7 @@
  * interfaces of sandbox.ts, which the daemon fills in.
  */
 export type { EnvironmentConfig } from "./environment-config.js";
-export { absolutePath, resolveCommand, userOf } from "./command-line.js";
+export { absolutePath, DEFAULT_ENVIRONMENT, resolveCommand, userOf } from "./command-line.js";
 export { runOneShot, type OneShotCaller, type OneShotResult, type OneShotSpec } from "./one-shot.js";
 export type { CommandOutputView } from "./command-output.js";
 export { tailCommand, type TailSink } from "./command-tail.js";
@@ -90,7 +90,8 @@ export type { ServiceFacts } from "./workspace-services.js";
 export { summarizeWorkspace, type WorkspaceSummary } from "./summary.js";
 export { summarize, type DiffEntry, type DiffSummary, type HostExecutablePath } from "./diff/index.js";
 export type { PatchEntry } from "./patch/index.js";
-export type { SeedSource } from "./seed/index.js";
+export { decodeHeader, HostTree, packEntries, SeedTally, sourceError, TAR_END, walk } from "./seed/index.js";
+export type { Found, PackOptions, SeedSource } from "./seed/index.js";
 export type {
   Redactor,
   Secret,

@@ -9,6 +9,13 @@
  * - memory does not grow with the size of files, and what is listed ahead is paths only.
  */
 export { describeProject, findProject, type ProjectDescription } from "./checkout.js";
+export { decodeHeader } from "./archive-header.js";
 export { checkedTar } from "./checked-tar.js";
 export { openSeed, sweepSeeds } from "./open.js";
+export { walk, type Found } from "./found.js";
+export { HostTree } from "./host-tree.js";
+export type { PackOptions } from "./packed.js";
+export { SeedTally } from "./tally.js";
+export { packEntries, TAR_END } from "./tree-stream.js";
+export { sourceError } from "./errors.js";
 export type { Seed, SeedOptions, SeedOrigin, SeedProgress, SeedSource } from "./source.js";

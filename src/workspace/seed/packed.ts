@@ -45,12 +45,24 @@ export interface SharedFile {
   linkTo(first: string): Buffer;
 }
 
+/** How entries differ from what was found: without it, they are called as below the top, and are root's. */
+export interface PackOptions {
+  /** What a path of the source is called in the tar. */
+  readonly rename?: (path: string) => string;
+  readonly uid?: number;
+  readonly gid?: number;
+  /** Permission bits of files and directories alike. */
+  readonly mode?: number;
+}
+
 /** Makes entries of what was found. Reading is the only thing it does to the source. */
 export class Packer {
   readonly #tally: SeedTally;
+  readonly #options: PackOptions;
 
-  constructor(tally: SeedTally) {
+  constructor(tally: SeedTally, options: PackOptions = {}) {
     this.#tally = tally;
+    this.#options = options;
   }
 
   /** The entry of one thing; lets go of its directory. Undefined where the place of a file is a directory's now. */
@@ -58,7 +70,7 @@ export class Packer {
     try {
       if (found.kind === "directory") {
         const stat = found.directory.stat();
-        return { blocks: encodeTarHeader(entryOf(`${found.path}/`, "5", stat)), size: 0 };
+        return { blocks: encodeTarHeader(this.#entry(found.path, "5", stat)), size: 0 };
       }
       if (found.kind === "link") return await this.#link(found);
       return await this.#file(found);
@@ -75,7 +87,7 @@ export class Packer {
     const target = await readlinkAsync(at, "buffer").catch((error: unknown) => {
       throw errnoOf(error) === "EINVAL" ? seedChanged(found.path, "became something else", error) : error;
     });
-    const entry = { ...entryOf(found.path, "2", stat), linkName: target.toString("latin1") };
+    const entry = { ...this.#entry(found.path, "2", stat), linkName: target.toString("latin1") };
     return { blocks: encodeTarHeader(entry), size: 0 };
   }
 
@@ -96,16 +108,40 @@ export class Packer {
         throw seedChanged(found.path, "became something else");
       }
       const size = Number(stat.size);
-      const header = encodeTarHeader({ ...entryOf(found.path, "0", stat), size });
+      const header = encodeTarHeader({ ...this.#entry(found.path, "0", stat), size });
       keep = size > SMALL_BYTES;
       const blocks = keep
         ? new LargeFile(found.path, fd, stat, header, this.#tally)
         : await this.#small(found.path, fd, stat, header);
-      return stat.nlink < 2n ? { blocks, size } : { blocks, size, shared: sharedFile(found.path, stat) };
+      return stat.nlink < 2n ? { blocks, size } : { blocks, size, shared: this.#shared(found.path, stat) };
     } finally {
       // The descriptor was only read from: closing it writes nothing and waits for nothing.
       if (!keep) closeSync(fd);
     }
+  }
+
+  #shared(path: string, stat: BigIntStats): SharedFile {
+    return {
+      identity: `${stat.dev}:${stat.ino}`,
+      path,
+      linkTo: (first) => {
+        const linkName = this.#options.rename?.(first) ?? first;
+        return encodeTarHeader({ ...this.#entry(path, "1", stat), linkName });
+      },
+    };
+  }
+
+  /** Owner and group become root's, or who is asked for: whoever owns it here is nobody there. */
+  #entry(path: string, type: string, stat: BigIntStats): TarEntry {
+    const { rename, uid = 0, gid = 0, mode } = this.#options;
+    const name = rename?.(path) ?? path;
+    const nanos = ((stat.mtimeNs % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n;
+    return tarEntry(type === "5" ? `${name}/` : name, type, {
+      ...{ uid, gid },
+      mode: mode === undefined || type === "2" ? Number(stat.mode & 0o7777n) : mode,
+      mtime: Number((stat.mtimeNs - nanos) / 1_000_000_000n),
+      mtimeNanos: Number(nanos),
+    });
   }
 
   async #small(path: string, fd: number, stat: BigIntStats, header: Buffer): Promise<Buffer> {
@@ -124,14 +160,6 @@ export class Packer {
     block.fill(0, end);
     return block.subarray(0, end + tarPadding(size));
   }
-}
-
-function sharedFile(path: string, stat: BigIntStats): SharedFile {
-  return {
-    identity: `${stat.dev}:${stat.ino}`,
-    path,
-    linkTo: (first) => encodeTarHeader({ ...entryOf(path, "1", stat), linkName: first }),
-  };
 }
 
 /** A file that is read when its turn has come. Whoever gets one closes it. */
@@ -205,14 +233,4 @@ function compare(path: string, fd: number, before: BigIntStats, bytesRead: numbe
   } else if (after.mtimeNs !== before.mtimeNs) {
     tally.warn(`${shown(path)} was written to while it was read: it may be partly old and partly new`);
   }
-}
-
-/** Owner and group become root's: whoever owns it here is nobody there. */
-function entryOf(name: string, type: string, stat: BigIntStats): TarEntry {
-  const nanos = ((stat.mtimeNs % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n;
-  return tarEntry(name, type, {
-    mode: Number(stat.mode & 0o7777n),
-    mtime: Number((stat.mtimeNs - nanos) / 1_000_000_000n),
-    mtimeNanos: Number(nanos),
-  });
 }

@@ -2,7 +2,7 @@ import { TAR_BLOCK } from "../../kit/index.js";
 import { LIMITS } from "../../protocol/index.js";
 import { Batch } from "./batch.js";
 import type { Found } from "./found.js";
-import { LargeFile, Packer, type Packed, type SharedFile } from "./packed.js";
+import { LargeFile, Packer, type Packed, type PackOptions, type SharedFile } from "./packed.js";
 import type { SeedTally } from "./tally.js";
 
 /** Entries that are being read at once: the file system answers on four threads of Node. */
@@ -16,8 +16,9 @@ export async function* packEntries(
   source: AsyncGenerator<Found, void, void>,
   tally: SeedTally,
   signal: AbortSignal,
+  options: PackOptions = {},
 ): AsyncGenerator<Buffer, void, void> {
-  const packer = new Packer(tally);
+  const packer = new Packer(tally, options);
   const ahead: Promise<Packed | undefined>[] = [];
   const batch = new Batch();
   const names = new FirstNames();
