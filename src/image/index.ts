@@ -6,7 +6,14 @@
  * host, and archives are unpacked inside a builder VM; a pull that ends early, however, is taken up again by the next.
  */
 export { loadCatalogue } from "./catalogue.js";
-export { imagePath, layoutOf, IMAGE_VIRTUAL_BYTES, type ImageLayout } from "./layout.js";
+export {
+  imagePath,
+  layoutOf,
+  makeCacheDirectory,
+  safeName,
+  IMAGE_VIRTUAL_BYTES,
+  type ImageLayout,
+} from "./layout.js";
 export {
   EnvironmentStore,
   type EnvironmentConfig,

@@ -20,6 +20,8 @@ export interface ImageLayout {
   readonly packages: string;
   /** One directory per pull that has not ended yet. */
   readonly pulls: string;
+  /** What builds keep: layers of steps, and which of them a built environment is made of (src/build). */
+  readonly builds: string;
 }
 
 /** The layout below a cache directory. */
@@ -30,6 +32,7 @@ export function layoutOf(cache: string): ImageLayout {
     uses: join(cache, "uses"),
     packages: join(cache, "packages"),
     pulls: join(cache, "pulls"),
+    builds: join(cache, "builds"),
   };
 }
 

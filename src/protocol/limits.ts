@@ -293,6 +293,15 @@ export const LIMITS = {
   credentialHelperMs: 15_000,
   /** Parts of a download that nobody goes on with are removed after this long. */
   partialBlobMs: 7 * 24 * 3600_000,
+  /** Of one build: steps that make a layer (QEMU opens two descriptors for each), and the file that says them. */
+  buildSteps: 64,
+  buildFileBytes: 1024 * 1024,
+  /** What COPY takes of the context, all its files together: an environment's disk has 16 GiB. */
+  buildContextBytes: 16 * 1024 ** 3,
+  /** How long one step may take where nothing is said. */
+  buildStepMs: 30 * 60_000,
+  /** Of the end of a failed step's output, in the error. */
+  buildTailBytes: 2_000,
   vcpuCountMax: 64,
   memMibMin: 128,
   memMibMax: 1024 * 1024,

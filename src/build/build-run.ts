@@ -1,0 +1,261 @@
+import { rm, stat } from "node:fs/promises";
+import { join, posix } from "node:path";
+import {
+  imagePath,
+  sealImage,
+  type EnvironmentStore,
+  type HostPrograms,
+  type InstalledImage,
+} from "../image/index.js";
+import { failpoint, untilAborted } from "../kit/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
+import type { NetworkPolicyText } from "../workspace/index.js";
+import { BuildContext, type ContextSource } from "./context.js";
+import { buildKey, stepKey } from "./key.js";
+import type { LayerCache } from "./layers.js";
+import type { StepMachine, StepMachines } from "./machines.js";
+import type { Action, Plan, PlannedStep } from "./plan.js";
+import { failedStep, namingStep, OutputTail, requireUser, type NumberedStep } from "./step-errors.js";
+
+/** How far a build is. */
+export interface BuildEvents {
+  /** `state`: it is there already, or it begins. */
+  readonly onStep: (step: NumberedStep, state: "cached" | "running") => void;
+  /** What a step prints; its next output waits until this was taken. */
+  readonly onOutput: (data: Uint8Array) => Promise<void>;
+  readonly onProgress: (progress: { message: string; bytesDone: number; bytesTotal: number }) => void;
+}
+
+export interface BuildRunOptions {
+  readonly name: string;
+  readonly image: InstalledImage;
+  readonly plan: Plan;
+  /** Where COPY takes from. */
+  readonly context: string;
+  readonly network: NetworkPolicyText;
+  readonly vcpuCount: number;
+  readonly memMib: number;
+  readonly stepTimeoutMs: number;
+  /** Differs where nothing that was done before is to be used. */
+  readonly salt: string;
+  readonly store: EnvironmentStore;
+  readonly host: HostPrograms;
+  readonly machines: StepMachines;
+  readonly layers: LayerCache;
+  /** A directory of this build alone. */
+  readonly directory: string;
+  readonly inUse: () => Promise<ReadonlySet<string>>;
+  readonly events: BuildEvents;
+  readonly signal: AbortSignal;
+}
+
+/** What a build came to. */
+export interface BuildOutcome {
+  /** The whole was there already, under this name. */
+  readonly reused: boolean;
+  /** Steps that make a layer, and how many of them were there. */
+  readonly stepCount: number;
+  readonly cachedCount: number;
+  /** Of the whole, and of its steps. */
+  readonly key: string;
+  readonly stepKeys: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+/** A step with its name, and what it takes of the context. */
+interface KeyedStep extends NumberedStep {
+  readonly key: string;
+  readonly sources: readonly (ContextSource & { readonly digest: string })[];
+}
+
+/**
+ * One build: what is there is used, each other step runs in a machine of its own over the layers before it and becomes a
+ * layer, and the whole becomes an image.
+ * @throws {PyroError} ENVIRONMENT_BUILD_FAILED where a step fails, BUILD_…, SEED_…, what a machine throws, DISK_FULL
+ */
+export async function runBuild(options: BuildRunOptions): Promise<BuildOutcome> {
+  const { plan, image, salt, layers, events, signal } = options;
+  const copies = plan.steps.some(({ action }) => action.kind === "copy");
+  await using context = copies ? await BuildContext.open(options.context) : undefined;
+  events.onProgress({ message: "looking for what is there", bytesDone: 0, bytesTotal: 0 });
+  const steps = await keyed(plan.steps, `${image.digest}${salt}`, context, signal);
+  const top = steps.at(-1)?.key ?? `${image.digest}${salt}`;
+  const key = buildKey(top, plan.config);
+  const common = { stepCount: steps.length, key, stepKeys: steps.map((step) => step.key) };
+  const warnings = (): readonly string[] => [...plan.warnings, ...(context?.warnings ?? [])];
+  if (await isBuilt(options, key)) {
+    for (const step of steps) events.onStep(step, "cached");
+    return { ...common, reused: true, cachedCount: steps.length, warnings: warnings() };
+  }
+  const below: string[] = [];
+  let cachedCount = 0;
+  for (const step of steps) {
+    signal.throwIfAborted();
+    const under = below.at(-1) ?? image.path;
+    let layer = await layers.find(step.key, under);
+    events.onStep(step, layer === undefined ? "running" : "cached");
+    if (layer === undefined) layer = await makeLayer(options, step, below, context);
+    else cachedCount += 1;
+    below.push(layer);
+  }
+  await seal(options, key, below);
+  return { ...common, reused: false, cachedCount, warnings: warnings() };
+}
+
+async function isBuilt({ store, name }: BuildRunOptions, key: string): Promise<boolean> {
+  const manifest = await store.manifest(name);
+  return (
+    manifest?.source === "build" && manifest.recipe === `sha256:${key}` && (await store.isWhole(manifest))
+  );
+}
+
+/** Names of all steps: each has in it what lies below, so that a change changes all that follow. */
+async function keyed(
+  planned: readonly PlannedStep[],
+  base: string,
+  context: BuildContext | undefined,
+  signal: AbortSignal,
+): Promise<KeyedStep[]> {
+  const steps: KeyedStep[] = [];
+  let below = base;
+  for (const [index, step] of planned.entries()) {
+    const sources: (ContextSource & { digest: string })[] = [];
+    const { action } = step;
+    if (action.kind === "run") requireUser(step);
+    if (action.kind === "copy" && context !== undefined) {
+      for (const source of action.sources) {
+        for (const found of await context.find(step.place, source)) {
+          sources.push({ ...found, digest: await context.digest(found, ownership(action), signal) });
+        }
+      }
+    }
+    below = stepKey(
+      below,
+      step,
+      sources.map(({ kind, path, digest }) => `${kind} ${digest} ${path}`),
+    );
+    steps.push({ ...step, number: index + 1, total: planned.length, key: below, sources });
+  }
+  return steps;
+}
+
+function ownership({ uid, gid, mode }: Extract<Action, { kind: "copy" }>) {
+  return { uid, gid, ...(mode === undefined ? {} : { mode }) };
+}
+
+async function makeLayer(
+  options: BuildRunOptions,
+  step: KeyedStep,
+  below: readonly string[],
+  context: BuildContext | undefined,
+): Promise<string> {
+  const { directory, image, machines, layers, network, vcpuCount, memMib, signal } = options;
+  const target = join(directory, "step.qcow2");
+  await rm(target, { force: true });
+  try {
+    failpoint("build.step");
+    await using machine = await machines.open({ image, below, target, network, vcpuCount, memMib }, signal);
+    const lost = machine.lost.then((error) => {
+      throw error;
+    });
+    lost.catch(() => undefined);
+    const work = doStep(options, machine, step, context);
+    // Whoever loses the race may reject later, when nobody listens any more.
+    work.catch(() => undefined);
+    await untilAborted(Promise.race([work, lost]), signal);
+    failpoint("build.step-done");
+    await machine.finish(signal);
+  } catch (error) {
+    await rm(target, { force: true });
+    signal.throwIfAborted();
+    throw namingStep(step, error);
+  }
+  return await layers.keep(step.key, target, below.at(-1) ?? image.path);
+}
+
+async function doStep(
+  options: BuildRunOptions,
+  machine: StepMachine,
+  step: KeyedStep,
+  context: BuildContext | undefined,
+): Promise<void> {
+  const { action, workingDir } = step;
+  const { signal, events } = options;
+  if (!(await machine.isDirectory(workingDir, signal))) await machine.extract(workingDir, nothing(), signal);
+  if (action.kind === "copy" && context !== undefined) await copy(machine, step, action, context, signal);
+  if (action.kind !== "run") return;
+  const tail = new OutputTail(LIMITS.buildTailBytes);
+  const { argv, env } = action;
+  const exit = await machine.run(
+    { argv, env, cwd: workingDir, timeoutMs: options.stepTimeoutMs },
+    async ({ data }) => {
+      tail.add(data);
+      await events.onOutput(data);
+    },
+    signal,
+  );
+  if (exit.exitCode !== 0) throw failedStep(step, exit, options.stepTimeoutMs, tail.text);
+}
+
+/** A directory's content goes into the destination; so does a file where that is a directory, else it is the file itself. */
+async function copy(
+  machine: StepMachine,
+  { sources }: KeyedStep,
+  action: Extract<Action, { kind: "copy" }>,
+  context: BuildContext,
+  signal: AbortSignal,
+): Promise<void> {
+  const { destination } = action;
+  const isDirectory =
+    destination.endsWith("/") || sources.length > 1 || (await machine.isDirectory(destination, signal));
+  for (const { kind, path, digest } of sources) {
+    const into = kind === "directory" || isDirectory;
+    const directory = into ? destination : posix.dirname(destination);
+    const own = path.slice(path.lastIndexOf("/") + 1);
+    const name = into ? own : Buffer.from(posix.basename(destination)).toString("latin1");
+    const tar = context.stream({ kind, path }, { ...ownership(action), name, digest }, signal);
+    try {
+      await machine.extract(directory, tar, signal);
+    } finally {
+      // A stream that was begun holds files of the context open.
+      await tar.return();
+    }
+  }
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array, void, void> {
+  yield new Uint8Array(1024);
+}
+
+/** All layers as one image, which needs none of them. */
+async function seal(options: BuildRunOptions, key: string, below: readonly string[]): Promise<void> {
+  const { store, host, image, name, plan, directory, inUse, events, signal } = options;
+  const used = await Promise.all([imagePath(store.layout, image.digest), ...below].map(allocatedBytes));
+  await sealImage({
+    ...{ store, host, directory, inUse, signal },
+    from: { path: below.at(-1) ?? image.path, format: "qcow2" },
+    usedBytes: used.reduce((sum, bytes) => sum + bytes, 0),
+    manifest: {
+      ...{ name, source: "build", recipe: `sha256:${key}`, packages: [] },
+      ...(plan.config === undefined ? {} : { config: toManifest(plan.config) }),
+    },
+    onProgress: (bytesDone, bytesTotal, message) => events.onProgress({ message, bytesDone, bytesTotal }),
+  });
+}
+
+function toManifest({ env, user, workingDir, entrypoint, cmd }: NonNullable<Plan["config"]>) {
+  return { env: [...env], user, working_dir: workingDir, entrypoint: [...entrypoint], cmd: [...cmd] };
+}
+
+async function allocatedBytes(path: string): Promise<number> {
+  return (await stat(path)).blocks * 512;
+}
+
+/** @throws {PyroError} the limit and the value seen */
+export function requireStepTimeout(ms: number): number {
+  if (ms === 0) return LIMITS.buildStepMs;
+  if (ms > 0 && ms <= LIMITS.longestSeconds * 1000) return ms;
+  throw new PyroError("INVALID_ARGUMENT", `a step cannot take ${ms} ms`, {
+    hint: `give up to ${LIMITS.longestSeconds} seconds`,
+  });
+}

@@ -1,0 +1,272 @@
+import { posix } from "node:path";
+import type { EnvironmentConfig } from "../image/index.js";
+import { shown } from "../kit/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
+import { DEFAULT_ENVIRONMENT } from "../workspace/index.js";
+import { requireVariableName } from "./variable-name.js";
+import { invalidRecipe, type Instruction, type Place, type Recipe } from "./recipe.js";
+
+/** What a step does to the files below it. All that its result depends on stands here. */
+export type Action =
+  | {
+      readonly kind: "run";
+      readonly argv: readonly string[];
+      /** "NAME=value": of the base, of ENV, and of ARG. */
+      readonly env: readonly string[];
+    }
+  | {
+      readonly kind: "copy";
+      readonly sources: readonly string[];
+      /** Absolute; a "/" at its end, or several sources, make it a directory. */
+      readonly destination: string;
+      readonly uid: number;
+      readonly gid: number;
+      readonly mode?: number;
+    }
+  /** The directory in force is made where it is missing, and nothing else. */
+  | { readonly kind: "directory" };
+
+/** One step that makes a layer. */
+export interface PlannedStep {
+  readonly place: Place;
+  readonly text: string;
+  /** Absolute: made first where it is missing. */
+  readonly workingDir: string;
+  /** As in a configuration. */
+  readonly user: string;
+  readonly action: Action;
+}
+
+export interface Plan {
+  readonly steps: readonly PlannedStep[];
+  /** What holds for commands in the result; absent where neither the base nor the recipe says anything. */
+  readonly config?: EnvironmentConfig;
+  readonly warnings: readonly string[];
+}
+
+type Values = Map<string, string>;
+
+/** What an environment need not say for its commands to have it: `ENV PATH=/opt/bin:$PATH` is to mean something. */
+const BEFORE_ALL: ReadonlyMap<string, string> = new Map(
+  Object.entries(DEFAULT_ENVIRONMENT).filter(([name]) => name === "PATH"),
+);
+
+/**
+ * The environment that a recipe begins with.
+ * @throws {PyroError} BUILD_FILE_INVALID
+ */
+export function baseOf(recipe: Recipe, given: ReadonlyMap<string, string>): string {
+  const name = recipe.from(argumentsBefore(recipe, given));
+  if (name === "")
+    throw invalidRecipe(recipe.fromPlace, "FROM names nothing", "does it use a variable without a value?");
+  return name;
+}
+
+function argumentsBefore(recipe: Recipe, given: ReadonlyMap<string, string>): Values {
+  const values: Values = new Map();
+  for (const { name, value } of recipe.before) {
+    const said = given.get(name) ?? value?.(values);
+    if (said !== undefined) values.set(name, said);
+  }
+  return values;
+}
+
+/**
+ * The steps of a recipe over a base, with all variables put in.
+ * @throws {PyroError} BUILD_FILE_INVALID, BUILD_LIMIT_EXCEEDED
+ */
+export function planOf(
+  recipe: Recipe,
+  base: EnvironmentConfig | undefined,
+  given: ReadonlyMap<string, string>,
+): Plan {
+  const state = new State(recipe, base, given);
+  for (const instruction of recipe.instructions) state.take(instruction);
+  return state.end();
+}
+
+/** What is in force between two instructions. */
+class State {
+  readonly #env: Values;
+  readonly #args: Values = new Map();
+  readonly #before: Values;
+  readonly #declared: Set<string>;
+  readonly #steps: PlannedStep[] = [];
+  #workingDir: string;
+  #user: string;
+  #cmd: readonly string[];
+  #entrypoint: readonly string[];
+  /** The last WORKDIR, until a step makes its directory. */
+  #pending: Pick<PlannedStep, "place" | "text"> | undefined;
+  #isConfigured: boolean;
+
+  constructor(
+    private readonly recipe: Recipe,
+    base: EnvironmentConfig | undefined,
+    private readonly given: ReadonlyMap<string, string>,
+  ) {
+    this.#env = new Map((base?.env ?? []).map(entryOf));
+    this.#before = argumentsBefore(recipe, given);
+    this.#declared = new Set(recipe.before.map(({ name }) => name));
+    this.#workingDir = base?.workingDir ?? "";
+    this.#user = base?.user ?? "";
+    this.#cmd = base?.cmd ?? [];
+    this.#entrypoint = base?.entrypoint ?? [];
+    this.#isConfigured = base !== undefined;
+  }
+
+  take(instruction: Instruction): void {
+    if (instruction.kind !== "arg" && instruction.kind !== "run" && instruction.kind !== "copy")
+      this.#isConfigured = true;
+    const known: Values = new Map([...BEFORE_ALL, ...this.#args, ...this.#env]);
+    switch (instruction.kind) {
+      case "arg":
+        this.#declare(instruction, known);
+        return;
+      case "env":
+        for (const [name, value] of instruction.entries) {
+          const named = name(known);
+          requireVariableName(instruction.place, named);
+          this.#env.set(named, withoutNul(instruction.place, value(known)));
+        }
+        return;
+      case "workdir":
+        this.#workingDir = absolute(this.#cwd, pathOf(instruction.place, instruction.path(known)));
+        this.#pending = instruction;
+        return;
+      case "user":
+        this.#user = withoutNul(instruction.place, instruction.user(known));
+        return;
+      case "cmd":
+        this.#cmd = instruction.argv;
+        return;
+      case "entrypoint":
+        this.#entrypoint = instruction.argv;
+        // The base's was for the base's (Dockerfile reference, ENTRYPOINT).
+        this.#cmd = [];
+        return;
+      case "run":
+        for (const word of instruction.argv) withoutNul(instruction.place, word);
+        this.#add(instruction, {
+          kind: "run",
+          argv: instruction.argv,
+          env: textsOf(new Map([...this.#args, ...this.#env])),
+        });
+        return;
+      case "copy":
+        this.#add(instruction, copyOf(instruction, known, this.#cwd));
+    }
+  }
+
+  end(): Plan {
+    if (this.#pending !== undefined) this.#add(this.#pending, { kind: "directory" });
+    const unused = [...this.given.keys()].filter((name) => !this.#declared.has(name));
+    const warnings = [
+      ...this.recipe.warnings,
+      ...unused.map((name) => `no ARG declares ${name}: it was not used`),
+    ];
+    const config = {
+      ...{ env: textsOf(this.#env), user: this.#user, workingDir: this.#workingDir },
+      ...{ entrypoint: this.#entrypoint, cmd: this.#cmd },
+    };
+    return { steps: this.#steps, warnings, ...(this.#isConfigured ? { config } : {}) };
+  }
+
+  get #cwd(): string {
+    return this.#workingDir === "" ? "/" : absolute("/", this.#workingDir);
+  }
+
+  #declare({ name, value }: Extract<Instruction, { kind: "arg" }>, known: Values): void {
+    this.#declared.add(name);
+    const said = this.given.get(name) ?? value?.(known) ?? this.#before.get(name);
+    if (said !== undefined) this.#args.set(name, said);
+  }
+
+  #add({ place, text }: Pick<PlannedStep, "place" | "text">, action: Action): void {
+    this.#pending = undefined;
+    this.#steps.push({ place, text, action, workingDir: this.#cwd, user: this.#user });
+    if (this.#steps.length <= LIMITS.buildSteps) return;
+    throw new PyroError("BUILD_LIMIT_EXCEEDED", `${place.text}: more than ${LIMITS.buildSteps} steps`, {
+      hint: "join commands by &&, or build in two environments, one from the other",
+      details: { which: "steps", limit: LIMITS.buildSteps },
+    });
+  }
+}
+
+function copyOf(
+  { place, sources, destination, owner, mode }: Extract<Instruction, { kind: "copy" }>,
+  known: Values,
+  cwd: string,
+): Action {
+  const to = pathOf(place, destination(known));
+  requireOnDisk(place, absolute(cwd, to));
+  const isDirectory = /(?:^|\/)\.{0,2}$/.test(to) || sources.length > 1;
+  const path = absolute(cwd, to);
+  return {
+    kind: "copy",
+    sources: sources.map((source) => withoutNul(place, source(known))),
+    destination: isDirectory && path !== "/" ? `${path}/` : path,
+    ...ownerOf(place, owner?.(known)),
+    ...modeOf(place, mode?.(known)),
+  };
+}
+
+/** File systems of the machine itself, of which nothing stays. */
+const NOT_ON_DISK = ["/dev", "/proc", "/run", "/sys"];
+
+function requireOnDisk(place: Place, path: string): void {
+  const top = NOT_ON_DISK.find((each) => path === each || path.startsWith(`${each}/`));
+  if (top === undefined) return;
+  throw invalidRecipe(
+    place,
+    `nothing stays in ${top}: it is the machine's own`,
+    "copy it to another directory",
+  );
+}
+
+/** Names are the image's to look up: numbers alone are the same everywhere. */
+function ownerOf(place: Place, text: string | undefined): { uid: number; gid: number } {
+  if (text === undefined || text === "root" || text === "root:root") return { uid: 0, gid: 0 };
+  const [, uid, gid = uid] = /^(\d{1,10})(?::(\d{1,10}))?$/.exec(text) ?? [];
+  if (uid !== undefined && Math.max(Number(uid), Number(gid)) < 2 ** 32 - 1) {
+    return { uid: Number(uid), gid: Number(gid) };
+  }
+  throw invalidRecipe(
+    place,
+    `the owner ${shown(text)} is not given in numbers`,
+    "write --chown=UID:GID, or RUN chown after it",
+  );
+}
+
+function modeOf(place: Place, text: string | undefined): { mode?: number } {
+  if (text === undefined) return {};
+  if (/^[0-7]{3,4}$/.test(text)) return { mode: Number.parseInt(text, 8) };
+  throw invalidRecipe(
+    place,
+    `${shown(text)} are no permission bits`,
+    "write three or four octal digits: --chmod=755",
+  );
+}
+
+function pathOf(place: Place, text: string): string {
+  if (text === "") throw invalidRecipe(place, "a path is empty", "does it use a variable without a value?");
+  return withoutNul(place, text);
+}
+
+function withoutNul(place: Place, text: string): string {
+  if (!text.includes("\0")) return text;
+  throw invalidRecipe(place, "it holds a NUL byte", "take that out");
+}
+
+function absolute(from: string, path: string): string {
+  return posix.resolve("/", from, path);
+}
+
+function entryOf(text: string): [string, string] {
+  const equals = text.indexOf("=");
+  return equals < 0 ? [text, ""] : [text.slice(0, equals), text.slice(equals + 1)];
+}
+
+function textsOf(values: ReadonlyMap<string, string>): string[] {
+  return [...values].map(([name, value]) => `${name}=${value}`);
+}

@@ -1,0 +1,98 @@
+import { PyroError } from "../protocol/index.js";
+import type { CommandExit } from "../workspace/index.js";
+import type { PlannedStep } from "./plan.js";
+import { invalidRecipe } from "./recipe.js";
+
+/** A step and where it stands among those of its build. */
+export interface NumberedStep extends PlannedStep {
+  /** From 1. */
+  readonly number: number;
+  readonly total: number;
+}
+
+/** Of a step's text, in messages. */
+const TEXT_CHARACTERS = 200;
+
+/** The end of what a command printed. */
+export class OutputTail {
+  #bytes = Buffer.alloc(0);
+
+  constructor(private readonly maxBytes: number) {}
+
+  add(data: Uint8Array): void {
+    this.#bytes = Buffer.concat([this.#bytes, data.subarray(-this.maxBytes)]).subarray(-this.maxBytes);
+  }
+
+  get text(): string {
+    return this.#bytes.toString("utf8").trimEnd();
+  }
+}
+
+/**
+ * Commands of a build run as root until machines can look a name up in their own files: then this check goes, and
+ * `StepCommand` gets the step's `user`.
+ * @throws {PyroError} BUILD_FILE_INVALID
+ */
+export function requireUser({ place, user }: PlannedStep): void {
+  if (/^(?:(?:root|0)(?::(?:root|0)?)?)?$/.test(user)) return;
+  throw invalidRecipe(
+    place,
+    `it would run as ${JSON.stringify(user)}, and commands of a build run as root`,
+    "put USER after the last RUN, or RUN su -c '…' USER",
+  );
+}
+
+/** The error of a command that failed. */
+export function failedStep(
+  step: NumberedStep,
+  exit: CommandExit,
+  timeoutMs: number,
+  tail: string,
+): PyroError {
+  const { exitCode, signal, timedOut, outOfMemory } = exit;
+  const how = timedOut
+    ? `it took longer than ${timeoutMs / 1000} s`
+    : outOfMemory
+      ? "it ran out of memory"
+      : signal === undefined
+        ? `exit ${exitCode ?? "unknown"}`
+        : `killed by ${signal}`;
+  const hint = timedOut
+    ? "give it longer: `--timeout-seconds N`"
+    : outOfMemory
+      ? "give it more: `--mem-mib N`"
+      : "mend it, then build again";
+  const output = tail === "" ? "" : `\n${tail}`;
+  return new PyroError("ENVIRONMENT_BUILD_FAILED", `${about(step)} failed: ${how}${output}`, {
+    hint: `${hint}; the steps before it are kept`,
+    details: {
+      ...placeOf(step),
+      exit_code: exitCode ?? null,
+      signal: signal ?? null,
+      timed_out: timedOut,
+      out_of_memory: outOfMemory,
+      output_tail: tail,
+    },
+  });
+}
+
+/** Any other error of a step: with the same code, and which step it was. */
+export function namingStep(step: NumberedStep, thrown: unknown): PyroError {
+  const error = PyroError.from(thrown);
+  if (error.details["step"] !== undefined) return error;
+  return new PyroError(error.code, `${about(step)}: ${error.message}`, {
+    hint: error.hint,
+    details: { ...error.details, ...placeOf(step) },
+    retryable: error.retryable,
+    cause: error,
+  });
+}
+
+function about({ number, total, place, text }: NumberedStep): string {
+  const short = text.length > TEXT_CHARACTERS ? `${text.slice(0, TEXT_CHARACTERS)}…` : text;
+  return `step ${number} of ${total} (${place.text}) ${short}`;
+}
+
+function placeOf({ number, place }: NumberedStep) {
+  return { step: number, place: place.text, ...(place.line === undefined ? {} : { line: place.line }) };
+}
