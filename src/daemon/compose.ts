@@ -46,8 +46,10 @@ import {
   type VmmDriver,
 } from "../vmm/index.js";
 import { RunRegistry, Seeding, Vms, Workspaces } from "../workspace/index.js";
+import { EnvironmentBuilds } from "../build/index.js";
 import { Accelerators } from "./accelerators.js";
 import type { Activity } from "./activity.js";
+import { buildMachines } from "./build-machines.js";
 import { builderVm } from "./builder-vm.js";
 import type { Configuration } from "./configuration.js";
 import { MACHINE_DISK_BYTES } from "./disks.js";
@@ -63,7 +65,7 @@ import { packerVm } from "./packer-vm.js";
 import { prepareHost } from "./prepare.js";
 import { HostProvision } from "./provision/index.js";
 import { SavedMachines } from "./saved-machines.js";
-import { sandboxes } from "./sandboxes.js";
+import { requireImage, sandboxes } from "./sandboxes.js";
 import { Templates } from "./templates.js";
 import { workspaceDisks } from "./disk-reader.js";
 import { openNetworks } from "./networks.js";
@@ -173,6 +175,25 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const networks = openNetworks({ log, dial: provision.dial, provision: () => provision.read() });
   const opening = { ready, pool, isolation, store, pulls, networks, log };
   const factory = sandboxes(opening);
+  const builds = new EnvironmentBuilds({
+    ...{ store, host, inUse: () => Promise.resolve(inUse.digests) },
+    hold: (digest) => inUse.hold(digest),
+    machines: buildMachines({ templates, overlays, isolation, networks, log }),
+    requireBase: async (environment, { noPull, signal, onProgress }) =>
+      await requireImage(
+        opening,
+        { environment, noPull },
+        {
+          signal,
+          onPhase: ({ message, progress = 0 }) =>
+            onProgress({
+              message,
+              bytesDone: Math.round(progress * 100),
+              bytesTotal: progress === 0 ? 0 : 100,
+            }),
+        },
+      ),
+  });
   const runs = new RunRegistry(join(directories.state, "runs"), factory, log);
 
   const lasting = {
@@ -202,6 +223,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   await runs.recover();
   await pulls.sweepStale();
   await pushes.sweepStale();
+  await builds.sweepStale();
   workspaces.adopt();
   vms.kept.adopt();
 
@@ -223,9 +245,11 @@ export async function compose(options: ComposeOptions): Promise<Room> {
         });
         if (what.dryRun) return pruned;
         const orphans = await templates.removeOrphans((digest) => exists(imagePath(store.layout, digest)));
+        const layers = await builds.prune(what.unused && what.usedBeforeMs === undefined);
+        const all = [pruned, orphans, layers];
         return {
-          removed: [...pruned.removed, ...orphans.removed],
-          freedBytes: pruned.freedBytes + orphans.freedBytes,
+          removed: all.flatMap(({ removed }) => removed),
+          freedBytes: all.reduce((sum, { freedBytes }) => sum + freedBytes, 0),
         };
       };
       const remove = async (name: string) => {
@@ -236,7 +260,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       router.service(
         EnvironmentService,
         environmentService({
-          ...{ store, pulls, pushes, prune, remove, templateReadiness },
+          ...{ store, pulls, pushes, builds, prune, remove, templateReadiness },
           prepare: (request, caller) =>
             prepareHost(
               { store, pulls, isolation, templates, expect: (shape) => pool.used(shape) },
@@ -286,6 +310,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     [Symbol.asyncDispose]: async () => {
       await pulls.close();
       await pushes.close();
+      await builds.close();
       await workspaces[Symbol.asyncDispose]();
       await runs[Symbol.asyncDispose]();
       // A command's run deletes its VM.

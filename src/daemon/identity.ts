@@ -22,6 +22,11 @@ export function freshIdentity(): Identity {
   return { ...timeAndEntropy(), hostname: `pyro-${machineId.slice(0, 8)}`, machineId };
 }
 
+/** Of a machine whose files are to stay as they were (`as_is` of MountRoot): what is in no file, and one name for all. */
+export function builderIdentity(): Identity {
+  return { ...timeAndEntropy(), hostname: "pyro-build" };
+}
+
 /** Gives a machine its identity and the time. */
 export async function giveIdentity(guest: GuestConnection, signal: AbortSignal): Promise<void> {
   await exchange(guest, freshIdentity(), signal);

@@ -88,9 +88,9 @@ async function takePooled(
 }
 
 /** The environment's image, made first where it is missing and the caller allows that; a damaged one is an error. */
-async function requireImage(
-  { store, pulls }: SandboxesOptions,
-  { environment, noPull }: SandboxSpec,
+export async function requireImage(
+  { store, pulls }: Pick<SandboxesOptions, "store" | "pulls">,
+  { environment, noPull }: Pick<SandboxSpec, "environment" | "noPull">,
   { signal, onPhase }: OpenOptions,
 ): Promise<InstalledImage> {
   try {

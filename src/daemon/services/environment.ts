@@ -18,8 +18,10 @@ import type {
   PushEnvironmentResponseSchema,
 } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import type { TemplateReadiness } from "../../vmm/index.js";
+import type { EnvironmentBuilds } from "../../build/index.js";
 import { Handoff } from "../handoff.js";
 import type { PrepareCaller, PrepareProgress, PrepareRequest, Prepared } from "../prepare.js";
+import { buildCall } from "./build.js";
 
 type Environment = MessageInitShape<typeof EnvironmentSchema>;
 type Progress = MessageInitShape<typeof PullProgressSchema>;
@@ -31,6 +33,7 @@ export interface EnvironmentRooms {
   readonly store: EnvironmentStore;
   readonly pulls: EnvironmentPulls;
   readonly pushes: EnvironmentPushes;
+  readonly builds: EnvironmentBuilds;
   readonly prepare: (request: PrepareRequest, caller: PrepareCaller) => Promise<Prepared>;
   /** Of the template that machines of the default shape start from. */
   readonly templateReadiness: () => Promise<TemplateReadiness>;
@@ -43,6 +46,7 @@ export function environmentService({
   store,
   pulls,
   pushes,
+  builds,
   prepare,
   templateReadiness,
   prune,
@@ -109,6 +113,7 @@ export function environmentService({
       );
       return events;
     },
+    build: buildCall(builds, async (status) => toEnvironment(status, await templateReadiness())),
     prune: async ({ all, unused, olderThanSeconds, dryRun }) => {
       const { removed, freedBytes } = await prune({
         ...{ unused: all || unused || olderThanSeconds > 0n, dryRun },
