@@ -48,6 +48,7 @@ export async function operationCommand(
   using interrupt = interrupts(host);
   await using pyro = new Pyro(context.pyroOptions);
   const progress = operation.kind === "read" ? silentProgress : progressOn(host.stderr);
+  const decoder = new TextDecoder();
   try {
     const record = await operation.run(input, {
       pyro,
@@ -55,6 +56,11 @@ export async function operationCommand(
       hostPath: anyHostPath,
       readHostFile,
       onProgress: ({ message, fraction }) => progress.show(message, fraction),
+      onOutput: (data) => {
+        progress.clear();
+        // A guest's: it drives no terminal. Lines that draw over themselves come one below the other.
+        host.stderr.write(visible(decoder.decode(data, { stream: true }).replace(/\r\n?/g, "\n")));
+      },
     });
     progress.clear();
     await stdout.write(`${shown(operation, record, context)}\n`);

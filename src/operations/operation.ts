@@ -79,6 +79,8 @@ export interface OperationContext {
   /** A small file of the host, whole; "-" is standard input where there is one. */
   readonly readHostFile: (path: string) => Promise<Uint8Array>;
   readonly onProgress?: ((progress: OperationProgress) => void) | undefined;
+  /** What runs meanwhile prints, and lines of ours about it. */
+  readonly onOutput?: ((data: Uint8Array) => void) | undefined;
   /** What a new workspace begins with where nothing is named; default: nothing. */
   readonly defaultSource?: WorkspaceSource | undefined;
   /** What every machine that this face makes may reach, by its user's word; default: what the call says, else nothing. */

@@ -21,16 +21,17 @@ export const GROUPS: readonly Group[] = [
   },
   {
     word: "env",
-    summary: "What a VM can be: list, pull, push, save, inspect, delete and prune environments",
+    summary: "What a VM can be: list, pull, build, save, push, inspect, delete and prune environments",
     load: async () => {
       const { envList } = await import("./env/list.js");
       const { envPull } = await import("./env/pull.js");
       const { envPush } = await import("./env/push.js");
       const { envInspect } = await import("./env/inspect.js");
+      const { envBuild } = await import("./env/build.js");
       const { envSave } = await import("./env/save.js");
       const { envDelete } = await import("./env/delete.js");
       const { envPrune } = await import("./env/prune.js");
-      return [envList, envPull, envPush, envInspect, envSave, envDelete, envPrune];
+      return [envList, envPull, envBuild, envSave, envPush, envInspect, envDelete, envPrune];
     },
   },
   {

@@ -21,6 +21,7 @@ export type {
   PushResult,
   Readiness,
 } from "./environments.js";
+export type { BuildFile, BuildOptions, BuildResult, BuildStep } from "./build.js";
 export { prepareStateDirectory } from "./state-directory.js";
 export type { PrepareOptions, PrepareResult, PrepareStep } from "./prepare.js";
 export type { RunInVmOptions } from "./run-options.js";

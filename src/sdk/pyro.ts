@@ -18,6 +18,7 @@ import {
   type PullResult,
   type PushResult,
 } from "./environments.js";
+import { followBuild, toBuildRequest, type BuildOptions, type BuildResult } from "./build.js";
 import { followPrepare, type PrepareOptions, type PrepareResult } from "./prepare.js";
 import { toRunSpec, type RunInVmOptions } from "./run-options.js";
 import { toRecord, type RunRecord } from "./run-record.js";
@@ -126,6 +127,20 @@ export class Pyro extends VmCalls implements AsyncDisposable {
     return this.client.call("pulling the environment", call, ({ environment }, { signal }) =>
       followPull(environment.pull({ name, force: options.force ?? false }, { signal }), options.onProgress),
     );
+  }
+
+  /**
+   * Builds an environment of one's own, step by step on another: of a file, or of what the options say. What was done
+   * before of the same inputs is used.
+   * @throws {PyroError} BUILD_FILE_INVALID, BUILD_SOURCE_NOT_FOUND, ENVIRONMENT_BUILD_FAILED where a step fails, …
+   */
+  buildEnvironment(options: BuildOptions, call: CallOptions = {}): Promise<BuildResult> {
+    return promised(() => {
+      const request = toBuildRequest(options);
+      return this.client.call("building the environment", call, ({ environment }, { signal }) =>
+        followBuild(environment.build(request, { signal }), options),
+      );
+    });
   }
 
   /**

@@ -87,6 +87,18 @@ export function fakeEnvironments(): ServiceImpl<typeof EnvironmentService> {
       find(name);
       return { name, freedBytes: 300_000_000n };
     },
+    async *build({ name, run, file }) {
+      await Promise.resolve();
+      const place = file === undefined ? "--run 1" : `${file.name}:2`;
+      const step = { number: 1, total: 1, text: `RUN ${run[0] ?? "make"}`, place, state: "running" };
+      yield { event: { case: "step", value: step } };
+      yield { event: { case: "output", value: Buffer.from("made \u001b[2J\n") } };
+      yield progress("build", 50n, 100n);
+      const environment = { ...installed, name, source: "build", description: "built on this host" };
+      const warnings = file === undefined ? [] : [`${file.name}:3: LABEL was left out`];
+      const value = { environment, stepCount: 1, cachedCount: 0, warnings, durationMs: 2500n };
+      yield { event: { case: "result", value } };
+    },
   };
 }
 
