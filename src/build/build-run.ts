@@ -9,7 +9,7 @@ import {
 } from "../image/index.js";
 import { failpoint, untilAborted } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { NetworkPolicyText } from "../workspace/index.js";
+import { explainLoss, type NetworkPolicyText } from "../workspace/index.js";
 import { BuildContext, type ContextSource } from "./context.js";
 import { buildKey, stepKey } from "./key.js";
 import type { LayerCache } from "./layers.js";
@@ -159,12 +159,17 @@ async function makeLayer(
       throw error;
     });
     lost.catch(() => undefined);
-    const work = doStep(options, machine, step, context);
+    const work = doStep(options, machine, step, context)
+      .then(async () => {
+        failpoint("build.step-done");
+        await machine.finish(signal);
+      })
+      .catch(async (error: unknown) => {
+        throw await explainLoss(error, machine.lost);
+      });
     // Whoever loses the race may reject later, when nobody listens any more.
     work.catch(() => undefined);
     await untilAborted(Promise.race([work, lost]), signal);
-    failpoint("build.step-done");
-    await machine.finish(signal);
   } catch (error) {
     await rm(target, { force: true });
     signal.throwIfAborted();

@@ -231,16 +231,26 @@ async function readIgnoreFile(tree: HostTree): Promise<Ignore | undefined> {
       top.child(IGNORE_FILE),
       constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
     );
-    const { size } = await file.stat();
+    const facts = await file.stat();
+    if (!facts.isFile()) throw noIgnoreFile("no regular file");
+    const { size } = facts;
     if (size > IGNORE_BYTES_MAX)
       throw tooLarge(`${IGNORE_FILE} has ${size} bytes`, "ignore file", IGNORE_BYTES_MAX);
     return dockerignore.default().add(await file.readFile("utf8"));
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return undefined;
+    if (code === "ELOOP") throw noIgnoreFile("a link");
     throw sourceError(IGNORE_FILE, error);
   } finally {
     await top.release();
   }
+}
+
+/** Not known, nothing is left out: what it names is not to be sent. */
+function noIgnoreFile(what: string): PyroError {
+  const hint = "put the patterns into a file of this name in the context itself";
+  return invalidRecipe({ text: IGNORE_FILE }, `it is ${what}`, hint);
 }
 
 function tooLarge(message: string, which: string, limit: number): PyroError {

@@ -95,6 +95,8 @@ class State {
   #workingDir: string;
   #user: string;
   #cmd: readonly string[];
+  /** Of this recipe, not of its base. */
+  #hasCmd = false;
   #entrypoint: readonly string[];
   /** The last WORKDIR, until a step makes its directory. */
   #pending: Pick<PlannedStep, "place" | "text"> | undefined;
@@ -139,11 +141,12 @@ class State {
         return;
       case "cmd":
         this.#cmd = instruction.argv;
+        this.#hasCmd = true;
         return;
       case "entrypoint":
         this.#entrypoint = instruction.argv;
         // The base's was for the base's (Dockerfile reference, ENTRYPOINT).
-        this.#cmd = [];
+        if (!this.#hasCmd) this.#cmd = [];
         return;
       case "run":
         for (const word of instruction.argv) withoutNul(instruction.place, word);

@@ -1,5 +1,5 @@
 import type { StepMachine, StepMachines, StepMachineSpec } from "../build/index.js";
-import { extractTar, listFiles, startProcess } from "../guest/index.js";
+import { downloadFile, extractTar, listFiles, startProcess, uploadFile } from "../guest/index.js";
 import { within, type Logger } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { DiskLayer, Isolation } from "../vmm/index.js";
@@ -128,9 +128,13 @@ function toStepMachine(
     },
     finish: async (signal) => {
       // What a machine with a network got of its host goes with the network.
-      await network?.setPolicy(NO_NETWORK);
-      over.abort();
+      if (network !== undefined) {
+        await network.setPolicy(NO_NETWORK);
+        await emptyOwnResolver(booted, signal);
+      }
       await booted.guest.system.shutdown({ graceMs: LIMITS.killGraceMs }, { timeoutMs: LIMITS.shutDownMs });
+      // From here on its end is what was asked for.
+      over.abort();
       await within(machine.exited, LIMITS.shutDownMs, "the machine's end", signal).catch((error: unknown) => {
         signal.throwIfAborted();
         throw new PyroError("VM_UNRESPONSIVE", "the machine did not write its disk out and end", {
@@ -149,6 +153,26 @@ function toStepMachine(
 }
 
 const isNone: ReadonlySet<string> = new Set(["GUEST_FILE_NOT_FOUND", "GUEST_FILE_REFUSED"]);
+
+/** What the agent leaves where there was no resolver: it says no more than an empty file does. */
+const OWN_RESOLVER = "nameserver 127.0.0.1\n";
+
+async function emptyOwnResolver({ guest }: BootedMachine, signal: AbortSignal): Promise<void> {
+  const path = Buffer.from("/etc/resolv.conf");
+  try {
+    const { data } = await downloadFile(guest, path, { signal, maxBytes: 1024 });
+    const parts: Uint8Array[] = [];
+    for await (const part of data) parts.push(part);
+    if (Buffer.concat(parts).toString() !== OWN_RESOLVER) return;
+    await uploadFile(guest, path, nothing(), { signal });
+  } catch (error) {
+    if (!(error instanceof PyroError) || !isNone.has(error.code)) throw error;
+  }
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array, void, void> {
+  // An empty file.
+}
 
 function diskFull(): PyroError {
   return new PyroError("DISK_FULL", "the host's disk is full, and the machine waits to write to it", {

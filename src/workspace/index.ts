@@ -5,6 +5,7 @@
 export type { EnvironmentConfig } from "./environment-config.js";
 export { absolutePath, DEFAULT_ENVIRONMENT, resolveCommand, userOf } from "./command-line.js";
 export { runOneShot, type OneShotCaller, type OneShotResult, type OneShotSpec } from "./one-shot.js";
+export { explainLoss } from "./loss.js";
 export type { CommandOutputView } from "./command-output.js";
 export { tailCommand, type TailSink } from "./command-tail.js";
 export { RunRegistry, type RunState, type RunView } from "./run-registry.js";
