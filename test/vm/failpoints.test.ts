@@ -91,6 +91,7 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
   ports: { pass: publishPorts },
   network: { pass: useItsNetwork, found: expectNoNetwork },
   environment: { pass: saveIt, found: expectNothingHalfSaved },
+  build: { pass: buildAnother },
 };
 
 /** Other ways through some of them. */
@@ -164,6 +165,14 @@ function useAMemorySnapshot(): Promise<string | undefined> {
 /** The same with what concerns its memory. */
 function useItsMemory(): Promise<string | undefined> {
   return through(create, suspend, start, () => pyro.forkWorkspace(NAME, {}, call), remove);
+}
+
+let built = 0;
+
+/** One step that nobody did before, and one that is there from then on. */
+function buildAnother(): Promise<string | undefined> {
+  const run = [`echo ${(built += 1)} >/etc/number`, "cat /etc/number"];
+  return through(() => pyro.buildEnvironment({ name: "built", from: "debian:12", run }, call));
 }
 
 /** Its network is taken away while it runs. */

@@ -16,8 +16,23 @@ export async function violations(stateDir: string): Promise<string[]> {
     ...(await heldLocks(stateDir)),
     ...(await templateFaults(join(cache, "templates"))),
     ...(await imageFaults(cache)),
+    ...(await buildFaults(join(cache, "builds"))),
     ...(await sharedMemory()),
   ];
+}
+
+/** Every layer of a build has its record and every record its layer; nobody's place is left. */
+async function buildFaults(directory: string): Promise<string[]> {
+  const names = await entries(join(directory, "layers"));
+  const faults = (await entries(join(directory, "work"))).map((name) => `the place of a build: ${name}`);
+  const files = new Set<string>();
+  for (const name of names.filter((each) => each.endsWith(".json"))) {
+    const record = JSON.parse(await readFile(join(directory, "layers", name), "utf8")) as { file: string };
+    files.add(record.file);
+    if (!names.includes(record.file)) faults.push(`a layer's record without its file: ${name}`);
+  }
+  const other = names.filter((name) => !name.endsWith(".json") && !files.has(name));
+  return [...faults, ...other.map((name) => `among the layers of builds: ${name}`)];
 }
 
 async function entries(path: string): Promise<string[]> {
