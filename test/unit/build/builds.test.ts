@@ -37,7 +37,8 @@ async function baseOf(digit: string): Promise<InstalledImage> {
   const path = join(host.cache, "images", `sha256-${digit.repeat(64)}.qcow2`);
   await mkdir(join(host.cache, "images"), { recursive: true });
   await writeFile(path, `base ${digit}`);
-  return { digest, path, sizeBytes: 6, virtualBytes: 1, createdAtMs: 0, packages: [], recipe: "" };
+  const unused = { sharedBytes: 0, lastUsedAtMs: undefined };
+  return { digest, path, sizeBytes: 6, virtualBytes: 1, createdAtMs: 0, packages: [], recipe: "", ...unused };
 }
 
 function newBuilds(): EnvironmentBuilds {
