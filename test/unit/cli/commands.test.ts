@@ -123,6 +123,22 @@ describe("env", () => {
     expect((await pyro(["env", "delete", "nope"])).stderr).toContain("UNKNOWN_ENVIRONMENT");
   });
 
+  test("build streams its steps and what they print, which drives no terminal, and ends with one record", async () => {
+    const built = await pyro(["env", "build", "mine:1", "--from", "debian:12", "--run", "make it"]);
+    const stdout = "mine:1 is ready (300 MB, 2.5 s; 0 of 1 steps were there)\n";
+    expect(built).toMatchObject({ status: 0, stdout, calls: expect.arrayContaining(["Build"]) as unknown });
+    expect(built.stderr).toContain("[1/1] RUN make it\nmade ^[[2J\n");
+    await using state = await temporaryState();
+    const file = join(state.path, "Dockerfile");
+    await writeFile(file, "FROM debian:12\n");
+    const ofFile = await pyro(["env", "build", "mine:1", "--file", file, "--json"]);
+    expect(JSON.parse(ofFile.stdout)).toMatchObject({
+      environment: { name: "mine:1", source: "build" },
+      ...{ reused: false, step_count: 1, cached_count: 0, duration_ms: 2500 },
+      warnings: [`${file}:3: LABEL was left out`],
+    });
+  });
+
   test("Ctrl-C ends a pull with status 130", async () => {
     const pull = async function* () {
       yield { event: { case: "progress" as const, value: { phase: "fetch", bytesTotal: 10n } } };
@@ -350,7 +366,7 @@ describe("wrong usage", () => {
   test.each([
     [["bogus"], 'unknown command "bogus"', "there are: doctor, env"],
     [["evn"], 'unknown command "evn"', "there are:"],
-    [["env"], "pyro env needs one of: list, pull, push, inspect, save, delete, prune", "pyro env --help"],
+    [["env"], "pyro env needs one of: list, pull, build, save, push, inspect, delete, prune", "pyro env --help"],
     [["env", "lst"], 'unknown command "lst"', "there are: list, pull"],
     [["env", "list", "extra"], "too many arguments", "--help"],
     [["env", "pull"], "missing required argument 'environment'", "--help"],
