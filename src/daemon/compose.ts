@@ -151,7 +151,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   });
   const pulls = new EnvironmentPulls({
     store,
-    images: async () => (await registries.open()).pulls,
+    images: () => registries.pulls(),
     builder: builderVm(machines, isolation, log),
     host,
     logger: log,
@@ -168,7 +168,10 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const ready = new ReadyMachines({ templates, saved, inUse, overlays });
   const packer = packerVm({ machines, isolation, log }, overlays);
   const hold = (digest: string) => inUse.hold(digest);
-  const pushes = new EnvironmentPushes({ store, packer, registries, hold }, directories.cache);
+  const pushes = new EnvironmentPushes(
+    { store, packer, images: () => registries.pushes(), blobs: () => registries.store(), hold },
+    directories.cache,
+  );
   const pool = poolOfMachines(ready, options.poolSize ?? poolSize(configuration.settings.pool), log);
   const { settings } = configuration;
   const provision = new HostProvision({ settings, variables: networkVariables(), host, log });

@@ -22,27 +22,25 @@ export interface ImagesOfRegistriesOptions {
   readonly environment: NodeJS.ProcessEnv;
 }
 
-/** The content of images, and the way to their registries and back. */
-interface Opened {
-  readonly store: BlobStore;
-  readonly pulls: ImagePulls;
-  readonly pushes: ImagePushes;
-}
-
-/** Opened by the first that needs it, closed with the daemon. */
+/** The content of images and the way to their registries; opened by the first that needs it, closed with the daemon. */
 export class ImagesOfRegistries implements AsyncDisposable {
   #opening: Promise<Opened> | undefined;
 
   constructor(private readonly options: ImagesOfRegistriesOptions) {}
 
   /** @throws {PyroError} ENVIRONMENT_BUSY while another daemon has the same cache open */
-  async open(): Promise<Opened> {
-    // What failed is tried again by the next.
-    const opening = (this.#opening ??= this.#open().catch((error: unknown) => {
-      this.#opening = undefined;
-      throw error;
-    }));
-    return await opening;
+  async pulls(): Promise<ImagePulls> {
+    return (await this.#open()).pulls;
+  }
+
+  /** @throws {PyroError} as `pulls` */
+  async pushes(): Promise<ImagePushes> {
+    return (await this.#open()).pushes;
+  }
+
+  /** @throws {PyroError} as `pulls` */
+  async store(): Promise<BlobStore> {
+    return (await this.#open()).store;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -53,10 +51,20 @@ export class ImagesOfRegistries implements AsyncDisposable {
   }
 
   async #open(): Promise<Opened> {
+    // What failed is tried again by the next.
+    const opening = (this.#opening ??= this.#reallyOpen().catch((error: unknown) => {
+      this.#opening = undefined;
+      throw error;
+    }));
+    return await opening;
+  }
+
+  async #reallyOpen(): Promise<Opened> {
     const { cacheDirectory, settings, environment } = this.options;
     const variables = networkVariables(environment);
     const { pem } = await readCertificates({ files: settings.certificates, variables });
-    const way = {
+    const store = await BlobStore.open(join(cacheDirectory, "oci"));
+    const common = {
       registries: registrySettings(settings),
       credentials: containerCredentials({ home: homedir(), environment }),
       transport: {
@@ -64,9 +72,14 @@ export class ImagesOfRegistries implements AsyncDisposable {
         ...(pem === "" ? {} : { certificates: [pem] }),
       },
     };
-    const store = await BlobStore.open(join(cacheDirectory, "oci"));
-    return { store, pulls: new ImagePulls({ store, ...way }), pushes: new ImagePushes(way) };
+    return { store, pulls: new ImagePulls({ store, ...common }), pushes: new ImagePushes(common) };
   }
+}
+
+interface Opened {
+  readonly store: BlobStore;
+  readonly pulls: ImagePulls;
+  readonly pushes: ImagePushes;
 }
 
 /** What the configuration says of registries. */

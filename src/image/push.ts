@@ -23,12 +23,12 @@ import type { EnvironmentConfig, EnvironmentStatus, EnvironmentStore, InstalledI
 export interface EnvironmentPushesOptions {
   readonly store: EnvironmentStore;
   readonly packer: ImagePacker;
-  /** The way to registries, and what pulls keep: an environment whose image is there as a whole is pushed as that image. */
-  readonly registries: {
-    readonly open: () => Promise<{ readonly pushes: ImagePushes; readonly store?: BlobStore }>;
-  };
+  /** Asked for when there is something to push. */
+  readonly images: () => Promise<ImagePushes>;
   /** Of references without one; default docker.io. */
   readonly defaultRegistry?: string | undefined;
+  /** What pulls keep: an environment whose image is there as a whole is pushed as that very image. */
+  readonly blobs?: (() => Promise<BlobStore>) | undefined;
   /** Keeps an image's file until the result is disposed of. */
   readonly hold: (digest: string) => Disposable;
 }
@@ -116,13 +116,13 @@ export class EnvironmentPushes {
 
   async #push(name: string, to: string, { signal, onProgress }: PushOptions): Promise<PushResult> {
     const startedAt = Date.now();
-    const { store, registries, defaultRegistry, hold } = this.#options;
+    const { store, defaultRegistry, hold } = this.#options;
     const reference = parsePushReference(to, defaultRegistry);
     const status = await store.inspect(name);
     const image = await store.require(name);
-    const { pushes: images, store: blobs } = await registries.open();
     using _held = hold(image.digest);
     // Before anything that takes time: most pushes that fail do so because nobody is logged in.
+    const images = await this.#options.images();
     await images.check(reference, signal);
     const upload = async (local: LocalImage): Promise<PushedImage> =>
       await images.push(reference, local, {
@@ -134,7 +134,7 @@ export class EnvironmentPushes {
       ...{ ...pushed, environment: status.name, isSameImage, leftOut },
       durationMs: Date.now() - startedAt,
     });
-    const same = await this.#sameImage(status, image, blobs, signal);
+    const same = await this.#sameImage(status, image, signal);
     if (same !== undefined) return result(await upload(same), true, 0);
     await using scratch = await this.#scratch();
     await requireSpace(scratch.path, image.sizeBytes, "packing the image");
@@ -150,12 +150,12 @@ export class EnvironmentPushes {
   async #sameImage(
     { source }: EnvironmentStatus,
     { origin }: InstalledImage,
-    blobs: BlobStore | undefined,
     signal: AbortSignal,
   ): Promise<LocalImage | undefined> {
+    const { blobs } = this.#options;
     if (blobs === undefined || origin === undefined || !isPulled(source)) return undefined;
     const from = source === "image" ? parseReference(origin.reference) : undefined;
-    return await findImage(blobs, origin.manifest_digest, from, signal);
+    return await findImage(await blobs(), origin.manifest_digest, from, signal);
   }
 
   async #pack(

@@ -18,10 +18,7 @@ const packer: ConstructorParameters<typeof EnvironmentPushes>[0]["packer"] = {
   },
 };
 const hold = (): Disposable => ({ [Symbol.dispose]: () => undefined });
-const pushes = new EnvironmentPushes(
-  { store, packer, hold, registries: { open: () => Promise.resolve({ pushes: images }) } },
-  cache,
-);
+const pushes = new EnvironmentPushes({ store, packer, images: () => Promise.resolve(images), hold }, cache);
 await pushes.sweepStale();
 try {
   console.log(JSON.stringify(await pushes.push(name, reference, { signal: new AbortController().signal })));

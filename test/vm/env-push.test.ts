@@ -168,10 +168,7 @@ describe("an environment that is pushed", () => {
     await using images = new ImagePushes({ registries: { insecure: [registry.name] } });
     const packer = packerVm({ machines, isolation, log: silentLogger }, new Overlays());
     const pushes = new EnvironmentPushes(
-      {
-        ...{ store, packer, hold: (digest) => inUse.hold(digest) },
-        registries: { open: () => Promise.resolve({ pushes: images }) },
-      },
+      { store, packer, images: () => Promise.resolve(images), hold: (digest) => inUse.hold(digest) },
       directory,
     );
     const phases = new Set<string>();

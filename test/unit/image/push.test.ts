@@ -59,10 +59,6 @@ const packer: ImagePacker = {
 const environment = (name: string, manifest: Partial<Manifest> = {}): Promise<void> =>
   sealedEnvironment(store, name, manifest);
 
-const opened = (pushes: ImagePushes, blobs?: BlobStore) => ({
-  open: () => Promise.resolve({ pushes, ...(blobs === undefined ? {} : { store: blobs }) }),
-});
-
 async function push(
   name: string,
   options: { signal?: AbortSignal; blobs?: BlobStore; reference?: string } = {},
@@ -73,7 +69,13 @@ async function push(
     held.push(`+${digest}`);
     return { [Symbol.dispose]: () => void held.push(`-${digest}`) };
   };
-  const pushes = new EnvironmentPushes({ store, packer, hold, registries: opened(images, blobs) }, cache);
+  const pushes = new EnvironmentPushes(
+    {
+      ...{ store, packer, hold, images: () => Promise.resolve(images) },
+      blobs: blobs === undefined ? undefined : () => Promise.resolve(blobs),
+    },
+    cache,
+  );
   const phases: string[] = [];
   const onProgress = ({ phase }: { phase: string }): void => {
     if (phases.at(-1) !== phase) phases.push(phase);
@@ -175,9 +177,8 @@ describe("a push", () => {
     await writeFile(join(directory, "push-dead/layer"), "half");
     await writeFile(join(directory, "push-dead/lock"), "");
     await using _lock = await tryLock(join(directory, "push-alive/lock"));
-    await using images = new ImagePushes({});
     await new EnvironmentPushes(
-      { store, packer, registries: opened(images), hold: () => expect.fail("held") },
+      { store, packer, images: () => expect.fail("asked"), hold: () => expect.fail("held") },
       cache,
     ).sweepStale();
     expect(await leavings()).toEqual(["push-alive"]);
