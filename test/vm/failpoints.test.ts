@@ -218,6 +218,7 @@ function saveIt(): Promise<string | undefined> {
     create,
     () => pyro.execWorkspace({ workspaceId, argv: ["sh", "-c", shrink] }, call),
     () => pyro.saveEnvironment(saving, { timeoutMs: 3 * CALL_MS }),
+    () => pyro.deleteEnvironment(saving.name, call),
     remove,
   );
 }

@@ -1,8 +1,11 @@
 import * as z from "zod";
 import { environmentDetailsRecord, field, snakeKeys } from "../fields.js";
 import { defineOperation } from "../operation.js";
-import { formatBytes, formatTable } from "../text.js";
+import { formatBytes, formatTable, visibleName, wrapped } from "../text.js";
 import { ago } from "./age.js";
+
+/** Of 80, beside the labels. */
+const VALUE_COLUMNS = 66;
 
 type Environment = z.output<typeof environmentDetailsRecord>;
 
@@ -25,7 +28,9 @@ export const envInspect = defineOperation({
   render: (environment) =>
     formatTable([
       ["name", environment.name],
-      ["description", environment.description],
+      ...wrapped(environment.description, VALUE_COLUMNS, "")
+        .split("\n")
+        .map((line, index) => [index === 0 ? "description" : "", line]),
       ["source", environment.source],
       ...(environment.digest === null ? absent(environment) : present(environment)),
     ]),
@@ -48,6 +53,7 @@ function present(environment: Environment): string[][] {
     ["template", environment.template],
     ["digest", digest ?? "-"],
     ["image", environment.image_path ?? "-"],
+    ...(origin === null ? [] : [["manifest", origin.manifest_digest]]),
     ...layers.map((layer, index) => [
       index === 0 ? `layers (${layers.length})` : "",
       `${layer.digest} ${formatBytes(layer.size_bytes)}`,
@@ -59,7 +65,7 @@ function present(environment: Environment): string[][] {
 
 function madeFrom({ source, origin, saved_from: saved, recipe }: Environment): string {
   if (saved !== null) return `workspace ${saved.workspace_id} of ${saved.environment}`;
-  if (origin !== null) return `${origin.reference} (${origin.manifest_digest})`;
+  if (origin !== null) return origin.reference;
   return source === "curated" ? "the packages of its recipe" : (recipe ?? "-");
 }
 
@@ -72,5 +78,6 @@ function configuration({ config }: Environment): string[][] {
     ["command", config.cmd.length === 0 ? "" : JSON.stringify(config.cmd)],
     ...config.env.map((each, index): [string, string] => [index === 0 ? "variables" : "", each]),
   ];
-  return lines.filter(([, value]) => value !== "");
+  // An image says what it likes.
+  return lines.filter(([, value]) => value !== "").map(([label, value]) => [label, visibleName(value)]);
 }
