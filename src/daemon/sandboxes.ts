@@ -91,13 +91,15 @@ async function takePooled(
 export async function requireImage(
   { store, pulls }: Pick<SandboxesOptions, "store" | "pulls">,
   { environment, noPull }: Pick<SandboxSpec, "environment" | "noPull">,
-  { signal, onPhase }: OpenOptions,
+  { signal, onPhase, onEnvironment }: OpenOptions,
 ): Promise<InstalledImage> {
   try {
     return await store.take(environment);
   } catch (error) {
     if (noPull || !(error instanceof PyroError) || error.code !== "ENVIRONMENT_NOT_PULLED") throw error;
   }
+  // A curated one says nothing of commands: who relies on that need not wait for it.
+  if ((await store.nameOf(environment)).recipe !== undefined) onEnvironment?.(undefined);
   await pulls.pull(environment, {
     signal,
     onProgress: ({ message, phase, bytesDone, bytesTotal }) =>

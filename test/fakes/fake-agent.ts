@@ -43,9 +43,9 @@ function routes(router: GuestRouter, session: FakeSession, record: AgentRecord, 
       record.calls.push(hold ? "hold writes" : "let writes go");
       return { wasHeld: !hold && record.holdsWrites };
     },
-    mountRoot: ({ device, identity }) => {
+    mountRoot: ({ device, identity, workspaceUser }) => {
       if (identity !== undefined) record.calls.push(`personalize ${identity.hostname.slice(0, 5)}`);
-      record.calls.push(`mount ${device}`);
+      record.calls.push(`mount ${device}${workspaceUser === "" ? "" : ` for ${workspaceUser}`}`);
       return {};
     },
     personalize: ({ hostname }) => {
@@ -62,7 +62,8 @@ function routes(router: GuestRouter, session: FakeSession, record: AgentRecord, 
     },
   });
   router.service(ProcessService, {
-    start: ({ processId, argv }) => {
+    start: ({ processId, argv, user, cwd }) => {
+      if (user !== "") record.calls.push(`start as ${user} in ${Buffer.from(cwd).toString()}`);
       let signal: (name: string) => void = () => undefined;
       const signalled = new Promise<string>((resolve) => (signal = resolve));
       commands.set(processId, { argv: argv.map((word) => Buffer.from(word).toString()), signal, signalled });

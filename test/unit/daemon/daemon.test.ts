@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { realDrivers, type Drivers } from "../../../src/daemon/compose.js";
@@ -160,6 +160,34 @@ describe("the daemon", () => {
       hint: expect.stringContaining("pyro env pull debian:12-base") as string,
     });
     await expect(pyro.readRun({ runId: "run-none" })).rejects.toMatchObject({ code: "RUN_NOT_FOUND" });
+  });
+
+  it("without a command starts no machine, and makes no environment, that has none of its own", async () => {
+    // The second one is not on this host: a pull would be refused otherwise.
+    for (const environment of ["debian:12", "debian:12-base"]) {
+      await expect(pyro.runInVm({ environment })).rejects.toMatchObject({
+        code: "COMMAND_REQUIRED",
+        hint: expect.stringContaining(`pyro run ${environment} -- `) as string,
+      });
+    }
+    expect(vmm.started).toEqual([]);
+  });
+
+  it("says to the agent whose /workspace is, and whom a command runs as, where the image says", async () => {
+    const path = join(state.path, "cache/environments/debian_12.json");
+    const config = {
+      env: ["MODE=image"],
+      user: "app",
+      working_dir: "/srv",
+      entrypoint: [],
+      cmd: ["echo", "own"],
+    };
+    const manifest = JSON.parse(await readFile(path, "utf8")) as object;
+    await writeFile(path, JSON.stringify({ ...manifest, config }));
+    const { stdout } = await pyro.runInVm({ environment: "debian:12" });
+    expect(stdout).toBe("own\n");
+    expect(record.calls).toContain("mount /dev/vda for app");
+    expect(record.calls).toContain("start as app in /srv");
   });
 
   it("refuses an image that was damaged, and says how to repair it", async () => {

@@ -330,6 +330,22 @@ describe("a command for the guest", () => {
       expect(started?.env.map((entry) => Buffer.from(entry).toString())).toEqual(["A=B=C", "A=", "A=B"]);
     });
   });
+
+  it("runs as root, in a directory that is there, unless it says otherwise", async () => {
+    const started: StartRequest[] = [];
+    const start = (request: StartRequest): object => {
+      started.push(request);
+      return { pid: 1 };
+    };
+    await withGuest({ start }, async (_, connection) => {
+      await startProcess(connection, spec);
+      await startProcess(connection, { ...spec, user: "app:staff", makeCwd: true });
+      expect(started).toMatchObject([
+        { user: "", makeCwd: false },
+        { user: "app:staff", makeCwd: true },
+      ]);
+    });
+  });
 });
 
 describe("an agent that lies about a process", () => {

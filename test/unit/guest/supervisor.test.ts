@@ -63,10 +63,10 @@ describe("A service of the guest", () => {
       stop: () => ({ service: { ...WEB, state: ServiceState.STOPPED, end: ServiceEnd.REQUESTED } }),
     };
     await withAgent(service, async (connection) => {
-      const started = await startService(connection, SPEC);
+      const started = await startService(connection, { ...SPEC, user: "app", noLogin: true });
       expect(started).toMatchObject({ state: "starting", pid: 42, startedAtMs: 1_800_000_000_123 });
       expect(requests).toMatchObject([
-        { name: "web", logBytes: LIMITS.serviceLogBytes, readiness: { by: { case: "tcpAddress", value: ":80" } } },
+        { ...{ user: "app", noLogin: true }, name: "web", logBytes: LIMITS.serviceLogBytes, readiness: { by: { case: "tcpAddress", value: ":80" } } },
       ]);
       expect(await getService(connection, "web", { waitMs: 10 })).toMatchObject({
         ...{ state: "failed", end: "not_ready", failure: "not ready", signal: "SIGTERM", pid: undefined },
