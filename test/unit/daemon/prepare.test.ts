@@ -144,6 +144,8 @@ describe("prepare", () => {
     abort.abort();
     await expect(preparing).rejects.toMatchObject({ code: "CANCELLED" });
     await vi.waitFor(async () => expect(await readdir(join(state.path, "vms"))).toEqual([]));
-    expect(await readdir(join(state.path, "cache/templates"))).toEqual(["lock"]);
+    await vi.waitFor(async () =>
+      expect(await readdir(join(state.path, "cache/templates"))).toEqual(["lock"]),
+    );
   });
 });
