@@ -56,7 +56,7 @@ export function guarded(gate: Gate, answer: Answer): Answer {
       const wrong = given === null ? "" : ', error="invalid_token"';
       return refusal(
         401,
-        `${given === null ? "there is no" : "this is not the"} token of this server: ${ASK}`,
+        `${given === null ? "the request has no token" : "this is not the token of this server"}: ${ASK}`,
         {
           headers: { "www-authenticate": `Bearer realm="pyro"${wrong}` },
         },

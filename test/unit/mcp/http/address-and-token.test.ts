@@ -89,7 +89,7 @@ describe("a file with the user's own token", () => {
     if (content !== "") expect(JSON.stringify(error)).not.toContain(content.slice(0, 31));
   });
 
-  it.each([0o640, 0o604, 0o620, 0o644, 0o666])("is refused where others have it (mode %o)", async (mode) => {
+  it.each([0o640, 0o604, 0o620, 0o644, 0o666])("is refused where others have it (mode %i)", async (mode) => {
     await using state = await temporaryState();
     const path = join(state.path, "token");
     await writeFile(path, TOKEN);

@@ -70,14 +70,14 @@ describe("a session", () => {
   });
 
   it("that nobody uses ends; one with an open stream stays", async () => {
-    await using server = await served({ limits: { sessionIdleMs: 300 } });
+    await using server = await served({ limits: { sessionIdleMs: 800 } });
     const [unused, listening] = [await server.session(), await server.session()];
     const stream = await opened(server, listening, { method: "GET" });
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    await new Promise((resolve) => setTimeout(resolve, 1_600));
     expect(await ping(server, unused)).toBe(404);
     expect(await ping(server, listening)).toBe(200);
     stream.destroy();
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    await new Promise((resolve) => setTimeout(resolve, 1_600));
     expect(await ping(server, listening)).toBe(404);
   });
 
