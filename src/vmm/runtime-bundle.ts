@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { createReadStream, existsSync } from "node:fs";
-import { readFile, stat } from "node:fs/promises";
+import { constants, createReadStream, existsSync } from "node:fs";
+import { open, readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
@@ -39,6 +39,8 @@ export interface BundleOptions {
   readonly directory?: string;
   /** Remembers which files were verified, by inode, size and times, so that later calls read nothing. */
   readonly verdictFile?: string;
+  /** Whether machines run as other users than this process, as root's do (the default: whether this is root). */
+  readonly otherUsers?: boolean;
 }
 
 /**
@@ -52,6 +54,9 @@ export async function locateRuntimeBundle(options: BundleOptions = {}): Promise<
     throw missing(directory, error);
   });
   const manifest = parseManifest(text, directory);
+  if (options.otherUsers ?? process.getuid?.() === 0) {
+    for (const { file } of [manifest.kernel, manifest.initramfs]) await letAllRead(join(directory, file));
+  }
   const seen = await fingerprint(directory, Object.keys(manifest.files), text);
   const known =
     options.verdictFile === undefined
@@ -107,6 +112,22 @@ async function fingerprint(directory: string, names: readonly string[], manifest
     hash.update(`\0${name} ${facts.dev} ${facts.ino} ${facts.size} ${facts.mtimeNs} ${facts.ctimeNs}`);
   }
   return hash.digest("hex");
+}
+
+/**
+ * npm installs files as its user's umask leaves them, and root's may keep all others out. There is nothing secret in a
+ * kernel; QEMU opens it by a descriptor, so that the directories above need not be open.
+ */
+async function letAllRead(path: string): Promise<void> {
+  try {
+    await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const { mode } = await file.stat();
+    if ((mode & 0o004) === 0) await file.chmod((mode & 0o777) | 0o444);
+  } catch (error) {
+    // What is missing is named when it is verified.
+    if (!(await exists(path))) return;
+    throw damaged(path, "cannot be read by the users that machines run as", error);
+  }
 }
 
 async function verify(

@@ -6,6 +6,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -52,6 +53,29 @@ function writeManifest(more: object): void {
 }
 
 describe("The runtime bundle", () => {
+  it("is opened to the users that machines run as, where the umask of its installation kept them out", async () => {
+    const modeOf = (name: string): number => statSync(join(directory, name)).mode & 0o777;
+    for (const name of ["vmlinux", "initramfs.cpio", "pyro-hold"]) chmodSync(join(directory, name), 0o600);
+    await locateRuntimeBundle({ directory, otherUsers: false });
+    expect(modeOf("vmlinux")).toBe(0o600);
+    await locateRuntimeBundle({ directory, otherUsers: true, verdictFile });
+    expect(["vmlinux", "initramfs.cpio", "pyro-hold"].map(modeOf)).toEqual([0o644, 0o644, 0o600]);
+    await locateRuntimeBundle({ directory, otherUsers: true, verdictFile });
+    expect(modeOf("vmlinux")).toBe(0o644);
+  });
+
+  it("is not opened through a link", async () => {
+    const elsewhere = join(root, "elsewhere");
+    writeFileSync(elsewhere, "kernel", { mode: 0o600 });
+    rmSync(join(directory, "vmlinux"));
+    symlinkSync(elsewhere, join(directory, "vmlinux"));
+    await expect(locateRuntimeBundle({ directory, otherUsers: true })).rejects.toMatchObject({
+      code: "RUNTIME_BUNDLE_DAMAGED",
+      message: expect.stringContaining("cannot be read by the users that machines run as") as string,
+    });
+    expect(statSync(elsewhere).mode & 0o777).toBe(0o600);
+  });
+
   it("is verified and described", async () => {
     expect(await locateRuntimeBundle({ directory })).toEqual({
       directory,
