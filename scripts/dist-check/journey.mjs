@@ -47,7 +47,8 @@ type("npm", ["install", "-g", "--prefix", prefix, ...OFFLINE, tarball], {
 const installed = join(prefix, "lib/node_modules/pyro-mcp");
 for (const path of readdirSync(installed, { recursive: true }).map((name) => join(installed, name))) {
   const { mode, uid } = lstatSync(path);
-  const wanted = lstatSync(path).isDirectory() || /\/bin\/pyro$|\/pyro-hold$/.test(path) ? 0o755 : 0o644;
+  const runs = lstatSync(path).isDirectory() || /\/bin\/pyro$|\/pyro-hold$/.test(path);
+  const wanted = (runs ? 0o755 : 0o644) & ~process.umask();
   must(
     (mode & 0o7777) === wanted && uid === process.getuid(),
     `${path} has the mode ${(mode & 0o7777).toString(8)}`,

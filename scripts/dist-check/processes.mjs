@@ -24,9 +24,18 @@ function describe(pid) {
   try {
     const line = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
     const parent = Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
-    return [{ pid: Number(pid), parent, line, cwd: readlinkSync(`/proc/${pid}/cwd`) }];
+    return [{ pid: Number(pid), parent, line, cwd: cwdOf(pid) }];
   } catch {
-    // It ended meanwhile, or is none of ours to look at.
+    // It ended meanwhile.
     return [];
+  }
+}
+
+function cwdOf(pid) {
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`);
+  } catch {
+    // Of another user.
+    return "";
   }
 }

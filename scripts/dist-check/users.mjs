@@ -37,14 +37,17 @@ function removeUser() {
   run("userdel", ["--force", "--remove", NAME], { stdio: "ignore" });
 }
 
-/** Root, with places of its own mounted over the system's: a pyro of this host is left alone. */
+/**
+ * Root, with places of its own mounted over the system's: a pyro of this host is left alone. As on hardened hosts its
+ * umask keeps others out, also the users that its machines run as.
+ */
 export function rootUser(directory) {
   const home = join(directory, "home");
   const made = SYSTEM_PLACES.filter((place) => !existsSync(place));
   for (const place of [home, ...made, ...SYSTEM_PLACES.map((place) => join(directory, place))])
     mkdirSync(place, { recursive: true, mode: 0o700 });
   const mounts = SYSTEM_PLACES.map((place) => `mount --bind '${join(directory, place)}' '${place}' && `);
-  const launcher = [...ALONE, "sh", "-c", `${MOUNTS}${mounts.join("")}"$@"`, "sh"];
+  const launcher = [...ALONE, "sh", "-c", `umask 027 && ${MOUNTS}${mounts.join("")}"$@"`, "sh"];
   const remove = () => made.forEach((place) => rmdirSync(place));
   return { ...journeys("root", home, launcher), remove };
 }
