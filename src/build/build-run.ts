@@ -8,13 +8,14 @@ import {
   type InstalledImage,
 } from "../image/index.js";
 import { failpoint, untilAborted } from "../kit/index.js";
-import { LIMITS, PyroError } from "../protocol/index.js";
+import { LIMITS } from "../protocol/index.js";
 import { explainLoss, type NetworkPolicyText } from "../workspace/index.js";
 import { BuildContext, type ContextSource } from "./context.js";
 import { buildKey, stepKey } from "./key.js";
 import type { LayerCache } from "./layers.js";
 import type { StepMachine, StepMachines } from "./machines.js";
-import type { Action, Plan, PlannedStep } from "./plan.js";
+import type { Action } from "./action.js";
+import type { Plan, PlannedStep } from "./plan.js";
 import { failedStep, namingStep, OutputTail, requireUser, type NumberedStep } from "./step-errors.js";
 
 /** How far a build is. */
@@ -254,13 +255,4 @@ function toManifest({ env, user, workingDir, entrypoint, cmd }: NonNullable<Plan
 
 async function allocatedBytes(path: string): Promise<number> {
   return (await stat(path)).blocks * 512;
-}
-
-/** @throws {PyroError} the limit and the value seen */
-export function requireStepTimeout(ms: number): number {
-  if (ms === 0) return LIMITS.buildStepMs;
-  if (ms > 0 && ms <= LIMITS.longestSeconds * 1000) return ms;
-  throw new PyroError("INVALID_ARGUMENT", `a step cannot take ${ms} ms`, {
-    hint: `give up to ${LIMITS.longestSeconds} seconds`,
-  });
 }

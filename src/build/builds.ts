@@ -13,9 +13,9 @@ import {
   type PruneResult,
 } from "../image/index.js";
 import { failpoint, readJsonFile, tryLock, writeFileAtomic, type FileLock } from "../kit/index.js";
-import { PyroError } from "../protocol/index.js";
+import { LIMITS, PyroError } from "../protocol/index.js";
 import type { NetworkPolicyText } from "../workspace/index.js";
-import { requireStepTimeout, runBuild, type BuildEvents, type BuildOutcome } from "./build-run.js";
+import { runBuild, type BuildEvents, type BuildOutcome } from "./build-run.js";
 import { LayerCache, namesIn } from "./layers.js";
 import type { StepMachines } from "./machines.js";
 import { baseOf, planOf } from "./plan.js";
@@ -222,5 +222,14 @@ function busy(name: string): PyroError {
   return new PyroError("ENVIRONMENT_BUSY", `${name} is being built already`, {
     hint: "wait for that, then build again: what it did is used",
     retryable: true,
+  });
+}
+
+/** @throws {PyroError} the limit and the value seen */
+function requireStepTimeout(ms: number): number {
+  if (ms === 0) return LIMITS.buildStepMs;
+  if (ms > 0 && ms <= LIMITS.longestSeconds * 1000) return ms;
+  throw new PyroError("INVALID_ARGUMENT", `a step cannot take ${ms} ms`, {
+    hint: `give up to ${LIMITS.longestSeconds} seconds`,
   });
 }

@@ -10,6 +10,7 @@ const REACHED = {
   registry: ["push"],
   vm: [
     ...[
+      "build",
       "fork",
       "layer",
       "machine",
