@@ -366,7 +366,11 @@ describe("wrong usage", () => {
   test.each([
     [["bogus"], 'unknown command "bogus"', "there are: doctor, env"],
     [["evn"], 'unknown command "evn"', "there are:"],
-    [["env"], "pyro env needs one of: list, pull, build, save, push, inspect, delete, prune", "pyro env --help"],
+    [
+      ["env"],
+      "pyro env needs one of: list, pull, build, save, push, inspect, delete, prune",
+      "pyro env --help",
+    ],
     [["env", "lst"], 'unknown command "lst"', "there are: list, pull"],
     [["env", "list", "extra"], "too many arguments", "--help"],
     [["env", "pull"], "missing required argument 'environment'", "--help"],
