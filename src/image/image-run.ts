@@ -31,7 +31,7 @@ export interface ImageRunOptions
 }
 
 /** What unpacking needs: no package manager of the host has a part in it. */
-export const IMAGE_TOOLS = ["mke2fs", "qemu-img", "setpriv"] as const;
+const IMAGE_TOOLS = ["mke2fs", "qemu-img", "setpriv"] as const;
 
 /** Layers that are disks of their own; more of them are written into one file. */
 const LAYER_DISKS_MAX = 20;
@@ -46,12 +46,12 @@ const UNPACKED_RATIO = 8;
 export async function runImage(options: ImageRunOptions): Promise<{ readonly reused: boolean }> {
   const { store, host, name, signal, source } = options;
   await host.require(IMAGE_TOOLS);
-  failpoint("pull.fetch");
+  failpoint("image.fetch");
   const image = await options.fetch(signal, (progress) => options.onProgress(fetching(progress)));
-  failpoint("pull.fetched");
+  failpoint("image.fetched");
   if (!options.fresh && (await isThere(options, image))) return { reused: true };
   await using place = await PullPlace.open(store.layout, name, options);
-  failpoint("pull.unpack");
+  failpoint("image.unpack");
   const unpacking = (bytesDone: number, bytesTotal: number, message: string): void =>
     options.onProgress({ phase: "unpack", bytesDone, bytesTotal, message });
   const raw = await unpackLayers({
@@ -70,7 +70,7 @@ export async function runImage(options: ImageRunOptions): Promise<{ readonly reu
   });
   // The layers' tars are of no use any more, and the image needs room.
   await dropPartial(place.directory);
-  failpoint("pull.seal");
+  failpoint("image.seal");
   await sealImage({
     ...options,
     directory: place.directory,
@@ -80,7 +80,7 @@ export async function runImage(options: ImageRunOptions): Promise<{ readonly reu
     onProgress: (bytesDone, bytesTotal, message) =>
       options.onProgress({ phase: "seal", bytesDone, bytesTotal, message }),
   });
-  failpoint("pull.sealed");
+  failpoint("image.sealed");
   place.finish();
   return { reused: false };
 }

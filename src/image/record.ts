@@ -31,7 +31,7 @@ export async function fileMatches(
 }
 
 /** How an environment came to be: one of pyro's own list, an image of a registry or of a file, or made on this host. */
-export const SOURCES = ["curated", "image", "archive", "build", "workspace"] as const;
+const SOURCES = ["curated", "image", "archive", "build", "workspace"] as const;
 export type EnvironmentSource = (typeof SOURCES)[number];
 
 /** What holds for commands in an environment where they say nothing else (image-spec, config.md). */

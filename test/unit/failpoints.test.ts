@@ -6,11 +6,12 @@ import { FAILPOINTS, prefixOf } from "../failpoints.js";
  * test/registry/push, test/vm/failpoints; those of workspaces also with fake machines, in test/unit/workspace/faults.
  */
 const REACHED = {
-  unit: ["blob", "pull", "rotation"],
+  unit: ["blob", "image", "pull", "rotation"],
   registry: ["push"],
   vm: [
     ...[
       "build",
+      "environment",
       "fork",
       "layer",
       "machine",
