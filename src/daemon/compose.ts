@@ -3,20 +3,15 @@ import { join } from "node:path";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { connectGuest } from "../guest/index.js";
 import {
-  deleteEnvironment,
   EnvironmentPulls,
   EnvironmentPushes,
   EnvironmentStore,
   HostPrograms,
-  imagePath,
   layoutOf,
   loadCatalogue,
-  pruneEnvironments,
   installToolsCommand,
-  type PruneOptions,
 } from "../image/index.js";
 import {
-  exists,
   networkVariables,
   packagePath,
   Slots,
@@ -63,6 +58,7 @@ import { poolSize } from "./pool-size.js";
 import { poolOfMachines, ReadyMachines } from "./ready-machine.js";
 import { packerVm } from "./packer-vm.js";
 import { prepareHost } from "./prepare.js";
+import { Pruning } from "./pruning.js";
 import { HostProvision } from "./provision/index.js";
 import { SavedMachines } from "./saved-machines.js";
 import { requireImage, sandboxes } from "./sandboxes.js";
@@ -216,6 +212,11 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     ...{ directory: join(directories.state, "kept-vms"), runs, ...lasting },
     requireKnown: (environment) => store.inspect(environment),
   });
+  const pruning = new Pruning({
+    ...{ store, inUse, pulls, builds, templates, registries },
+    clearPool: () => pool.clear(),
+    usersOf: (digest) => usersOf(digest, [...workspaces.all, ...vms.kept.all], inUse),
+  });
   activity.keepWhile(() => pool.size > 0 || workspaces.isBusy || vms.kept.isBusy);
   const seeding = new Seeding(join(directories.state, "seeds"));
   await seeding.sweep();
@@ -240,30 +241,10 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       router.service(WorkspaceDiskService, workspaceDiskService(workspaces));
       router.service(ShellService, shellService(workspaces));
       router.service(NetworkService, networkService(workspaces));
-      const prune = async (what: Pick<PruneOptions, "unused" | "usedBeforeMs" | "dryRun">) => {
-        // What only waits holds no environment.
-        await pool.clear();
-        const pruned = await pruneEnvironments(store, {
-          ...{ ...what, inUse: inUse.digests, pulling: pulls.names },
-        });
-        if (what.dryRun) return pruned;
-        const orphans = await templates.removeOrphans((digest) => exists(imagePath(store.layout, digest)));
-        const layers = await builds.prune(what.unused && what.usedBeforeMs === undefined);
-        const all = [pruned, orphans, layers];
-        return {
-          removed: all.flatMap(({ removed }) => removed),
-          freedBytes: all.reduce((sum, { freedBytes }) => sum + freedBytes, 0),
-        };
-      };
-      const remove = async (name: string) => {
-        await pool.clear();
-        const users = (digest: string) => usersOf(digest, [...workspaces.all, ...vms.kept.all], inUse);
-        return await deleteEnvironment(store, name, { users, pulling: pulls.names });
-      };
       router.service(
         EnvironmentService,
         environmentService({
-          ...{ store, pulls, pushes, builds, prune, remove, templateReadiness },
+          ...{ store, pulls, pushes, builds, pruning, templateReadiness },
           prepare: (request, caller) =>
             prepareHost(
               { store, pulls, isolation, templates, expect: (shape) => pool.used(shape) },

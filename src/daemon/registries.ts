@@ -1,13 +1,15 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { networkVariables, type NetworkVariables } from "../kit/index.js";
+import { exists, networkVariables, type NetworkVariables } from "../kit/index.js";
 import {
   BlobStore,
   containerCredentials,
+  type Digest,
   ImagePulls,
   ImagePushes,
   type RegistrySettings,
 } from "../oci/index.js";
+import { PyroError } from "../protocol/index.js";
 import type { Settings } from "./configuration.js";
 import { readCertificates } from "./provision/certificates.js";
 
@@ -43,6 +45,25 @@ export class ImagesOfRegistries implements AsyncDisposable {
     return (await this.#open()).store;
   }
 
+  /**
+   * Removes content that no image of these has. Where there is no store, or another daemon has it, nothing.
+   * @param keep digests of images' manifests
+   */
+  async prune(keep: readonly string[]): Promise<{ removed: string[]; freedBytes: number }> {
+    const nothing = { removed: [], freedBytes: 0 };
+    if (!(await exists(storePath(this.options)))) return nothing;
+    try {
+      const { store, pulls } = await this.#open();
+      const { removed, freedBytes } = await store.prune(keep as Digest[], pulls.busy());
+      return removed.length === 0
+        ? { ...nothing, freedBytes }
+        : { removed: [contents(removed.length)], freedBytes };
+    } catch (error) {
+      if (PyroError.from(error).code === "ENVIRONMENT_BUSY") return nothing;
+      throw error;
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const opened = await this.#opening?.catch(() => undefined);
     await opened?.pulls[Symbol.asyncDispose]();
@@ -60,10 +81,10 @@ export class ImagesOfRegistries implements AsyncDisposable {
   }
 
   async #reallyOpen(): Promise<Opened> {
-    const { cacheDirectory, settings, environment } = this.options;
+    const { settings, environment } = this.options;
     const variables = networkVariables(environment);
     const { pem } = await readCertificates({ files: settings.certificates, variables });
-    const store = await BlobStore.open(join(cacheDirectory, "oci"));
+    const store = await BlobStore.open(storePath(this.options));
     const common = {
       registries: registrySettings(settings),
       credentials: containerCredentials({ home: homedir(), environment }),
@@ -80,6 +101,14 @@ interface Opened {
   readonly store: BlobStore;
   readonly pulls: ImagePulls;
   readonly pushes: ImagePushes;
+}
+
+function storePath({ cacheDirectory }: ImagesOfRegistriesOptions): string {
+  return join(cacheDirectory, "oci");
+}
+
+function contents(count: number): string {
+  return `${count} ${count === 1 ? "file" : "files"} fetched from registries`;
 }
 
 /** What the configuration says of registries. */

@@ -6,8 +6,6 @@ import type {
   EnvironmentStatus,
   EnvironmentStore,
   InstalledImage,
-  PruneOptions,
-  PruneResult,
 } from "../../image/index.js";
 import type {
   EnvironmentSchema,
@@ -19,6 +17,7 @@ import type {
 } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import type { TemplateReadiness } from "../../vmm/index.js";
 import type { EnvironmentBuilds } from "../../build/index.js";
+import type { Pruning } from "../pruning.js";
 import { Handoff } from "../handoff.js";
 import type { PrepareCaller, PrepareProgress, PrepareRequest, Prepared } from "../prepare.js";
 import { buildCall } from "./build.js";
@@ -37,8 +36,7 @@ export interface EnvironmentRooms {
   readonly prepare: (request: PrepareRequest, caller: PrepareCaller) => Promise<Prepared>;
   /** Of the template that machines of the default shape start from. */
   readonly templateReadiness: () => Promise<TemplateReadiness>;
-  readonly prune: (options: Pick<PruneOptions, "unused" | "usedBeforeMs" | "dryRun">) => Promise<PruneResult>;
-  readonly remove: (name: string) => Promise<{ readonly name: string; readonly freedBytes: number }>;
+  readonly pruning: Pick<Pruning, "prune" | "remove">;
 }
 
 /** The EnvironmentService: what there is, and making it present and whole. */
@@ -49,8 +47,7 @@ export function environmentService({
   builds,
   prepare,
   templateReadiness,
-  prune,
-  remove,
+  pruning,
 }: EnvironmentRooms): ServiceImpl<typeof EnvironmentService> {
   return {
     list: async () => {
@@ -115,14 +112,14 @@ export function environmentService({
     },
     build: buildCall(builds, async (status) => toEnvironment(status, await templateReadiness())),
     prune: async ({ all, unused, olderThanSeconds, dryRun }) => {
-      const { removed, freedBytes } = await prune({
+      const { removed, freedBytes } = await pruning.prune({
         ...{ unused: all || unused || olderThanSeconds > 0n, dryRun },
         ...(olderThanSeconds === 0n ? {} : { usedBeforeMs: Date.now() - Number(olderThanSeconds) * 1000 }),
       });
       return { removed: [...removed], freedBytes: BigInt(freedBytes) };
     },
     delete: async ({ name }) => {
-      const { freedBytes, ...rest } = await remove(name);
+      const { freedBytes, ...rest } = await pruning.remove(name);
       return { ...rest, freedBytes: BigInt(freedBytes) };
     },
   };
