@@ -16,7 +16,7 @@ import type { LayerCache } from "./layers.js";
 import type { StepMachine, StepMachines } from "./machines.js";
 import type { Action } from "./action.js";
 import type { Plan, PlannedStep } from "./plan.js";
-import { failedStep, namingStep, OutputTail, requireUser, type NumberedStep } from "./step-errors.js";
+import { failedStep, namingStep, OutputTail, type NumberedStep } from "./step-errors.js";
 
 /** How far a build is. */
 export interface BuildEvents {
@@ -122,7 +122,6 @@ async function keyed(
   for (const [index, step] of planned.entries()) {
     const sources: (ContextSource & { digest: string })[] = [];
     const { action } = step;
-    if (action.kind === "run") requireUser(step);
     if (action.kind === "copy" && context !== undefined) {
       for (const source of action.sources) {
         for (const found of await context.find(step.place, source)) {
@@ -185,7 +184,7 @@ async function doStep(
   step: KeyedStep,
   context: BuildContext | undefined,
 ): Promise<void> {
-  const { action, workingDir } = step;
+  const { action, workingDir, user } = step;
   const { signal, events } = options;
   if (!(await machine.isDirectory(workingDir, signal))) await machine.extract(workingDir, nothing(), signal);
   if (action.kind === "copy" && context !== undefined) await copy(machine, step, action, context, signal);
@@ -193,7 +192,7 @@ async function doStep(
   const tail = new OutputTail(LIMITS.buildTailBytes);
   const { argv, env } = action;
   const exit = await machine.run(
-    { argv, env, cwd: workingDir, timeoutMs: options.stepTimeoutMs },
+    { argv, env, user, cwd: workingDir, timeoutMs: options.stepTimeoutMs },
     async ({ data }) => {
       tail.add(data);
       await events.onOutput(data);

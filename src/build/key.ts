@@ -3,7 +3,7 @@ import type { EnvironmentConfig } from "../image/index.js";
 import type { PlannedStep } from "./plan.js";
 
 /** Changes whenever the same inputs come to something else. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** The name of a layer: all that its content depends on, and so of what lies below it. 64 hexadecimal digits. */
 export function stepKey(below: string, step: PlannedStep, contents: readonly string[]): string {

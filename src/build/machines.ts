@@ -18,13 +18,18 @@ export interface StepCommand {
   readonly argv: readonly string[];
   /** "NAME=value", on top of what every command gets. */
   readonly env: readonly string[];
+  /** In the words of an image's configuration, looked up in the machine; "": root. */
+  readonly user: string;
   readonly cwd: string;
   readonly timeoutMs: number;
 }
 
 /** Disposing of it ends it, whatever it is doing; the target is good for nothing then, unless `finish` came before. */
 export interface StepMachine extends AsyncDisposable {
-  /** Runs a command as root to its end; its next output waits until the last was taken. */
+  /**
+   * Runs a command to its end; its next output waits until the last was taken.
+   * @throws {PyroError} GUEST_USER_NOT_FOUND, NO_SHELL_IN_ENVIRONMENT, COMMAND_NOT_FOUND, COMMAND_NOT_EXECUTABLE
+   */
   run(
     command: StepCommand,
     onOutput: (chunk: OutputChunk) => Promise<void>,

@@ -116,7 +116,7 @@ class State {
         this.#pending = instruction;
         return;
       case "user":
-        this.#user = withoutNul(instruction.place, instruction.user(known));
+        this.#user = userOf(instruction.place, instruction.user(known));
         return;
       case "cmd":
         this.#cmd = instruction.argv;
@@ -173,6 +173,12 @@ class State {
       details: { which: "steps", limit: LIMITS.buildSteps },
     });
   }
+}
+
+/** Nobody is root to a configuration: a variable without a value is not to make somebody of that. */
+function userOf(place: Place, text: string): string {
+  if (text === "") throw invalidRecipe(place, "USER names nobody", "does it use a variable without a value?");
+  return withoutNul(place, text);
 }
 
 function entryOf(text: string): [string, string] {

@@ -1,7 +1,6 @@
-import { PyroError } from "../protocol/index.js";
+import { PyroError, type ErrorCode } from "../protocol/index.js";
 import type { CommandExit } from "../workspace/index.js";
 import type { PlannedStep } from "./plan.js";
-import { invalidRecipe } from "./recipe.js";
 
 /** A step and where it stands among those of its build. */
 export interface NumberedStep extends PlannedStep {
@@ -26,20 +25,6 @@ export class OutputTail {
   get text(): string {
     return this.#bytes.toString("utf8").trimEnd();
   }
-}
-
-/**
- * Commands of a build run as root until machines can look a name up in their own files: then this check goes, and
- * `StepCommand` gets the step's `user`.
- * @throws {PyroError} BUILD_FILE_INVALID
- */
-export function requireUser({ place, user }: PlannedStep): void {
-  if (/^(?:(?:root|0)(?::(?:root|0)?)?)?$/.test(user)) return;
-  throw invalidRecipe(
-    place,
-    `it would run as ${JSON.stringify(user)}, and commands of a build run as root`,
-    "put USER after the last RUN, or RUN su -c '…' USER",
-  );
 }
 
 /** The error of a command that failed. */
@@ -76,12 +61,19 @@ export function failedStep(
   });
 }
 
+/** What to type next where the machine's own words speak of commands outside of a build. */
+const HINTS: Partial<Record<ErrorCode, string>> = {
+  GUEST_USER_NOT_FOUND: "add the user in a step before, or name it by its number",
+  NO_SHELL_IN_ENVIRONMENT:
+    'name a program and its words: RUN ["/app", "word"] in a Dockerfile, run = ["/app", "word"] in a recipe',
+};
+
 /** Any other error of a step: with the same code, and which step it was. */
 export function namingStep(step: NumberedStep, thrown: unknown): PyroError {
   const error = PyroError.from(thrown);
   if (error.details["step"] !== undefined) return error;
   return new PyroError(error.code, `${about(step)}: ${error.message}`, {
-    hint: error.hint,
+    hint: HINTS[error.code] ?? error.hint,
     details: { ...error.details, ...placeOf(step) },
     retryable: error.retryable,
     cause: error,

@@ -99,13 +99,12 @@ function toStepMachine(
   });
   return {
     lost: Promise.race([ended, hostFull]),
-    run: async ({ argv, env, cwd, timeoutMs }, onOutput, signal) => {
+    run: async ({ argv, env, user, cwd, timeoutMs }, onOutput, signal) => {
       const encoder = new TextEncoder();
-      const command = resolveCommand({
-        command: "",
-        argv: argv.map((word) => encoder.encode(word)),
-        env: env.map((entry) => encoder.encode(entry)),
-      });
+      const command = resolveCommand(
+        { command: "", argv: argv.map((word) => encoder.encode(word)), env: [] },
+        { env, user, workingDir: "", entrypoint: [], cmd: [] },
+      );
       const reconnect = (inner?: AbortSignal) => booted.reconnect(inner);
       const spec = { ...command, cwd, timeoutMs, processId: "step" };
       await using started = await startProcess(booted.guest, spec, { reconnect, signal });

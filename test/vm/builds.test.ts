@@ -153,10 +153,10 @@ it("A step that fails is named with its line, exit and output, and the build goe
   expect(json(slow)).toMatchObject({
     error: { code: "ENVIRONMENT_BUILD_FAILED", details: { timed_out: true } },
   });
-  const user = await writeFile(join(context, "User"), "FROM debian:12\nUSER nobody\nRUN id\n").then(() =>
+  const user = await writeFile(join(context, "User"), "FROM debian:12\nUSER nobody-here\nRUN id\n").then(() =>
     build("user", "--file", join(context, "User"), "--json"),
   );
-  expect(json(user)).toMatchObject({ error: { code: "BUILD_FILE_INVALID", details: { line: 3 } } });
+  expect(json(user)).toMatchObject({ error: { code: "GUEST_USER_NOT_FOUND", details: { line: 3 } } });
 }, 180_000);
 
 it("Whoever leaves ends the build; layers that nobody needs go with env prune, and nothing else is left", async () => {

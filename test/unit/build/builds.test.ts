@@ -3,9 +3,11 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
   EnvironmentBuilds,
+  readRecipe,
   recipeOf,
   type BuildEvents,
   type BuildRequest,
+  type Recipe,
 } from "../../../src/build/index.js";
 import { EnvironmentStore, layoutOf, loadCatalogue, type InstalledImage } from "../../../src/image/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
@@ -58,6 +60,8 @@ interface Given {
   readonly copy?: string[];
   readonly env?: string[];
   readonly noCache?: boolean;
+  /** Instead of `run`, `copy` and `env`. */
+  readonly recipe?: Recipe;
   readonly signal?: AbortSignal;
   readonly events?: Partial<BuildEvents>;
 }
@@ -67,7 +71,7 @@ async function build(given: Given = {}, builds = newBuilds()) {
   const request: BuildRequest = {
     ...{ name, noCache, context, args: new Map(), network: NO_NETWORK, vcpuCount: 1, memMib: 512 },
     ...{ stepTimeoutMs: 0, noPull: true },
-    recipe: recipeOf({ from: "base", run, copy, env }),
+    recipe: given.recipe ?? recipeOf({ from: "base", run, copy, env }),
   };
   const steps: string[] = [];
   const events: BuildEvents = {
@@ -99,8 +103,8 @@ describe("A build", () => {
     expect(reused).toBe(false);
     expect(steps).toEqual(["1 running", "2 running"]);
     expect(done.filter((line) => line.startsWith("run"))).toEqual([
-      "run one in / with A=1 network off",
-      "run two in / with A=1 network off",
+      "run one as root in / with A=1 network off",
+      "run two as root in / with A=1 network off",
     ]);
     expect(environment).toMatchObject({ name: "mine:1", source: "build", state: "installed" });
     expect(environment.image?.config).toEqual({
@@ -134,6 +138,39 @@ describe("A build", () => {
     await expectSteps({}, "1 cached", "2 cached");
     base = await baseOf("b");
     await expectSteps({}, "1 running", "2 running");
+  });
+
+  it("runs each command as its user, whose change is a change of the step", async () => {
+    const as = async (user: string) => {
+      const text = JSON.stringify({ from: "base", step: [{ run: "one" }, { user }, { run: "two" }] });
+      const { done, steps } = await build({ recipe: await readRecipe({ name: "recipe.json", text }) });
+      return [steps, done.filter((line) => line.startsWith("run")).map((line) => line.replace(/ in .*/, ""))];
+    };
+    expect(await as("ann:staff")).toEqual([
+      ["1 running", "2 running"],
+      ["run one as root", "run two as ann:staff"],
+    ]);
+    expect(await as("ben")).toEqual([["1 cached", "2 running"], ["run two as ben"]]);
+    expect(await as("ann:staff")).toEqual([["1 cached", "2 cached"], []]);
+  });
+
+  it("names the step whose user is not there, or which needs a shell, and says what to write", async () => {
+    machines.onRun = (line) => {
+      const code = line === "one" ? "GUEST_USER_NOT_FOUND" : "NO_SHELL_IN_ENVIRONMENT";
+      return Promise.reject(new PyroError(code, "it is not there", { hint: "of a command" }));
+    };
+    for (const [run, code, hint] of [
+      ["one", "GUEST_USER_NOT_FOUND", /by its number/],
+      ["two", "NO_SHELL_IN_ENVIRONMENT", /RUN \["\/app", "word"\]/],
+    ] as const) {
+      await expect(build({ run: [run] })).rejects.toMatchObject({
+        code,
+        message: `step 1 of 1 (--run 1) RUN ${run}: it is not there`,
+        hint: expect.stringMatching(hint) as string,
+        details: { step: 1, place: "--run 1" },
+      });
+    }
+    await expectNothingLeft();
   });
 
   it("puts a file into a directory that is there, or gives it the name", async () => {

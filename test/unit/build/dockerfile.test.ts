@@ -124,6 +124,7 @@ describe("A Dockerfile", () => {
     ["FROM a\nCOPY a", 2, /at least one source/],
     ["FROM a\nCOPY 'a b", 2, /not closed/],
     ["FROM a\nCOPY --chown=user a b", 2, /not given in numbers/],
+    ["FROM a\nUSER $NOT_SET", 2, /USER names nobody/],
     ["FROM a\nCOPY --chmod=u+x a b", 2, /no permission bits/],
     ["FROM a\nCOPY a /run/x", 2, /nothing stays in \/run/],
     ["FROM a\nENV A", 2, /no value/],

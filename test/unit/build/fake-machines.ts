@@ -34,11 +34,13 @@ export function fakeStepMachines(): FakeStepMachines {
       };
       return {
         lost,
-        run: async ({ argv, cwd, env }, onOutput) => {
+        run: async ({ argv, cwd, user, env }, onOutput) => {
           const line = argv.at(-1) ?? "";
           const exitCode = await fake.onRun(line, signal, lose);
           await onOutput({ stream: "stdout", data: Buffer.from(`output of ${line}\n`) });
-          await note(`run ${line} in ${cwd} with ${env.join(" ")} network ${network.mode}`);
+          await note(
+            `run ${line} as ${user === "" ? "root" : user} in ${cwd} with ${env.join(" ")} network ${network.mode}`,
+          );
           const counts = { durationUs: 1, stdoutBytes: 1, stderrBytes: 0 };
           return { exitCode, timedOut: false, outOfMemory: false, ...counts };
         },
