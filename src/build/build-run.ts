@@ -1,5 +1,5 @@
 import { rm, stat } from "node:fs/promises";
-import { join, posix } from "node:path";
+import { join } from "node:path";
 import {
   imagePath,
   sealImage,
@@ -8,15 +8,14 @@ import {
   type InstalledImage,
 } from "../image/index.js";
 import { failpoint, untilAborted } from "../kit/index.js";
-import { LIMITS } from "../protocol/index.js";
 import { explainLoss, type NetworkPolicyText } from "../workspace/index.js";
 import { BuildContext, type ContextSource } from "./context.js";
 import { buildKey, stepKey } from "./key.js";
 import type { LayerCache } from "./layers.js";
-import type { StepMachine, StepMachines } from "./machines.js";
-import type { Action } from "./action.js";
+import type { StepMachines } from "./machines.js";
 import type { Plan, PlannedStep } from "./plan.js";
-import { failedStep, namingStep, OutputTail, type NumberedStep } from "./step-errors.js";
+import { doStep, ownership, type KeyedStep } from "./step.js";
+import { namingStep, type NumberedStep } from "./step-errors.js";
 
 /** How far a build is. */
 export interface BuildEvents {
@@ -61,12 +60,6 @@ export interface BuildOutcome {
   readonly key: string;
   readonly stepKeys: readonly string[];
   readonly warnings: readonly string[];
-}
-
-/** A step with its name, and what it takes of the context. */
-interface KeyedStep extends NumberedStep {
-  readonly key: string;
-  readonly sources: readonly (ContextSource & { readonly digest: string })[];
 }
 
 /**
@@ -139,97 +132,51 @@ async function keyed(
   return steps;
 }
 
-function ownership({ uid, gid, mode }: Extract<Action, { kind: "copy" }>) {
-  return { uid, gid, ...(mode === undefined ? {} : { mode }) };
-}
-
 async function makeLayer(
   options: BuildRunOptions,
   step: KeyedStep,
   below: readonly string[],
   context: BuildContext | undefined,
 ): Promise<string> {
-  const { directory, image, machines, layers, network, vcpuCount, memMib, signal } = options;
+  const { directory, image, layers, signal } = options;
   const target = join(directory, "step.qcow2");
   await rm(target, { force: true });
   try {
-    failpoint("build.step");
-    await using machine = await machines.open({ image, below, target, network, vcpuCount, memMib }, signal);
-    const lost = machine.lost.then((error) => {
-      throw error;
-    });
-    lost.catch(() => undefined);
-    const work = doStep(options, machine, step, context)
-      .then(async () => {
-        failpoint("build.step-done");
-        await machine.finish(signal);
-      })
-      .catch(async (error: unknown) => {
-        throw await explainLoss(error, machine.lost);
-      });
-    // Whoever loses the race may reject later, when nobody listens any more.
-    work.catch(() => undefined);
-    await untilAborted(Promise.race([work, lost]), signal);
+    await inMachine(options, step, below, context, target);
+    return await layers.keep(step.key, target, below.at(-1) ?? image.path);
   } catch (error) {
     await rm(target, { force: true });
     signal.throwIfAborted();
     throw namingStep(step, error);
   }
-  return await layers.keep(step.key, target, below.at(-1) ?? image.path);
 }
 
-async function doStep(
+/** Does a step in a machine of its own: the target is whole once that has ended. */
+async function inMachine(
   options: BuildRunOptions,
-  machine: StepMachine,
   step: KeyedStep,
+  below: readonly string[],
   context: BuildContext | undefined,
+  target: string,
 ): Promise<void> {
-  const { action, workingDir, user } = step;
-  const { signal, events } = options;
-  if (!(await machine.isDirectory(workingDir, signal))) await machine.extract(workingDir, nothing(), signal);
-  if (action.kind === "copy" && context !== undefined) await copy(machine, step, action, context, signal);
-  if (action.kind !== "run") return;
-  const tail = new OutputTail(LIMITS.buildTailBytes);
-  const { argv, env } = action;
-  const exit = await machine.run(
-    { argv, env, user, cwd: workingDir, timeoutMs: options.stepTimeoutMs },
-    async ({ data }) => {
-      tail.add(data);
-      await events.onOutput(data);
-    },
-    signal,
-  );
-  if (exit.exitCode !== 0) throw failedStep(step, exit, options.stepTimeoutMs, tail.text);
-}
-
-/** A directory's content goes into the destination; so does a file where that is a directory, else it is the file itself. */
-async function copy(
-  machine: StepMachine,
-  { sources }: KeyedStep,
-  action: Extract<Action, { kind: "copy" }>,
-  context: BuildContext,
-  signal: AbortSignal,
-): Promise<void> {
-  const { destination } = action;
-  const isDirectory =
-    destination.endsWith("/") || sources.length > 1 || (await machine.isDirectory(destination, signal));
-  for (const { kind, path, digest } of sources) {
-    const into = kind === "directory" || isDirectory;
-    const directory = into ? destination : posix.dirname(destination);
-    const own = path.slice(path.lastIndexOf("/") + 1);
-    const name = into ? own : Buffer.from(posix.basename(destination)).toString("latin1");
-    const tar = context.stream({ kind, path }, { ...ownership(action), name, digest }, signal);
-    try {
-      await machine.extract(directory, tar, signal);
-    } finally {
-      // A stream that was begun holds files of the context open.
-      await tar.return();
-    }
-  }
-}
-
-async function* nothing(): AsyncGenerator<Uint8Array, void, void> {
-  yield new Uint8Array(1024);
+  const { image, machines, network, vcpuCount, memMib, stepTimeoutMs, events, signal } = options;
+  failpoint("build.step");
+  await using machine = await machines.open({ image, below, target, network, vcpuCount, memMib }, signal);
+  const lost = machine.lost.then((error) => {
+    throw error;
+  });
+  lost.catch(() => undefined);
+  const work = doStep(machine, step, context, { stepTimeoutMs, onOutput: events.onOutput, signal })
+    .then(async () => {
+      failpoint("build.step-done");
+      await machine.finish(signal);
+    })
+    .catch(async (error: unknown) => {
+      throw await explainLoss(error, machine.lost);
+    });
+  // Whoever loses the race may reject later, when nobody listens any more.
+  work.catch(() => undefined);
+  await untilAborted(Promise.race([work, lost]), signal);
 }
 
 /** All layers as one image, which needs none of them. */
