@@ -13,6 +13,7 @@ import {
   syncFile,
   writeFileAtomic,
 } from "../kit/index.js";
+import { PyroError } from "../protocol/index.js";
 
 const fingerprintSchema = z.strictObject({
   dev: z.string(),
@@ -50,7 +51,10 @@ export class LayerCache {
     return path;
   }
 
-  /** Takes a file that nobody writes to any more as a step's layer, and gives where it stands from now on. */
+  /**
+   * Takes a file that nobody writes to any more as a step's layer, and gives where it stands from now on.
+   * @throws {PyroError} DISK_FULL among others; nothing of the layer is left in the cache then
+   */
   async keep(key: string, from: string, below: string): Promise<string> {
     await makeCacheDirectory(this.directory);
     await sealFile(from);
@@ -58,17 +62,27 @@ export class LayerCache {
     const file = `${key}-${randomBytes(6).toString("hex")}.qcow2`;
     const path = join(this.directory, file);
     await rename(from, path);
+    try {
+      await this.#record(key, file, below);
+    } catch (error) {
+      // A disk that has no room for a record needs that of the layer back.
+      await rm(path, { force: true });
+      throw PyroError.from(error);
+    }
+    return path;
+  }
+
+  async #record(key: string, file: string, below: string): Promise<void> {
     await syncDirectory(this.directory);
     failpoint("build.layer-named");
     const record: z.infer<typeof layerSchema> = {
       format: 1,
       file,
       below,
-      fingerprint: await fingerprintOf(path),
+      fingerprint: await fingerprintOf(join(this.directory, file)),
     };
     await writeFileAtomic(this.#recordPath(key), `${JSON.stringify(record)}\n`);
     failpoint("build.layer-kept");
-    return path;
   }
 
   /** Removes layers but those of `kept`, and what belongs to no layer; gives their keys and what was freed. */
