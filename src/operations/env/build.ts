@@ -39,7 +39,7 @@ export const envBuild = defineOperation({
       .array(z.string().min(1).max(LIMITS.argumentBytes))
       .max(LIMITS.buildSteps)
       .optional()
-      .describe("A line for /bin/sh, run as root; repeatable"),
+      .describe("A line for /bin/sh, run as the base's user; repeatable"),
     copy: z
       .array(z.string().min(1).max(8192))
       .max(LIMITS.buildSteps)
