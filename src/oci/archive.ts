@@ -1,5 +1,5 @@
-import { constants } from "node:fs";
-import { lstat, open, realpath, stat, type FileHandle } from "node:fs/promises";
+import { constants, type Stats } from "node:fs";
+import { access, lstat, open, realpath, stat, type FileHandle } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { shown } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
@@ -35,7 +35,7 @@ const PACKED: readonly (readonly [RegExp, string])[] = [
  * @throws {PyroError} IMAGE_ARCHIVE_INVALID, IMAGE_FORMAT_NOT_SUPPORTED
  */
 export async function openArchive(path: string, signal: AbortSignal): Promise<Archive> {
-  const facts = await stat(path).catch((error: unknown) => {
+  const facts = await factsOf(path).catch((error: unknown) => {
     throw archiveInvalid(
       path,
       `it cannot be read (${(error as NodeJS.ErrnoException).code ?? "unknown"})`,
@@ -52,6 +52,13 @@ export async function openArchive(path: string, signal: AbortSignal): Promise<Ar
     await archive[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** What a path leads to, where this user may read it. */
+async function factsOf(path: string): Promise<Stats> {
+  const facts = await stat(path);
+  await access(path, facts.isDirectory() ? constants.R_OK | constants.X_OK : constants.R_OK);
+  return facts;
 }
 
 const NAME_IT = "name an OCI archive or layout, such as `skopeo copy docker://IMAGE oci-archive:FILE` makes";

@@ -15,7 +15,7 @@ const DAMAGED = "the archive is damaged: make it, or copy it here, anew";
 
 /**
  * The image of an archive for a platform.
- * @param name of one of several images, as `org.opencontainers.image.ref.name` has it
+ * @param name of one of several images, as `org.opencontainers.image.ref.name` has it, or its digest where it has none
  * @throws {PyroError} IMAGE_ARCHIVE_INVALID, IMAGE_MANIFEST_INVALID, IMAGE_NOT_FOUND, AMBIGUOUS_REFERENCE,
  *   IMAGE_PLATFORM_NOT_FOUND
  */
@@ -31,8 +31,8 @@ export async function chooseArchived(
   const index = parseDocument(archive.name, bytes, indexType);
   if (index.kind !== "index") throw archiveInvalid(archive.name, "its index.json is no index", DAMAGED);
   const images = index.entries.filter(({ isAttestation }) => !isAttestation);
-  const named = name === undefined ? images : images.filter(({ names }) => names.includes(name));
-  const there = [...new Set(images.flatMap(({ names }) => names))].slice(0, SHOWN);
+  const named = name === undefined ? images : images.filter((entry) => calledIn(entry).includes(name));
+  const there = [...new Set(images.flatMap(calledIn))].slice(0, SHOWN);
   if (named.length === 0) {
     throw new PyroError(
       "IMAGE_NOT_FOUND",
@@ -53,15 +53,20 @@ export async function chooseArchived(
     );
   }
   if (new Set(fitting.map(({ digest }) => digest)).size === 1) return first;
-  const [example = "NAME"] = there;
+  const [example = ""] = calledIn(first);
   throw new PyroError(
     "AMBIGUOUS_REFERENCE",
     `${shown(archive.name)} has several images: ${there.map(shown).join(", ")}`,
     {
-      hint: `copy one of them out: \`skopeo copy oci-archive:${archive.name}:${example} oci-archive:ONE.tar\``,
+      hint: `name one of them: \`--image ${shown(example)}\``,
       details: { archive: archive.name, names: there },
     },
   );
+}
+
+/** What an archive calls an image: by its digest where it has no name. */
+function calledIn({ names, digest }: IndexEntry): readonly string[] {
+  return names.length === 0 ? [digest] : names;
 }
 
 const nameOf = (digest: Digest): ArchiveName => `blobs/sha256/${hexOf(digest)}`;

@@ -194,7 +194,7 @@ describe("an archive", () => {
     expect(await failure(path)).toMatchObject({
       code: "AMBIGUOUS_REFERENCE",
       message: expect.stringContaining('"one", "two"') as string,
-      hint: expect.stringContaining("skopeo copy oci-archive:image.tar:one") as string,
+      hint: expect.stringContaining('--image "one"') as string,
     });
     expect(await failure(path, { image: "three" })).toMatchObject({
       code: "IMAGE_NOT_FOUND",
