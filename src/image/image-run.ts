@@ -1,7 +1,7 @@
 import { createReadStream } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import { failpoint } from "../kit/index.js";
-import type { ImagePullProgress, PulledImage } from "../oci/index.js";
+import type { ImagePullProgress, StoredImage } from "../oci/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { BuildLayer } from "./builder.js";
 import { requireSpace } from "./host-tools.js";
@@ -20,11 +20,15 @@ export interface ImageRunOptions
   /** The environment's name. */
   readonly name: string;
   readonly source: Extract<EnvironmentSource, "image" | "archive">;
+  /** Where it came from, for the manifest: the image's reference, or the name of the archive's file. */
+  readonly reference: string;
   /** Brings the image's layers here. */
   readonly fetch: (
     signal: AbortSignal,
     onProgress: (progress: ImagePullProgress) => void,
-  ) => Promise<PulledImage>;
+  ) => Promise<StoredImage>;
+  /** Rejects where the environment is not to be replaced; asked again once its place is taken. */
+  readonly requireFree?: () => Promise<void>;
   /** Forgets what earlier pulls finished. */
   readonly fresh: boolean;
   readonly onProgress: (progress: PullProgress) => void;
@@ -45,12 +49,14 @@ const UNPACKED_RATIO = 8;
  */
 export async function runImage(options: ImageRunOptions): Promise<{ readonly reused: boolean }> {
   const { store, host, name, signal, source } = options;
+  await options.requireFree?.();
   await host.require(IMAGE_TOOLS);
   failpoint("image.fetch");
-  const image = await options.fetch(signal, (progress) => options.onProgress(fetching(progress)));
+  const image = await options.fetch(signal, (progress) => options.onProgress(fetching(progress, source)));
   failpoint("image.fetched");
   if (!options.fresh && (await isThere(options, image))) return { reused: true };
   await using place = await PullPlace.open(store.layout, name, options);
+  await options.requireFree?.();
   failpoint("image.unpack");
   const unpacking = (bytesDone: number, bytesTotal: number, message: string): void =>
     options.onProgress({ phase: "unpack", bytesDone, bytesTotal, message });
@@ -88,7 +94,7 @@ export async function runImage(options: ImageRunOptions): Promise<{ readonly reu
 /** Whether the environment was made of this very image, and is whole. */
 async function isThere(
   { store, name }: Pick<ImageRunOptions, "store" | "name">,
-  image: PulledImage,
+  image: StoredImage,
 ): Promise<boolean> {
   const manifest = await store.manifest(name);
   return manifest?.recipe === image.manifestDigest && (await store.isWhole(manifest));
@@ -96,8 +102,8 @@ async function isThere(
 
 /** What the manifest remembers of an image. */
 function saidOf(
-  { config, layers, manifestDigest }: PulledImage,
-  { name }: Pick<ImageRunOptions, "name">,
+  { config, layers, manifestDigest }: StoredImage,
+  { reference }: Pick<ImageRunOptions, "reference">,
 ): Pick<Manifest, "config" | "origin"> {
   return {
     config: {
@@ -108,20 +114,25 @@ function saidOf(
       cmd: [...config.cmd],
     },
     origin: {
-      reference: name,
+      reference,
       manifest_digest: manifestDigest,
       layers: layers.map(({ digest, sizeBytes }) => ({ digest, size_bytes: sizeBytes })),
     },
   };
 }
 
-function fetching({ phase, bytesDone, bytesTotal, layers, waiting }: ImagePullProgress): PullProgress {
+function fetching(
+  { phase, bytesDone, bytesTotal, layers, waiting }: ImagePullProgress,
+  source: ImageRunOptions["source"],
+): PullProgress {
   const here = layers.filter(({ state }) => state === "here").length;
   const message =
     waiting !== undefined
       ? `waiting ${Math.ceil(waiting.waitMs / 1000)} s: ${waiting.because}`
       : phase === "manifest"
-        ? "asking the registry"
+        ? source === "image"
+          ? "asking the registry"
+          : "reading the archive"
         : `${here} of ${layers.length} layers`;
   return { phase: "fetch", bytesDone, bytesTotal, message };
 }

@@ -25,7 +25,7 @@ export { OwnPlace } from "./own-place.js";
 export { makeFileSystem } from "./disk.js";
 export type { EnvironmentSource } from "./record.js";
 export { sealImage, type SealRequest } from "./seal.js";
-export { EnvironmentPulls, type EnvironmentPullsOptions } from "./pull.js";
+export { EnvironmentPulls, type EnvironmentPullsOptions, type PullOptions } from "./pull.js";
 export type { PullProgress } from "./progress.js";
 export { EnvironmentPushes, type PushProgress, type PushResult } from "./push.js";
 export { deleteEnvironment } from "./deletion.js";

@@ -33,6 +33,14 @@ export function knownName(catalogue: Catalogue, text: string): KnownName {
   }
 }
 
+/** @param option the one that replaces what has the name */
+export function environmentExists(name: string, option: "--overwrite" | "--force"): PyroError {
+  return new PyroError("ENVIRONMENT_EXISTS", `there is an environment "${name}" already`, {
+    hint: `choose another name, replace it with ${option}, or delete it: \`pyro env delete ${name}\``,
+    details: { environment: name },
+  });
+}
+
 /**
  * Whether an environment of this host may be called so.
  * @throws {PyroError} INVALID_ARGUMENT

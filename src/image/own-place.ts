@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { tryLock, type FileLock } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { makeCacheDirectory, safeName } from "./layout.js";
-import { requireOwnName } from "./names.js";
+import { environmentExists, requireOwnName } from "./names.js";
 import type { EnvironmentStore } from "./store.js";
 
 /**
@@ -37,10 +37,7 @@ export class OwnPlace implements AsyncDisposable {
     const place = new OwnPlace(name, directory, lock);
     if (overwrite || (await store.manifest(name)) === undefined) return place;
     await place[Symbol.asyncDispose]();
-    throw new PyroError("ENVIRONMENT_EXISTS", `there is an environment "${name}" already`, {
-      hint: `choose another name, replace it with --overwrite, or delete it: \`pyro env delete ${name}\``,
-      details: { environment: name },
-    });
+    throw environmentExists(name, "--overwrite");
   }
 
   /** A path in the directory. */

@@ -1,10 +1,10 @@
 import { silentLogger, Slots, type Logger } from "../kit/index.js";
-import { DEFAULT_REGISTRY, type ImagePulls } from "../oci/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { ImageBuilder } from "./builder.js";
-import type { Catalogue, EnvironmentRecipe } from "./catalogue.js";
+import type { EnvironmentRecipe } from "./catalogue.js";
+import { makeOfArchive, makeOfRegistry, type ArchiveFile, type FromImageOptions } from "./from-image.js";
 import { HostPrograms } from "./host-tools.js";
-import { runImage, type ImageRunOptions } from "./image-run.js";
+import { requireOwnName } from "./names.js";
 import type { PullProgress } from "./progress.js";
 import { PullRun } from "./pull-run.js";
 import type { Assembled } from "./record.js";
@@ -21,6 +21,8 @@ export interface PullResult {
 }
 
 export interface PullOptions {
+  /** Makes it of an image of this file; without it, a recipe or a registry has it. */
+  readonly from?: ArchiveFile;
   /** Makes it anew even when it is whole. */
   readonly force?: boolean;
   /** Ends this caller's wait; the pull itself ends when nobody waits for it any more. */
@@ -32,7 +34,7 @@ export interface EnvironmentPullsOptions {
   readonly store: EnvironmentStore;
   readonly builder: ImageBuilder;
   /** Where images of registries come from; asked when one is pulled. */
-  readonly images: () => Promise<Pick<ImagePulls, "pull">>;
+  readonly images: FromImageOptions["images"];
   readonly host?: HostPrograms;
   readonly logger?: Logger;
   /** Debian's name of the guest's architecture; default "amd64". */
@@ -44,10 +46,13 @@ export interface EnvironmentPullsOptions {
 }
 
 /** What all ways of making an environment are told. */
-type Making = Pick<ImageRunOptions, "fresh" | "signal" | "onProgress">;
+type Making = Pick<FromImageOptions, "fresh" | "signal" | "onProgress">;
+
+/** What is asked of a pull of a name. */
+type Wish = Pick<PullOptions, "from"> & { readonly force: boolean };
 
 interface ActivePull {
-  readonly force: boolean;
+  readonly wish: Wish;
   readonly abort: AbortController;
   readonly listeners: Set<(progress: PullProgress) => void>;
   readonly result: Promise<PullResult>;
@@ -70,21 +75,24 @@ export class EnvironmentPulls {
 
   /**
    * Pulls an environment, or waits for the pull of it that is under way.
-   * @param text an environment's name, or an image's reference: a tag is looked up each time
+   * @param text an environment's name, or an image's reference: a tag is looked up each time; with `from`, the name that
+   *   the environment gets
    * @throws {PyroError} UNKNOWN_ENVIRONMENT, HOST_TOOL_NOT_FOUND, ENVIRONMENT_BUILD_FAILED, ENVIRONMENT_BUSY, DISK_FULL;
-   *   of images also what a registry, a layer or the builder fails with (IMAGE_*, REGISTRY_*, BLOB_*); what was finished is
-   *   kept, so that the next pull goes on from there
+   *   of images also what a registry, a layer or the builder fails with (IMAGE_*, REGISTRY_*, BLOB_*); with `from` also
+   *   INVALID_ARGUMENT, ENVIRONMENT_EXISTS. What was finished is kept, so that the next pull goes on from there
    */
   async pull(text: string, options: PullOptions = {}): Promise<PullResult> {
-    const { name } = await this.#options.store.nameOf(text);
+    const { from, force = false } = options;
+    const name = await this.#nameOf(text, from);
     options.signal?.throwIfAborted();
-    const force = options.force ?? false;
+    const wish: Wish = { force, ...(from === undefined ? {} : { from }) };
     for (;;) {
       const running = this.#active.get(name);
-      const mayJoin = running !== undefined && !running.abort.signal.aborted && (running.force || !force);
-      if (running === undefined) return await this.#join(this.#start(name, force), options);
+      const mayJoin = running !== undefined && !running.abort.signal.aborted && fulfils(running.wish, wish);
+      if (running === undefined) return await this.#join(this.#start(name, wish), options);
       if (mayJoin) return await this.#join(running, options);
-      // One that is ending, or that would be content with what is there: wait for its end, then start over.
+      // One that is ending, that would be content with what is there, or that has another source: wait for its end, then
+      // start over.
       await running.result.catch(() => undefined);
       options.signal?.throwIfAborted();
     }
@@ -108,21 +116,29 @@ export class EnvironmentPulls {
     await Promise.allSettled(pulls.map((pull) => pull.result));
   }
 
-  #start(name: string, force: boolean): ActivePull {
+  /** With a file, a name is what the environment is called, whatever registries have by it. */
+  async #nameOf(text: string, from: ArchiveFile | undefined): Promise<string> {
+    const { store } = this.#options;
+    if (from === undefined) return (await store.nameOf(text)).name;
+    requireOwnName(store.catalogue, text);
+    return text;
+  }
+
+  #start(name: string, wish: Wish): ActivePull {
     const abort = new AbortController();
     const listeners = new Set<(progress: PullProgress) => void>();
     const onProgress = (progress: PullProgress): void => {
       pull.latest = progress;
       for (const listener of listeners) listener(progress);
     };
-    const result = this.#run(name, force, abort.signal, onProgress)
+    const result = this.#run(name, wish, abort.signal, onProgress)
       .catch((error: unknown) => {
         throw abort.signal.aborted ? (abort.signal.reason as Error) : PyroError.from(error);
       })
       .finally(() => this.#active.delete(name));
     // Each waiter handles the outcome; without any it is nobody's.
     result.catch(() => undefined);
-    const pull: ActivePull = { force, abort, listeners, result, latest: undefined, waiting: 0 };
+    const pull: ActivePull = { wish, abort, listeners, result, latest: undefined, waiting: 0 };
     this.#active.set(name, pull);
     return pull;
   }
@@ -156,26 +172,29 @@ export class EnvironmentPulls {
 
   async #run(
     name: string,
-    force: boolean,
+    { force, from }: Wish,
     signal: AbortSignal,
     onProgress: (progress: PullProgress) => void,
   ): Promise<PullResult> {
     const startedAt = Date.now();
-    const { store } = this.#options;
-    const before = await store.inspect(name);
-    const result = (environment: EnvironmentStatus, reused: boolean): PullResult => ({
-      environment,
-      reused,
-      repaired: before.state === "damaged",
-      durationMs: Date.now() - startedAt,
-    });
-    const recipe = store.catalogue.environments.get(name);
+    const { store, logger = silentLogger } = this.#options;
     const making = { fresh: force, signal, onProgress };
+    const options = { ...this.#options, ...making, logger, host: this.#host };
+    const isNew = (await store.manifest(name)) === undefined;
+    const before = await store.inspect(name);
+    const recipe = store.catalogue.environments.get(name);
     const { reused } =
-      recipe === undefined
-        ? await this.#makeFromImage(before, making)
-        : await this.#makeCurated(recipe, before, making);
-    return result(reused ? before : await store.inspect(name), reused);
+      from !== undefined
+        ? await makeOfArchive(name, from, options)
+        : recipe === undefined
+          ? await makeOfRegistry(before, options)
+          : await this.#makeCurated(recipe, before, making);
+    return {
+      environment: await store.inspect(name),
+      reused,
+      repaired: !isNew && before.state === "damaged",
+      durationMs: Date.now() - startedAt,
+    };
   }
 
   async #makeCurated(
@@ -199,36 +218,6 @@ export class EnvironmentPulls {
     return { reused: false };
   }
 
-  async #makeFromImage(
-    { name, source, state }: EnvironmentStatus,
-    making: Making,
-  ): Promise<{ reused: boolean }> {
-    const { images, store, logger = silentLogger } = this.#options;
-    if (source !== "image") {
-      if (state === "installed" && !making.fresh) return { reused: true };
-      throw new PyroError(
-        "INVALID_ARGUMENT",
-        `environment ${name} was made on this host: no registry has it`,
-        {
-          hint: "make it again as it was made; `pyro env inspect` says how",
-        },
-      );
-    }
-    return await runImage({
-      ...this.#options,
-      ...making,
-      ...{ name, source, logger, host: this.#host },
-      fetch: async (signal, onProgress) => {
-        try {
-          return await (await images()).pull(name, { signal, onProgress });
-        } catch (error) {
-          signal.throwIfAborted();
-          throw withCurated(PyroError.from(error), name, store.catalogue);
-        }
-      },
-    });
-  }
-
   /**
    * Removes what pulls that were killed left behind and cannot be resumed; called once when the daemon starts, before
    * any pull. A pull whose phases are still of use keeps them.
@@ -238,12 +227,10 @@ export class EnvironmentPulls {
   }
 }
 
-/** Who mistyped one of pyro's own names asked the default registry for it. */
-function withCurated(error: PyroError, name: string, { environments }: Catalogue): PyroError {
-  if (!name.startsWith(`${DEFAULT_REGISTRY}/`)) return error;
-  const { code, message, hint, details, retryable } = error;
-  const own = `pyro's own environments are ${[...environments.keys()].join(", ")}`;
-  return new PyroError(code, message, { hint: `${hint}; ${own}`, details, retryable, cause: error });
+/** Whether a pull that is under way gives what another caller wishes. */
+function fulfils(running: Wish, wished: Wish): boolean {
+  const isSameSource = running.from?.path === wished.from?.path && running.from?.image === wished.from?.image;
+  return isSameSource && (running.force || !wished.force);
 }
 
 const starting: PullProgress = { phase: "fetch", bytesDone: 0, bytesTotal: 0, message: "starting" };

@@ -7,6 +7,7 @@ import { sharedBytes } from "./sharing.js";
 import type { Catalogue, EnvironmentRecipe } from "./catalogue.js";
 import { imagePath, manifestPath, type ImageLayout } from "./layout.js";
 import { knownName, type KnownName } from "./names.js";
+import { remakeHint } from "./remake.js";
 import { manifestSchema, type EnvironmentSource, type Manifest } from "./record.js";
 
 /** One package of an environment. */
@@ -118,7 +119,8 @@ export class EnvironmentStore {
    * @throws {PyroError} UNKNOWN_ENVIRONMENT, ENVIRONMENT_NOT_PULLED, ENVIRONMENT_DAMAGED
    */
   async require(text: string): Promise<InstalledImage> {
-    const { name, source, state, image, downloadBytes } = await this.inspect(text);
+    const status = await this.inspect(text);
+    const { name, state, image, downloadBytes } = status;
     if (image === undefined) {
       const about = downloadBytes === 0 ? "" : ` (about ${Math.round(downloadBytes / 1e6)} MB)`;
       throw new PyroError("ENVIRONMENT_NOT_PULLED", `environment "${name}" is not on this host`, {
@@ -127,14 +129,11 @@ export class EnvironmentStore {
       });
     }
     if (state === "damaged") {
-      const isPulled = source === "curated" || source === "image";
       throw new PyroError(
         "ENVIRONMENT_DAMAGED",
         `the image of environment "${name}" is missing or was changed`,
         {
-          hint: isPulled
-            ? `run \`pyro env pull ${name}\`: it makes the image again`
-            : "make it again as it was made; `pyro env inspect` says how",
+          hint: remakeHint(status),
           details: { environment: name, digest: image.digest, path: image.path },
         },
       );

@@ -1,11 +1,14 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import type {
   Environment as WireEnvironment,
   EnvironmentConfig as WireConfig,
+  PullEnvironmentRequestSchema,
   PullEnvironmentResponse,
   PullProgress as WirePullProgress,
   PushEnvironmentResponse,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import { unreachable } from "./call.js";
+import { requireAbsolute } from "./workspace-source.js";
 
 /** How ready the host is to start machines of an environment: "warm" starts at once. */
 export type Readiness = "cold" | "warm" | "stale";
@@ -65,6 +68,17 @@ export interface EnvironmentDetails extends EnvironmentSummary {
 export interface EnvironmentList {
   readonly catalogVersion: string;
   readonly environments: readonly EnvironmentSummary[];
+}
+
+/** How `pullEnvironment` is to pull. */
+export interface PullOptions {
+  /** Makes it anew even when it is whole; with `fromPath` also in the place of one that came from elsewhere. */
+  readonly force?: boolean | undefined;
+  /** Absolute path of an OCI archive (`skopeo copy … oci-archive:FILE`), or of a directory with an OCI layout. */
+  readonly fromPath?: string | undefined;
+  /** Which of several images in it, as the archive calls it. */
+  readonly fromImage?: string | undefined;
+  readonly onProgress?: ((progress: PullProgress) => void) | undefined;
 }
 
 export interface PullProgress {
@@ -175,6 +189,14 @@ export function toReadiness(value: string): Readiness {
 
 export function toPullProgress({ phase, bytesDone, bytesTotal, message }: WirePullProgress): PullProgress {
   return { phase, bytesDone: Number(bytesDone), bytesTotal: Number(bytesTotal), message };
+}
+
+/** @throws {PyroError} INVALID_ARGUMENT */
+export function toPullRequest(
+  name: string,
+  { force = false, fromPath, fromImage = "" }: PullOptions,
+): MessageInitShape<typeof PullEnvironmentRequestSchema> {
+  return { name, force, fromPath: fromPath === undefined ? "" : requireAbsolute(fromPath), fromImage };
 }
 
 /** Follows a pull to its result. */

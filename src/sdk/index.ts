@@ -17,6 +17,7 @@ export type {
   PruneOptions,
   PruneResult,
   PullProgress,
+  PullOptions,
   PullResult,
   PushResult,
   Readiness,

@@ -8,12 +8,14 @@ import {
   followPull,
   followPush,
   toDetails,
+  toPullRequest,
   toSummary,
   type EnvironmentDetails,
   type DeletedEnvironment,
   type EnvironmentList,
   type PruneOptions,
   type PruneResult,
+  type PullOptions,
   type PullProgress,
   type PullResult,
   type PushResult,
@@ -115,18 +117,17 @@ export class Pyro extends VmCalls implements AsyncDisposable {
     );
   }
 
-  /** Makes an environment present and whole: resumes what was begun, repairs what is damaged. */
-  pullEnvironment(
-    name: string,
-    options: {
-      readonly force?: boolean | undefined;
-      readonly onProgress?: ((progress: PullProgress) => void) | undefined;
-    } = {},
-    call: CallOptions = {},
-  ): Promise<PullResult> {
-    return this.client.call("pulling the environment", call, ({ environment }, { signal }) =>
-      followPull(environment.pull({ name, force: options.force ?? false }, { signal }), options.onProgress),
-    );
+  /**
+   * Makes an environment present and whole: resumes what was begun, repairs what is damaged. With `fromPath`, makes one of
+   * that name of an archive of this host.
+   */
+  pullEnvironment(name: string, options: PullOptions = {}, call: CallOptions = {}): Promise<PullResult> {
+    return promised(() => {
+      const request = toPullRequest(name, options);
+      return this.client.call("pulling the environment", call, ({ environment }, { signal }) =>
+        followPull(environment.pull(request, { signal }), options.onProgress),
+      );
+    });
   }
 
   /**

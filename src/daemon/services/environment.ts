@@ -1,20 +1,25 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
+import { isAbsolute } from "node:path";
 import type {
   EnvironmentPulls,
   EnvironmentPushes,
   EnvironmentStatus,
   EnvironmentStore,
   InstalledImage,
+  PullOptions,
 } from "../../image/index.js";
 import type {
   EnvironmentSchema,
   EnvironmentService,
   PrepareResponseSchema,
+  PullEnvironmentRequest,
   PullEnvironmentResponseSchema,
   PullProgressSchema,
   PushEnvironmentResponseSchema,
 } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { shown } from "../../kit/index.js";
+import { PyroError } from "../../protocol/index.js";
 import type { TemplateReadiness } from "../../vmm/index.js";
 import type { EnvironmentBuilds } from "../../build/index.js";
 import type { Pruning } from "../pruning.js";
@@ -56,12 +61,13 @@ export function environmentService({
       return { catalogVersion: store.catalogue.version, environments };
     },
     inspect: async ({ name }) => toEnvironment(await store.inspect(name), await templateReadiness()),
-    pull: ({ name, force }, { signal }) => {
+    pull: ({ name, force, ...archive }, { signal }) => {
+      const from = archiveOf(archive);
       const events = new Handoff<PullResponse>();
       const onProgress = (progress: PrepareProgress): void =>
         void events.put({ event: { case: "progress", value: toProgress(progress) } });
       const call = AbortSignal.any([signal, events.left]);
-      pulls.pull(name, { force, signal: call, onProgress }).then(
+      pulls.pull(name, { force, ...from, signal: call, onProgress }).then(
         async ({ environment, durationMs, ...rest }) => {
           const value = {
             ...rest,
@@ -123,6 +129,25 @@ export function environmentService({
       return { ...rest, freedBytes: BigInt(freedBytes) };
     },
   };
+}
+
+/** @throws {PyroError} INVALID_ARGUMENT */
+function archiveOf({
+  fromPath: path,
+  fromImage: image,
+}: Pick<PullEnvironmentRequest, "fromPath" | "fromImage">): {
+  readonly from?: NonNullable<PullOptions["from"]>;
+} {
+  if (path === "") {
+    if (image === "") return {};
+    throw new PyroError("INVALID_ARGUMENT", "an image of an archive is named, and no archive", {
+      hint: "name the file too: --from FILE",
+    });
+  }
+  if (isAbsolute(path)) return { from: { path, ...(image === "" ? {} : { image }) } };
+  throw new PyroError("INVALID_ARGUMENT", `the host path ${shown(path)} is not absolute`, {
+    hint: "give it from / on: the daemon has a directory of its own",
+  });
 }
 
 function toProgress({ bytesDone, bytesTotal, ...rest }: PrepareProgress): Progress {

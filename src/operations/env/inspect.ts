@@ -65,7 +65,8 @@ function present(environment: Environment): string[][] {
 
 function madeFrom({ source, origin, saved_from: saved, recipe }: Environment): string {
   if (saved !== null) return `workspace ${saved.workspace_id} of ${saved.environment}`;
-  if (origin !== null) return origin.reference;
+  if (origin !== null)
+    return source === "archive" ? `the file ${visibleName(origin.reference)}` : origin.reference;
   return source === "curated" ? "the packages of its recipe" : (recipe ?? "-");
 }
 

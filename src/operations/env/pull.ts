@@ -16,22 +16,43 @@ export const envPull = defineOperation({
   name: "env_pull",
   command: ["env", "pull"],
   summary: "Make an environment present and whole on this host",
-  description: "Resumes what was begun, verifies what is there, and makes anew what is damaged.",
+  description:
+    "Resumes what was begun, verifies what is there, and makes anew what is damaged. With a file, an environment of this " +
+    "name is made of the image in it: an OCI archive, or a directory with an OCI layout.",
   profiles: [],
   kind: "write",
   input: z.strictObject({
-    environment: field.environment().describe("Its name, from `pyro env list`"),
-    force: z.boolean().default(false).describe("Make it anew even when it is whole"),
+    environment: field
+      .environment()
+      .describe("Its name, from `pyro env list`; an image's reference; with --from, what it will be called"),
+    from: z.string().min(1).max(4096).optional().describe("OCI archive or layout of this host to make it of"),
+    image: z
+      .string()
+      .min(1)
+      .max(512)
+      .optional()
+      .describe("Which of several images in the file, as it is called there"),
+    force: z
+      .boolean()
+      .default(false)
+      .describe("Make it anew even when it is whole, or when another environment has the name"),
   }),
   output,
   positionals: ["environment"],
   examples: [
     { command: "pyro env pull debian:12", says: "about a minute the first time, at once afterwards" },
+    {
+      command: "pyro env pull tools:1 --from image.tar",
+      says: "of what `skopeo copy docker://IMAGE oci-archive:image.tar` made",
+    },
   ],
-  run: async ({ environment, force }, { pyro, signal, onProgress }) => {
+  run: async ({ environment, from, image, force }, { pyro, signal, onProgress, hostPath }) => {
     const result = await pyro.pullEnvironment(
       environment,
-      { force, onProgress: (progress) => onProgress?.(pullProgress(progress)) },
+      {
+        ...{ force, fromPath: from === undefined ? undefined : await hostPath(from), fromImage: image },
+        onProgress: (progress) => onProgress?.(pullProgress(progress)),
+      },
       { signal },
     );
     return output.parse(snakeKeys(result));
