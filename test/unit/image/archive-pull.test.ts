@@ -207,7 +207,7 @@ describe("the name of one", () => {
 it("Pulls of one name from two files come one after the other; of one file, together", async () => {
   const paths = await Promise.all([simple(1, "one.tar"), simple(2, "two.tar")]);
   const [a, b] = paths;
-  const results = await Promise.all([a, b, a, b].map((path = "") => pulls.pull(NAME, { from: { path } })));
+  const results = await Promise.all([a, b, a, b].map((path) => pulls.pull(NAME, { from: { path } })));
   expect(results.every(({ reused }) => !reused)).toBe(true);
   expect(builder.builds).toHaveLength(2);
   expect((await store.require(NAME)).origin?.reference).toBe("two.tar");
