@@ -28,6 +28,16 @@ export interface RealRegistry extends AsyncDisposable {
   readonly pid: number;
   /** Makes an image with umoci, a layer for each file of this host, and copies it in. */
   addImage(repository: string, tag: string, files: readonly string[]): Promise<void>;
+  /**
+   * Makes an image with umoci, whose layers are these tars, and copies it in.
+   * @param config further words for `umoci config`
+   */
+  addLayers(
+    repository: string,
+    tag: string,
+    tars: readonly string[],
+    config?: readonly string[],
+  ): Promise<void>;
 }
 
 /** Who may do anything at a registry with a login: a password, and what bcrypt makes of it. */
@@ -65,6 +75,10 @@ export async function startRegistry(
   }
   const layout = join(directory, "layout");
   await tool("umoci", "init", "--layout", layout);
+  const copyIn = async (image: string, repository: string, tag: string): Promise<void> => {
+    const copy = ["--insecure-policy", "copy", "--dest-tls-verify=false"];
+    await tool("skopeo", ...copy, `oci:${image}`, `docker://${name}/${repository}:${tag}`);
+  };
   return {
     ...{ directory, name, pid: child.pid },
     addImage: async (repository, tag, files) => {
@@ -81,8 +95,14 @@ export async function startRegistry(
         "--config.cmd",
         files[0] ?? "",
       );
-      const copy = ["--insecure-policy", "copy", "--dest-tls-verify=false"];
-      await tool("skopeo", ...copy, `oci:${image}`, `docker://${name}/${repository}:${tag}`);
+      await copyIn(image, repository, tag);
+    },
+    addLayers: async (repository, tag, tars, config = []) => {
+      const image = `${layout}:${repository.replaceAll("/", "-")}-${tag}`;
+      await tool("umoci", "new", "--image", image);
+      for (const tar of tars) await tool("umoci", "raw", "add-layer", "--image", image, tar);
+      if (config.length > 0) await tool("umoci", "config", "--image", image, ...config);
+      await copyIn(image, repository, tag);
     },
     [Symbol.asyncDispose]: async () => {
       await child.close();

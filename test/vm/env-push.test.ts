@@ -19,20 +19,12 @@ import {
   type ImageBuild,
   type InstalledImage,
 } from "../../src/image/index.js";
-import {
-  encodeTarHeader,
-  packagePath,
-  sha256File,
-  silentLogger,
-  Slots,
-  tarEntry,
-  tarPadding,
-  type TarEntry,
-} from "../../src/kit/index.js";
+import { packagePath, sha256File, silentLogger, Slots } from "../../src/kit/index.js";
 import { BlobStore, ImagePulls, ImagePushes } from "../../src/oci/index.js";
 import { PyroError } from "../../src/protocol/index.js";
 import { locateRuntimeBundle, QemuDriver } from "../../src/vmm/index.js";
 import { startRegistry, tool, type RealRegistry } from "../registry/real-registry.js";
+import { CAPABILITY, entry } from "./tar-entries.js";
 
 const NEVER = new AbortController().signal;
 const CONFIG = {
@@ -42,36 +34,6 @@ const CONFIG = {
   entrypoint: ["/bin/true"],
   cmd: ["one", "two"],
 };
-
-/** An entry of a tar, its content, and extended attributes by their names. */
-function entry(
-  name: string,
-  type: string,
-  fields: Partial<TarEntry> & { content?: Buffer; xattrs?: Readonly<Record<string, string>> } = {},
-): Buffer {
-  const { content = Buffer.alloc(0), xattrs = {}, ...rest } = fields;
-  const records = Object.entries(xattrs).map(([key, value]) => record(`SCHILY.xattr.${key}`, value));
-  const extended = Buffer.from(records.join(""), "latin1");
-  const parts = [
-    encodeTarHeader(tarEntry(name, type, { ...rest, size: content.length, mtime: 1_600_000_000 })),
-    content,
-  ];
-  const before =
-    extended.length === 0 ? [] : [encodeTarHeader(tarEntry("pax", "x", { size: extended.length })), extended];
-  return Buffer.concat(
-    [...before, ...parts].flatMap((part) => [part, Buffer.alloc(tarPadding(part.length))]),
-  );
-}
-
-/** "LENGTH KEY=VALUE\n", whose length counts itself. */
-function record(key: string, value: string): string {
-  const rest = ` ${key}=${value}\n`;
-  let length = rest.length + 1;
-  while (`${length}${rest}`.length !== length) length += 1;
-  return `${length}${rest}`;
-}
-
-const CAPABILITY = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
 
 /** A tree with something of each kind. */
 function someTree(): Buffer {
