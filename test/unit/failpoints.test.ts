@@ -3,16 +3,18 @@ import { FAILPOINTS, prefixOf } from "../failpoints.js";
 
 /**
  * Where the failpoints of each prefix are reached: test/unit/image/pull-faults, test/unit/network/record, test/unit/oci/killed,
- * test/registry/push, test/vm/failpoints; those of workspaces also with fake machines, in test/unit/workspace/faults.
+ * test/registry/push, test/vm/failpoints, test/vm/registry-pulls for those of images; those of workspaces also with fake
+ * machines, in test/unit/workspace/faults.
  */
 const REACHED = {
-  unit: ["blob", "image", "pull", "rotation"],
+  unit: ["blob", "pull", "rotation"],
   registry: ["push"],
   vm: [
     ...[
       "build",
       "environment",
       "fork",
+      "image",
       "layer",
       "machine",
       "memory",
