@@ -1,12 +1,16 @@
 import { shown } from "../kit/index.js";
-import type { EnvironmentStatus } from "./store.js";
+import type { EnvironmentSource } from "./record.js";
 
 /** What brings back an environment whose image is damaged or gone, as the next thing to type. */
 export function remakeHint({
   name,
   source,
   image,
-}: Pick<EnvironmentStatus, "name" | "source" | "image">): string {
+}: {
+  readonly name: string;
+  readonly source: EnvironmentSource;
+  readonly image?: { readonly origin?: { readonly reference: string } | undefined };
+}): string {
   switch (source) {
     case "curated":
     case "image":
