@@ -213,6 +213,19 @@ describe("the daemon", () => {
     await expect(pyro.pullEnvironment("Nothing:1")).rejects.toMatchObject({ code: "UNKNOWN_ENVIRONMENT" });
   });
 
+  it("makes environments of files by absolute paths, and tells what it cannot read", async () => {
+    const pull = (name: string, options: object) => pyro.pullEnvironment(name, options);
+    for (const options of [{ fromPath: "image.tar" }, { fromImage: "one" }]) {
+      await expect(pull("tools:1", options)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    }
+    for (const fromPath of ["/dev/null", "/nonexistent/image.tar"]) {
+      await expect(pull("tools:1", { fromPath })).rejects.toMatchObject({ code: "IMAGE_ARCHIVE_INVALID" });
+    }
+    await expect(pull("debian:12", { fromPath: "/nonexistent" })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
+  });
+
   it("prepares no template where no machine can be saved, and says so", async () => {
     await expect(pyro.prepare()).rejects.toMatchObject({ code: "VM_SAVE_FAILED" });
     await expect(pyro.prepare({ environment: "Nothing:1" })).rejects.toMatchObject({
