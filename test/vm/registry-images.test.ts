@@ -153,7 +153,7 @@ describe("an image of a registry", () => {
     const worked = await call("workspace", "exec", id, "--", "bash", "-c", "echo made >f; cat f; id -u");
     expect(worked.stdout.toString()).toBe("made\n0\n");
     expect((await call("workspace", "delete", id)).code).toBe(0);
-  });
+  }, 400_000);
 
   it("of busybox is what umoci unpacks, and runs", async () => {
     const reference = await pulled("busybox", [await busyboxTar(directory)], ["--config.cmd", "id"]);
