@@ -14,6 +14,7 @@ import {
 import { baseEnvironment, complete } from "../../../src/kit/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
 import { FAILPOINTS, prefixOf } from "../../failpoints.js";
+import { layoutOfImages, tarOfFiles } from "../../fakes/fake-archive.js";
 import { FakeBuilder, noImages } from "./fake-builder.js";
 import { fakeHost, type FakeHost } from "./fake-host.js";
 
@@ -54,8 +55,12 @@ const entries = async (name: "images" | "manifests" | "pulls"): Promise<string[]
 const phases = async (): Promise<string[]> => (await host.log()).filter((line) => !line.startsWith("/"));
 
 /** Pulls in a process of its own. */
-async function pullInChild(env: Record<string, string> = {}, prefix: readonly string[] = []) {
-  const args = [process.execPath, join(host.directory, "child.mjs"), host.directory, NAME];
+async function pullInChild(
+  env: Record<string, string> = {},
+  prefix: readonly string[] = [],
+  what: readonly string[] = [NAME],
+) {
+  const args = [process.execPath, join(host.directory, "child.mjs"), host.directory, ...what];
   return await complete("env", ["--", ...prefix, ...args], { env: { ...baseEnvironment(), ...env } });
 }
 
@@ -92,6 +97,24 @@ describe("a pull whose process is killed", () => {
       expect(await entries("images")).toHaveLength(1);
       expect(await entries("manifests")).toEqual(["debian_12.json"]);
       expect(await entries("pulls")).toEqual([]);
+    },
+  );
+
+  it.each(FAILPOINTS.filter((name) => prefixOf(name) === "image"))(
+    "at %s, of an image, leaves an environment or none, and the next pull makes it",
+    async (point) => {
+      const archive = join(host.directory, "image.tar");
+      await writeFile(archive, tarOfFiles(layoutOfImages({ seed: 1 })));
+      const what = ["tools:1", archive];
+      expect((await pullInChild({ PYRO_FAILPOINT: point }, [], what)).signal).toBe("SIGKILL");
+      const isThere = point === "image.sealed";
+      expect(await entries("manifests")).toEqual(isThere ? ["tools_1.json"] : []);
+      const resumed = await pullInChild({}, [], what);
+      expect(resumed.stdout).toBe(`${JSON.stringify({ reused: isThere })}\n`);
+      await store.require("tools:1");
+      expect(await entries("images")).toHaveLength(1);
+      expect(await entries("pulls")).toEqual([]);
+      expect(await readdir(join(host.directory, "oci/partial"))).toEqual([]);
     },
   );
 
