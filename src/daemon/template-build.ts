@@ -95,6 +95,7 @@ export async function mountTemplate(
   await runFirstCommand(booted.guest, BARE_SHELL, signal);
   await flush(booted);
   failpoint("template.flushed");
+  await booted.guest.system.rehearse({}, { signal, timeoutMs: LIMITS.agentCallTimeoutMs });
   await save(booted, holderPath, files, signal);
 }
 

@@ -42,7 +42,7 @@ func (s *Service) MountRoot(_ context.Context, message *guestv1.MountRootRequest
 		return nil, failure.New(failure.InvalidArgument, "start another machine", "the machine has its root on %q already", s.root)
 	}
 	if message.Identity != nil {
-		if err := s.personalize(message.Identity); err != nil {
+		if _, err := s.personalize(message.Identity); err != nil {
 			return nil, failure.From(err)
 		}
 	}
@@ -74,7 +74,7 @@ func (s *Service) takeOver(message *guestv1.MountRootRequest) error {
 	if message.Identity == nil {
 		return nil
 	}
-	if err := s.personalize(message.Identity); err != nil || !s.options.OwnsRoot {
+	if stored, err := s.personalize(message.Identity); err != nil || stored || !s.options.OwnsRoot {
 		return err
 	}
 	if _, err := s.letGo(); err != nil {

@@ -17,17 +17,18 @@ const (
 )
 
 // Personalize gives the machine what no other clone of its memory image has. Entropy comes first: the boot id below is
-// drawn from it.
+// drawn from it, where there are names; else only the time is told, and the machine stays who it is.
 func (s *Service) Personalize(_ context.Context, message *guestv1.PersonalizeRequest) (*guestv1.PersonalizeResponse, error) {
 	if err := checkIdentity(message); err != nil {
 		return nil, err
 	}
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	if err := s.personalize(message); err != nil {
+	stored, err := s.personalize(message)
+	if err != nil {
 		return nil, failure.From(err)
 	}
-	if named := message.Hostname != "" || message.MachineId != ""; named && s.root != "" && s.options.OwnsRoot {
+	if named := message.Hostname != "" || message.MachineId != ""; named && !stored && s.root != "" && s.options.OwnsRoot {
 		// They would wait until the hold's end, and a machine that is somebody else's from here on holds nothing.
 		if _, err := s.letGo(); err != nil {
 			return nil, failure.From(err)
@@ -37,30 +38,34 @@ func (s *Service) Personalize(_ context.Context, message *guestv1.PersonalizeReq
 	return &guestv1.PersonalizeResponse{}, nil
 }
 
-// personalize does what needs no root directory; the caller holds changing.
-func (s *Service) personalize(message *guestv1.PersonalizeRequest) error {
+// personalize does what needs no root directory, and tells whether the root's files have it too; the caller holds changing.
+func (s *Service) personalize(message *guestv1.PersonalizeRequest) (stored bool, err error) {
 	machine := s.options.Machine
 	if err := machine.AddEntropy(message.Entropy); err != nil {
-		return err
+		return false, err
 	}
 	if message.UnixNanos != 0 {
 		if err := machine.SetClock(message.UnixNanos); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if message.Hostname != "" {
 		if err := machine.SetHostname(message.Hostname); err != nil {
-			return fmt.Errorf("set the host name: %w", err)
+			return false, fmt.Errorf("set the host name: %w", err)
 		}
 		s.hostname = message.Hostname
-	}
-	if err := machine.SetBootID(newUUID()); err != nil {
-		return err
 	}
 	if message.MachineId != "" {
 		s.machineID = message.MachineId
 	}
-	return nil
+	if message.Hostname == "" && message.MachineId == "" {
+		return false, nil
+	}
+	s.bootID = newUUID()
+	if s.storeIdentity() {
+		return true, nil
+	}
+	return false, machine.SetBootID(s.bootID)
 }
 
 func checkIdentity(message *guestv1.PersonalizeRequest) error {

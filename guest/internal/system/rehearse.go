@@ -12,5 +12,8 @@ func (s *Service) Rehearse(context.Context, *guestv1.RehearseRequest) (*guestv1.
 	if err := s.options.Rehearse(); err != nil {
 		return nil, failure.From(err)
 	}
+	if err := s.mapIdentity(); err != nil {
+		s.options.Log.Printf("map the machine's identity: %v", err)
+	}
 	return &guestv1.RehearseResponse{}, nil
 }

@@ -61,6 +61,9 @@ type Service struct {
 	hostname string
 	// Written under changing.
 	machineID string
+	bootID    string
+	// The files that have these, mapped for the next identity; and those that have got theirs and are not unmapped yet.
+	inPlace, stored []inPlace
 	// Device of the mounted root; empty before.
 	root     string
 	stopping bool

@@ -27,6 +27,7 @@ func (s *Service) Shutdown(ctx context.Context, request *guestv1.ShutdownRequest
 	if err := s.options.Workload.StopAll(ctx, grace); err != nil {
 		s.options.Log.Printf("end all commands: %v", err)
 	}
+	s.unmapIdentity()
 	if err := s.options.Machine.SettleDisks(); err != nil {
 		s.options.Log.Printf("leave the root read-only: %v", err)
 	}

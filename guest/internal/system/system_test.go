@@ -31,6 +31,8 @@ type machine struct {
 	switchErr  error
 	thawErr    error
 	poweredOff chan struct{}
+	// The file that shows the boot id; empty for none.
+	bootIDFile string
 }
 
 func (m *machine) note(what string) {
@@ -50,7 +52,10 @@ func (m *machine) SetBootID(id string) error {
 		return errors.New(id)
 	}
 	m.note("boot id")
-	return nil
+	if m.bootIDFile == "" {
+		return nil
+	}
+	return os.WriteFile(m.bootIDFile, []byte(id+"\n"), 0o444)
 }
 func (m *machine) SwitchRoot(device, _ string) error { m.note("root " + device); return m.switchErr }
 func (m *machine) LoadModules(group string) error {
