@@ -555,6 +555,7 @@ func (*PingResponse) Descriptor() ([]byte, []int) {
 	return file_pyro_guest_v1_guest_proto_rawDescGZIP(), []int{4}
 }
 
+// With a host name or a machine id there is a new boot id too.
 type PersonalizeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Host wall clock in nanoseconds since the epoch; 0 leaves the clock alone.

@@ -147,6 +147,8 @@ export const PingResponseSchema: GenMessage<PingResponse> = /*@__PURE__*/
   messageDesc(file_pyro_guest_v1_guest, 4);
 
 /**
+ * With a host name or a machine id there is a new boot id too.
+ *
  * @generated from message pyro.guest.v1.PersonalizeRequest
  */
 export type PersonalizeRequest = Message<"pyro.guest.v1.PersonalizeRequest"> & {
@@ -2534,7 +2536,8 @@ export const SystemService: GenService<{
     output: typeof HoldWritesResponseSchema;
   },
   /**
-   * Does ahead what the first calls would do once in the agent's life. Called before a machine is saved.
+   * Does ahead what the first calls would do once in the agent's life; where the root is mounted, also makes its files ready
+   * for the next identity. Called before a machine is saved.
    *
    * @generated from rpc pyro.guest.v1.SystemService.Rehearse
    */
