@@ -108,7 +108,8 @@ func (p *process) waitFor(ctx context.Context, limit time.Duration) bool {
 func (p *process) settle(timedOut bool) {
 	exit := exitStatus(p.task.Status())
 	exit.TimedOut = timedOut
-	exit.OutOfMemory = p.task.OutOfMemory()
+	// The kernel takes the whole of a command (memory.oom.group): one that ended well lost nobody.
+	exit.OutOfMemory = (exit.Signal != "" || exit.Code != 0) && p.task.OutOfMemory()
 	exit.DurationUs = uint64(p.task.Duration().Microseconds())
 	exit.StdoutBytes, exit.StdoutDroppedBytes = p.stdout.Totals()
 	exit.StderrBytes, exit.StderrDroppedBytes = p.stderr.Totals()
