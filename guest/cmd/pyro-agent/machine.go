@@ -65,16 +65,16 @@ func runMachine(begin time.Duration, log guard.Log) error {
 	epochs := &serve.Epochs{Events: events, Log: log, Connected: timings.connected}
 	l := link.New(port, func(session *link.Session) { epochs.Open(ctx, session) })
 	root := rootdir.New("/")
-	state := system.New(system.Options{
-		AgentVersion: version, KernelRelease: boot.KernelRelease(), Capabilities: capabilities(),
-		Boot: timings.message, Epoch: serve.Epoch,
-		Machine: realMachine{modules: made.Modules, log: log}, Workload: commands, Root: root, OwnsRoot: true, Log: log,
-		PowerDelay: powerDelay, Rehearse: func() error { return rehearse(commands) }, Scrub: scrub,
-	})
 	processes, err := process.New(ctx, process.Options{Workload: commands, Root: root, Observer: events, Log: log})
 	if err != nil {
 		return err
 	}
+	state := system.New(system.Options{
+		AgentVersion: version, KernelRelease: boot.KernelRelease(), Capabilities: capabilities(),
+		Boot: timings.message, Epoch: serve.Epoch,
+		Machine: realMachine{modules: made.Modules, log: log}, Workload: commands, Root: root, OwnsRoot: true, Log: log,
+		PowerDelay: powerDelay, Rehearse: func() error { return rehearse(processes) }, Scrub: scrub,
+	})
 	services := supervisor.New(ctx, supervisor.Options{Processes: processes, Root: root, Log: log})
 	baseline := &boot.Baseline{Device: baselineDevice}
 	files := file.New(file.Options{Root: root, Baseline: baseline.Root, Inodes: baseline.Inodes})
@@ -97,9 +97,9 @@ func runMachine(begin time.Duration, log guard.Log) error {
 }
 
 // rehearse leaves in memory what a first call and a first command would have to make.
-func rehearse(commands *workload.Workload) error {
+func rehearse(processes *process.Service) error {
 	boot.SpareThreads()
-	commands.Replenish()
+	processes.Replenish()
 	return errors.Join(call.Rehearse(guestv1.File_pyro_guest_v1_guest_proto), call.Rehearse(guestv1.File_pyro_guest_v1_network_proto))
 }
 

@@ -25,7 +25,7 @@ func (s *Service) Launch(ctx context.Context, message *guestv1.StartRequest) (*L
 	if err != nil {
 		return nil, err
 	}
-	pipes, err := openPipes(false)
+	pipes, err := s.takePipes(false)
 	if err != nil {
 		return nil, internal("open pipes", err)
 	}

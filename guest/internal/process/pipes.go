@@ -59,6 +59,32 @@ func (p *pipes) open(openStdin bool) (err error) {
 	return nil
 }
 
+// takePipes gives the pipes that were made ahead, or makes some.
+func (s *Service) takePipes(openStdin bool) (*pipes, error) {
+	if openStdin {
+		return openPipes(true)
+	}
+	s.mu.Lock()
+	taken := s.spare
+	s.spare = nil
+	s.mu.Unlock()
+	if taken != nil {
+		return taken, nil
+	}
+	return openPipes(false)
+}
+
+// Replenish makes ahead what the next command needs: its control group, and the pipes of one without input. A failure is
+// for its start to meet.
+func (s *Service) Replenish() {
+	s.options.Workload.Replenish()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spare == nil {
+		s.spare, _ = openPipes(false)
+	}
+}
+
 func (p *pipes) childEnds() []uintptr {
 	return []uintptr{uintptr(p.child[0]), uintptr(p.child[1]), uintptr(p.child[2])}
 }

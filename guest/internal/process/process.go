@@ -126,7 +126,7 @@ func (p *process) settle(timedOut bool) {
 		// A descendant that appears after this look is impossible: nothing is left to fork it.
 		_ = p.task.Release()
 	}
-	p.service.options.Workload.Replenish()
+	p.service.Replenish()
 }
 
 // settlePause is several times what the end of a command takes on its way to the port.

@@ -55,6 +55,8 @@ type Service struct {
 
 	mu        sync.Mutex
 	processes map[string]*process
+	// Made ahead for the next command; nil where there are none.
+	spare *pipes
 }
 
 // New makes the service; the context is the agent's life.

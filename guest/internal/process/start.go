@@ -55,7 +55,7 @@ func (p *process) start(ctx context.Context, message *guestv1.StartRequest) erro
 	if err != nil {
 		return err
 	}
-	pipes, err := openPipes(message.OpenStdin)
+	pipes, err := p.service.takePipes(message.OpenStdin)
 	if err != nil {
 		return internal("open pipes", err)
 	}
