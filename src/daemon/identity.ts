@@ -5,7 +5,7 @@ import type { PersonalizeRequestSchema } from "../protocol/gen/pyro/guest/v1/gue
 import { LIMITS } from "../protocol/index.js";
 
 /** An exchange of this length tells the time well enough; what is longer is tried again. */
-const EXCHANGE_MS = 20;
+export const EXCHANGE_MS = 20;
 /** What one takes once the guest has gone through it: 2 to 6 ms under emulation, measured. The first takes 30 to 80. */
 const USUAL_MS = 4;
 /** A busy host may never be so quick; the last try then counts. */
