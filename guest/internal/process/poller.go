@@ -75,17 +75,12 @@ func (p *poller) run(ctx context.Context) {
 	}
 }
 
-// add makes a descriptor known; remove must come before it is closed.
-func (p *poller) add(fd int) error {
+// add makes a descriptor known, and waits for the first time; remove must come before it is closed.
+func (p *poller) add(fd int, stop <-chan struct{}) error {
 	p.mu.Lock()
 	p.waiting[int32(fd)] = make(chan struct{}, 1)
 	p.mu.Unlock()
-	// Known, but not asked for.
-	event := unix.EpollEvent{Events: unix.EPOLLONESHOT, Fd: int32(fd)}
-	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-		return fmt.Errorf("watch a pipe: %w", err)
-	}
-	return nil
+	return p.ask(unix.EPOLL_CTL_ADD, fd, stop)
 }
 
 func (p *poller) remove(fd int) {
@@ -96,12 +91,14 @@ func (p *poller) remove(fd int) {
 }
 
 // wait returns when there may be something to read, or stop is closed.
-func (p *poller) wait(fd int, stop <-chan struct{}) error {
+func (p *poller) wait(fd int, stop <-chan struct{}) error { return p.ask(unix.EPOLL_CTL_MOD, fd, stop) }
+
+func (p *poller) ask(how, fd int, stop <-chan struct{}) error {
 	p.mu.Lock()
 	ready := p.waiting[int32(fd)]
 	p.mu.Unlock()
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(fd)}
-	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_MOD, fd, &event); err != nil {
+	if err := unix.EpollCtl(p.epoll, how, fd, &event); err != nil {
 		return fmt.Errorf("wait for a pipe: %w", err)
 	}
 	select {

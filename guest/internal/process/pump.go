@@ -56,8 +56,6 @@ func (p *pump) close() { p.closeOnce.Do(func() { close(p.closing) }) }
 
 // run works until the pipe ends, or until it is closed.
 func (p *pump) run() {
-	defer unix.Close(p.pipe)
-	defer p.poller.remove(p.pipe)
 	ended := p.follow()
 	if p.transform != nil {
 		p.spool.Write(p.transform(nil, true))
@@ -67,11 +65,15 @@ func (p *pump) run() {
 	if !ended {
 		p.discard()
 	}
+	// Whoever waits for the end goes first.
+	time.Sleep(settlePause)
+	p.poller.remove(p.pipe)
+	_ = unix.Close(p.pipe)
 }
 
 // follow copies until the end of the pipe (true), or until what lay in it at the end of the first process is copied.
 func (p *pump) follow() (ended bool) {
-	if err := p.poller.add(p.pipe); err != nil {
+	if err := p.poller.add(p.pipe, p.draining); err != nil {
 		return true
 	}
 	var last time.Time
