@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import { availableParallelism } from "node:os";
@@ -34,6 +35,8 @@ export async function layerTars(
   const slots = new Slots(availableParallelism());
   const failure = new AbortController();
   const either = AbortSignal.any([signal, failure.signal]);
+  // Each layer waits by it, and is read by it: Node would take that for a leak.
+  setMaxListeners(4 * layers.length + 10, either);
   let unpackedBytes = 0;
   let doneBytes = 0;
   const work = layers.map(async (layer, index): Promise<BuildLayer> => {
