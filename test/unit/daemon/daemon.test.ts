@@ -75,7 +75,8 @@ describe("the daemon", () => {
       memMib: 512,
     });
     expect(result).toMatchObject({ exitCode: 0, stdout: "hello there\n", isolation: "software" });
-    expect(record.calls).toEqual(["personalize pyro-", "mount /dev/vda", "clock"]);
+    // The clock once more only where the mount took long.
+    expect(record.calls.filter((call) => call !== "clock")).toEqual(["personalize pyro-", "mount /dev/vda"]);
     expect(vmm.started[0]).toMatchObject({
       memMib: 512,
       disks: [{ format: "qcow2", backing: { path: image } }, { format: "empty" }],

@@ -115,7 +115,7 @@ describe("A machine of a template", () => {
       await templates.prepareAhead({ ...shape, mounted: image }, never);
       // Nobody's names, of the time when the image was made; the writes are on the disk before it is saved.
       expect(record.calls).toEqual([
-        ...["personalize pyro-", "mount /dev/vda", "hold writes", "let writes go"],
+        ...["personalize pyro-", "mount /dev/vda", "hold writes", "let writes go", "rehearse"],
       ]);
       await using second = await templates.start(fresh, never);
       await using _third = await templates.start(request, never);

@@ -79,10 +79,9 @@ describe("workspaces of the daemon", () => {
   it("seals the baseline under held writes, and runs commands", async () => {
     const { workspaceId, state: now } = await create();
     expect(now).toBe("started");
-    expect(record.calls).toEqual([
+    expect(record.calls.filter((call) => call !== "clock")).toEqual([
       "personalize pyro-",
       "mount /dev/vda",
-      "clock",
       "hold writes",
       "let writes go",
     ]);
