@@ -143,7 +143,9 @@ export class CommandLog implements AsyncDisposable {
     const command = this.#commands.get(sequence);
     this.#commands.delete(sequence);
     await command?.output[Symbol.asyncDispose]();
-    await rm(join(this.directory, String(sequence)), { recursive: true, force: true });
+    // A record may be on its way into it: what came behind the listing is removed by the next try.
+    const path = join(this.directory, String(sequence));
+    await rm(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 10 });
   }
 }
 

@@ -239,6 +239,19 @@ describe("the output of a command", () => {
     expect(String((await output.view(0, 100)).window.head)).toBe("one two three");
   });
 
+  it("of a command goes also while a record of it is being written", async () => {
+    const path = join(state.path, "commands");
+    await using log = await CommandLog.open(path);
+    await log.add({ sequence: 1, command: "true", cwd: "/", startedAtMs: 0 });
+    const until = Date.now() + 30;
+    const writing = (async () => {
+      for (let at = 0; Date.now() < until; at += 1) await writeFile(join(path, "1", `record-${at}`), "");
+    })().catch((error: unknown) => expect(error).toMatchObject({ code: "ENOENT" }));
+    await log.remove(1);
+    await writing;
+    expect(await readdir(path)).toEqual([]);
+  });
+
   it("of commands that were half recorded or half removed goes", async () => {
     const path = join(state.path, "commands");
     const facts = { command: "true", cwd: "/", startedAtMs: 0 };
