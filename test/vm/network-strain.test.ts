@@ -8,8 +8,8 @@ const skipped = withoutNamespaces();
 if (skipped !== undefined) console.log(`no strain on a network: ${skipped}`);
 
 const MIB = 1024 * 1024;
-/** What a daemon's memory may differ by from one look to the next, whatever its machines do. */
-const NOISE_BYTES = 24 * MIB;
+/** What a daemon's memory may differ by from one look to the next, whatever its machines do: 28 MiB were seen. */
+const NOISE_BYTES = 40 * MIB;
 
 describe.skipIf(skipped !== undefined)("A machine that asks for too much of the network", () => {
   let state: TestState;
