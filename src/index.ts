@@ -41,5 +41,15 @@ export type {
   SecretSource,
   StreamWindow,
 } from "./sdk/index.js";
-export { createServer, type PyroMcpServer, type ServerOptions } from "./mcp/index.js";
+export {
+  createServer,
+  createTools,
+  type PyroMcpServer,
+  type PyroTool,
+  type PyroTools,
+  type ServerOptions,
+  type ToolAnswer,
+  type ToolCallOptions,
+  type ToolInputSchema,
+} from "./mcp/index.js";
 export { PyroError, type ErrorCode } from "./protocol/index.js";

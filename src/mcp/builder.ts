@@ -20,6 +20,7 @@ import {
 } from "../operations/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { NetworkOptions, PyroOptions } from "../sdk/index.js";
+import type { Caller } from "./caller.js";
 import type { Calls } from "./calls.js";
 import { descriptionOf, fieldsOf, instructionsOf, metaOf } from "./descriptions.js";
 import { hostRoots } from "./host-roots.js";
@@ -43,7 +44,7 @@ export interface ServerOptions extends PyroOptions, ProjectOptions {
 }
 
 /** A tool as the server lists it. */
-interface ListedTool {
+export interface ListedTool {
   readonly name: string;
   readonly summary: string;
   readonly description: string;
@@ -70,6 +71,13 @@ export interface Additions {
 /** Makes the servers of one process, whatever transport they are served on. */
 export interface ServerBuilder extends AsyncDisposable {
   readonly projectLine: string;
+  /** What a model should know before its first call. */
+  readonly instructions: string;
+  readonly setting: ToolSetting;
+  /** The tools of its profile, in their order. */
+  operations(): Promise<readonly ListedTool[]>;
+  /** Answers one call of one of them, without MCP; a failure is an answer too. */
+  call(name: string, args: unknown, caller: Caller): Promise<CallToolResult>;
   /** A server for one connection, or for one request; all share their calls. */
   readonly build: (request?: McpRequestContext) => Promise<McpServer>;
   /** The client went away: what it started stays for the next one. */
@@ -103,6 +111,8 @@ export function serverBuilder(options: ServerOptions, additions: Additions = {})
       const given = { pyro: options, tools, ...setting, blockMs, roots, defaultSource, network };
       return new Calls({ ...given, isLeft: () => isLeft });
     })());
+  const call: ServerBuilder["call"] = async (name, args, caller) =>
+    await (await loadCalls()).run(name, args, caller);
   const operations = async (): Promise<readonly ListedTool[]> =>
     (await toolsOf(set)).map((tool) => ({
       ...{ name: tool.name, summary: tool.summary, kind: tool.kind },
@@ -112,8 +122,13 @@ export function serverBuilder(options: ServerOptions, additions: Additions = {})
     }));
   return {
     projectLine: project.line,
+    instructions: instructionsOf(facts),
+    setting,
+    operations,
+    call,
     build: async (request) => {
       const { McpServer } = await import("@modelcontextprotocol/server");
+      const { callerOf } = await import("./caller.js");
       const server = new McpServer(
         { name: "pyro", title: "pyro", version: thisBuild().version },
         {
@@ -123,13 +138,15 @@ export function serverBuilder(options: ServerOptions, additions: Additions = {})
         },
       );
       for (const tool of await operations())
-        register(server, tool, setting, async (args, context) =>
-          (await loadCalls()).run(tool.name, args, context),
-        );
+        register(server, tool, setting, async (args, context) => {
+          using caller = callerOf(context);
+          return await call(tool.name, args, caller);
+        });
       for (const tool of additions.tools ?? [])
-        register(server, tool, setting, async (args, context) =>
-          (await loadCalls()).answer((call) => tool.run(args, call, context), args, context),
-        );
+        register(server, tool, setting, async (args, context) => {
+          using caller = callerOf(context);
+          return await (await loadCalls()).answer((call) => tool.run(args, call, context), args, caller);
+        });
       additions.extend?.(server, request);
       return server;
     },

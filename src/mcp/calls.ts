@@ -1,10 +1,9 @@
-import type { CallToolResult, ServerContext } from "@modelcontextprotocol/server";
+import type { CallToolResult } from "@modelcontextprotocol/server";
 import { isOperation, type Declaration } from "../operations/index.js";
 import { Pyro, type NetworkOptions, type PyroOptions, type WorkspaceSource } from "../sdk/index.js";
 import { diffHandler, diskReadHandler, execHandler, fileReadHandler, logsHandler } from "./bulk-tools.js";
-import { callerOf } from "./caller.js";
+import type { Caller } from "./caller.js";
 import type { HostRoots } from "./host-path.js";
-import { callProgress } from "./progress.js";
 import { recordHandler } from "./record-tools.js";
 import { errorResult } from "./result.js";
 import { serviceLogsHandler } from "./service-tools.js";
@@ -44,26 +43,24 @@ export class Calls implements AsyncDisposable {
   }
 
   /** Answers one call of an operation. */
-  async run(name: string, args: unknown, context: ServerContext): Promise<CallToolResult> {
+  async run(name: string, args: unknown, caller: Caller): Promise<CallToolResult> {
     const handler = this.#handlers.get(name);
     if (handler === undefined) throw new Error(`no handler for ${name}`);
-    return await this.answer((call) => handler(args, call), args, context);
+    return await this.answer((call) => handler(args, call), args, caller);
   }
 
   /** Answers one call by what the work gives; a failure is an answer too. */
   async answer<Result>(
     body: (call: ToolCall) => Promise<Result>,
     args: unknown,
-    context: ServerContext,
+    caller: Caller,
   ): Promise<Result | CallToolResult> {
     const { blockMs, roots, defaultSource, network, isLeft } = this.#options;
-    using progress = callProgress(context);
-    using caller = callerOf(context);
     const work = body({
       ...{ pyro: this.#pyro, blockMs, defaultSource, network },
       isLeft: () => isLeft() || caller.isGone(),
       signal: caller.signal,
-      onProgress: (message) => progress.say(message),
+      onProgress: (message) => caller.say(message),
       hostPath: (path) => roots.resolve(path),
     }).catch((error: unknown) => errorResult(error, args));
     this.#inFlight.add(work);

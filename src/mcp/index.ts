@@ -8,3 +8,11 @@ export type { HttpPlace } from "./http/serve.js";
 export { projectSourceIn } from "./project-source.js";
 export { createServer, type PyroMcpServer } from "./server.js";
 export type { ServerOptions } from "./builder.js";
+export {
+  createTools,
+  type PyroTool,
+  type PyroTools,
+  type ToolAnswer,
+  type ToolCallOptions,
+  type ToolInputSchema,
+} from "./tools.js";

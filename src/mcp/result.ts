@@ -5,7 +5,7 @@ import { toGuestText } from "./guest-text.js";
 import { toolHint } from "./tool-hint.js";
 
 /** Where the machine fields of a bulk-text result stand; no model sees them, programs do. */
-const META_KEY = "pyro/result";
+export const META_KEY = "pyro/result";
 
 /** A failure: text only, what failed, the next thing to do. `args` is what the call was given. */
 export function errorResult(thrown: unknown, args?: unknown): CallToolResult {
