@@ -53,6 +53,7 @@ test-registry: setup-tests
 test-vm: setup-tests build runtime
 	@$(PYRO) env pull $(ENVIRONMENT)
 	@$(PYRO) env pull debian:12-build
+	@$(PYRO) prepare $(ENVIRONMENT)
 	npx vitest run --project vm
 
 smoke-chat-hosts: build runtime

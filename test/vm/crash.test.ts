@@ -16,7 +16,7 @@ import {
 describe("a daemon that dies", () => {
   let state: TestState;
   beforeEach(async () => {
-    state = await testState();
+    state = await testState({ templates: false });
   });
   afterEach(() => state[Symbol.asyncDispose]());
 
@@ -67,7 +67,7 @@ describe("a daemon that dies", () => {
 describe("a machine that dies", () => {
   let state: TestState;
   beforeEach(async () => {
-    state = await testState();
+    state = await testState({ templates: false });
   });
   afterEach(() => state[Symbol.asyncDispose]());
 

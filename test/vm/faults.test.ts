@@ -1,10 +1,9 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { chmod, cp, mkdir, mkdtemp, open, rm, statfs, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, open, rm, statfs, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { directoriesFor } from "../../src/kit/index.js";
-import { json, leftovers, PYRO, pyro, testState, type Result, type TestState } from "./support.js";
+import { copyCache, json, leftovers, PYRO, pyro, testState, type Result, type TestState } from "./support.js";
 
 const isRoot = process.getuid?.() === 0;
 if (!isRoot) {
@@ -85,11 +84,7 @@ describe("bad hosts and bad input", () => {
     const parent = await mkdtemp(join(tmpdir(), "pyro-long-"));
     const long = join(parent, "d".repeat(100), "e".repeat(100));
     await mkdir(long, { recursive: true, mode: 0o700 });
-    await cp(directoriesFor().cache, join(long, "cache"), {
-      recursive: true,
-      preserveTimestamps: true,
-      mode: 1,
-    });
+    await copyCache(join(long, "cache"));
     const { code, stdout } = await pyro(["run", "debian:12", "--", "echo", "far"], { stateDir: long });
     await pyro(["daemon", "stop", "--force"], { stateDir: long });
     expect({ code, stdout: stdout.toString() }).toEqual({ code: 0, stdout: "far\n" });
@@ -157,13 +152,7 @@ describe("bad hosts and bad input", () => {
       try {
         const full = join(mount, "state");
         await mkdir(full, { mode: 0o711 });
-        const cache = directoriesFor().cache;
-        for (const name of ["images", "environments"]) {
-          await cp(join(cache, name), join(full, "cache", name), {
-            recursive: true,
-            preserveTimestamps: true,
-          });
-        }
+        await copyCache(join(full, "cache"), { environments: ["debian_12"], templates: false });
         await pyro(["env", "list"], { stateDir: full });
         const { bavail, bsize } = await statfs(mount);
         execFileSync("fallocate", ["-l", String(bavail * bsize), join(mount, "filler")]);

@@ -8,7 +8,7 @@ import { client, eventually, json, pyro, testState, type TestState } from "./sup
 
 let state: TestState;
 beforeEach(async () => {
-  state = await testState();
+  state = await testState({ templates: false });
 });
 afterEach(() => state[Symbol.asyncDispose]());
 

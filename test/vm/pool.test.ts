@@ -3,7 +3,7 @@ import { eventually, json, machinesOf, pyro, testState, type TestState } from ".
 
 let state: TestState;
 beforeEach(async () => {
-  state = await testState();
+  state = await testState({ templates: false });
 });
 afterEach(() => state[Symbol.asyncDispose]());
 

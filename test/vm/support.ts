@@ -1,10 +1,13 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { cp, mkdtemp, readdir, readFile, readlink, rm } from "node:fs/promises";
+import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
 import type { Pyro } from "../../src/sdk/index.js";
 import { directoriesFor } from "../../src/kit/index.js";
+
+const execute = promisify(execFile);
 
 export const PYRO = join(import.meta.dirname, "../../bin/pyro");
 
@@ -80,23 +83,50 @@ export interface TestState extends AsyncDisposable {
   readonly path: string;
 }
 
+/** The environments that `make test-vm` made, by their files: a user's own are not for tests. */
+const ENVIRONMENTS = ["debian_12", "debian_12-build"];
+
 /**
- * A state directory of its own, with the environments that `make test-vm` made copied in. Disposing of it stops its
- * daemon, proves that nothing of it is left running, and removes it.
+ * Copies what `make test-vm` made of the user's cache: environments with their images, the templates unless `templates`
+ * is false, and what was found out about this host.
  */
-export async function testState(options: { readonly environments?: boolean } = {}): Promise<TestState> {
+export async function copyCache(
+  to: string,
+  { environments = ENVIRONMENTS, templates = true } = {},
+): Promise<void> {
+  // PYRO_TEST_CACHE: environments from elsewhere, where the usual place is another's.
+  const cache = process.env["PYRO_TEST_CACHE"] ?? directoriesFor().cache;
+  const copy = async (directory: string, names: readonly string[]): Promise<void> => {
+    await mkdir(join(to, directory), { recursive: true });
+    const sources = names.map((name) => join(cache, directory, name));
+    // Sparse: a template's memory is mostly holes.
+    if (sources.length > 0) await execute("cp", ["-a", "--sparse=always", ...sources, join(to, directory)]);
+  };
+  const ofAll = ["environments", "images", "pulls", "uses", ...(templates ? [] : ["templates"])];
+  await copy(
+    "",
+    (await readdir(cache)).filter((name) => !ofAll.includes(name)),
+  );
+  const manifests = environments.map((name) => `${name}.json`);
+  await copy("environments", manifests);
+  const images = manifests.map(async (name) => {
+    const manifest = await readFile(join(cache, "environments", name), "utf8");
+    const { digest } = JSON.parse(manifest) as { digest: string };
+    return `${digest.replace(":", "-")}.qcow2`;
+  });
+  await copy("images", await Promise.all(images));
+}
+
+/**
+ * A state directory of its own, with a copy of the cache that `make test-vm` made. Disposing of it stops its daemon,
+ * proves that nothing of it is left running, and removes it.
+ */
+export async function testState(
+  options: { readonly environments?: false; readonly templates?: boolean } = {},
+): Promise<TestState> {
   const path = await mkdtemp(join(tmpdir(), "pyro-test-"));
-  if (options.environments !== false) {
-    // PYRO_TEST_CACHE: environments from elsewhere, where the usual place is another's.
-    const cache = process.env["PYRO_TEST_CACHE"] ?? directoriesFor().cache;
-    await cp(cache, join(path, "cache"), {
-      recursive: true,
-      preserveTimestamps: true,
-      mode: 1,
-      // Sparse, and each state makes its own.
-      filter: (source) => !source.startsWith(join(cache, "templates")),
-    });
-  }
+  const environments = options.environments === false ? [] : ENVIRONMENTS;
+  await copyCache(join(path, "cache"), { environments, templates: options.templates ?? true });
   return {
     path,
     [Symbol.asyncDispose]: async () => {

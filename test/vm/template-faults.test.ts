@@ -10,7 +10,7 @@ if (!isRoot) console.warn("skipped: a full disk is staged by a mount, which need
 let state: TestState;
 let templates: string;
 beforeEach(async () => {
-  state = await testState();
+  state = await testState({ templates: false });
   templates = join(state.path, "cache/templates");
 });
 afterEach(() => state[Symbol.asyncDispose]());

@@ -22,7 +22,7 @@ const never = new AbortController().signal;
 
 let state: TestState;
 beforeEach(async () => {
-  state = await testState();
+  state = await testState({ templates: false });
 });
 afterEach(() => state[Symbol.asyncDispose]());
 
