@@ -37,6 +37,8 @@ export function callScope(what: string, options: CallOptions): CallScope {
     [Symbol.dispose]: () => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", onAbort);
+      // A stream that was left at its result, before its end, would stay open and keep this process alive.
+      abort(new PyroError("CANCELLED", `${what} is over`));
     },
   };
 }

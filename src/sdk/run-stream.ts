@@ -69,6 +69,7 @@ export class CommandStream<Start, Response, Event> {
     void this.#outbox.put({ request: start });
     let started = false;
     let settled = false;
+    let result: Event | undefined;
     try {
       for await (const response of open(this.#outbox, scope.signal)) {
         if (!started && input !== undefined) void this.#pump(input, scope);
@@ -76,15 +77,17 @@ export class CommandStream<Start, Response, Event> {
         const acceptedBytes = accepted(response);
         if (acceptedBytes !== undefined) this.#accept(Number(acceptedBytes));
         const event = toEvent(response);
-        if (event === undefined) continue;
-        settled = isResult(event);
-        yield event;
-        if (settled) return;
+        if (event === undefined || result !== undefined) continue;
+        if (isResult(event)) {
+          // Read to its end: a stream that was left before that would stay open, and keep this process alive.
+          result = event;
+          this.#outbox.end();
+        } else yield event;
       }
       settled = true;
     } catch (error) {
       settled = true;
-      throw error;
+      if (result === undefined) throw error;
     } finally {
       this.#outbox.end();
       this.#lostInput = this.#sentBytes > this.#acceptedBytes;
@@ -93,7 +96,8 @@ export class CommandStream<Start, Response, Event> {
       if (!settled)
         scope.abort(new PyroError("CANCELLED", "the command was left before its end", { retryable: true }));
     }
-    throw unreachable(new Error("the daemon ended the stream without a result"));
+    if (result === undefined) throw unreachable(new Error("the daemon ended the stream without a result"));
+    yield result;
   }
 
   #accept(totalBytes: number): void {

@@ -232,15 +232,31 @@ test("a place that cannot be written to is STATE_NOT_WRITABLE with the option to
   });
 });
 
-test("an idle program with an open connection ends by itself", async () => {
+test.each([
+  ["runInVm", 'pyro.runInVm({ environment: "debian:12", argv: ["true"] })'],
+  ["pullEnvironment", 'pyro.pullEnvironment("debian:12")'],
+  ["doctor", "pyro.doctor()"],
+])("an idle program ends by itself, though the daemon ended the stream of %s late", async (_, call) => {
   await using state = await temporaryState();
-  await using _daemon = await startFakeDaemon(state.path, { buildId: await builtId() });
+  const late = <T>(answer: T) =>
+    async function* () {
+      yield answer;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    };
+  const environment = { name: "debian:12" };
+  await using _daemon = await startFakeDaemon(state.path, {
+    buildId: await builtId(),
+    run: { run: late({ event: { case: "result", value: { exitCode: 0 } } }) },
+    environment: { pull: late({ event: { case: "result", value: { environment } } }) },
+    doctor: { diagnose: late({ event: { case: "report", value: { ok: true } } }) },
+  });
   const program = `
     import { Pyro } from ${JSON.stringify(join(import.meta.dirname, "../../../dist/index.js"))};
     const pyro = new Pyro({ stateDir: ${JSON.stringify(state.path)} });
-    console.log((await pyro.runInVm({ environment: "debian:12", argv: ["echo", "hi"] })).stdout.trim());`;
+    await ${call};
+    console.log("done");`;
   const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", program], {
     timeout: 10_000,
   });
-  expect(stdout).toBe("hi\n");
+  expect(stdout).toBe("done\n");
 });
