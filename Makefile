@@ -5,7 +5,7 @@ PYRO := bin/pyro
 export PATH := $(PATH):/usr/local/go/bin
 ENVIRONMENT ?= debian:12
 
-.PHONY: help demo setup setup-tests build runtime generate test test-unit test-guest test-registry test-vm check smoke-chat-hosts bench fuzz dist dist-check dist-reproducible clean
+.PHONY: help demo setup setup-tests build runtime generate test test-unit test-guest test-registry test-vm environments check check-static check-units smoke-chat-hosts bench fuzz dist dist-check dist-reproducible clean
 
 help:
 	@echo "make demo    install what is missing, build, and run one command in a real VM"
@@ -50,21 +50,23 @@ test-guest: setup-tests
 test-registry: setup-tests
 	npx vitest run --project registry
 
-test-vm: setup-tests build runtime
+environments: build runtime
 	@$(PYRO) env pull $(ENVIRONMENT)
 	@$(PYRO) env pull debian:12-build
 	@$(PYRO) prepare $(ENVIRONMENT)
+
+test-vm: setup-tests environments
 	npx vitest run --project vm
 
-smoke-chat-hosts: build runtime
-	@$(PYRO) env pull debian:12
-	@$(PYRO) env pull debian:12-build
+smoke-chat-hosts: environments
 	@npx vitest run --project vm --reporter=verbose test/vm/chat-hosts.test.ts test/vm/cold-start.test.ts test/vm/review-eval.test.ts
 
 generate: setup
 	npm run generate
 
-check: setup-tests build runtime
+check: check-static check-units
+
+check-static: setup-tests build runtime
 	npm run check:format
 	npm run check:lint
 	npm run check:types
@@ -73,6 +75,8 @@ check: setup-tests build runtime
 	npm run check:licences
 	scripts/check-generated.sh
 	cd guest && test -z "$$(gofmt -l cmd internal)" && go vet ./...
+
+check-units: setup-tests build runtime
 	npx vitest run --project unit --coverage --coverage.thresholds.lines=90
 
 bench: build runtime
