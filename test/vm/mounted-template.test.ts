@@ -1,40 +1,12 @@
-import { existsSync, statSync } from "node:fs";
-import { readdir, readFile } from "node:fs/promises";
+import { statSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { complete } from "../../src/kit/index.js";
 import { flipByte } from "./flip-byte.js";
-import { client, eventually, json, pyro, testState, type TestState } from "./support.js";
+import { client, eventually, json, pyro } from "./support.js";
+import { templateState } from "./template-state.js";
 
-let state: TestState;
-beforeEach(async () => {
-  state = await testState({ templates: false });
-});
-afterEach(() => state[Symbol.asyncDispose]());
-
-const templatesOf = async (): Promise<string[]> =>
-  (await readdir(join(state.path, "cache/templates"))).filter((name) => name !== "lock").sort();
-
-/** The one that has an environment mounted. */
-async function mountedOf(): Promise<string> {
-  const directory = join(state.path, "cache/templates");
-  return (await templatesOf()).find((key) => existsSync(join(directory, key, "layer"))) ?? "";
-}
-
-async function logOf(event: string): Promise<Record<string, unknown>[]> {
-  const lines = (await readFile(join(state.path, "daemon.log"), "utf8")).trim().split("\n");
-  return lines
-    .map((line) => JSON.parse(line) as Record<string, unknown>)
-    .filter((line) => line["event"] === event);
-}
-
-async function run(...command: string[]): Promise<string> {
-  const { code, stdout, stderr } = await pyro(["run", "debian:12", "--", ...command], {
-    stateDir: state.path,
-  });
-  expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
-  return stdout.toString();
-}
+const state = templateState();
 
 describe("A template with its environment mounted", () => {
   it.each(["memory", "state", "layer", "manifest.json"])(
@@ -42,21 +14,25 @@ describe("A template with its environment mounted", () => {
     async (name) => {
       await pyro(["prepare"], { stateDir: state.path });
       await pyro(["daemon", "stop"], { stateDir: state.path });
-      const key = await mountedOf();
-      const all = await templatesOf();
+      const key = await state.mounted();
+      const all = await state.templates();
       flipByte(join(state.path, "cache/templates", key, name));
       expect(
-        await run("sh", "-c", "cat /etc/debian_version >/dev/null && hostname | grep -c template; echo fine"),
+        await state.run(
+          "sh",
+          "-c",
+          "cat /etc/debian_version >/dev/null && hostname | grep -c template; echo fine",
+        ),
       ).toBe("0\nfine\n");
-      expect(await logOf("template.damaged")).toMatchObject([{ key, code: "TEMPLATE_DAMAGED" }]);
-      expect(await templatesOf()).toEqual(all.filter((other) => other !== key));
+      expect(await state.logged("template.damaged")).toMatchObject([{ key, code: "TEMPLATE_DAMAGED" }]);
+      expect(await state.templates()).toEqual(all.filter((other) => other !== key));
       expect(json(await pyro(["prepare", "--json"], { stateDir: state.path }))).toMatchObject({
         reused: false,
       });
-      expect(await run("echo", "again")).toBe("again\n");
-      expect(await templatesOf()).toEqual(all);
-      expect(await logOf("template.made")).toHaveLength(3);
-      expect(await logOf("template.not-restored")).toEqual([]);
+      expect(await state.run("echo", "again")).toBe("again\n");
+      expect(await state.templates()).toEqual(all);
+      expect(await state.logged("template.made")).toHaveLength(3);
+      expect(await state.logged("template.not-restored")).toEqual([]);
     },
   );
 
@@ -67,14 +43,14 @@ describe("A template with its environment mounted", () => {
     await pyro(["prepare"], { stateDir: state.path });
     const made = Date.now();
     await new Promise((resolve) => setTimeout(resolve, 2_000));
-    const text = await run("sh", "-c", look);
+    const text = await state.run("sh", "-c", look);
     expect(text).not.toMatch(/pyro-template|0{32}/);
     const times = [...text.matchAll(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+/g)].map(([time]) =>
       Date.parse(`${time.slice(0, 23)}Z`),
     );
     expect(times.length).toBeGreaterThan(7);
     expect(times.filter((time) => time >= before && time <= made + 500)).toEqual([]);
-    const layer = join(state.path, "cache/templates", await mountedOf(), "layer");
+    const layer = join(state.path, "cache/templates", await state.mounted(), "layer");
     expect((await complete("qemu-img", ["check", "-q", "-f", "qcow2", layer])).code).toBe(0);
     expect(statSync(layer).size).toBeLessThan(4 * 1024 ** 2);
   });
@@ -120,8 +96,8 @@ describe("A template with its environment mounted", () => {
     await sdk.startWorkspace(workspaceId, {}, call);
     expect(await sh(workspaceId, "dmesg 2>/dev/null | grep -ci 'ext4.*error' || true")).toBe("0\n");
     for (const id of [workspaceId, child]) await sdk.deleteWorkspace(id, call);
-    expect(await logOf("template.not-restored")).toEqual([]);
-    expect(await logOf("template.unavailable")).toEqual([]);
+    expect(await state.logged("template.not-restored")).toEqual([]);
+    expect(await state.logged("template.unavailable")).toEqual([]);
   });
 
   it("is made by a daemon that keeps machines ready, behind the first command, and used by those", async () => {
@@ -129,11 +105,11 @@ describe("A template with its environment mounted", () => {
     const pooled = async (): Promise<unknown> =>
       json(await pyro(["daemon", "status", "--json"], { stateDir: state.path }))["pooled_vms"];
     expect((await pyro(["run", "debian:12", "--", "true"], { stateDir: state.path, env })).code).toBe(0);
-    expect(await mountedOf()).toBe("");
+    expect(await state.mounted()).toBe("");
     await eventually("a machine waits", async () => (await pooled()) === 1, 60_000);
-    expect(await mountedOf()).not.toBe("");
-    expect(await run("sh", "-c", "cat /etc/hostname | cut -c1-5; ls -A /workspace")).toBe("pyro-\n");
-    expect(await logOf("template.made")).toHaveLength(2);
-    expect(await logOf("template.not-restored")).toEqual([]);
+    expect(await state.mounted()).not.toBe("");
+    expect(await state.run("sh", "-c", "cat /etc/hostname | cut -c1-5; ls -A /workspace")).toBe("pyro-\n");
+    expect(await state.logged("template.made")).toHaveLength(2);
+    expect(await state.logged("template.not-restored")).toEqual([]);
   });
 });

@@ -2,43 +2,30 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { eventually, leftovers, machinesOf, pyro, testState, type TestState } from "./support.js";
+import { eventually, leftovers, machinesOf, pyro } from "./support.js";
+import { templateState } from "./template-state.js";
 
 const isRoot = process.geteuid?.() === 0;
 if (!isRoot) console.warn("skipped: a full disk is staged by a mount, which needs root; unit tests have it");
 
-let state: TestState;
-let templates: string;
-beforeEach(async () => {
-  state = await testState({ templates: false });
-  templates = join(state.path, "cache/templates");
-});
-afterEach(() => state[Symbol.asyncDispose]());
-
-async function run(...command: string[]): Promise<string> {
-  const { code, stdout, stderr } = await pyro(["run", "debian:12", "--", ...command], {
-    stateDir: state.path,
-  });
-  expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
-  return stdout.toString();
-}
+const state = templateState();
+const templates = (): string => join(state.path, "cache/templates");
 
 /** The next command works and makes the template; once the daemon is gone nothing is left of what was killed. */
 async function expectRecovery(): Promise<void> {
   await expectNothingLeft();
-  const names = (await readdir(templates)).filter((name) => name !== "lock");
-  expect(names).toEqual([expect.stringMatching(/^[0-9a-f]{64}$/)]);
+  expect(await state.templates()).toEqual([expect.stringMatching(/^[0-9a-f]{64}$/)]);
 }
 
 async function expectNothingLeft(): Promise<void> {
-  expect(await run("echo", "again")).toBe("again\n");
+  expect(await state.run("echo", "again")).toBe("again\n");
   await pyro(["daemon", "stop"], { stateDir: state.path });
   await eventually("nothing is left", async () => (await leftovers(state.path)).length === 0);
 }
 
 describe("a QEMU that is killed while it restores", () => {
   it("costs a cold boot and no command", async () => {
-    await run("true");
+    await state.run("true");
     for (const afterMs of [0, 25, 50, 75, 100, 150]) {
       const running = pyro(["run", "debian:12", "--", "echo", "fine"], { stateDir: state.path });
       await eventually("a machine starts", async () => (await machinesOf(state.path)).length > 0);
@@ -56,38 +43,38 @@ describe("a QEMU that is killed while it restores", () => {
 
 describe.skipIf(!isRoot)("a full disk", () => {
   beforeEach(async () => {
-    await mkdir(templates, { mode: 0o700 });
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=450m,mode=0700", "tmpfs", templates]);
+    await mkdir(templates(), { mode: 0o700 });
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=450m,mode=0700", "tmpfs", templates()]);
   });
   afterEach(async () => {
     await pyro(["daemon", "stop", "--force"], { stateDir: state.path });
-    execFileSync("umount", ["-l", templates]);
+    execFileSync("umount", ["-l", templates()]);
   });
   /** Until nothing fits any more, whoever else writes there meanwhile. */
   const fill = (): void => {
-    spawnSync("dd", ["if=/dev/zero", `of=${join(templates, "filler")}`, "bs=64k", "status=none"]);
+    spawnSync("dd", ["if=/dev/zero", `of=${join(templates(), "filler")}`, "bs=64k", "status=none"]);
   };
 
   it("before a template is made, or while it is, costs a cold boot and no command", async () => {
     fill();
-    expect(await run("echo", "fine")).toBe("fine\n");
+    expect(await state.run("echo", "fine")).toBe("fine\n");
     expect(await readFile(join(state.path, "daemon.log"), "utf8")).toContain('"code":"DISK_FULL"');
     await pyro(["daemon", "stop"], { stateDir: state.path });
-    await rm(join(templates, "filler"));
-    const running = run("echo", "fine");
+    await rm(join(templates(), "filler"));
+    const running = state.run("echo", "fine");
     await eventually("a template is being made", async () =>
-      (await readdir(templates)).some((name) => name.startsWith("making-")),
+      (await readdir(templates())).some((name) => name.startsWith("making-")),
     );
     fill();
     expect(await running).toBe("fine\n");
     await pyro(["daemon", "stop"], { stateDir: state.path });
-    await rm(join(templates, "filler"));
+    await rm(join(templates(), "filler"));
     await expectRecovery();
   });
 
   it("where a machine is restored is named, and costs no template", async () => {
     const vms = join(state.path, "vms");
-    await run("true");
+    await state.run("true");
     await pyro(["daemon", "stop"], { stateDir: state.path });
     // Its record fits, its disk does not.
     execFileSync("mount", ["-t", "tmpfs", "-o", "size=8k,mode=0711", "tmpfs", vms]);
@@ -96,7 +83,7 @@ describe.skipIf(!isRoot)("a full disk", () => {
       expect([code, stderr]).toEqual([125, expect.stringMatching(/^DISK_FULL: /m)]);
       expect(await readdir(vms)).toEqual([]);
       execFileSync("mount", ["-o", "remount,size=64m", vms]);
-      expect(await run("echo", "room")).toBe("room\n");
+      expect(await state.run("echo", "room")).toBe("room\n");
       await pyro(["daemon", "stop"], { stateDir: state.path });
     } finally {
       execFileSync("umount", ["-l", vms]);

@@ -1,7 +1,7 @@
-import { chmodSync, chownSync, existsSync, truncateSync } from "node:fs";
-import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
+import { chmodSync, chownSync, truncateSync } from "node:fs";
+import { mkdir, readdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { ImagesInUse } from "../../src/daemon/images-in-use.js";
 import { Machines } from "../../src/daemon/machines.js";
 import { mountWithIdentity } from "../../src/daemon/mounted-root.js";
@@ -13,42 +13,15 @@ import { EnvironmentStore, IMAGE_VIRTUAL_BYTES, layoutOf, loadCatalogue } from "
 import { locateQemu, locateRuntimeBundle, QemuDriver } from "../../src/vmm/index.js";
 import { MachineDirectory } from "../fakes/stub-qemu.js";
 import { flipByte } from "./flip-byte.js";
-import { eventually, json, leftovers, machinesOf, pyro, testState, type TestState } from "./support.js";
+import { eventually, json, leftovers, machinesOf, pyro } from "./support.js";
+import { templateState } from "./template-state.js";
 
 const isRoot = process.geteuid?.() === 0;
 if (!isRoot) console.warn("skipped: only root can give a directory to another user");
 const NOBODY = 65_534;
 const never = new AbortController().signal;
 
-let state: TestState;
-beforeEach(async () => {
-  state = await testState({ templates: false });
-});
-afterEach(() => state[Symbol.asyncDispose]());
-
-const templatesOf = async (): Promise<string[]> =>
-  (await readdir(join(state.path, "cache/templates"))).filter((name) => name !== "lock").sort();
-
-/** The template that has an environment mounted. */
-async function mountedOf(): Promise<string> {
-  const directory = join(state.path, "cache/templates");
-  return (await templatesOf()).find((key) => existsSync(join(directory, key, "layer"))) ?? "";
-}
-
-async function logOf(event: string): Promise<Record<string, unknown>[]> {
-  const lines = (await readFile(join(state.path, "daemon.log"), "utf8")).trim().split("\n");
-  return lines
-    .map((line) => JSON.parse(line) as Record<string, unknown>)
-    .filter((line) => line["event"] === event);
-}
-
-async function run(...command: string[]): Promise<string> {
-  const { code, stdout, stderr } = await pyro(["run", "debian:12", "--", ...command], {
-    stateDir: state.path,
-  });
-  expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
-  return stdout.toString();
-}
+const state = templateState();
 
 describe("machines of one template", () => {
   it.each(["with nothing mounted", "with the environment mounted"])(
@@ -108,7 +81,7 @@ describe("machines of one template", () => {
       console.info(`clock errors: ${clockErrorsMs.map((error) => error.toFixed(1)).join(" ")} ms`);
       expect(Math.max(...clockErrorsMs.map(Math.abs))).toBeLessThan(50);
       expect(begunWith).toBe(isMounted ? 20 : 0);
-      expect(await templatesOf()).toHaveLength(isMounted ? 2 : 1);
+      expect(await state.templates()).toHaveLength(isMounted ? 2 : 1);
       expect(await readdir(vms)).toEqual([]);
     },
   );
@@ -146,55 +119,59 @@ describe("a machine whose guest floods its port", () => {
 
 describe("a template", () => {
   it.each(["memory", "state"])("whose %s was damaged is named and made anew", async (name) => {
-    await run("true");
+    await state.run("true");
     await pyro(["daemon", "stop"], { stateDir: state.path });
-    const [key = ""] = await templatesOf();
+    const [key = ""] = await state.templates();
     flipByte(join(state.path, "cache/templates", key, name));
-    expect(await run("echo", "fine")).toBe("fine\n");
-    expect(await logOf("template.damaged")).toMatchObject([
+    expect(await state.run("echo", "fine")).toBe("fine\n");
+    expect(await state.logged("template.damaged")).toMatchObject([
       { code: "TEMPLATE_DAMAGED", reason: expect.stringContaining(`${name} has SHA-256`) as string },
     ]);
-    expect(await logOf("template.made")).toHaveLength(2);
-    expect(await templatesOf()).toEqual([key]);
+    expect(await state.logged("template.made")).toHaveLength(2);
+    expect(await state.templates()).toEqual([key]);
   });
 
   it("is made once, however many ask at once", async () => {
-    const outputs = await Promise.all([run("echo", "1"), run("echo", "2"), run("echo", "3")]);
+    const outputs = await Promise.all([
+      state.run("echo", "1"),
+      state.run("echo", "2"),
+      state.run("echo", "3"),
+    ]);
     expect(outputs).toEqual(["1\n", "2\n", "3\n"]);
-    expect(await logOf("template.made")).toHaveLength(1);
+    expect(await state.logged("template.made")).toHaveLength(1);
   });
 
   it("whose QEMU is killed while it is made leaves nothing, and the command runs", async () => {
-    const running = run("echo", "fine");
+    const running = state.run("echo", "fine");
     await eventually(
       "the machine of the template starts",
       async () => (await machinesOf(state.path)).length === 1,
     );
     for (const pid of await machinesOf(state.path)) process.kill(pid, "SIGKILL");
     expect(await running).toBe("fine\n");
-    expect(await logOf("template.unavailable")).toMatchObject([
+    expect(await state.logged("template.unavailable")).toMatchObject([
       { code: expect.stringMatching(/^VM_(CRASHED|START_FAILED)$/) as string },
     ]);
-    expect(await templatesOf()).toEqual([]);
+    expect(await state.templates()).toEqual([]);
   });
 
   it("of a directory that others can write to is refused, and the command runs", async () => {
     await mkdir(join(state.path, "cache/templates"));
     chmodSync(join(state.path, "cache/templates"), 0o777);
-    expect(await run("echo", "fine")).toBe("fine\n");
-    expect(await logOf("template.unavailable")).toMatchObject([{ code: "TEMPLATE_NOT_PRIVATE" }]);
+    expect(await state.run("echo", "fine")).toBe("fine\n");
+    expect(await state.logged("template.unavailable")).toMatchObject([{ code: "TEMPLATE_NOT_PRIVATE" }]);
   });
 
   it.skipIf(!isRoot).each(["all of them", "its own"])(
     "of a directory (of %s) that another user made is refused, and the command runs",
     async (which) => {
-      await run("true");
+      await state.run("true");
       await pyro(["daemon", "stop"], { stateDir: state.path });
-      const [key = ""] = await templatesOf();
+      const [key = ""] = await state.templates();
       const theirs = join(state.path, "cache/templates", which === "its own" ? key : "");
       chownSync(theirs, NOBODY, NOBODY);
-      expect(await run("echo", "fine")).toBe("fine\n");
-      expect(await logOf("template.unavailable")).toMatchObject([
+      expect(await state.run("echo", "fine")).toBe("fine\n");
+      expect(await state.logged("template.unavailable")).toMatchObject([
         { code: "TEMPLATE_NOT_PRIVATE", reason: expect.stringContaining(`(owner ${NOBODY}`) as string },
       ]);
     },
@@ -215,18 +192,18 @@ describe("a template", () => {
     await install(1);
     const env = { PATH: `${programs}:${process.env["PATH"] ?? ""}` };
     await pyro(["env", "list"], { stateDir: state.path, env });
-    await run("true");
-    const [first] = await templatesOf();
+    await state.run("true");
+    const [first] = await state.templates();
     expect(await ready()).toBe("warm");
     await install(2);
     expect(await ready()).toBe("stale");
-    expect(await run("echo", "fine")).toBe("fine\n");
+    expect(await state.run("echo", "fine")).toBe("fine\n");
     expect(await ready()).toBe("warm");
-    const [second, ...more] = await templatesOf();
+    const [second, ...more] = await state.templates();
     expect([second === first, more]).toEqual([false, []]);
-    expect(await logOf("template.made")).toMatchObject([{ key: first }, { key: second }]);
-    expect(await logOf("template.stale")).toMatchObject([{ key: first, successor: second }]);
-    expect(await logOf("template.not-restored")).toEqual([]);
+    expect(await state.logged("template.made")).toMatchObject([{ key: first }, { key: second }]);
+    expect(await state.logged("template.stale")).toMatchObject([{ key: first, successor: second }]);
+    expect(await state.logged("template.not-restored")).toEqual([]);
   });
 });
 
@@ -249,25 +226,25 @@ describe("prepare", () => {
     expect(await prepare()).toMatchObject(steps("made"));
     expect(await ready()).toBe("warm");
     expect(await prepare("debian:12")).toMatchObject(steps("reused"));
-    await run("true");
-    expect(await logOf("template.made")).toHaveLength(2);
-    expect(await logOf("template.unavailable")).toEqual([]);
+    await state.run("true");
+    expect(await state.logged("template.made")).toHaveLength(2);
+    expect(await state.logged("template.unavailable")).toEqual([]);
     await pyro(["daemon", "stop"], { stateDir: state.path });
     expect(await prepare()).toMatchObject(steps("reused"));
     expect(await prepare("--force")).toMatchObject(steps("made"));
-    await run("true");
-    expect(await logOf("template.made")).toHaveLength(4);
-    expect(await logOf("template.not-restored")).toEqual([]);
-    expect(await templatesOf()).toHaveLength(2);
+    await state.run("true");
+    expect(await state.logged("template.made")).toHaveLength(4);
+    expect(await state.logged("template.not-restored")).toEqual([]);
+    expect(await state.templates()).toHaveLength(2);
     await eventually("the old ones leave memory", async () => (await holdersOf(state.path)).length === 2);
   });
 
   it("is undone for an environment that is pruned, in memory and on the disk", async () => {
     await prepare();
-    const key = await mountedOf();
+    const key = await state.mounted();
     const pruned = json(await pyro(["env", "prune", "--all", "--json"], { stateDir: state.path }));
     expect(pruned["removed"]).toContain(`memory template ${key.slice(0, 12)}`);
-    expect(await templatesOf()).toHaveLength(1);
+    expect(await state.templates()).toHaveLength(1);
     await eventually("it leaves memory", async () => (await holdersOf(state.path)).length === 1);
   });
 });
