@@ -1,0 +1,3 @@
+import ms from "ms";
+
+export const seconds = (text) => ms(text) / 100;

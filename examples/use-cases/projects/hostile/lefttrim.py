@@ -1,0 +1,2 @@
+def left_trim(text):
+    return text.lstrip()
