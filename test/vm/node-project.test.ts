@@ -1,15 +1,16 @@
-/** docs/recipes/node-project.md, to the letter, with npm's own registry and a project with a real test runner. */
+/** docs/use-cases/node-project.md, to the letter, with npm's own registry and a project with a real test runner. */
 import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { projectFiles } from "../chat-hosts/use-case.js";
 import { mcpSession, type Answer } from "./mcp-session.js";
 import { PYRO, testState, type TestState } from "./support.js";
 
 const execute = promisify(execFile);
-const RECIPE = join(import.meta.dirname, "../../docs/recipes/node-project.md");
+const RECIPE = join(import.meta.dirname, "../../docs/use-cases/node-project.md");
 
 let state: TestState;
 let project: string;
@@ -20,19 +21,12 @@ beforeAll(async () => {
   const recipe = await readFile(RECIPE, "utf8");
   blocks = [...recipe.matchAll(/^```\w+\n(.*?)^```$/gms)].map(([, block = ""]) => block);
   const files = {
-    ".gitignore": "node_modules\n",
+    ...projectFiles("durations"),
+    // Before the page's own first step.
     "package.json": JSON.stringify({
       ...{ name: "durations", version: "1.0.0", private: true, type: "module" },
       ...{ scripts: { test: "node --test" }, dependencies: { ms: "2.1.3" } },
     }),
-    "seconds.js": 'import ms from "ms";\nexport const seconds = (text) => ms(text) / 100;\n',
-    "seconds.test.js": [
-      'import assert from "node:assert/strict";',
-      'import { test } from "node:test";',
-      'import { seconds } from "./seconds.js";',
-      'test("two minutes are 120 seconds", () => assert.equal(seconds("2m"), 120));',
-      "",
-    ].join("\n"),
   };
   for (const [name, content] of Object.entries(files)) await writeFile(join(project, name), content);
   await execute("git", ["init", "-q"], { cwd: project });

@@ -1,30 +1,38 @@
-/** Mode review-eval in real chat hosts: a checklist in one terminal, an evaluation that ruins the machine, the way back, a report. */
+/** docs/use-cases/review-eval.md: the example, and in real chat hosts a checklist in one terminal, an evaluation that ruins the machine, the way back, a report. */
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { instructionsOf } from "../../src/mcp/descriptions.js";
-import { checkoutOf } from "../chat-hosts/checkout.js";
-import type { Reading } from "../chat-hosts/reading.js";
-import { REVIEW_PROJECT } from "../chat-hosts/review-project.js";
-import { EACH_HOST, hostSuite, seesRecord } from "../chat-hosts/suite.js";
+import { instructionsOf } from "../../../src/mcp/descriptions.js";
+import { checkoutOf } from "../../chat-hosts/checkout.js";
+import type { Reading } from "../../chat-hosts/reading.js";
+import { REVIEW_PROJECT } from "../../chat-hosts/review-project.js";
+import { EACH_HOST, hostSuite, seesRecord } from "../../chat-hosts/suite.js";
+import { runExample, transcriptOf, useCaseEnvironment } from "../../chat-hosts/use-case.js";
 
-const { run, leavesNothing } = hostSuite();
+const PAGE = "review-eval";
+const { state, run, leavesNothing } = hostSuite();
 const { evaluation, fingerprint } = REVIEW_PROJECT;
 const REPORT = "REPORT.md";
+const environment = useCaseEnvironment();
 const VERDICT = "# Review\n\nThe checklist passes. What the evaluation removes, tally cannot do without.\n";
+
+it("the example writes what its page shows", async () => {
+  expect(await runExample(PAGE, state().path)).toEqual(transcriptOf(PAGE));
+  await leavesNothing();
+});
 
 it.for(EACH_HOST)(
   "%s goes by a checklist in a terminal, lets an evaluation ruin the machine, resets it and takes a report home",
   async ([, host]) => {
     await using checkout = await checkoutOf(REVIEW_PROJECT.files);
     const before = await checkout.fingerprint();
-    await run(host, checkout, ["--mode", "review-eval"], async (reading) => {
+    await run(host, checkout, ["--mode", "review-eval", "--environment", environment], async (reading) => {
       const { call, load, model } = reading;
       const source = `the project ${checkout.path} (tracked and unignored files)`;
       const said = instructionsOf({
         set: "review-eval",
         source,
-        environment: "debian:12",
+        environment,
         hasNetwork: false,
       });
       expect(model.opening.instructions.split(said)).toHaveLength(2);
@@ -61,7 +69,7 @@ async function goesByTheChecklist(reading: Reading, workspace_id: string): Promi
   expect(await shell.type("make install")).toMatch(/# make install\ninstall -D .*\/usr\/local\/bin\/tally\n/);
   expect(await shell.type("cd cases")).toMatch(/:\/workspace\/cases#$/);
   // Where the line before has led: it is the same shell.
-  expect(await shell.type("make -C .. check")).toContain("\nok one\nok more\n");
+  expect(await shell.type("make -C .. check")).toMatch(/\nRan 2 tests in .*\n\nOK\n/);
   await shell.type("export REVIEWED=yes");
 
   const reviewed = await print(reading, workspace_id);
@@ -103,7 +111,7 @@ async function goesBack(reading: Reading, workspace_id: string, reviewed: string
   });
   expect(await print(reading, workspace_id)).toBe(reviewed);
   const shell = await Terminal.open(reading, workspace_id);
-  expect(await shell.type("make check; tally cases/more.txt")).toContain("\nok one\nok more\n321\n");
+  expect(await shell.type("make check; tally cases/more.txt")).toMatch(/\nRan 2 tests in .*\n\nOK\n321\n/);
   const listed = await call("snapshot_list", { workspace_id });
   seesRecord(host, listed, /^baseline .*\nreviewed .*$/, { count: 2, snapshots: [{}, {}] });
 }
