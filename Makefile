@@ -4,13 +4,19 @@ PYRO := bin/pyro
 # Where Go's own installer puts it; not every shell knows.
 export PATH := $(PATH):/usr/local/go/bin
 ENVIRONMENT ?= debian:12
+# What the use cases run in.
+USE_CASE_ENVIRONMENT ?= debian:12
+export USE_CASE_ENVIRONMENT
+SMOKE := npx vitest run --project vm --reporter=verbose
+USE_CASES := smoke-cold-start-validation smoke-repro-fix-loop smoke-parallel-workspaces smoke-untrusted-inspection smoke-review-eval
 
-.PHONY: help demo setup setup-tests build runtime generate test test-unit test-guest test-registry test-vm environments check check-static check-units smoke-chat-hosts bench fuzz dist dist-check dist-reproducible clean
+.PHONY: help demo setup setup-tests build runtime generate test test-unit test-guest test-registry test-vm environments check check-static check-units smoke-chat-hosts smoke-use-cases $(USE_CASES) smoke-daily-loop smoke-environments bench fuzz dist dist-check dist-reproducible clean
 
 help:
 	@echo "make demo    install what is missing, build, and run one command in a real VM"
 	@echo "make test    all tests: units, guest agent, real VMs"
-	@echo "make smoke-chat-hosts  Claude Code, Codex and OpenCode with pyro, offline, driven by a scripted model"
+	@echo "make smoke-use-cases   docs/use-cases: the examples, and Claude Code, Codex and OpenCode, offline, driven by a scripted model"
+	@echo "make smoke-daily-loop  edit, test, diff, reset: how long each takes, beside its floor"
 	@echo "make check   format, lint, types, import rules, unused code, generated code, coverage"
 	@echo "make bench   the benchmark: each figure beside its floor (ARGS=--short, ARGS='--cycles 500')"
 	@echo "make fuzz    the fuzzers, a minute each"
@@ -58,8 +64,20 @@ environments: build runtime
 test-vm: setup-tests environments
 	npx vitest run --project vm
 
-smoke-chat-hosts: environments
-	@npx vitest run --project vm --reporter=verbose test/vm/chat-hosts.test.ts test/vm/cold-start.test.ts test/vm/review-eval.test.ts
+smoke-chat-hosts: smoke-environments
+	@$(SMOKE) test/vm/chat-hosts.test.ts test/vm/use-cases
+
+smoke-use-cases: smoke-environments
+	@$(SMOKE) test/vm/use-cases test/vm/node-project.test.ts
+
+$(USE_CASES): smoke-environments
+	@$(SMOKE) test/vm/use-cases/$(@:smoke-%=%).test.ts
+
+smoke-daily-loop: smoke-environments
+	@node examples/use-cases/daily-loop.mjs
+
+smoke-environments: setup-tests environments
+	@$(PYRO) env pull $(USE_CASE_ENVIRONMENT)
 
 generate: setup
 	npm run generate
