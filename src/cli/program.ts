@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { thisBuild } from "../kit/index.js";
-import { COMMAND_GROUPS, hostCompat, isOperation, type Declaration } from "../operations/index.js";
+import { COMMAND_GROUPS, hostCompat, type Declaration } from "../operations/index.js";
+import { act } from "./act.js";
 import type { CommandContext } from "./context.js";
 import { reportFailure, UsageError, type Statuses } from "./failure.js";
 import { examplesOf, rootHelp } from "./help.js";
@@ -20,25 +21,75 @@ export async function runCli(host: CliHost): Promise<number> {
   try {
     const idOnly = own.includes("--id-only");
     if (json && idOnly) throw new UsageError("--json and --id-only exclude each other", "give one of them");
-    const invocation: Invocation = { host, stdout, stderr, json, idOnly, status: 0, text: [] };
-    const program = await buildProgram(invocation, word);
-    try {
-      await program.parseAsync([...host.argv], { from: "user" });
-    } catch (error) {
-      if (!(error instanceof CommanderError)) throw error;
-      invocation.status = usageStatus(error, word, statuses);
-    }
-    for (const text of invocation.text) await stdout.write(text);
-    return invocation.status;
+    let status = 0;
+    const context = { host, stdout, stderr, json, idOnly };
+    const text = await interpret(host.argv, word, statuses, {
+      act: async (declaration, input, command) => {
+        status = await act(declaration, input, contextOf(context, command));
+      },
+      serveAsDaemon: (command) =>
+        host.runDaemon({ stateDir: contextOf(context, command).pyroOptions.stateDir }),
+    });
+    for (const part of text) await stdout.write(part);
+    return status;
   } catch (error) {
     return await reportFailure(error, { stdout, stderr }, { json, statuses });
   }
 }
 
-interface Invocation extends Omit<CommandContext, "pyroOptions"> {
-  status: number;
+/** What a command line asks for, proven and not done; undefined where it asks for help or the version. */
+export interface CommandLine {
+  readonly declaration: Declaration;
+  readonly input: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Reads a command line as `runCli` does, and does nothing: for commands that are written down somewhere.
+ * @throws {PyroError} as the command itself would for wrong usage
+ */
+export async function readCommandLine(argv: readonly string[]): Promise<CommandLine | undefined> {
+  const own = beforeSeparator(argv);
+  const word = firstWord(own);
+  let read: CommandLine | undefined;
+  await interpret(argv, word, runsGuestCommand(own, word) ? "command" : "plain", {
+    act: async (declaration, input) => {
+      const given = Object.entries(input).filter(
+        ([, value]) => !(Array.isArray(value) && value.length === 0),
+      );
+      read = { declaration, input: proven(declaration, withRecords(declaration, Object.fromEntries(given))) };
+    },
+    serveAsDaemon: () => Promise.resolve(),
+  });
+  return read;
+}
+
+/** What is done with a command line that was understood. */
+interface Doing {
+  readonly act: (declaration: Declaration, input: Record<string, unknown>, command: Command) => Promise<void>;
+  readonly serveAsDaemon: (command: Command) => Promise<void>;
+}
+
+interface Invocation extends Doing {
   /** Help and version, as commander writes them. */
   readonly text: string[];
+}
+
+/** Understands a command line and does it; gives what there is of help and version. */
+async function interpret(
+  argv: readonly string[],
+  word: string | undefined,
+  statuses: Statuses,
+  doing: Doing,
+): Promise<readonly string[]> {
+  const invocation: Invocation = { ...doing, text: [] };
+  const program = await buildProgram(invocation, word);
+  try {
+    await program.parseAsync([...argv], { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    throwUsage(error, word, statuses);
+  }
+  return invocation.text;
 }
 
 /** Whether the exit status belongs to a command of the guest. */
@@ -146,67 +197,28 @@ function addCommand(parent: Command, invocation: Invocation, declaration: Declar
   command.action(async (...args: unknown[]) => {
     const positionals = args.slice(0, declaration.positionals.length);
     const input = givenInput(declaration, positionals, command.opts());
-    invocation.status = await act(declaration, input, contextOf(invocation, command));
+    await invocation.act(declaration, input, command);
   });
 }
 
 /** The daemon's own entry; started by clients, never typed. */
 function addDaemonRun(group: Command, invocation: Invocation): void {
   const command = prepare(group.command("run", { hidden: true }), invocation);
-  command.action(async () => {
-    await invocation.host.runDaemon({ stateDir: contextOf(invocation, command).pyroOptions.stateDir });
-  });
+  command.action(() => invocation.serveAsDaemon(command));
 }
 
-function contextOf(invocation: Invocation, command: Command): CommandContext {
+function contextOf(context: Omit<CommandContext, "pyroOptions">, command: Command): CommandContext {
   const { stateDir } = command.optsWithGlobals<{ stateDir?: string }>();
   if (stateDir === "")
     throw new UsageError("--state-dir is empty", "name a directory, for example --state-dir ~/pyro-state");
-  const { stderr, host } = invocation;
+  const { stderr, host } = context;
   const onWarning = (message: string): void => void stderr.say(`pyro: ${message}`);
-  return { ...invocation, pyroOptions: { stateDir, onWarning, daemonProgram: host.daemonProgram } };
-}
-
-/** Each face of an operation is loaded when it is used. */
-async function act(
-  declaration: Declaration,
-  input: Record<string, unknown>,
-  context: CommandContext,
-): Promise<number> {
-  switch (declaration.name) {
-    case "vm_run":
-      return await (await import("./run.js")).runCommand(input, context);
-    case "workspace_exec":
-      return await (await import("./workspace-exec.js")).workspaceExecCommand(input, context);
-    case "workspace_network": {
-      const { workspaceNetworkCommand } = await import("./network-follow.js");
-      return await workspaceNetworkCommand(proven(declaration, input), context);
-    }
-    case "workspace_top":
-      return await (await import("./top.js")).workspaceTopCommand(proven(declaration, input), context);
-    case "shell_attach":
-      return await (await import("./shell-attach.js")).shellAttachCommand(input, context);
-    case "daemon_logs":
-      return await (await import("./daemon-logs.js")).daemonLogsCommand(proven(declaration, input), context);
-    case "mcp_serve":
-      return await (await import("./mcp-serve.js")).mcpServeCommand(proven(declaration, input), context);
-    case "doctor":
-      return await (await import("./doctor.js")).doctorCommand(proven(declaration, input), context);
-    default: {
-      if (!isOperation(declaration)) throw new Error(`no face for ${declaration.name}`);
-      const { operationCommand } = await import("./operation.js");
-      return await operationCommand(
-        declaration,
-        proven(declaration, withRecords(declaration, input)),
-        context,
-      );
-    }
-  }
+  return { ...context, pyroOptions: { stateDir, onWarning, daemonProgram: host.daemonProgram } };
 }
 
 /** What commander has to say: help and version are no failures. */
-function usageStatus(error: CommanderError, word: string | undefined, statuses: Statuses): number {
-  if (error.exitCode === 0) return 0;
+function throwUsage(error: CommanderError, word: string | undefined, statuses: Statuses): void {
+  if (error.exitCode === 0) return;
   if (error.message.includes("--allow-host-compat")) throw hostCompat();
   const message = error.message.replace(/^error: /, "").replace(/\n.*/s, "");
   const help = `run \`pyro ${word === undefined ? "" : `${word} `}--help\``;
