@@ -10,7 +10,7 @@ export USE_CASE_ENVIRONMENT
 SMOKE := npx vitest run --project vm --reporter=verbose
 USE_CASES := smoke-cold-start-validation smoke-repro-fix-loop smoke-parallel-workspaces smoke-untrusted-inspection smoke-review-eval
 
-.PHONY: help demo setup setup-tests build runtime generate test test-unit test-guest test-registry test-vm environments check check-static check-units smoke-chat-hosts smoke-use-cases $(USE_CASES) smoke-daily-loop smoke-environments bench fuzz dist dist-check dist-reproducible clean
+.PHONY: help demo setup setup-tests build runtime generate test test-unit test-guest test-registry test-vm environments check check-static check-units smoke-chat-hosts smoke-use-cases $(USE_CASES) smoke-daily-loop smoke-environments bench fuzz dist dist-check dist-reproducible docs docs-check docs-reference clean
 
 help:
 	@echo "make demo    install what is missing, build, and run one command in a real VM"
@@ -20,6 +20,7 @@ help:
 	@echo "make check   format, lint, types, import rules, unused code, generated code, coverage"
 	@echo "make bench   the benchmark: each figure beside its floor (ARGS=--short, ARGS='--cycles 500')"
 	@echo "make fuzz    the fuzzers, a minute each"
+	@echo "make docs    the documentation as a site, in docs/.vitepress/dist"
 	@echo "make dist    the package as it is published, with notices and a bill of materials"
 	@echo "make dist-check  packs, installs, does the main job as a user would, uninstalls; some minutes, best as root"
 
@@ -113,5 +114,19 @@ dist-check: setup
 dist-reproducible: setup
 	scripts/check-reproducible.sh
 
+# Its npm packages are its own: the project's lock does not have them.
+docs/node_modules/.package-lock.json: docs/package-lock.json docs/package.json
+	npm --prefix docs ci --no-fund --no-audit --loglevel=error
+	@touch $@
+
+docs: docs/node_modules/.package-lock.json
+	npm --prefix docs run --silent build
+
+docs-check: setup-tests docs/node_modules/.package-lock.json
+	npx vitest run --project docs
+
+docs-reference: setup
+	npx vitest run --project unit test/unit/docs/reference.test.ts --update
+
 clean:
-	rm -rf dist coverage runtime/bundle node_modules THIRD-PARTY-NOTICES.md sbom.cdx.json pyro-mcp-*.tgz
+	rm -rf dist coverage runtime/bundle node_modules docs/node_modules docs/.vitepress/dist docs/.vitepress/cache THIRD-PARTY-NOTICES.md sbom.cdx.json pyro-mcp-*.tgz
