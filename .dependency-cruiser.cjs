@@ -28,6 +28,7 @@ module.exports = {
     only("operations", ["protocol", "kit", "sdk", "chat-hosts"]),
     only("cli", ["protocol", "kit", "sdk", "operations", "mcp"]),
     only("mcp", ["protocol", "kit", "sdk", "operations"]),
+    only("integrations", ["protocol", "kit", "sdk", "operations", "mcp"]),
   ],
   options: {
     tsConfig: { fileName: "tsconfig.json" },

@@ -1,5 +1,6 @@
-// Bundles the command and the SDK into dist/ (ESM, split, dependencies included), and the declarations likewise: what is
-// installed depends on no other package. Nothing is done when no source changed. `--no-types` leaves the declarations
+// Bundles the command, the SDK and the integrations (package.json's exports) into dist/ (ESM, split, dependencies
+// included), and the declarations likewise: what is installed depends on no other package. Frameworks that integrations
+// are for (package.json's peers) stay outside. Nothing is done when no source changed. `--no-types` leaves the declarations
 // out, `--force` builds anyway.
 import { createHash } from "node:crypto";
 import {
@@ -12,10 +13,11 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { join, relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { declarations } from "./build/declarations.mjs";
+import { codeEntries, outside } from "./build/entries.mjs";
 import { packagesOf, readBuildRecord, writeBuildRecord } from "./build/record.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -107,7 +109,11 @@ async function bundle() {
   });
   const result = await build({
     ...bundleOptions(),
-    entryPoints: { main: "src/main.ts", index: "src/index.ts" },
+    entryPoints: {
+      main: "src/main.ts",
+      ...Object.fromEntries(codeEntries().map((name) => [name, `src/${name}.ts`])),
+    },
+    external: outside().flatMap((name) => [name, `${name}/*`]),
     splitting: true,
     chunkNames: "chunk-[hash]",
     define: { PYRO_VERSION: JSON.stringify(version) },
@@ -117,8 +123,8 @@ async function bundle() {
   const outputs = [...sdk.outputFiles, ...result.outputFiles].sort((a, b) => (a.path < b.path ? -1 : 1));
   for (const file of outputs) hash.update(`${relative(dist, file.path)}\0`).update(file.contents);
   // The entries last, each file whole: a command started meanwhile sees the old build or the new one.
-  const isEntry = ({ path }) => /\/(main|index)\.js$/.test(path);
-  mkdirSync(dist, { recursive: true });
+  const entries = new Set(["main", ...codeEntries()].map((name) => join(dist, `${name}.js`)));
+  const isEntry = ({ path }) => entries.has(path);
   for (const file of outputs.filter((file) => !isEntry(file))) replace(file.path, file.contents);
   for (const file of outputs.filter(isEntry)) replace(file.path, file.contents);
   replace(join(dist, "build-id"), `${hash.digest("hex").slice(0, 16)}\n`);
@@ -129,6 +135,7 @@ async function bundle() {
 }
 
 function replace(path, content) {
+  mkdirSync(dirname(path), { recursive: true });
   const temporary = `${path}.${process.pid}.tmp`;
   writeFileSync(temporary, content);
   renameSync(temporary, path);
@@ -136,7 +143,8 @@ function replace(path, content) {
 
 /** Removes what earlier builds left, and returns the names of what is too young for that. */
 function removeOld(current) {
-  const old = readdirSync(dist).filter((name) => name.endsWith(".js") && !current.has(join(dist, name)));
+  const built = readdirSync(dist, { recursive: true }).filter((name) => name.endsWith(".js"));
+  const old = built.filter((name) => !current.has(join(dist, name)));
   const gone = old.filter((name) => Date.now() - statSync(join(dist, name)).mtimeMs > KEEP_OLD_CHUNKS_MS);
   for (const name of gone) rmSync(join(dist, name));
   // Where the declarations lay before they were bundled.
@@ -150,5 +158,5 @@ const types = !process.argv.includes("--no-types");
 let { code, declared } = record;
 if (code?.of !== now || !existsSync(join(dist, "main.js"))) code = { of: now, packages: await bundle() };
 if (types && (declared?.of !== now || !existsSync(join(dist, "index.d.ts"))))
-  declared = { of: now, packages: packagesOf(await declarations({ index: "index.d.ts" }, dist)) };
+  declared = { of: now, packages: packagesOf(await declarations(codeEntries(), dist)) };
 writeBuildRecord({ code, declared });

@@ -50,10 +50,15 @@ export function checkTarball(directory, repository) {
 
   const code = [...modes.keys()].filter((file) => file.startsWith("dist/") && file.endsWith(".js"));
   const imported = new Set(
-    code.flatMap((file) => [...read(file).matchAll(/\.\/(?:chunk-\w+|mcp-sdk)\.js/g)].flat()),
+    code.flatMap((file) =>
+      [...read(file).matchAll(/\.\/((?:chunk-\w+|mcp-sdk)\.js)/g)].map(([, name]) => name),
+    ),
   );
-  const reached = ["main.js", "index.js", ...[...imported].map((specifier) => specifier.slice(2))];
-  const unreached = code.filter((file) => !reached.includes(file.slice("dist/".length)));
+  const entries = Object.values(described.exports).flatMap(({ types, default: main }) => [types, main]);
+  for (const file of entries.filter((path) => path !== undefined))
+    must(modes.has(file.slice(2)), `${file} of the exports is not in the tarball`);
+  const reached = ["./dist/main.js", ...entries, ...[...imported].map((name) => `./dist/${name}`)];
+  const unreached = code.filter((file) => !reached.includes(`./${file}`));
   must(unreached.length === 0, `no other file imports ${unreached.join(", ")}: left of an earlier build`);
 
   const notices = read("THIRD-PARTY-NOTICES.md");

@@ -25,7 +25,7 @@ const HOLDERS = {
 
 /**
  * Packages that lie within another one's files, without their licence: it, and who holds the copyright. Of one that the
- * build drops again `mark` is a name that dist/index.d.ts would have with it.
+ * build drops again `mark` is a name that the declarations in dist/ would have with it.
  */
 export const INLINED = {
   "@cfworker/json-schema": { licence: "MIT", holders: ["Copyright (c) Jeremy Danyow"] },

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readBuildRecord } from "../build/record.mjs";
@@ -47,7 +47,10 @@ function npmParts() {
     const texts = licence === undefined ? [] : textsOf(name, directory, licence, mitTerms);
     return npmPart(name, version, licence, texts);
   });
-  const types = readFileSync(join(root, "dist/index.d.ts"), "utf8");
+  const declarations = readdirSync(join(root, "dist"), { recursive: true }).filter((name) =>
+    name.endsWith(".d.ts"),
+  );
+  const types = declarations.map((name) => readFileSync(join(root, "dist", name), "utf8")).join("\n");
   const inlined = of("inlined").flatMap((label) => {
     const [, name, version] = /^(.+)@(.+)$/.exec(label);
     const { licence, holders, mark } = INLINED[name] ?? {};
