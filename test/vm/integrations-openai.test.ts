@@ -1,0 +1,176 @@
+/** The examples, as a user starts them: against real machines, and a model on this host that does what a script says. */
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { fakeChatApi } from "../fakes/fake-chat-api.js";
+import {
+  call,
+  fakeResponsesApi,
+  patch,
+  say,
+  shell,
+  type Item,
+  type Turn,
+} from "../fakes/fake-responses-api.js";
+import { json, machinesOf, pyro, testState, type TestState } from "./support.js";
+
+const EXAMPLES = join(import.meta.dirname, "../../examples");
+
+let state: TestState;
+beforeAll(async () => {
+  state = await testState();
+});
+afterAll(async () => {
+  await state[Symbol.asyncDispose]();
+});
+// Each example leaves nothing, also where it failed.
+afterEach(async () => {
+  const { workspaces } = json(await pyro(["workspace", "list", "--json"], { stateDir: state.path }));
+  expect({ workspaces, machines: await machinesOf(state.path) }).toEqual({ workspaces: [], machines: [] });
+});
+
+async function example(name: string, env: Readonly<Record<string, string>> = {}) {
+  const child = spawn(process.execPath, [join(EXAMPLES, `${name}.mjs`)], {
+    env: { ...process.env, PYRO_POOL: "0", PYRO_STATE_DIR: state.path, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let [stdout, stderr] = ["", ""];
+  child.stdout.on("data", (data: Buffer) => (stdout += data.toString()));
+  child.stderr.on("data", (data: Buffer) => (stderr += data.toString()));
+  const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
+  return { code, stdout, stderr };
+}
+
+/** An example whose model takes the turns; it also gives what the model was told. */
+async function withModel(name: string, turns: readonly Turn[]) {
+  await using api = await fakeResponsesApi(turns);
+  const ended = await example(name, { OPENAI_API_KEY: api.key, OPENAI_BASE_URL: api.url });
+  return { ...ended, asked: api.asked };
+}
+
+const outputsOf = (answers: readonly Item[] | undefined): string[] =>
+  (answers ?? []).map(({ output }) => String(output));
+
+describe("An example with the SDK alone", () => {
+  it("runs commands in fresh machines", async () => {
+    const { code, stdout, stderr } = await example("run");
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/^exit 0, isolation (kvm|software): \d+\.\d+\S+\npiped\n$/);
+  });
+
+  it("walks through the life of one machine", async () => {
+    const { code, stdout, stderr } = await example("lifecycle");
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/^state started, isolation \w+\nexit 0: git version \S+\n0 VMs left\n$/);
+  });
+
+  it("mends a project in a workspace", async () => {
+    const { code, stdout, stderr } = await example("workspace");
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toContain("the test ends with 1\nthe test ends with 0\n");
+    expect(stdout).toContain("-    return a - b\n+    return a + b\n");
+    expect(stdout).toContain("changed after the reset: false\n");
+  });
+
+  it("types into a shell", async () => {
+    const { code, stdout, stderr } = await example("shell");
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/hello from \/etc\n/);
+  });
+
+  it("starts a service, and asks it", async () => {
+    const { code, stdout, stderr } = await example("services");
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(
+      /^the service is running\nb'<h1>hello<\/h1>\\n'\n.*"GET \/ HTTP\/1\.1" 200 -\nthe service is stopped\n$/,
+    );
+  });
+
+  it("takes a snapshot, goes back to it, and reads a stopped machine's disk", async () => {
+    const { code, stdout, stderr } = await example("disk");
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toBe("snapshots: baseline, noted\non the disk of a stopped machine: precious\n");
+  });
+});
+
+describe("An example with a model", () => {
+  it("offers vm_run to the Responses API", async () => {
+    const { code, stdout, stderr, asked } = await withModel("openai-responses-vm-run", [
+      () => [call("vm_run", { argv: ["uname", "-s"] }), call("vm_ran", {})],
+      ({ answers }) => [
+        say(`It says ${outputsOf(answers)[0]?.includes("Linux") === true ? "Linux" : "nothing"}.`),
+      ],
+    ]);
+    expect({ code, stdout, stderr }).toEqual({
+      code: 0,
+      stdout: "It says Linux.\n[2 requests]\n",
+      stderr: "",
+    });
+    expect(outputsOf(asked[1]?.answers)[1]).toContain('there is no tool "vm_ran"');
+  });
+
+  it("lets the Responses API work with the tools of workspace-core", async () => {
+    let id = "";
+    const { code, stdout, stderr, asked } = await withModel("openai-responses-workspace-core", [
+      ({ body }) => {
+        id = /ws-\w+/.exec(JSON.stringify(body["input"]))?.[0] ?? "";
+        return [call("workspace_file_write", { workspace_id: id, path: "p.py", text: "print(2, 3, 5)\n" })];
+      },
+      () => [call("workspace_exec", { workspace_id: id, argv: ["python3", "p.py"] })],
+      () => [call("workspace_exec", { workspace_id: id })],
+      () => [say("p.py prints them.")],
+    ]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(outputsOf(asked[2]?.answers)[0]).toMatch(/^exit 0[^]*2 3 5/);
+    expect(outputsOf(asked[3]?.answers)[0]).toContain("INVALID_ARGUMENT");
+    expect(stdout).toMatch(/^p\.py prints them\.\n[^]*\+print\(2, 3, 5\)\n$/);
+  });
+
+  it("answers the Responses API's own shell and apply_patch", async () => {
+    const { code, stdout, stderr, asked } = await withModel("openai-responses-shell", [
+      () => [patch({ type: "create_file", path: "p.py", diff: "+print(2, 3)\n" })],
+      () => [patch({ type: "update_file", path: "p.py", diff: "@@\n-print(2, 3)\n+print(2, 3, 5)\n" })],
+      () => [shell("python3 p.py", "exit 4")],
+      () => [say("p.py prints them.")],
+    ]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(asked[3]?.answers[0]?.["output"]).toEqual([
+      { stdout: "2 3 5\n", stderr: "", outcome: { type: "exit", exit_code: 0 } },
+      { stdout: "", stderr: "", outcome: { type: "exit", exit_code: 4 } },
+    ]);
+    expect(stdout).toContain("+print(2, 3, 5)\n");
+  });
+
+  it("needs no package for a loop of its own", async () => {
+    const called = { name: "vm_run", arguments: '{"argv":["uname","-s"]}' };
+    await using api = await fakeChatApi([
+      { content: null, tool_calls: [{ id: "c1", type: "function", function: called }] },
+      { content: "It is Linux." },
+    ]);
+    const { code, stdout, stderr } = await example("plain-tools", { OPENAI_BASE_URL: api.url });
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: "It is Linux.\n", stderr: "" });
+    expect(api.asked[1]?.messages.at(-1)).toMatchObject({ role: "tool", tool_call_id: "c1" });
+    expect(String(api.asked[1]?.messages.at(-1)?.["content"])).toContain("Linux");
+  });
+});
+
+describe("An example in trouble says what it is, and leaves nothing", () => {
+  it("with a wrong key", async () => {
+    await using api = await fakeResponsesApi([() => [say("hello")]]);
+    const env = { OPENAI_API_KEY: "sk-wrong", OPENAI_BASE_URL: api.url };
+    const { code, stderr } = await example("openai-responses-workspace-core", env);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^MODEL_API_REFUSED\n.* refuses the key: 401 Incorrect API key[^]*OPENAI_API_KEY/);
+    expect(stderr).not.toContain("sk-wrong");
+  });
+
+  it("with an endpoint that streams garbage after a tool was called", async () => {
+    const turns: Turn[] = [
+      () => [shell("echo begun; sleep 300 & echo still")],
+      () => ({ raw: "data: {garbage\n\n" }),
+    ];
+    const { code, stderr } = await withModel("openai-responses-shell", turns);
+    expect(code).toBe(1);
+    expect(stderr).toContain("MODEL_API_FAILED");
+  });
+});
