@@ -26,6 +26,8 @@ export async function act(
       return await (await import("./daemon-logs.js")).daemonLogsCommand(proven(declaration, input), context);
     case "mcp_serve":
       return await (await import("./mcp-serve.js")).mcpServeCommand(proven(declaration, input), context);
+    case "demo_ollama":
+      return await (await import("./demo/ollama.js")).demoOllamaCommand(proven(declaration, input), context);
     case "doctor":
       return await (await import("./doctor.js")).doctorCommand(proven(declaration, input), context);
     default: {

@@ -24,7 +24,9 @@ export function flagOf(field: string): string {
 export function addInput(command: Command, declaration: Declaration): void {
   for (const [name, property] of Object.entries(propertiesOf(declaration))) {
     if (declaration.positionals.includes(name)) continue;
-    command.addOption(toOption(shownName(declaration, name), property));
+    const option = toOption(shownName(declaration, name), property);
+    const letter = (declaration.letters as Readonly<Record<string, string>> | undefined)?.[name];
+    command.addOption(letter === undefined ? option : withLetter(option, letter));
   }
   if (declaration.idOnly !== undefined) command.option("--id-only", "print only the id");
   const properties = propertiesOf(declaration);
@@ -107,6 +109,11 @@ function toOption(name: string, property: Property): Option {
     default:
       return new Option(`${flagOf(name)} <${property.enum === undefined ? name : "name"}>`, description);
   }
+}
+
+/** The same option, by one letter too. */
+function withLetter({ flags, description }: Option, letter: string): Option {
+  return new Option(`-${letter}, ${flags}`, description);
 }
 
 function describe({ description = "", enum: choices, default: value, type }: Property): string {

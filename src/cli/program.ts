@@ -144,9 +144,11 @@ function addGroup(
   summary: string,
   declarations: readonly Declaration[],
 ): void {
-  const [only] = declarations;
-  if (declarations.length === 1 && only?.command.length === 1) {
-    addCommand(program, invocation, only);
+  const own = declarations.find(({ command }) => command.length === 1);
+  if (own !== undefined) {
+    // A command of its own, which may have others below it: `pyro demo` and `pyro demo ollama`.
+    const command = addCommand(program, invocation, own).enablePositionalOptions();
+    for (const other of declarations) if (other !== own) addCommand(command, invocation, other);
     return;
   }
   const word = declarations[0]?.command[0] ?? "";
@@ -186,7 +188,7 @@ function unknownCommand(given: string, known: readonly string[], parent: string)
   return new UsageError(`unknown command ${JSON.stringify(given)}`, hint);
 }
 
-function addCommand(parent: Command, invocation: Invocation, declaration: Declaration): void {
+function addCommand(parent: Command, invocation: Invocation, declaration: Declaration): Command {
   const word = declaration.command.at(-1) ?? "";
   // `workspace network ID` shows it.
   const command = prepare(parent.command(word, { isDefault: word === "show" }), invocation);
@@ -199,6 +201,7 @@ function addCommand(parent: Command, invocation: Invocation, declaration: Declar
     const input = givenInput(declaration, positionals, command.opts());
     await invocation.act(declaration, input, command);
   });
+  return command;
 }
 
 /** The daemon's own entry; started by clients, never typed. */

@@ -22,6 +22,8 @@ export { formatBytes, formatDuration, formatTable, visible } from "./text.js";
 export { commandExitCode, toCommandRecord, vmRun } from "./vm/run.js";
 export { vmExec } from "./vm/life-cycle.js";
 export { doctor, type DoctorRecord } from "./host/doctor.js";
+export { DEMO_PROMPT, demoOllama, demoOllamaText, type DemoOllamaRecord } from "./host/demo-ollama.js";
+export { pullProgress } from "./env/progress.js";
 export { mcpServe } from "./mcp/serve.js";
 export { toExecRecord, workspaceExec, workspaceLogs } from "./workspace/exec.js";
 export { networkOptions } from "./workspace/network-fields.js";

@@ -42,6 +42,8 @@ export interface Declaration<Input extends z.ZodObject = z.ZodObject> {
   readonly mayBeLeftOut?: readonly (keyof z.output<Input> & string)[];
   /** Fields that the command line calls otherwise: a repeatable option has its singular. */
   readonly commandLineNames?: Readonly<Partial<Record<keyof z.output<Input> & string, string>>>;
+  /** Fields that the command line has as one letter too. */
+  readonly letters?: Readonly<Partial<Record<keyof z.output<Input> & string, string>>>;
   /** Field of the result that `--id-only` prints alone. */
   readonly idOnly?: string;
   /** Fields that the command line does not have. */

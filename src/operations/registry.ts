@@ -75,7 +75,12 @@ export const GROUPS: readonly Group[] = [
   {
     word: "demo",
     summary: "Show a real command in a real VM, with real figures",
-    load: async () => [(await import("./host/demo.js")).demo],
+    load: async () => {
+      const { demo } = await import("./host/demo.js");
+      const { demoOllama } = await import("./host/demo-ollama.js");
+      return [demo, demoOllama];
+    },
+    toolless: true,
   },
   {
     word: "bench",

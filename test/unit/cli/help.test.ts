@@ -16,6 +16,7 @@ test.each([
   [["doctor", "--help"]],
   [["prepare", "--help"]],
   [["demo", "--help"]],
+  [["demo", "ollama", "--help"]],
   [["daemon", "--help"]],
   [["daemon", "logs", "--help"]],
   [["mcp", "--help"]],
