@@ -53,3 +53,4 @@ export { isHostName } from "./host-name.js";
 export { withoutCredentials } from "./url.js";
 export { fingerprintOf, sameFingerprint, sha256File, type Fingerprint } from "./file-hash.js";
 export { shown } from "./shown.js";
+export { tokenOfFile } from "./token-file.js";

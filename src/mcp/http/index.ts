@@ -10,5 +10,4 @@ export { localOnly } from "./guard.js";
 export { HTTP_LIMITS, type HttpLimits } from "./limits.js";
 export { serveHttp, type HttpPlace, type ServeHttpOptions } from "./serve.js";
 export { httpToken } from "./token.js";
-export { tokenOfFile } from "./token-file.js";
 export { webServer, type WebServer } from "./web-server.js";

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { resolve } from "node:path";
-import { isHostName } from "../../kit/index.js";
+import { isHostName, tokenOfFile } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 import type { ServerBuilder } from "../builder.js";
 import { mcpEndpoint } from "./endpoint.js";
@@ -8,7 +8,6 @@ import { guarded } from "./guard.js";
 import { HTTP_LIMITS, type HttpLimits } from "./limits.js";
 import type { ListenAddress } from "./listen-address.js";
 import { httpToken } from "./token.js";
-import { tokenOfFile } from "./token-file.js";
 import { webServer } from "./web-server.js";
 
 /** Where an HTTP server is, and where the token for it stands. */

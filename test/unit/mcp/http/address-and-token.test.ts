@@ -3,7 +3,8 @@ import { chmod, mkdir, readFile, stat, symlink, writeFile } from "node:fs/promis
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
-import { httpToken, tokenOfFile } from "../../../../src/mcp/http/index.js";
+import { tokenOfFile } from "../../../../src/kit/index.js";
+import { httpToken } from "../../../../src/mcp/http/index.js";
 import { listenAddress } from "../../../../src/mcp/index.js";
 import { temporaryState } from "../../../fakes/state-directory.js";
 import { TOKEN } from "./served.js";

@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
-import { PyroError } from "../../protocol/index.js";
+import { PyroError } from "../protocol/index.js";
 
 /** As `Authorization: Bearer` takes it (RFC 6750), and long enough that nobody guesses it. */
 const TOKEN = /^(?=.{32,1024}$)[\w.~+/-]+=*$/;
