@@ -19,11 +19,19 @@ export interface HostWorld {
 /** What a host starts as a server: a program and its words, never a line for a shell. */
 export type StartCommand = readonly [string, ...string[]];
 
+/** A server over HTTP that runs already, and the token for it. */
+export interface RemoteServer {
+  readonly url: string;
+  readonly token: string;
+  /** Where the token stands, absolute: hosts that can read it there keep none of their own. */
+  readonly tokenFile: string;
+}
+
 /** What an entry starts. */
 export type EntryStart =
   | { readonly kind: "program"; readonly command: StartCommand }
-  /** A server elsewhere: nothing that pyro would write. */
-  | { readonly kind: "remote"; readonly url: string }
+  /** A server that runs already; `authorization` is the header that the host sends, where it is known here. */
+  | { readonly kind: "remote"; readonly url: string; readonly authorization?: string | undefined }
   /** An entry that the host itself cannot use; `says` what is wrong with it. */
   | { readonly kind: "malformed"; readonly says: string };
 
@@ -39,6 +47,8 @@ export interface Entry {
   readonly start: EntryStart;
   /** Variables that the entry gives to the server. */
   readonly env: Readonly<Record<string, string>>;
+  /** The variable that the host finds the token in, where the entry says so. */
+  readonly tokenVariable?: string;
   /** False where the user switched it off in the host. */
   readonly enabled: boolean;
 }
@@ -81,9 +91,13 @@ export interface ChatHost {
   add(world: HostWorld, command: StartCommand): Promise<Entry>;
   /** Makes an entry that `read` found start `command`; what else stands in it stays. */
   mend(world: HostWorld, entry: Entry, command: StartCommand): Promise<Entry>;
+  /** Makes the host come to a server over HTTP, by a new entry, or in the place of one that `read` found. */
+  connectRemote(world: HostWorld, server: RemoteServer, there: Entry | undefined): Promise<Entry>;
   /** Asks the host itself; most start the server for it. */
   check(world: HostWorld, entry: Entry): Promise<HostCheck>;
   snippet(world: HostWorld, command: StartCommand): Promise<Snippet>;
+  /** The same for a server over HTTP; nothing in it is the token itself. */
+  remoteSnippet(world: HostWorld, server: Omit<RemoteServer, "token">): Promise<Snippet>;
   /** What a person does to take an entry away. */
   removal(entry: Entry): string;
 }

@@ -1,9 +1,28 @@
 import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { findCheckout } from "../kit/index.js";
-import { ENTRY_NAME, type ChatHost, type Entry, type HostWorld, type StartCommand } from "./chat-host.js";
+import {
+  ENTRY_NAME,
+  type ChatHost,
+  type Entry,
+  type HostWorld,
+  type RemoteServer,
+  type StartCommand,
+} from "./chat-host.js";
 import { configInvalid, readConfigFile } from "./config-file.js";
-import { atHome, directoryOf, homeOf, requireWritten, startOf, variablesOf } from "./entry.js";
+import {
+  atHome,
+  bearer,
+  directoryOf,
+  headerOf,
+  homeOf,
+  remoteOf,
+  requireRemoteWritten,
+  requireWritten,
+  startOf,
+  variablesOf,
+  withVariables,
+} from "./entry.js";
 import { plain, requireHostCommand, runHostCommand, saidOf } from "./host-command.js";
 import { isJsonObject, parseConfig, type JsonObject } from "./json-config.js";
 import { shellLine } from "./shell-line.js";
@@ -30,6 +49,7 @@ export const claudeCode: ChatHost = {
     return await requireWritten(claudeCode, world, command, [PROGRAM, ...args]);
   },
   mend,
+  connectRemote,
   check: async (world, { scope }) => {
     const args = ["mcp", "get", ENTRY_NAME];
     // In a project it starts what the user approved there.
@@ -47,6 +67,16 @@ export const claudeCode: ChatHost = {
     const config = { mcpServers: { [ENTRY_NAME]: { type: "stdio", command: program, args, env: {} } } };
     return Promise.resolve({
       command: shellLine([PROGRAM, "mcp", "add", "--scope", SCOPE, ENTRY_NAME, "--", ...command]),
+      config: JSON.stringify(config, null, 2),
+      path: userFile(world),
+    });
+  },
+  remoteSnippet: (world, { url, tokenFile }) => {
+    const headers = { Authorization: "Bearer ${PYRO_TOKEN}" };
+    const config = { mcpServers: { [ENTRY_NAME]: { type: "http", url, headers } } };
+    const add = [PROGRAM, "mcp", "add", "--scope", SCOPE, "--transport", "http", ENTRY_NAME, url, "--header"];
+    return Promise.resolve({
+      command: `${shellLine(add)} "Authorization: Bearer $(cat ${shellLine([tokenFile])})"`,
       config: JSON.stringify(config, null, 2),
       path: userFile(world),
     });
@@ -69,9 +99,9 @@ async function found(world: HostWorld): Promise<Found | undefined> {
   const local = inner(path, inner(path, projects, root), "mcpServers");
   const shared = join(root, ".mcp.json");
   return (
-    entryIn(local, path, "local") ??
-    entryIn((await serversIn(shared)).servers, shared, "project") ??
-    entryIn(user.servers, path, "user")
+    entryIn(world, local, path, "local") ??
+    entryIn(world, (await serversIn(shared)).servers, shared, "project") ??
+    entryIn(world, user.servers, path, "user")
   );
 }
 
@@ -93,15 +123,18 @@ function inner(path: string, object: JsonObject, key: string): JsonObject {
   });
 }
 
-function entryIn(servers: JsonObject, path: string, scope: string): Found | undefined {
+function entryIn(world: HostWorld, servers: JsonObject, path: string, scope: string): Found | undefined {
   const raw = servers[ENTRY_NAME];
   if (raw === undefined) return undefined;
   if (!isJsonObject(raw)) {
     const start = { kind: "malformed", says: "it is no object" } as const;
     return { raw: {}, entry: { path, scope, start, env: {}, enabled: true } };
   }
-  const { url, command, args, env } = raw;
-  const start = typeof url === "string" ? ({ kind: "remote", url } as const) : startOf(command, args);
+  const { url, command, args, env, headers } = raw;
+  const start =
+    typeof url === "string"
+      ? remoteOf(url, withVariables(headerOf(headers, "authorization"), world))
+      : startOf(command, args);
   return { raw, entry: { path, scope, start, env: variablesOf(env), enabled: true } };
 }
 
@@ -110,23 +143,45 @@ async function mend(world: HostWorld, { scope }: Entry, command: StartCommand): 
   const raw = (await found(world))?.raw ?? {};
   const [program, ...args] = command;
   const wanted = { ...raw, type: "stdio", command: program, args };
-  const add = (entry: JsonObject): Promise<string> =>
-    requireHostCommand(world, {
-      program: PROGRAM,
-      // On standard input: its variables may hold secrets, and a command line is for everyone to see.
-      ...{ args: ["mcp", "add-json", "--scope", scope, ENTRY_NAME, "-"], input: JSON.stringify(entry) },
-    });
+  await replace(world, scope, raw, wanted);
+  return await requireWritten(claudeCode, world, command, [PROGRAM, "mcp", "add-json", ENTRY_NAME]);
+}
+
+async function connectRemote(
+  world: HostWorld,
+  server: RemoteServer,
+  there: Entry | undefined,
+): Promise<Entry> {
+  const raw = (await found(world))?.raw ?? {};
+  const wanted = { type: "http", url: server.url, headers: { Authorization: bearer(server.token) } };
+  if (there === undefined) await addJson(atHome(world), SCOPE, wanted);
+  else await replace(world, there.scope, raw, wanted);
+  return await requireRemoteWritten(claudeCode, world, server, [PROGRAM, "mcp", "add-json", ENTRY_NAME]);
+}
+
+/** On standard input: an entry may hold secrets, and a command line is for everyone to see. */
+async function addJson(world: HostWorld, scope: string, entry: JsonObject): Promise<void> {
+  const args = ["mcp", "add-json", "--scope", scope, ENTRY_NAME, "-"];
+  await requireHostCommand(world, { program: PROGRAM, args, input: JSON.stringify(entry) });
+}
+
+/** Puts an entry in the place of another, which comes back where that fails. */
+async function replace(
+  world: HostWorld,
+  scope: string,
+  before: JsonObject,
+  wanted: JsonObject,
+): Promise<void> {
   await requireHostCommand(world, {
     program: PROGRAM,
     args: ["mcp", "remove", "--scope", scope, ENTRY_NAME],
   });
   try {
-    await add(wanted);
+    await addJson(world, scope, wanted);
   } catch (error) {
-    await add(raw).catch(() => undefined);
+    await addJson(world, scope, before).catch(() => undefined);
     throw error;
   }
-  return await requireWritten(claudeCode, world, command, [PROGRAM, "mcp", "add-json", ENTRY_NAME]);
 }
 
 /** The file of the user's servers; the older place wins where it exists, as in Claude Code itself. */

@@ -1,9 +1,27 @@
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { PyroError } from "../protocol/index.js";
-import { ENTRY_NAME, type ChatHost, type Entry, type HostWorld, type StartCommand } from "./chat-host.js";
-import { configInvalid, readConfigFile, writeConfigFile } from "./config-file.js";
-import { atHome, directoryOf, requireWritten, startOf, variablesOf } from "./entry.js";
+import {
+  ENTRY_NAME,
+  type ChatHost,
+  type Entry,
+  type EntryStart,
+  type HostWorld,
+  type RemoteServer,
+  type StartCommand,
+} from "./chat-host.js";
+import { configInvalid, notWritable, readConfigFile, writeConfigFile } from "./config-file.js";
+import {
+  atHome,
+  bearer,
+  directoryOf,
+  headerOf,
+  remoteOf,
+  requireRead,
+  requireWritten,
+  startOf,
+  variablesOf,
+} from "./entry.js";
 import { requireHostCommand, runHostCommand, saidOf } from "./host-command.js";
 import { shellLine, shownLine } from "./shell-line.js";
 import { appendTable, isTomlTable, parseToml, setTableKeys, toToml, type TomlKeys } from "./toml-edit.js";
@@ -32,22 +50,37 @@ export const codex: ChatHost = {
       const args = ["mcp", "add", ENTRY_NAME, "--", ...command];
       await requireHostCommand(atHome(world), { program: PROGRAM, args });
       await requireWritten(codex, world, command, [PROGRAM, ...args]);
-      return await edit(world, command, (text) => setTableKeys(path, text, TABLE, settingsFor(command)));
+      return await edit(world, { kind: "program", command }, (text) =>
+        setTableKeys(path, text, TABLE, settingsFor(command)),
+      );
     }
     const keys = { ...startKeys(command), ...settingsFor(command) };
-    return await edit(world, command, (text) => appendTable(path, text, TABLE, keys));
+    return await edit(world, { kind: "program", command }, (text) => appendTable(path, text, TABLE, keys));
   },
   mend: async (world, { path, enabled }, command) => {
     const keys = { ...startKeys(command), ...(enabled ? {} : { enabled: toToml(true) }) };
-    return await edit(world, command, (text) => setTableKeys(path, text, TABLE, keys));
+    return await edit(world, { kind: "program", command }, (text) => setTableKeys(path, text, TABLE, keys));
+  },
+  connectRemote: async (world, server, there) => {
+    const path = there?.path ?? configFile(world);
+    await read(world);
+    await requireSecret(path);
+    requireNoVariable(path, there, server);
+    const keys = remoteKeys(server, `{ Authorization = ${toToml(bearer(server.token))} }`);
+    const change = (text: string): string =>
+      there === undefined ? appendTable(path, text, TABLE, keys) : setTableKeys(path, text, TABLE, keys);
+    return await edit(
+      world,
+      { kind: "remote", url: server.url, authorization: bearer(server.token) },
+      change,
+    );
   },
   check: async (world, entry) => {
     const { by, shown } = await asked(world);
-    const wanted = entry.start.kind === "program" ? entry.start.command : [];
-    const ok = isDeepStrictEqual(shown, { command: wanted, enabled: true });
+    const ok = isDeepStrictEqual(shown, { starts: startsOf(entry.start), enabled: true });
     const says = ok
       ? "it has the entry (it starts no server to show it)"
-      : `it has ${shown === undefined ? "no entry" : shownLine(shown.command)}${shown?.enabled === false ? ", switched off" : ""}`;
+      : `it has ${shown === undefined ? "no entry" : shownLine(shown.starts)}${shown?.enabled === false ? ", switched off" : ""}`;
     return { by, ok, says };
   },
   snippet: (world, command) => {
@@ -56,6 +89,16 @@ export const codex: ChatHost = {
     return Promise.resolve({
       command: shellLine([PROGRAM, "mcp", "add", ENTRY_NAME, "--", ...command]),
       config,
+      path,
+    });
+  },
+  remoteSnippet: (world, { url, tokenFile }) => {
+    const path = configFile(world);
+    const keys = { url: toToml(url), bearer_token_env_var: toToml(TOKEN_VARIABLE) };
+    const add = [PROGRAM, "mcp", "add", ENTRY_NAME, "--url", url, "--bearer-token-env-var", TOKEN_VARIABLE];
+    return Promise.resolve({
+      command: shellLine(add),
+      config: `# export ${TOKEN_VARIABLE}="$(cat ${shellLine([tokenFile])})"\n${appendTable(path, "", TABLE, keys).trimEnd()}`,
       path,
     });
   },
@@ -74,9 +117,58 @@ async function read(world: HostWorld): Promise<Entry | undefined> {
     const start = { kind: "malformed", says: "it is no table" } as const;
     return { path, scope: "user", start, env: {}, enabled: true };
   }
-  const { url, command, args, env, enabled } = raw;
-  const start = typeof url === "string" ? ({ kind: "remote", url } as const) : startOf(command, args);
-  return { path, scope: "user", start, env: variablesOf(env), enabled: enabled !== false };
+  const { url, command, args, env, enabled, http_headers: headers, bearer_token_env_var: variable } = raw;
+  const token = typeof variable === "string" ? world.env[variable] : undefined;
+  const start =
+    typeof url === "string"
+      ? remoteOf(url, headerOf(headers, "authorization") ?? (token === undefined ? undefined : bearer(token)))
+      : startOf(command, args);
+  return {
+    ...{ path, scope: "user", start, env: variablesOf(env), enabled: enabled !== false },
+    ...(typeof variable === "string" ? { tokenVariable: variable } : {}),
+  };
+}
+
+/** The variable that hosts find a token in where their configuration is shown, and not written. */
+const TOKEN_VARIABLE = "PYRO_TOKEN";
+
+function remoteKeys({ url }: RemoteServer, headers: string): TomlKeys {
+  return { url: toToml(url), http_headers: headers };
+}
+
+/**
+ * The token will stand in it.
+ * @throws {PyroError} HOST_CONFIG_NOT_WRITABLE where others can read it
+ */
+async function requireSecret(path: string): Promise<void> {
+  const file = await readConfigFile(path);
+  if (file === undefined || (file.mode & 0o077) === 0) return;
+  throw notWritable(
+    path,
+    "can be read by others, and a token would stand in it",
+    `run \`chmod 600 ${path}\``,
+  );
+}
+
+/**
+ * Codex refuses a server whose variable is not set, whatever headers it has, and a key is not taken out of a table here.
+ * @throws {PyroError} HOST_CONFIG_NOT_WRITABLE
+ */
+function requireNoVariable(path: string, there: Entry | undefined, { tokenFile }: RemoteServer): void {
+  if (there?.tokenVariable === undefined) return;
+  throw notWritable(
+    path,
+    `has the entry find its token in ${there.tokenVariable}`,
+    [
+      `export it with the token: \`export ${there.tokenVariable}="$(cat ${tokenFile})"\``,
+      `or take bearer_token_env_var out of ${path}, then try again`,
+    ].join("; "),
+  );
+}
+
+/** An entry as Codex shows it: its words, or its address. */
+function startsOf(start: EntryStart): readonly string[] {
+  return start.kind === "program" ? start.command : start.kind === "remote" ? [start.url] : [];
 }
 
 function startKeys([program, ...args]: StartCommand): TomlKeys {
@@ -93,23 +185,19 @@ function settingsFor([program]: StartCommand): TomlKeys {
 }
 
 /** Edits the file, and puts it back as it was where Codex does not read what was meant. */
-async function edit(
-  world: HostWorld,
-  command: StartCommand,
-  change: (text: string) => string,
-): Promise<Entry> {
+async function edit(world: HostWorld, wanted: EntryStart, change: (text: string) => string): Promise<Entry> {
   const path = configFile(world);
   const before = await readConfigFile(path);
   const edited = change(before?.text ?? "");
   await writeConfigFile(path, before, edited);
   try {
     const { shown } = await asked(world);
-    if (!isDeepStrictEqual(shown, { command, enabled: true })) {
+    if (!isDeepStrictEqual(shown, { starts: startsOf(wanted), enabled: true })) {
       throw new PyroError("HOST_CONFIG_NOT_WRITABLE", `Codex does not read the entry from ${path}`, {
         hint: "look for another configuration of Codex that has a server pyro: `codex mcp get pyro`",
       });
     }
-    return await requireWritten(codex, world, command, [PROGRAM, "mcp", "get", ENTRY_NAME]);
+    return await requireRead(codex, world, wanted, [PROGRAM, "mcp", "get", ENTRY_NAME]);
   } catch (error) {
     const after = await readConfigFile(path);
     if (before !== undefined && after?.text === edited) await writeConfigFile(path, after, before.text);
@@ -119,7 +207,7 @@ async function edit(
 
 interface Asked {
   readonly by: string;
-  readonly shown: { readonly command: readonly string[]; readonly enabled: boolean } | undefined;
+  readonly shown: { readonly starts: readonly string[]; readonly enabled: boolean } | undefined;
 }
 
 /**
@@ -143,12 +231,12 @@ function shownIn(stdout: string): Asked["shown"] {
   try {
     const shown = JSON.parse(stdout) as {
       enabled?: unknown;
-      transport?: { command?: unknown; args?: unknown };
+      transport?: { command?: unknown; args?: unknown; url?: unknown };
     };
-    const start = startOf(shown.transport?.command, shown.transport?.args);
-    return start.kind === "program"
-      ? { command: start.command, enabled: shown.enabled !== false }
-      : undefined;
+    const { command, args, url } = shown.transport ?? {};
+    const start = typeof url === "string" ? remoteOf(url, undefined) : startOf(command, args);
+    if (start.kind === "malformed") return undefined;
+    return { starts: startsOf(start), enabled: shown.enabled !== false };
   } catch {
     return undefined;
   }

@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import type { ChatHost, Entry, EntryStart, HostWorld, StartCommand } from "./chat-host.js";
+import type { ChatHost, Entry, EntryStart, HostWorld, RemoteServer, StartCommand } from "./chat-host.js";
 import { failed } from "./host-command.js";
 
 /** The user's home as the host sees it. */
@@ -37,6 +37,29 @@ export function startOf(program: unknown, words: unknown): EntryStart {
   return { kind: "program", command: [program, ...rest] };
 }
 
+/** A server elsewhere, from its URL and the value that the host's configuration has for the header. */
+export function remoteOf(url: string, authorization: unknown): EntryStart {
+  return { kind: "remote", url, ...(typeof authorization === "string" ? { authorization } : {}) };
+}
+
+/** A value with `${NAME}` filled in; undefined where a variable is not set. */
+export function withVariables(value: unknown, { env }: HostWorld): string | undefined {
+  if (typeof value !== "string") return undefined;
+  const names = [...value.matchAll(/\$\{(\w+)\}/g)].map(([, name = ""]) => name);
+  if (names.some((name) => env[name] === undefined)) return undefined;
+  return value.replace(/\$\{(\w+)\}/g, (_, name: string) => env[name] ?? "");
+}
+
+/** The header for a token. */
+export function bearer(token: string): string {
+  return `Bearer ${token}`;
+}
+
+/** The value of a header whatever the case of its name. */
+export function headerOf(headers: unknown, name: string): unknown {
+  return Object.entries(variablesOf(headers)).find(([key]) => key.toLowerCase() === name)?.[1];
+}
+
 /** The texts among the values of a table. */
 export function variablesOf(value: unknown): Record<string, string> {
   if (typeof value !== "object" || value === null) return {};
@@ -55,8 +78,31 @@ export async function requireWritten(
   command: StartCommand,
   by: readonly string[],
 ): Promise<Entry> {
+  return await requireRead(host, world, { kind: "program", command }, by);
+}
+
+/**
+ * The same for a server over HTTP.
+ * @throws {PyroError} HOST_COMMAND_FAILED when it is not what was to be written
+ */
+export async function requireRemoteWritten(
+  host: ChatHost,
+  world: HostWorld,
+  { url, token }: RemoteServer,
+  by: readonly string[],
+): Promise<Entry> {
+  return await requireRead(host, world, { kind: "remote", url, authorization: bearer(token) }, by);
+}
+
+/** @throws {PyroError} HOST_COMMAND_FAILED when the entry does not start that */
+export async function requireRead(
+  host: ChatHost,
+  world: HostWorld,
+  start: EntryStart,
+  by: readonly string[],
+): Promise<Entry> {
   const entry = await host.read(world);
-  if (entry?.start.kind === "program" && isDeepStrictEqual(entry.start.command, command)) return entry;
+  if (entry !== undefined && isDeepStrictEqual(entry.start, start)) return entry;
   const [program = "", ...args] = by;
   throw failed({ program, args }, `left no such entry in ${await host.configPath(world)}`);
 }

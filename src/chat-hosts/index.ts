@@ -17,11 +17,15 @@ export {
   type Entry,
   type HostCheck,
   type HostWorld,
+  type RemoteServer,
   type Snippet,
   type StartCommand,
 } from "./chat-host.js";
+export { byWindow, remoteByWindow } from "./windows.js";
 export { findPyro, launcherOf, NPX_START } from "./launcher.js";
 export { probeServer, type Probe } from "./probe.js";
+export { probeRemote } from "./probe-http.js";
+export { bearer } from "./entry.js";
 export { shellLine, shownLine, shownWords } from "./shell-line.js";
 
 /** A host by its name; `only` is another file than the host's own, where it has files. */

@@ -1,8 +1,18 @@
 import { dirname, join, resolve } from "node:path";
-import { exists, findCheckout } from "../kit/index.js";
-import { ENTRY_NAME, type ChatHost, type Entry, type HostWorld } from "./chat-host.js";
+import { exists, findCheckout, tokenOfFile } from "../kit/index.js";
+import { ENTRY_NAME, type ChatHost, type Entry, type HostWorld, type RemoteServer } from "./chat-host.js";
 import { configInvalid, readConfigFile, writeConfigFile } from "./config-file.js";
-import { atHome, directoryOf, requireWritten, startOf, variablesOf } from "./entry.js";
+import {
+  atHome,
+  directoryOf,
+  headerOf,
+  homeOf,
+  remoteOf,
+  requireRemoteWritten,
+  requireWritten,
+  startOf,
+  variablesOf,
+} from "./entry.js";
 import { plain, runHostCommand, saidOf } from "./host-command.js";
 import { isJsonObject, parseConfig } from "./json-config.js";
 import { setValues, type Setting } from "./json-edit.js";
@@ -41,7 +51,18 @@ export function opencode(only?: string): ChatHost {
       await edit(path, settings);
       return await requireWritten(host, world, command, [PROGRAM, "mcp", "list"]);
     },
+    connectRemote: async (world, server, there) => {
+      const path = there?.path ?? only ?? (await userFile(world));
+      await entryIn(path, world);
+      await edit(path, [{ at: ["mcp", ENTRY_NAME], value: remoteValue(server) }]);
+      return await requireRemoteWritten(host, world, server, [PROGRAM, "mcp", "list"]);
+    },
     check,
+    remoteSnippet: async (world, server) => {
+      const config = { mcp: { [ENTRY_NAME]: remoteValue(server) } };
+      const path = only ?? (await userFile(world));
+      return { command: undefined, config: JSON.stringify(config, null, 2), path };
+    },
     snippet: async (world, command) => {
       const config = { mcp: { [ENTRY_NAME]: { type: "local", enabled: true, command } } };
       const path = only ?? (await userFile(world));
@@ -50,6 +71,25 @@ export function opencode(only?: string): ChatHost {
     removal: ({ path }) => `take "${ENTRY_NAME}" out of "mcp" in ${path}`,
   };
   return host;
+}
+
+/** OpenCode reads the token's file by itself, each time it starts; without `oauth: false` it would look for a login. */
+function remoteValue({ url, tokenFile }: Omit<RemoteServer, "token">): object {
+  const headers = { Authorization: `Bearer {file:${tokenFile}}` };
+  return { type: "remote", enabled: true, oauth: false, url, headers };
+}
+
+/** What OpenCode sends for a header's value: of a file it names, or a variable. */
+async function filledIn(value: unknown, { env }: HostWorld): Promise<string | undefined> {
+  if (typeof value !== "string") return undefined;
+  const named = value.replace(/\{env:([^}]+)\}/g, (_, name: string) => env[name] ?? "");
+  const path = /\{file:([^}]+)\}/.exec(named)?.[1];
+  if (path === undefined) return named;
+  // Nothing but a token's file is read for it.
+  const token = await tokenOfFile(path.replace(/^~\//, `${homeOf({ env, cwd: "/" })}/`)).catch(
+    () => undefined,
+  );
+  return token === undefined ? undefined : named.replace(`{file:${path}}`, token);
 }
 
 const NAMES = ["opencode.json", "opencode.jsonc"];
@@ -104,12 +144,13 @@ async function entryIn(path: string, world: HostWorld): Promise<Entry | undefine
     const start = { kind: "malformed", says: "it is no object" } as const;
     return { path, scope, start, env: {}, enabled: true };
   }
-  const { url, command, environment, enabled } = raw;
+  const { url, command, environment, enabled, headers } = raw;
   const [program, ...words] = Array.isArray(command) ? (command as unknown[]) : [command];
   const isList = Array.isArray(command) || command === undefined;
   const start =
     typeof url === "string"
-      ? ({ kind: "remote", url } as const)
+      ? // Of a file that anybody may have written nothing is looked up.
+        remoteOf(url, isUsers ? await filledIn(headerOf(headers, "authorization"), world) : undefined)
       : isList
         ? startOf(program, words)
         : ({ kind: "malformed", says: `its command is ${JSON.stringify(command)}, and no list` } as const);

@@ -23,7 +23,7 @@ const STDOUT_BYTES_MAX = 4 * 1024 * 1024;
 /** What Codex passes on to a server, the strictest of the hosts (measured with 0.169.0). */
 const PASSED_ON = ["HOME", "PATH", "LANG", "SHELL", "TERM", "USER", "LOGNAME"];
 /** The oldest revision that the hosts of today open with. */
-const PROTOCOL = "2025-06-18";
+export const PROTOCOL = "2025-06-18";
 
 /**
  * Starts a server as a host does, asks for its tools and ends it. Never throws but the signal's reason: what goes wrong
@@ -92,7 +92,8 @@ async function exchange(send: (message: object) => void, stdout: Readable): Prom
   return { ok: false, reason: "" };
 }
 
-interface Message {
+/** What a server answers, unproven. */
+export interface Message {
   readonly id?: unknown;
   readonly result?: { readonly serverInfo?: { name?: unknown; version?: unknown }; readonly tools?: unknown };
   readonly error?: { readonly message?: string };
@@ -119,7 +120,7 @@ async function* linesOf(stream: Readable): AsyncGenerator<string> {
   }
 }
 
-function text(value: unknown): string {
+export function text(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
 

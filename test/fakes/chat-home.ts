@@ -84,6 +84,10 @@ if (verb === "add") {
 } else {
   const entry = parse(fs.readFileSync(path, "utf8")).mcp_servers?.[name];
   if (!entry) { console.error("Error: No MCP server named '" + name + "' found."); process.exit(1); }
+  if (typeof entry.url === "string") {
+    console.log(JSON.stringify({ name, enabled: entry.enabled !== false, transport: { type: "streamable_http", url: entry.url } }));
+    process.exit(0);
+  }
   if (typeof entry.command !== "string") { console.error("Error: failed to load bootstrap configuration\\n\\nCaused by:\\n    invalid type\\n\\nStack backtrace:\\n 0: <unknown>"); process.exit(1); }
   console.log(JSON.stringify({ name, enabled: entry.enabled !== false, transport: { type: "stdio", command: entry.command, args: entry.args ?? [] } }));
 }

@@ -1,9 +1,10 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BIN, HOMES, installHosts, NODE_BIN } from "../chat-hosts/installed.js";
+import { httpServer } from "./mcp-http-server.js";
 import { json, leftovers, PYRO, pyro, type Result } from "./support.js";
 
 // The real hosts, which need a newer Node than pyro does. No machine is started: the servers only list their tools.
@@ -191,5 +192,35 @@ describe("pyro host with the real hosts", () => {
     });
     expect(await Promise.all(NAMES.map(read))).toEqual(NAMES.map((name) => broken[name]));
     for (const [index, name] of NAMES.entries()) await write(name, connected[index] ?? "");
+  });
+
+  it("leads each to a server over HTTP, and each reaches it by its own command", async () => {
+    for (const name of NAMES)
+      await write(name, { "claude-code": "{}\n", codex: CODEX, opencode: OPENCODE }[name]);
+    await chmod(path("codex"), 0o600);
+    await using server = await httpServer({ stateDir: join(home, "state"), cwd: home });
+    const tokenFile = join(home, "state", "mcp-http-token");
+    const given = ["--url", server.url, "--token-file", tokenFile];
+    for (const name of NAMES) {
+      const connected = json(await host("connect", name, ...given, "--json"));
+      expect(connected).toMatchObject({ host: name, changed: true, url: server.url, scope: "user" });
+      expect(json(await host("connect", name, ...given, "--json"))).toMatchObject({ changed: false });
+    }
+    expect(await client("claude", "mcp", "list")).toMatch(/pyro: http.*Connected/);
+    expect(await client("codex", "mcp", "list")).toMatch(/^pyro .*\/mcp .*enabled +Bearer token/m);
+    expect(await client("opencode", "mcp", "list")).toMatch(/pyro .*connected/);
+    expect(await doctor()).toEqual(ALL_CONNECTED);
+    expect(others("codex", await read("codex"))).toBe(CODEX);
+
+    // Another token than the server's: it and the hosts say so, and repair brings the right one.
+    const wrong = join(home, "wrong-token");
+    await writeFile(wrong, "a-token-that-no-server-has-0123456789\n", { mode: 0o600 });
+    for (const name of NAMES)
+      expect((await host("repair", name, "--url", server.url, "--token-file", wrong)).code).toBe(0);
+    const failing = Object.fromEntries(NAMES.map((name) => [name, "failing"]));
+    expect(await doctor()).toEqual({ code: 1, ...failing });
+    expect(await client("opencode", "mcp", "list")).not.toMatch(/pyro .*\bconnected/);
+    for (const name of NAMES) expect((await host("repair", name, ...given)).code).toBe(0);
+    expect(await doctor()).toEqual(ALL_CONNECTED);
   });
 });

@@ -24,6 +24,8 @@ import {
   toServeOptions,
 } from "./entry-options.js";
 import { judgeEntry } from "./judge-entry.js";
+import { connectRemote } from "./remote-entry.js";
+import { remoteServer } from "./remote-server.js";
 import { serveWords, type ServeOptions } from "./serve-words.js";
 
 export const hostName = (): z.ZodEnum<{ [Name in (typeof CHAT_HOSTS)[number]]: Name }> => z.enum(CHAT_HOSTS);
@@ -35,8 +37,10 @@ export const entryRecord = z.object({
   changed: z.boolean(),
   config_path: z.string(),
   scope: z.string(),
-  /** What the entry starts. */
+  /** What the entry starts; empty for a server that runs already. */
   command: z.array(z.string()),
+  /** Where such a server is. */
+  url: z.string().nullable(),
   /** What it started before; null where there was none. */
   before: z.array(z.string()).nullable(),
   /** What was wrong with it. */
@@ -54,7 +58,8 @@ export const hostConnect = defineOperation({
     "entry that is there already and says something else is not touched: `pyro host repair` changes it. The entry " +
     "starts `pyro` where PATH finds this pyro, else the launcher by its place.\n" +
     "The options are those of `pyro mcp serve`; it needs none: it serves workspaces of the project that the host is " +
-    "opened in.",
+    "opened in. With --url the host comes to a server that runs already instead; Claude Code and Codex keep its token, " +
+    "OpenCode reads it from its file.",
   profiles: [],
   kind: "write",
   input: z
@@ -79,6 +84,10 @@ export const hostConnect = defineOperation({
   examples: [
     { command: "pyro host connect claude-code", says: "once; then in every project" },
     { command: "pyro host connect codex --mode repro-fix", says: "with the tools of one mode" },
+    {
+      command: "pyro host connect codex --url http://127.0.0.1:8765/mcp",
+      says: "to `pyro mcp serve --http 8765`, which runs already",
+    },
     { command: "pyro host connect opencode --output ./opencode.json", says: "for one project" },
   ],
   run: async (given, context) => {
@@ -86,6 +95,11 @@ export const hostConnect = defineOperation({
     const file = output === undefined ? undefined : await context.hostPath(output);
     const [host, world] = [chatHost(name, file), surroundings(context.signal)];
     if (file === undefined) await requireInstalled(host, world);
+    const server = await remoteServer(given, context);
+    if (server !== undefined) {
+      const { entry, changed } = await connectRemote(host, world, server);
+      return toRecord(host, entry, { changed, before: undefined, mended: [] });
+    }
     const wanted = await toServeOptions(options, context);
     const command = await entryCommand(world, given.npx, wanted, context);
     const there = await host.read(world);
@@ -101,11 +115,16 @@ export const hostConnect = defineOperation({
       : `${title} was connected already, nothing was changed`;
     return [
       `${did}: ${record.config_path} (${record.scope})`,
-      `  entry  ${visibleName(shellLine(record.command))}`,
+      `  entry  ${entryLine(record)}`,
       `  next   start a new session of ${title}; \`pyro host doctor ${record.host}\` tries the whole way`,
     ].join("\n");
   },
 });
+
+/** What an entry starts, or where it leads, for people. */
+export function entryLine({ command, url }: Pick<z.output<typeof entryRecord>, "command" | "url">): string {
+  return visibleName(url ?? shellLine(command));
+}
 
 /** @throws {PyroError} HOST_NOT_INSTALLED */
 export async function requireInstalled(host: ChatHost, world: HostWorld): Promise<void> {
@@ -127,12 +146,17 @@ export function toRecord(
   const { path, scope } = entry;
   return {
     ...{ host: host.name, changed: how.changed, config_path: path, scope },
-    ...{ command: commandOf(entry) ?? [], before: commandOf(how.before), mended: [...how.mended] },
+    ...{ command: commandOf(entry) ?? [], url: urlOf(entry) },
+    ...{ before: commandOf(how.before), mended: [...how.mended] },
   };
 }
 
 function commandOf(entry: Entry | undefined): string[] | null {
   return entry?.start.kind === "program" ? shownWords(entry.start.command) : null;
+}
+
+export function urlOf({ start }: Entry): string | null {
+  return start.kind === "remote" ? shownLine([start.url]) : null;
 }
 
 /** Whether an entry already says what would be written, in whatever order and manner. */

@@ -27,7 +27,32 @@ export const entryOptions = {
     .boolean()
     .default(false)
     .describe("The entry fetches pyro by npx instead of starting the installed one"),
+  url: z
+    .string()
+    .min(1)
+    .max(2048)
+    .optional()
+    .describe("Come to this server instead, which runs already: `pyro mcp serve --http PORT`"),
+  token_file: z
+    .string()
+    .min(1)
+    .max(4096)
+    .optional()
+    .describe("With --url: file with the server's token (default: that of your own servers)"),
 };
+
+const SERVER_OPTIONS = [
+  ...([
+    "profile",
+    "mode",
+    "environment",
+    "project_path",
+    "repo_url",
+    "repo_ref",
+    "no_project_source",
+  ] as const),
+  "npx" as const,
+];
 
 /** The options that the user gave. */
 type Given = z.output<z.ZodObject<typeof entryOptions>>;
@@ -49,10 +74,22 @@ export function contradiction(
 
 /** Refuses contradictions where the input is read, so that they are wrong usage. */
 export function refuseContradictions(context: z.core.ParsePayload<Given>): void {
-  const found = contradiction(context.value);
+  const found = urlContradiction(context.value) ?? contradiction(context.value);
   if (found === undefined) return;
   const { field: name, says } = found;
   context.issues.push({ code: "custom", message: says, path: [name], input: context.value });
+}
+
+/** What a server that runs already was started with is not for the entry to say. */
+function urlContradiction(given: Given): ReturnType<typeof contradiction> {
+  const { url, token_file: tokenFile, ...rest } = given;
+  if (url === undefined)
+    return tokenFile === undefined ? undefined : { field: "token_file", says: "needs --url" };
+  const isGiven = (name: keyof typeof rest): boolean => rest[name] !== undefined && rest[name] !== false;
+  const [first] = SERVER_OPTIONS.filter(isGiven);
+  return first === undefined
+    ? undefined
+    : { field: first, says: "is an option of the server: it goes without --url" };
 }
 
 /**
@@ -60,7 +97,7 @@ export function refuseContradictions(context: z.core.ParsePayload<Given>): void 
  * @throws {PyroError} PROJECT_NOT_FOUND
  */
 export async function toServeOptions(given: Given, { hostPath }: OperationContext): Promise<ServeOptions> {
-  const { npx: _, project_path: path, repo_url: url, ...rest } = given;
+  const { npx: _, url: __, token_file: ___, project_path: path, repo_url: url, ...rest } = given;
   const project = path === undefined ? undefined : await hostPath(path);
   if (project !== undefined && findCheckout(project) === undefined) {
     throw new PyroError("PROJECT_NOT_FOUND", `${JSON.stringify(path)} is in no Git checkout`, {

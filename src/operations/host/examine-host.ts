@@ -14,6 +14,7 @@ import { findProgram, searchPath, thisBuild } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 import { visibleName } from "../text.js";
 import { judgeEntry } from "./judge-entry.js";
+import { examineRemote } from "./remote-entry.js";
 
 /**
  * How a host stands to pyro. `drifted`: the entry is not what connect would write. `failing`: it is, and its server does
@@ -40,6 +41,8 @@ export interface HostReport {
   readonly scope: string | null;
   /** What the entry starts; passwords in URLs left out. */
   readonly command: readonly string[] | null;
+  /** Where the server is, for one that runs already. */
+  readonly url: string | null;
   readonly problems: readonly string[];
   /** The next thing to type; empty where nothing is to be done. */
   readonly hint: string;
@@ -55,7 +58,7 @@ export async function examineHost(host: ChatHost, world: HostWorld): Promise<Hos
   const program = (await findProgram(host.program, searchPath(world.env["PATH"]))) ?? null;
   const nothing = {
     ...{ host: host.name, title: host.title, program, configPath: await host.configPath(world) },
-    ...{ scope: null, command: null, problems: [], hint: "", server: null, projectSource: null },
+    ...{ scope: null, command: null, url: null, problems: [], hint: "", server: null, projectSource: null },
     hostCheck: null,
   };
   if (program === null)
@@ -76,16 +79,19 @@ export async function examineHost(host: ChatHost, world: HostWorld): Promise<Hos
 type EntryReport = Omit<HostReport, "host" | "title" | "program">;
 
 async function examineEntry(host: ChatHost, world: HostWorld, entry: Entry): Promise<EntryReport> {
-  const { problems, serve } = await judgeEntry(world, entry);
   const { start } = entry;
+  if (start.kind === "remote") {
+    const where = { configPath: entry.path, scope: entry.scope, url: shownLine([start.url]) };
+    return { ...where, command: null, projectSource: null, ...(await examineRemote(host, world, entry)) };
+  }
+  const { problems, serve } = await judgeEntry(world, entry);
   const command = start.kind === "program" ? start.command : null;
   const report = {
     ...{ configPath: entry.path, scope: entry.scope, problems },
-    command: command === null ? null : shownWords(command),
+    ...{ command: command === null ? null : shownWords(command), url: null },
     ...{ server: null, projectSource: null, hostCheck: null },
   };
   const repair = `run \`pyro host repair ${host.name}\``;
-  if (start.kind === "remote") return { ...report, state: "drifted", hint: host.removal(entry) };
   if (problems.length > 0 || command === null) return { ...report, state: "drifted", hint: repair };
   const [probe, hostCheck] = await Promise.all([
     // Variables that a project's file sets could have Node load anything.
@@ -137,12 +143,13 @@ async function hintOf(world: HostWorld, command: readonly string[], host: string
 
 /** Lines for people. */
 export function renderHostReport(report: HostReport): string {
-  const { host, state, configPath, scope, command, problems, hint, server, projectSource, hostCheck } =
+  const { host, state, configPath, scope, command, url, problems, hint, server, projectSource, hostCheck } =
     report;
   const where = scope === null ? configPath : `${configPath} (${scope})`;
   const rows: (readonly [string, string])[] = [
     ...(state === "not-installed" ? [] : [["config", where] as const]),
     ...(command === null ? [] : [["entry", shellLine(command)] as const]),
+    ...(url === null ? [] : [["url", url] as const]),
     ...(server === null
       ? []
       : [

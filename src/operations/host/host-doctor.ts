@@ -13,6 +13,7 @@ const record = z.object({
   config_path: z.string(),
   scope: z.string().nullable(),
   command: z.array(z.string()).nullable(),
+  url: z.string().nullable(),
   problems: z.array(z.string()),
   hint: z.string(),
   server: z.object({ name: z.string(), version: z.string(), tools: z.number() }).nullable(),

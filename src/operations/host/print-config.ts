@@ -1,6 +1,15 @@
 import { writeFile } from "node:fs/promises";
 import * as z from "zod";
-import { CHAT_HOSTS, chatHost, ENTRY_NAME, type Snippet, type StartCommand } from "../../chat-hosts/index.js";
+import {
+  byWindow,
+  CHAT_HOSTS,
+  chatHost,
+  remoteByWindow,
+  type HostWorld,
+  type RemoteServer,
+  type Snippet,
+  type StartCommand,
+} from "../../chat-hosts/index.js";
 import { PyroError } from "../../protocol/index.js";
 import { defineOperation } from "../operation.js";
 import {
@@ -10,13 +19,18 @@ import {
   surroundings,
   toServeOptions,
 } from "./entry-options.js";
+import { remotePlace } from "./remote-server.js";
 
-const PRINTABLE = [...CHAT_HOSTS, "generic"] as const;
+/** Hosts that pyro does not connect by itself: a window is all they have. */
+const SHOWN_ONLY = ["claude-desktop", "cursor", "generic"] as const;
+const PRINTABLE = [...CHAT_HOSTS, ...SHOWN_ONLY] as const;
 
 const output = z.object({
   host: z.enum(PRINTABLE),
-  /** What the entry starts. */
+  /** What the entry starts; empty for a server that runs already. */
   command: z.array(z.string()),
+  /** Where such a server is. */
+  url: z.string().nullable(),
   /** One line for a shell that writes the entry; null where the host has no command that leaves the rest alone. */
   shell_command: z.string().nullable(),
   /** What has to stand in `config_path`. */
@@ -36,7 +50,8 @@ export const hostPrintConfig = defineOperation({
   summary: "Print the entry of pyro for a chat host, to be pasted",
   description:
     "Nothing is written but --output, and no host has to be installed. `generic` is what most other MCP clients read. " +
-    "The options are those of `pyro host connect`.",
+    "The options are those of `pyro host connect`. With --url no token is shown: the entry names its file, or the " +
+    "variable PYRO_TOKEN.",
   profiles: [],
   kind: "read",
   input: z
@@ -50,6 +65,7 @@ export const hostPrintConfig = defineOperation({
   positionals: ["host"],
   examples: [
     { command: "pyro host print-config claude-code", says: "the command to type" },
+    { command: "pyro host print-config claude-desktop", says: "for claude_desktop_config.json" },
     { command: "pyro host print-config codex --mode inspect", says: "the table for config.toml" },
     {
       command: "pyro host print-config generic --npx --output mcp.json",
@@ -59,32 +75,43 @@ export const hostPrintConfig = defineOperation({
   run: async (given, context) => {
     const { host, output: path, ...options } = given;
     const world = surroundings(context.signal);
-    const command = await entryCommand(world, given.npx, await toServeOptions(options, context), context);
-    const {
-      command: line,
-      config,
-      path: configPath,
-    } = host === "generic" ? genericSnippet(command) : await chatHost(host).snippet(world, command);
-    const snippet = shownFor(host, line, config, configPath);
+    const place = await remotePlace(given, context);
+    const command =
+      place === undefined
+        ? await entryCommand(world, given.npx, await toServeOptions(options, context), context)
+        : undefined;
+    const shown = await snippetFor(host, world, command ?? place);
+    const snippet = shownFor(host, shown);
     const outputPath = path === undefined ? null : await context.hostPath(path);
     if (outputPath !== null) await writeNew(outputPath, `${snippet}\n`);
     return {
-      ...{ host, command: [...command], shell_command: line ?? null, config },
-      ...{ config_path: configPath === "" ? null : configPath, snippet, output_path: outputPath },
+      ...{ host, command: [...(command ?? [])], url: place?.url ?? null },
+      ...{ shell_command: shown.command ?? null, config: shown.config },
+      ...{ config_path: shown.path === "" ? null : shown.path, snippet, output_path: outputPath },
     };
   },
   render: ({ snippet, output_path: path }) => (path === null ? snippet : `written to ${path}`),
 });
 
-function genericSnippet([program, ...args]: StartCommand): Snippet {
-  const config = { mcpServers: { [ENTRY_NAME]: { command: program, args } } };
-  return { command: undefined, config: JSON.stringify(config, null, 2), path: "" };
+type Starts = StartCommand | Omit<RemoteServer, "token"> | undefined;
+
+async function snippetFor(
+  host: (typeof PRINTABLE)[number],
+  world: HostWorld,
+  starts: Starts,
+): Promise<Snippet> {
+  if (starts === undefined) throw new Error("nothing to start");
+  if (host === "generic" || host === "claude-desktop" || host === "cursor")
+    return "url" in starts ? remoteByWindow(host, world, starts) : await byWindow(host, world, starts);
+  return "url" in starts
+    ? await chatHost(host).remoteSnippet(world, starts)
+    : await chatHost(host).snippet(world, starts);
 }
 
 /** The one thing to paste. Codex has both, and TOML has comments: the table keeps the comments of others. */
-function shownFor(host: string, line: string | undefined, config: string, path: string): string {
-  if (host === "codex") return `# in ${path}, or by \`${line ?? ""}\`\n${config}`;
-  return line ?? config;
+function shownFor(host: string, { command, config, path }: Snippet): string {
+  if (host === "codex") return `# in ${path}, or by \`${command ?? ""}\`\n${config}`;
+  return command ?? config;
 }
 
 async function writeNew(path: string, text: string): Promise<void> {

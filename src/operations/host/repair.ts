@@ -17,9 +17,11 @@ import { directoriesFor } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 import { defineOperation } from "../operation.js";
 import { visibleName } from "../text.js";
-import { entryRecord, hostName, requireInstalled, toRecord } from "./connect.js";
+import { entryLine, entryRecord, hostName, requireInstalled, toRecord, urlOf } from "./connect.js";
 import { entryOptions, refuseContradictions, surroundings, toServeOptions } from "./entry-options.js";
 import { judgeEntry, type Judgement } from "./judge-entry.js";
+import { repairRemote, requireServing } from "./remote-entry.js";
+import { remoteServer } from "./remote-server.js";
 import { serveWords, type ServeOptions } from "./serve-words.js";
 
 /** `pyro host repair`. */
@@ -55,6 +57,17 @@ export const hostRepair = defineOperation({
         hint: `run \`pyro host connect ${name}\``,
       });
     }
+    const server = await remoteServer(given, context);
+    if (server !== undefined) {
+      const { entry: mended, ...how } = await repairRemote(host, world, entry, server);
+      return toRecord(host, mended, { ...how, before: entry });
+    }
+    if (entry.start.kind === "remote" && optionsGiven(given))
+      throw foreign(host, entry, namesElsewhere(entry));
+    if (entry.start.kind === "remote") {
+      await requireServing(host, world, entry);
+      return toRecord(host, entry, { changed: false, before: entry, mended: [] });
+    }
     const judged = await judgeEntry(world, entry);
     const unchanged = { changed: false, before: entry, mended: [] };
     if (judged.serve === undefined && (await isOwnWay(host, world, entry)))
@@ -81,12 +94,12 @@ export const hostRepair = defineOperation({
     const { title } = chatHost(record.host);
     const where = `${record.config_path} (${record.scope})`;
     if (!record.changed)
-      return `the entry of ${title} is in order, nothing was changed: ${where}\n  entry  ${visibleName(shellLine(record.command))}`;
+      return `the entry of ${title} is in order, nothing was changed: ${where}\n  entry  ${entryLine(record)}`;
     return [
       `the entry of ${title} is mended: ${where}`,
       ...record.mended.map((problem) => `  was    ${problem}`),
       ...(record.before === null ? [] : [`  before ${visibleName(shellLine(record.before))}`]),
-      `  entry  ${visibleName(shellLine(record.command))}`,
+      `  entry  ${entryLine(record)}`,
       `  next   start a new session of ${title}; \`pyro host doctor ${record.host}\` tries the whole way`,
     ].join("\n");
   },
@@ -120,14 +133,22 @@ async function otherStart(world: HostWorld, start: StartCommand, reason: string)
  */
 async function isOwnWay(host: ChatHost, world: HostWorld, entry: Entry): Promise<boolean> {
   if (entry.start.kind === "malformed") return false;
-  if (entry.start.kind === "remote")
-    throw foreign(host, entry, `names a server elsewhere: ${shownLine([entry.start.url])}`);
+  if (entry.start.kind === "remote") throw foreign(host, entry, namesElsewhere(entry));
   if (entry.scope === "project") return false;
   const probe = await probeServer(world, entry.start.command, entry.env);
   if (!probe.ok) return false;
   if (probe.server === "pyro" && entry.enabled) return true;
   if (probe.server === "pyro") return false;
   throw foreign(host, entry, `starts another server, ${probe.server}: \`${shownLine(entry.start.command)}\``);
+}
+
+function namesElsewhere(entry: Entry): string {
+  return `names a server elsewhere: ${urlOf(entry) ?? ""}`;
+}
+
+/** Whether anything was given that an entry of a program would say. */
+function optionsGiven({ host: _, ...options }: z.output<typeof hostRepair.input>): boolean {
+  return Object.values(options).some((value) => value !== undefined && value !== false);
 }
 
 function foreign(host: ChatHost, entry: Entry, says: string): PyroError {

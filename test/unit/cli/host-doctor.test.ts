@@ -147,15 +147,6 @@ describe("pyro host doctor", () => {
     expect((command as string[])[0]).toBe(LAUNCHER);
     expect(await on.home.read(FILES.codex)).not.toContain("/gone");
   });
-
-  test("a server elsewhere is not mended", async () => {
-    await on.home.write(FILES.codex, '[mcp_servers.pyro]\nurl = "http://127.0.0.1:1/mcp"\n');
-    expect(await on.report("codex")).toMatchObject({
-      state: "drifted",
-      problems: ["it names a server elsewhere: http://127.0.0.1:1/mcp"],
-    });
-    expect((await on.host("repair", "codex")).stderr).toMatch(/^HOST_ENTRY_DIFFERS: .*left as it is/);
-  });
 });
 
 test("nothing that a project's own file names is started, but this pyro", async () => {
