@@ -6,6 +6,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { overMcp } from "./over-mcp.mjs";
 import { others } from "./processes.mjs";
+import { reproFix } from "./repro-fix.mjs";
 import { must, Wrong } from "./run.mjs";
 import { measureStart } from "./start-up.mjs";
 
@@ -76,6 +77,12 @@ if (claude !== undefined && claude !== "" && existsSync(claude)) {
   symlinkSync(claude, join(prefix, "bin/claude"));
   type("pyro", ["host", "connect", "claude-code"]);
   type("pyro", ["host", "doctor", "claude-code"]);
+  const began = performance.now();
+  const done = await reproFix(join(home, "parity"));
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  process.stdout.write(
+    `\n$ claude -p "Please make the failing test of this repository pass …"   # ${seconds} s\n${done}\n`,
+  );
   type("claude", ["mcp", "remove", "pyro"]);
   rmSync(join(prefix, "bin/claude"));
 } else {
