@@ -1,8 +1,8 @@
 // A project that means harm: its install hook reads keys, follows a link to your files, and calls out. It is let loose in
 // a machine without a network; what comes home is a report, and this host is shown to be as it was.
-import { mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { environment, expect, say, sayCreated, useCase } from "./support.mjs";
 
@@ -23,8 +23,12 @@ function prepare(checkout) {
   symlinkSync(key, join(checkout, "notes.txt"));
 }
 
+/** What it would change: the key, and what runs at your next login. */
 function look() {
-  return `${readFileSync(key, "utf8")} ${statSync(key).mode} ${statSync(key).mtimeMs}`;
+  return [key, join(homedir(), ".profile")]
+    .filter((path) => existsSync(path))
+    .map((path) => `${path} ${statSync(path).mode} ${statSync(path).mtimeMs} ${readFileSync(path, "utf8")}`)
+    .join("\n");
 }
 
 try {
@@ -53,9 +57,9 @@ try {
     await pyro.deleteWorkspace(workspaceId);
     say("deleted");
   });
-  expect(look() === asItWas, "the key was changed");
+  expect(look() === asItWas, "the key or ~/.profile was changed");
   expect(calls === 0, `the service of this host was called ${calls} times`);
-  say("this host: the key is as it was, and nobody called its service");
+  say("this host: the key and ~/.profile are as they were, and nobody called its service");
 } finally {
   service.close();
   rmSync(home, { recursive: true });

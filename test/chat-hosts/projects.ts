@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { projectFiles, useCaseEnvironment } from "./use-case.js";
+import { blocksOf, callsOf, projectFiles, useCaseEnvironment } from "./use-case.js";
 
 /** A small repository whose test fails, and the patch that mends it. */
 export interface BrokenProject {
@@ -78,14 +78,19 @@ export const C_PROJECT: BrokenProject = {
   changes: "2 changed: 1 added, 1 modified, 0 deleted, 0 renamed; +1 -1, 1 binary",
 };
 
+const NODE_PAGE = "node-project";
+const [, connectLine = ""] = blocksOf(NODE_PAGE, "sh");
+const [, [, nodeTest] = []] = callsOf(NODE_PAGE);
+
+/** As docs/use-cases/node-project.md has it. */
 export const NODE_PROJECT: BrokenProject = {
   language: "Node",
   environment: useCaseEnvironment(),
   files: projectFiles("durations"),
-  // Node itself comes with it: docs/use-cases/node-project.md.
+  // Node itself comes with it.
   prepare: (cwd) => promisify(execFile)("npm", ["install", "--no-package-lock"], { cwd }),
-  flags: ["--seed-include", "node_modules"],
-  testCommand: "PATH=node_modules/.bin:$PATH node --test",
+  flags: /pyro mcp serve (.*)$/m.exec(connectLine)?.[1]?.split(" ") ?? [],
+  testCommand: String(nodeTest?.["command"]),
   failure: "1200 !== 120",
   failedStatus: 1,
   success: "# pass 1",

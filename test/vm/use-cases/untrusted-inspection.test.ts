@@ -1,7 +1,7 @@
 /** docs/use-cases/untrusted-inspection.md: the example, and the page's calls in real chat hosts. */
 import { lstat, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { instructionsOf } from "../../../src/mcp/descriptions.js";
@@ -102,7 +102,8 @@ async function preyOfHost() {
   await new Promise<void>((resolve) => service.listen(0, "127.0.0.1", resolve));
   const look = async (): Promise<string> => {
     const { mode, mtimeMs, ino } = await lstat(key);
-    return `${await readFile(key, "utf8")} ${mode} ${mtimeMs} ${ino}`;
+    const atLogin = await readFile(join(homedir(), ".profile"), "utf8").catch(() => "none");
+    return `${await readFile(key, "utf8")} ${mode} ${mtimeMs} ${ino} ${atLogin}`;
   };
   const before = await look();
   return {
