@@ -1,7 +1,18 @@
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist/", "coverage/", "src/protocol/gen/", "guest/", "runtime/bundle/", "bench/results/"] },
+  {
+    ignores: [
+      "dist/",
+      "docs/.vitepress/dist/",
+      "docs/.vitepress/cache/",
+      "coverage/",
+      "src/protocol/gen/",
+      "guest/",
+      "runtime/bundle/",
+      "bench/results/",
+    ],
+  },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: { parserOptions: { project: ["tsconfig.json"], tsconfigRootDir: import.meta.dirname } },
