@@ -22,6 +22,8 @@ export default defineConfig({
           hookTimeout: 60_000,
         },
       },
+      // The site of docs/, in a browser: `make docs-check` installs what makes it.
+      { extends: true, test: { name: "docs", include: ["test/docs/**/*.test.ts"], testTimeout: 60_000 } },
       {
         extends: true,
         test: {

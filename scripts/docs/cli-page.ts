@@ -8,7 +8,10 @@ import { code, GENERATED, plain, table } from "./markdown.js";
 export async function cliPage(): Promise<string> {
   const groups = await Promise.all(
     COMMAND_GROUPS.map(async ({ word, summary, load }) => {
-      const sections = (await load()).map(commandSection);
+      const declarations = await load();
+      if (declarations.every(({ command }) => command.length === 1))
+        return declarations.map((declaration) => commandSection(declaration, "##")).join("\n");
+      const sections = declarations.map((declaration) => commandSection(declaration, "###"));
       return [`## pyro ${word}\n`, `${plain(summary)}.\n`, ...sections].join("\n");
     }),
   );
@@ -42,7 +45,7 @@ Results go to standard output, everything else to standard error. What fails is 
 | 130 | Ctrl-C |
 `;
 
-function commandSection(declaration: Declaration): string {
+function commandSection(declaration: Declaration, mark: string): string {
   const { command: words, summary, description, examples } = declaration;
   const command = new Command(words.join(" "));
   addInput(command, declaration);
@@ -53,7 +56,7 @@ function commandSection(declaration: Declaration): string {
   const options = command.options.map(({ flags, description: says }) => [code(flags), plain(says)]);
   const result = isOperation(declaration) ? resultFields(declaration.output) : [];
   return [
-    `### pyro ${words.join(" ")}\n`,
+    `${mark} pyro ${words.join(" ")}\n`,
     `${plain(summary)}.${description === "" ? "" : `\n\n${plain(description)}`}\n`,
     "```text\n" + `pyro ${words.join(" ")} ${command.usage()}` + "\n```\n",
     table(["word", "what it is"], args),

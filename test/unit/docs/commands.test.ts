@@ -35,6 +35,7 @@ const FOREIGN: Readonly<Record<string, string>> = {
 /** Languages of blocks that hold nothing to check here, and where it is checked. */
 const UNCHECKED: Readonly<Record<string, string>> = {
   "": "drawings",
+  indented: "drawings, output and settings; commands of ours that begin a line are checked",
   dockerfile: "files of the user: test/unit/build proves what is taken",
   Dockerfile: "files of the user: test/unit/build proves what is taken",
   diff: "files of the user",
@@ -60,7 +61,7 @@ test("every block of every page is of a language that is checked here, or that s
 test("every pyro command that a page shows is one that this version takes", async () => {
   const problems: string[] = [];
   let checked = 0;
-  for (const block of of("sh", "console")) {
+  for (const block of of("sh", "console", "indented")) {
     for (const words of commandsOf(block)) {
       const argv = pyroWords(words);
       if (argv === undefined) continue;
@@ -167,6 +168,10 @@ test("the check itself sees a wrong flag, a wrong command, a wrong value and a w
 });
 
 function commandsOf(block: Block): readonly (readonly string[])[] {
+  if (block.language === "indented") {
+    const lines = block.text.split("\n").filter((line) => /^(bin\/)?pyro /.test(line));
+    return lines.flatMap((line) => shellCommands(line));
+  }
   return shellCommands(block.language === "console" ? typedIn(block.text) : block.text);
 }
 
@@ -186,7 +191,8 @@ function pyroWords(words: readonly string[]): readonly string[] | undefined {
   const own = words.indexOf("--");
   if (own > 0 && PYRO.test(words[own + 1] ?? "")) return words.slice(own + 2);
   const npx = words.indexOf("pyro-mcp");
-  return words.includes("npx") && npx > 0 ? words.slice(npx + 1) : undefined;
+  if (!words.includes("npx") || npx < 0) return undefined;
+  return words.slice(words[npx + 1] === "pyro" ? npx + 2 : npx + 1);
 }
 
 /** What is wrong with a command line; undefined where nothing is. "…" stands for whatever the reader has there. */

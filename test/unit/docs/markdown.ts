@@ -1,5 +1,5 @@
 import { readdir, readFile } from "node:fs/promises";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 
 export const ROOT = join(import.meta.dirname, "../../..");
 
@@ -9,7 +9,7 @@ export interface Block {
   readonly page: string;
   /** Of the fence's first line. */
   readonly line: number;
-  /** First word behind the fence: "sh", "ts", or "" where there is none. */
+  /** First word behind the fence: "sh", "ts", or "" where there is none; "indented" of a block without fences. */
   readonly language: string;
   readonly text: string;
 }
@@ -38,13 +38,21 @@ async function blocksOf(page: string): Promise<readonly Block[]> {
   const blocks: Block[] = [];
   for (let at = 0; at < lines.length; at++) {
     const fence = /^(\s*)(`{3,}|~{3,})\s*([\w-]*)/.exec(lines[at] ?? "");
-    if (fence === null) continue;
+    if (fence === null) {
+      const isBlock = (lines[at] ?? "").startsWith("    ") && (lines[at - 1] ?? "") === "";
+      if (!isBlock) continue;
+      const line = at + 1;
+      const text: string[] = [];
+      while ((lines[at] ?? "").startsWith("    ")) text.push((lines[at++] ?? "").slice(4));
+      blocks.push({ page, line, language: "indented", text: text.join("\n") });
+      continue;
+    }
     const [, indent = "", mark = "", language = ""] = fence;
     const start = at + 1;
     const text: string[] = [];
     while (++at < lines.length && !(lines[at] ?? "").startsWith(indent + mark))
       text.push((lines[at] ?? "").slice(indent.length));
-    blocks.push({ page: relative(".", page), line: start, language, text: text.join("\n") });
+    blocks.push({ page, line: start, language, text: text.join("\n") });
   }
   return blocks;
 }

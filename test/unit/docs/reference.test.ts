@@ -20,7 +20,7 @@ test.each([
 test("every command and every tool of the table is in the reference", async () => {
   const [cli, mcp] = await Promise.all([cliPage(), mcpPage()]);
   for (const { name, command, profiles } of await allDeclarations()) {
-    if (command.length > 0) expect(cli).toContain(`### pyro ${command.join(" ")}\n`);
+    if (command.length > 0) expect(cli).toContain(`## pyro ${command.join(" ")}\n`);
     if (profiles.length > 0) expect(mcp).toContain(`## ${name}\n`);
   }
 });
