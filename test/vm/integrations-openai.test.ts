@@ -44,7 +44,9 @@ async function example(name: string, env: Readonly<Record<string, string>> = {})
 /** An example whose model takes the turns; it also gives what the model was told. */
 async function withModel(name: string, turns: readonly Turn[]) {
   await using api = await fakeResponsesApi(turns);
-  const ended = await example(name, { OPENAI_API_KEY: api.key, OPENAI_BASE_URL: api.url });
+  // The Agents SDK would tell OpenAI of each run.
+  const env = { OPENAI_API_KEY: api.key, OPENAI_BASE_URL: api.url, OPENAI_AGENTS_DISABLE_TRACING: "1" };
+  const ended = await example(name, env);
   return { ...ended, asked: api.asked };
 }
 
@@ -141,6 +143,41 @@ describe("An example with a model", () => {
     expect(stdout).toContain("+print(2, 3, 5)\n");
   });
 
+  it("is the sandbox of an agent", async () => {
+    const { code, stdout, stderr, asked } = await withModel("openai-agents", [
+      () => [call("exec_command", { cmd: "python3 app.py; sleep 30", yield_time_ms: 1500 })],
+      () => [
+        patch({
+          type: "update_file",
+          path: "app.py",
+          diff: "@@\n-print(2 - 3)  # the sum of both\n+print(2 + 3)\n",
+        }),
+      ],
+      () => [call("exec_command", { cmd: "python3 app.py; exit 3" })],
+      () => [call("exec_command", { cmd: "read word; echo got $word", tty: true, yield_time_ms: 1000 })],
+      () => [call("write_stdin", { session_id: 2, chars: "hello\r", yield_time_ms: 3000 })],
+      () => [say("It prints 5.")],
+    ]);
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: "It prints 5.\n", stderr: "" });
+    const told = asked.slice(1).map(({ answers }) => outputsOf(answers));
+    expect(told[0]?.[0]).toMatch(/Process running with session ID 1\nOutput:\n-1\n$/);
+    expect(told[1]).toEqual(["app.py: updated"]);
+    expect(told[2]?.[0]).toMatch(/Process exited with code 3\nOutput:\n5\n$/);
+    expect(told[3]?.[0]).toContain("Process running with session ID 2");
+    expect(told[4]?.[0]).toMatch(/Process exited with code 0\nOutput:\n[^]*got hello/);
+  });
+
+  it("offers vm_run to an agent", async () => {
+    const { code, stdout, stderr, asked } = await withModel("openai-agents-tools", [
+      () => [call("vm_run", { argv: ["uname", "-s"] }), call("vm_run", { argv: 7 })],
+      () => [say("It is Linux.")],
+    ]);
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: "It is Linux.\n", stderr: "" });
+    const [right, wrong] = outputsOf(asked[1]?.answers);
+    expect(right).toContain("Linux");
+    expect(wrong).toContain("INVALID_ARGUMENT");
+  });
+
   it("needs no package for a loop of its own", async () => {
     const called = { name: "vm_run", arguments: '{"argv":["uname","-s"]}' };
     await using api = await fakeChatApi([
@@ -162,6 +199,11 @@ describe("An example in trouble says what it is, and leaves nothing", () => {
     expect(code).toBe(1);
     expect(stderr).toMatch(/^MODEL_API_REFUSED\n.* refuses the key: 401 Incorrect API key[^]*OPENAI_API_KEY/);
     expect(stderr).not.toContain("sk-wrong");
+  });
+
+  it("with a model that calls a tool that the agent does not have, for which the Agents SDK ends the run", async () => {
+    const { code, stderr } = await withModel("openai-agents", [() => [call("exec_comand", { cmd: "true" })]]);
+    expect({ code, stderr }).toEqual({ code: 1, stderr: "Tool exec_comand not found in agent engineer.\n" });
   });
 
   it("with an endpoint that streams garbage after a tool was called", async () => {

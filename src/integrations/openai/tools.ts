@@ -1,9 +1,9 @@
 import type { OpenAI } from "openai";
 import type { PyroTools } from "../../mcp/index.js";
-import { PyroError } from "../../protocol/index.js";
 import type { Pyro } from "../../sdk/index.js";
 import { runCommand, throwIfAborted, type FinishedCommand } from "../shared/command.js";
 import { applyOperation } from "../shared/patch.js";
+import { wordsOf } from "../shared/words.js";
 
 type OutputItem = OpenAI.Responses.ResponseOutputItem;
 type InputItem = OpenAI.Responses.ResponseInputItem;
@@ -113,7 +113,7 @@ async function answerPatch(
     const output = await applyOperation(pyro, workspaceId, operation, signal);
     return { ...answer, status: "completed", output };
   } catch (error) {
-    return { ...answer, status: "failed", output: wordsOf(error, signal) };
+    return { ...answer, status: "failed", output: wordsUnlessAborted(error, signal) };
   }
 }
 
@@ -125,15 +125,14 @@ async function finished(
   try {
     return await body();
   } catch (error) {
-    return { stdout: "", stderr: wordsOf(error, signal), exitCode: 126 };
+    return { stdout: "", stderr: wordsUnlessAborted(error, signal), exitCode: 126 };
   }
 }
 
 /** @throws {PyroError} CANCELLED: nobody waits for the answer any more */
-function wordsOf(thrown: unknown, signal: AbortSignal | undefined): string {
+function wordsUnlessAborted(thrown: unknown, signal: AbortSignal | undefined): string {
   throwIfAborted(signal);
-  const { code, message, hint } = PyroError.from(thrown);
-  return `${code}: ${message}${hint === "" ? "" : `\nhint: ${hint}`}`;
+  return wordsOf(thrown);
 }
 
 function secondsOf(timeoutMs: number | null | undefined): number {

@@ -44,7 +44,7 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 }
 
 /** A command that has ended; what was cut of its output is said in it. */
-function toFinished({ result, interrupted, output }: WorkspaceCommandRecord): FinishedCommand {
+export function toFinished({ result, interrupted, output }: WorkspaceCommandRecord): FinishedCommand {
   const stdout = textOf(output?.stdout);
   const stderr = textOf(output?.stderr);
   if (result === null)
