@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { sleep, tryLock, type FileLock } from "../../src/kit/index.js";
 
@@ -26,25 +26,37 @@ const INSTALL_MS = 400_000;
  * @returns undefined, or why they cannot be installed here; a lock or package that is wrong rejects
  */
 export async function installHosts(): Promise<string | undefined> {
+  return await installLocked(HOSTS);
+}
+
+/**
+ * Installs what the lock of a directory below test/ names, unless just that stands there.
+ * @param flags of `npm ci`
+ * @returns undefined, or why it cannot be installed here; a lock or package that is wrong rejects
+ */
+export async function installLocked(
+  directory: string,
+  flags: readonly string[] = [],
+): Promise<string | undefined> {
   // Test files run side by side, and what one installs the other must not install over.
-  await using _lock = await installLock();
-  if (await isInstalled()) return undefined;
+  await using _lock = await installLock(directory);
+  if (await isInstalled(directory)) return undefined;
   // This project's npm refuses wrong engines, and tells its children so; the hosts bring their own Node.
-  const args = ["ci", "--engine-strict=false", "--loglevel=error"];
+  const args = ["ci", "--engine-strict=false", "--loglevel=error", ...flags];
   try {
-    await promisify(execFile)("npm", args, { cwd: HOSTS, timeout: INSTALL_MS, maxBuffer: 16 << 20 });
+    await promisify(execFile)("npm", args, { cwd: directory, timeout: INSTALL_MS, maxBuffer: 16 << 20 });
   } catch (error) {
     const { stderr = "" } = error as { stderr?: string };
     const code = NOT_HERE.exec(stderr)?.[0];
     if (code === undefined) throw error;
-    return `npm ci in test/hosts: ${code}`;
+    return `npm ci in test/${basename(directory)}: ${code}`;
   }
   return undefined;
 }
 
-async function installLock(): Promise<FileLock> {
+async function installLock(directory: string): Promise<FileLock> {
   for (;;) {
-    const lock = await tryLock(join(HOSTS, ".install.lock"));
+    const lock = await tryLock(join(directory, ".install.lock"));
     if (lock !== undefined) return lock;
     await sleep(100);
   }
@@ -55,9 +67,9 @@ interface Lock {
 }
 
 /** Whether what npm wrote down when it installed agrees with the lock: an older lock's hosts do not. */
-async function isInstalled(): Promise<boolean> {
+async function isInstalled(directory: string): Promise<boolean> {
   const [wanted, found] = await Promise.all(
-    ["package-lock.json", "node_modules/.package-lock.json"].map((name) => lockAt(join(HOSTS, name))),
+    ["package-lock.json", "node_modules/.package-lock.json"].map((name) => lockAt(join(directory, name))),
   );
   if (wanted === undefined || found === undefined) return false;
   const needed = Object.keys(wanted.packages[""]?.dependencies ?? {}).map((name) => `node_modules/${name}`);

@@ -1,4 +1,12 @@
-import { objects, textBlocks, textOf, typedEvent, type JsonObject, type ModelApi } from "./model-api.js";
+import {
+  objects,
+  textBlocks,
+  textOf,
+  typedEvent,
+  type JsonObject,
+  type ModelApi,
+  type StreamEvent,
+} from "./model-api.js";
 
 /** OpenAI's Responses API, streaming. */
 export const openaiResponses: ModelApi = {
@@ -6,7 +14,8 @@ export const openaiResponses: ModelApi = {
 
   read(body) {
     const input = objects(body["input"]);
-    const messages = input.filter(({ type, role }) => type === "message" && role !== "assistant");
+    // A message may leave out its type.
+    const messages = input.filter(({ type = "message", role }) => type === "message" && role !== "assistant");
     const tools = objects(body["tools"]).flatMap((tool) =>
       tool["type"] === "namespace"
         ? objects(tool["tools"]).map((inner) => offered(inner, textOf(tool, "name")))
@@ -47,6 +56,7 @@ export const openaiResponses: ModelApi = {
     return [
       typedEvent({ type: "response.created", response: { ...response, status: "in_progress", output: [] } }),
       typedEvent({ type: "response.output_item.added", output_index: 0, item }),
+      ...("say" in reply ? [textDelta(item.id, reply.say)] : []),
       typedEvent({ type: "response.output_item.done", output_index: 0, item }),
       typedEvent({
         type: "response.completed",
@@ -65,4 +75,15 @@ function offered(tool: JsonObject, namespace?: string) {
     description: textOf(tool, "description"),
     schema: tool["parameters"],
   };
+}
+
+/** What programs that show a text while it comes read it from. */
+function textDelta(item_id: string, delta: string): StreamEvent {
+  return typedEvent({
+    type: "response.output_text.delta",
+    item_id,
+    output_index: 0,
+    content_index: 0,
+    delta,
+  });
 }

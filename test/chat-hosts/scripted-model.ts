@@ -19,6 +19,8 @@ export interface Conversation {
   readonly opening: ModelRequest;
   /** Calls a tool by its name in the MCP server, or a tool of the host's own, and gives what the model is shown of it. */
   call(tool: string, args?: Readonly<Record<string, unknown>>): Promise<ShownResult>;
+  /** Calls a tool that the host does not offer. */
+  callUnknown(tool: string): Promise<ShownResult>;
 }
 
 export interface ModelOptions {
@@ -79,7 +81,14 @@ class Play implements Conversation {
   }
 
   async call(tool: string, args: Readonly<Record<string, unknown>> = {}): Promise<ShownResult> {
-    const named = toolNamed(tool, known(this.#latest));
+    return await this.#call(toolNamed(tool, known(this.#latest)), args);
+  }
+
+  async callUnknown(tool: string): Promise<ShownResult> {
+    return await this.#call({ name: tool, description: "", schema: {} }, {});
+  }
+
+  async #call(named: OfferedTool, args: Readonly<Record<string, unknown>>): Promise<ShownResult> {
     const step = this.#step++;
     at(this.#replies, step).resolve({ tool: named, args });
     const { results } = await at(this.#shown, step + 1).promise;
