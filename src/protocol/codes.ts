@@ -69,10 +69,6 @@ export const ERROR_CODES = [
   "HOST_CONFIG_NOT_WRITABLE",
   "HOST_CONFIG_CHANGED",
   "HOST_COMMAND_FAILED",
-  // Models, of integrations
-  "MODEL_API_REFUSED",
-  "MODEL_API_FAILED",
-  "MODEL_ROUNDS_EXCEEDED",
   // Environments
   "ENVIRONMENT_NOT_PULLED",
   "ENVIRONMENT_DAMAGED",
@@ -116,7 +112,7 @@ export const ERROR_CODES = [
   "REGISTRY_TOO_LARGE",
   "REGISTRY_QUOTA_EXCEEDED",
   "REGISTRY_PUSH_REFUSED",
-  // Endpoints of models (`pyro demo ollama`)
+  // Endpoints of models, of integrations and of `pyro demo ollama`
   "MODEL_UNREACHABLE",
   "MODEL_UNAUTHORIZED",
   "MODEL_NOT_FOUND",
@@ -124,6 +120,7 @@ export const ERROR_CODES = [
   "MODEL_ANSWER_INVALID",
   "MODEL_WITHOUT_TOOLS",
   "MODEL_TASK_FAILED",
+  "MODEL_ROUNDS_EXCEEDED",
   // The host
   "PLATFORM_NOT_SUPPORTED",
   "QEMU_NOT_FOUND",

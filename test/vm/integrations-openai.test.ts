@@ -197,7 +197,9 @@ describe("An example in trouble says what it is, and leaves nothing", () => {
     const env = { OPENAI_API_KEY: "sk-wrong", OPENAI_BASE_URL: api.url };
     const { code, stderr } = await example("openai-responses-workspace-core", env);
     expect(code).toBe(1);
-    expect(stderr).toMatch(/^MODEL_API_REFUSED\n.* refuses the key: 401 Incorrect API key[^]*OPENAI_API_KEY/);
+    expect(stderr).toMatch(
+      /^MODEL_UNAUTHORIZED\n.* refuses the key: 401 Incorrect API key[^]*OPENAI_API_KEY/,
+    );
     expect(stderr).not.toContain("sk-wrong");
   });
 
@@ -213,6 +215,6 @@ describe("An example in trouble says what it is, and leaves nothing", () => {
     ];
     const { code, stderr } = await withModel("openai-responses-shell", turns);
     expect(code).toBe(1);
-    expect(stderr).toContain("MODEL_API_FAILED");
+    expect(stderr).toContain("MODEL_ANSWER_INVALID");
   });
 });

@@ -31,8 +31,8 @@ export interface RunResponsesResult {
 
 /**
  * Asks the model, does what it calls and tells it, until it calls nothing more.
- * @throws {PyroError} MODEL_API_REFUSED: key, model or request; MODEL_API_FAILED: nobody there, overloaded, or what came is
- *   no response; MODEL_ROUNDS_EXCEEDED; CANCELLED
+ * @throws {PyroError} MODEL_UNAUTHORIZED: the key; MODEL_ENDPOINT_FAILED: the model, the request, or the endpoint itself;
+ *   MODEL_UNREACHABLE: nobody there; MODEL_ANSWER_INVALID: what came is no response; MODEL_ROUNDS_EXCEEDED; CANCELLED
  */
 export async function runResponses(options: RunResponsesOptions): Promise<RunResponsesResult> {
   const { client, tools, request, maxRounds = 50, signal } = options;
@@ -89,7 +89,7 @@ function checked(response: OpenAI.Responses.Response | undefined): OpenAI.Respon
 }
 
 function failed(message: string): PyroError {
-  return new PyroError("MODEL_API_FAILED", `the model's endpoint failed: ${message}`, {
+  return new PyroError("MODEL_ENDPOINT_FAILED", `the model's endpoint failed: ${message}`, {
     hint: "try again; see that the base URL is one of the Responses API",
     retryable: true,
   });
