@@ -144,27 +144,31 @@ describe("An example with a model", () => {
   });
 
   it("is the sandbox of an agent", async () => {
+    const mend = "@@\n-print(2 - 3)  # the sum of both\n+print(2 + 3)\n";
     const { code, stdout, stderr, asked } = await withModel("openai-agents", [
-      () => [call("exec_command", { cmd: "python3 app.py; sleep 30", yield_time_ms: 1500 })],
-      () => [
-        patch({
-          type: "update_file",
-          path: "app.py",
-          diff: "@@\n-print(2 - 3)  # the sum of both\n+print(2 + 3)\n",
-        }),
-      ],
-      () => [call("exec_command", { cmd: "python3 app.py; exit 3" })],
+      () => [call("exec_command", { cmd: "python3 app.py; sleep 300", yield_time_ms: 1500 })],
+      () => [call("write_stdin", { session_id: 1, chars: "\u0003", yield_time_ms: 20_000 })],
+      () => [patch({ type: "update_file", path: "app.py", diff: mend })],
+      () => [call("exec_command", { cmd: "python3 app.py; exit 3", yield_time_ms: 30_000 })],
       () => [call("exec_command", { cmd: "read word; echo got $word", tty: true, yield_time_ms: 1000 })],
       () => [call("write_stdin", { session_id: 2, chars: "hello\r", yield_time_ms: 3000 })],
-      () => [say("It prints 5.")],
+      // Until its end was told.
+      ({ answers }) =>
+        outputsOf(answers)[0]?.includes("Process running") === true
+          ? [call("write_stdin", { session_id: 2, yield_time_ms: 1000 })]
+          : [say("It prints 5.")],
     ]);
     expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: "It prints 5.\n", stderr: "" });
-    const told = asked.slice(1).map(({ answers }) => outputsOf(answers));
-    expect(told[0]?.[0]).toMatch(/Process running with session ID 1\nOutput:\n-1\n$/);
-    expect(told[1]).toEqual(["app.py: updated"]);
-    expect(told[2]?.[0]).toMatch(/Process exited with code 3\nOutput:\n5\n$/);
-    expect(told[3]?.[0]).toContain("Process running with session ID 2");
-    expect(told[4]?.[0]).toMatch(/Process exited with code 0\nOutput:\n[^]*got hello/);
+    const [yielded, ended, patched, run, ...terminal] = asked
+      .slice(1)
+      .flatMap(({ answers }) => outputsOf(answers));
+    expect(yielded).toContain("Process running with session ID 1");
+    expect(ended).toMatch(/Process exited with code \d+/);
+    expect(patched).toBe("app.py: updated");
+    expect(run).toMatch(/Process exited with code 3\nOutput:\n5\n$/);
+    expect(terminal[0]).toContain("Process running with session ID 2");
+    expect(terminal.join("\n")).toContain("got hello");
+    expect(terminal.at(-1)).toContain("Process exited with code 0");
   });
 
   it("offers vm_run to an agent", async () => {

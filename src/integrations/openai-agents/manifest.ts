@@ -50,7 +50,13 @@ export async function putEntry(pyro: Pyro, workspaceId: string, path: string, en
   if (entry.type === "file") {
     await pyro.writeWorkspaceFile({ workspaceId, path: at, content: entry.content });
   } else if (entry.type === "local_file") {
-    const content = await readFile(localSource(entry.src));
+    const source = localSource(entry.src);
+    const content = await readFile(source).catch((error: unknown) => {
+      throw new PyroError("SEED_NOT_FOUND", `${source} cannot be read: ${(error as Error).message}`, {
+        hint: "name a file below the working directory",
+        cause: error,
+      });
+    });
     await pyro.writeWorkspaceFile({ workspaceId, path: at, content });
   } else if (entry.type === "local_dir") {
     await pyro.pushWorkspaceSync({ workspaceId, sourcePath: localSource(entry.src), dest: at });
