@@ -1,6 +1,7 @@
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { run } from "./run.mjs";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { must, run } from "./run.mjs";
 
 const PROGRAM = `
 await using pyro = new Pyro();
@@ -51,4 +52,37 @@ export function checkTypes(tarball, directory, repository) {
     writeFileSync(join(directory, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
     run(process.execPath, [join(repository, "node_modules/typescript/bin/tsc"), "-p", directory]);
   }
+  checkIntegrations(directory, repository);
+}
+
+/**
+ * The declarations of each integration hold beside its framework. Frameworks have declarations that fail under strict
+ * settings: only what is said of our files counts.
+ */
+function checkIntegrations(directory, repository) {
+  const described = JSON.parse(readFileSync(join(repository, "package.json"), "utf8"));
+  for (const name of Object.keys(described.peerDependencies)) {
+    mkdirSync(dirname(join(directory, "node_modules", name)), { recursive: true });
+    symlinkSync(join(repository, "node_modules", name), join(directory, "node_modules", name));
+  }
+  const names = Object.keys(described.exports).filter((name) => !/^\.$|\.json$/.test(name));
+  const imports = names.map((name, index) => `export * as i${index} from "pyro-mcp/${name.slice(2)}";\n`);
+  writeFileSync(join(directory, "integrations.mts"), imports.join(""));
+  const compilerOptions = {
+    ...{ target: "es2023", lib: ["es2023", "esnext.disposable", "dom"], module: "nodenext", types: ["node"] },
+    ...{ strict: true, noEmit: true, skipLibCheck: false },
+  };
+  writeFileSync(
+    join(directory, "tsconfig.json"),
+    JSON.stringify({ compilerOptions, files: ["integrations.mts"] }),
+  );
+  const tsc = join(repository, "node_modules/typescript/bin/tsc");
+  const { stdout } = spawnSync(process.execPath, [tsc, "-p", directory], {
+    cwd: directory,
+    encoding: "utf8",
+  });
+  const ours = stdout
+    .split("\n")
+    .filter((line) => /^(integrations\.mts|node_modules\/pyro-mcp\/)/.test(line));
+  must(ours.length === 0, `the declarations of integrations do not hold:\n${ours.join("\n")}`);
 }
