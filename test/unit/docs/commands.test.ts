@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse as parseJsonc, type ParseError } from "jsonc-parser";
 import { parse as parseToml } from "smol-toml";
@@ -95,6 +95,27 @@ test("every pyro command within a sentence has words and options that there are"
   }
   expect(problems.join("\n")).toBe("");
   expect(checked).toBeGreaterThan(50);
+});
+
+test("what recordings type is what this version takes, and none is large", async () => {
+  const folder = join(ROOT, "docs/public/recordings");
+  const names = (await readdir(folder)).filter((name) => name.endsWith(".svg"));
+  expect(names.length).toBeGreaterThan(0);
+  for (const name of names) {
+    const svg = await readFile(join(folder, name), "utf8");
+    expect(svg.length, name).toBeLessThan(200_000);
+    expect(svg, name).not.toMatch(/<script|href="(?!#)|url\(/);
+    const typed = (/<title>(.*)<\/title>/.exec(svg)?.[1] ?? "")
+      .replaceAll("&lt;", "<")
+      .replaceAll("&gt;", ">")
+      .replaceAll("&amp;", "&");
+    const ours = shellCommands(typed).flatMap((words) => pyroWords(words) ?? []);
+    expect(ours.length, name).toBeGreaterThan(0);
+    for (const words of shellCommands(typed)) {
+      const argv = pyroWords(words);
+      if (argv !== undefined) expect(await usageProblem(argv), words.join(" ")).toBe(undefined);
+    }
+  }
 });
 
 test("a page shows no program that nobody has looked at", () => {
