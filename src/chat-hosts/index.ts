@@ -11,7 +11,6 @@ import { opencode } from "./opencode.js";
 
 export {
   CHAT_HOSTS,
-  ENTRY_NAME,
   type ChatHost,
   type ChatHostName,
   type Entry,

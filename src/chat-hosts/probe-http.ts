@@ -1,6 +1,6 @@
 import { thisBuild } from "../kit/index.js";
 import type { HostWorld } from "./chat-host.js";
-import { PROTOCOL, text, type Message, type Probe } from "./probe.js";
+import { parsed, PROTOCOL, text, type Message, type Probe } from "./probe.js";
 
 const PROBE_MS = 15_000;
 const BYTES_MAX = 4 * 1024 * 1024;
@@ -110,15 +110,6 @@ async function bounded({ body }: Response): Promise<string> {
     parts.push(part);
   }
   return Buffer.concat(parts).toString("utf8");
-}
-
-function parsed(line: string): Message | undefined {
-  try {
-    const value: unknown = JSON.parse(line);
-    return typeof value === "object" && value !== null ? value : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 function reasonOf(error: unknown): string {

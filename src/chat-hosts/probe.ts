@@ -99,7 +99,8 @@ export interface Message {
   readonly error?: { readonly message?: string };
 }
 
-function parsed(line: string): Message | undefined {
+/** A line of JSON-RPC; undefined for what is none. */
+export function parsed(line: string): Message | undefined {
   try {
     const value: unknown = JSON.parse(line);
     return typeof value === "object" && value !== null ? value : undefined;
