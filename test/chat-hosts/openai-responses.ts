@@ -55,8 +55,8 @@ export const openaiResponses: ModelApi = {
     const response = { id: `resp_${id}`, object: "response", model, created_at: 0 };
     return [
       typedEvent({ type: "response.created", response: { ...response, status: "in_progress", output: [] } }),
-      typedEvent({ type: "response.output_item.added", output_index: 0, item }),
-      ...("say" in reply ? [textDelta(item.id, reply.say)] : []),
+      typedEvent({ type: "response.output_item.added", output_index: 0, item: begun(item) }),
+      delta(item),
       typedEvent({ type: "response.output_item.done", output_index: 0, item }),
       typedEvent({
         type: "response.completed",
@@ -77,13 +77,22 @@ function offered(tool: JsonObject, namespace?: string) {
   };
 }
 
-/** What programs that show a text while it comes read it from. */
-function textDelta(item_id: string, delta: string): StreamEvent {
-  return typedEvent({
-    type: "response.output_text.delta",
-    item_id,
-    output_index: 0,
-    content_index: 0,
-    delta,
-  });
+type Item = { readonly id: string } & (
+  { readonly arguments: string } | { readonly content: readonly { readonly text: string }[] }
+);
+
+/** An item before anything of it has come. */
+function begun(item: Item) {
+  return "arguments" in item ? { ...item, arguments: "" } : { ...item, content: [] };
+}
+
+/** All of an item as it comes: some programs read it from there, others from the whole item that follows. */
+function delta(item: Item): StreamEvent {
+  const at = { item_id: item.id, output_index: 0 };
+  return "arguments" in item
+    ? typedEvent({ type: "response.function_call_arguments.delta", ...at, delta: item.arguments })
+    : typedEvent({
+        ...{ type: "response.output_text.delta", ...at, content_index: 0 },
+        delta: item.content.map(({ text }) => text).join(""),
+      });
 }
