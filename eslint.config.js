@@ -11,6 +11,7 @@ export default tseslint.config(
       "guest/",
       "runtime/bundle/",
       "bench/results/",
+      "test/frameworks/",
     ],
   },
   ...tseslint.configs.strictTypeChecked,
