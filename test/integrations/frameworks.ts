@@ -56,12 +56,18 @@ export async function compileTypes(): Promise<Ended> {
   return await ended(process.execPath, [tsc, "-p", FRAMEWORKS], ROOT, {});
 }
 
+/** Where the clients of models look for the endpoint and its key. */
+export function endpointVariables(modelUrl: string): Readonly<Record<string, string>> {
+  return {
+    ...{ OPENAI_BASE_URL: `${modelUrl}/v1`, OPENAI_API_KEY: "sk-none" },
+    ...{ ANTHROPIC_BASE_URL: modelUrl, ANTHROPIC_API_KEY: "sk-ant-none" },
+  };
+}
+
 /** Runs one of examples/frameworks with a state directory and a model's endpoint of the test's own. */
 export async function runExample(name: string, stateDir: string, modelUrl: string): Promise<Ended> {
   return await runBeside(join(EXAMPLES, `${name}.mjs`), {
-    ...{ PYRO_STATE_DIR: stateDir, PYRO_POOL: "0" },
-    ...{ OPENAI_BASE_URL: `${modelUrl}/v1`, OPENAI_API_KEY: "sk-none" },
-    ...{ ANTHROPIC_BASE_URL: modelUrl, ANTHROPIC_API_KEY: "sk-ant-none" },
+    ...{ PYRO_STATE_DIR: stateDir, PYRO_POOL: "0", ...endpointVariables(modelUrl) },
     CLAUDE_CODE: join(ROOT, "test/hosts/node_modules/.bin/claude"),
     // It would try again for minutes.
     CLAUDE_CODE_MAX_RETRIES: "0",
@@ -72,7 +78,7 @@ export async function runExample(name: string, stateDir: string, modelUrl: strin
 }
 
 /** Runs a program to its end. */
-function ended(
+export function ended(
   program: string,
   args: readonly string[],
   cwd: string,

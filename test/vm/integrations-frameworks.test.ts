@@ -6,6 +6,7 @@ import { openaiResponses } from "../chat-hosts/openai-responses.js";
 import { scriptedModel, type Conversation } from "../chat-hosts/scripted-model.js";
 import { BAD_ENDPOINTS, badEndpoint } from "../integrations/bad-endpoints.js";
 import { compileTypes, installFrameworks, runExample } from "../integrations/frameworks.js";
+import { installPython, runPythonExample } from "../integrations/python.js";
 import { json, machinesOf, pyro, testState, type TestState } from "./support.js";
 
 const PRIMES = "python3 -c 'print([n for n in range(2,100) if all(n%d for d in range(2,n))])'";
@@ -119,9 +120,10 @@ const EXAMPLES: readonly Example[] = [
 
 let state: TestState;
 let missing: string | undefined;
+let python: Awaited<ReturnType<typeof installPython>>;
 beforeAll(async () => {
   state = await testState();
-  missing = await installFrameworks();
+  [missing, python] = await Promise.all([installFrameworks(), installPython()]);
 });
 beforeEach(({ skip }) => {
   if (missing !== undefined) skip(missing);
@@ -165,4 +167,16 @@ it.for(
 
 it("is typed as the frameworks take it", async () => {
   expect(await compileTypes()).toEqual({ code: 0, stdout: "", stderr: "" });
+});
+
+it("pydantic_ai_mcp.py: runs in a VM over MCP, and leaves nothing", async ({ skip }) => {
+  if ("missing" in python) return skip(python.missing);
+  await using model = await scriptedModel({
+    ...{ api: anthropicMessages, prompt: "Which version of Python", script: runsInVms },
+  });
+  const { code, stdout, stderr } = await runPythonExample(python.program, state.path, model.url);
+  await model.finished(`${stdout}\n${stderr}`.slice(-4_000));
+  expect(stdout).toContain("It is Python 3.11.");
+  expect(code).toBe(0);
+  await leavesNothing();
 });
