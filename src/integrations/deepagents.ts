@@ -1,6 +1,6 @@
 /** `pyro-mcp/deepagents`: a workspace as the backend of LangChain's Deep Agents. */
 import type { BaseSandbox, ExecuteResponse, FileDownloadResponse, FileUploadResponse } from "deepagents";
-import { PyroError } from "../protocol/index.js";
+import type { PyroError } from "../protocol/index.js";
 import type { Pyro } from "../sdk/index.js";
 import { exitStatus, runCommand } from "./shared/streamed-command.js";
 import { wholeFile } from "./shared/whole-file.js";
@@ -64,7 +64,7 @@ async function errorOf(work: Promise<unknown>): Promise<FileUploadResponse["erro
     await work;
     return null;
   } catch (error) {
-    const code = error instanceof PyroError ? error.code : undefined;
+    const { code } = error as Partial<PyroError>;
     if (code === "GUEST_FILE_NOT_FOUND") return "file_not_found";
     if (code === "GUEST_FILE_REFUSED") return "invalid_path";
     throw error;

@@ -35,7 +35,7 @@ export interface Ended {
 }
 
 /** Runs a program beside the frameworks, by the newer Node. One that hangs is killed with all it started. */
-export async function runBeside(
+async function runBeside(
   file: string,
   env: Readonly<Record<string, string>> = {},
   args: readonly string[] = [],

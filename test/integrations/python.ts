@@ -43,7 +43,9 @@ export async function installPython(): Promise<{ readonly program: string } | { 
 /** Runs the example with a state directory and a model's endpoint of the test's own. */
 export async function runPythonExample(program: string, stateDir: string, modelUrl: string): Promise<Ended> {
   // MCP clients hand on no variables but what every program needs.
-  const pyro = ["env PYRO_POOL=0", process.execPath, join(ROOT, "bin/pyro"), "--state-dir", stateDir].join(" ");
+  const pyro = ["env PYRO_POOL=0", process.execPath, join(ROOT, "bin/pyro"), "--state-dir", stateDir].join(
+    " ",
+  );
   const env = { ...endpointVariables(modelUrl), PYRO: pyro };
   return await ended(program, [join(EXAMPLES, "pydantic_ai_mcp.py")], EXAMPLES, env);
 }
