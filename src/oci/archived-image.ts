@@ -3,6 +3,7 @@ import { LIMITS, PyroError } from "../protocol/index.js";
 import { archiveInvalid, readFile, type Archive, type ArchiveName } from "./archive.js";
 import { digestMismatch, sizeMismatch } from "./blob-errors.js";
 import type { BlobStore } from "./blob-store.js";
+import type { BlobTap } from "./blob-tap.js";
 import { digestOf, hexOf, shortDigest, type Digest } from "./digest.js";
 import { limit, parseDocument, type Descriptor, type IndexEntry, type Platform } from "./manifest.js";
 import { INDEX_TYPES } from "./media-types.js";
@@ -96,12 +97,13 @@ export async function takeBlob(
   store: BlobStore,
   signal: AbortSignal,
   onBytes: (received: number) => void,
+  tap?: BlobTap,
 ): Promise<string> {
   const size = await archive.size(nameOf(digest));
   if (size === undefined) throw missing(archive, digest);
   if (size !== sizeBytes) throw sizeMismatch(digest, sizeBytes, size > sizeBytes ? "more" : size, DAMAGED);
   const target = store.pathOf(digest);
-  await using partial = await store.partial(digest, sizeBytes, signal);
+  await using partial = await store.partial(digest, sizeBytes, signal, tap);
   // What an earlier download left may be anything: a disk is quick enough to begin anew.
   await partial.restart();
   for await (const chunk of archive.read(nameOf(digest), 0, signal)) {

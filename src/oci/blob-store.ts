@@ -12,6 +12,7 @@ import {
 } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { digestMismatch } from "./blob-errors.js";
+import type { BlobTap } from "./blob-tap.js";
 import { digestOf, hexOf, isDigest, parseDigest, shortDigest, type Digest } from "./digest.js";
 import { parseDocument } from "./manifest.js";
 import { PartialBlob } from "./partial-blob.js";
@@ -108,8 +109,8 @@ export class BlobStore implements AsyncDisposable {
   }
 
   /** What there is of a blob, to go on with; one at a time for each digest. */
-  async partial(digest: Digest, sizeBytes: number, signal: AbortSignal): Promise<PartialBlob> {
-    return await PartialBlob.open(join(this.#partials, hexOf(digest)), digest, sizeBytes, signal);
+  async partial(digest: Digest, sizeBytes: number, signal: AbortSignal, tap?: BlobTap): Promise<PartialBlob> {
+    return await PartialBlob.open(join(this.#partials, hexOf(digest)), digest, sizeBytes, signal, tap);
   }
 
   /**

@@ -1,6 +1,7 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { sizeMismatch, truncated } from "./blob-errors.js";
 import type { BlobStore } from "./blob-store.js";
+import type { BlobTap } from "./blob-tap.js";
 import type { Descriptor } from "./manifest.js";
 import type { PartialBlob } from "./partial-blob.js";
 import { protocolError } from "./registry-errors.js";
@@ -16,6 +17,7 @@ export interface DownloadOptions {
   readonly signal: AbortSignal;
   /** How many bytes there are, those of earlier downloads included; falls back to 0 where they were of no use. */
   readonly onBytes: (received: number) => void;
+  readonly tap?: BlobTap | undefined;
 }
 
 /**
@@ -27,7 +29,7 @@ export interface DownloadOptions {
 export async function download(descriptor: Descriptor, options: DownloadOptions): Promise<string> {
   const { store, sources, signal } = options;
   const target = store.pathOf(descriptor.digest);
-  await using partial = await store.partial(descriptor.digest, descriptor.sizeBytes, signal);
+  await using partial = await store.partial(descriptor.digest, descriptor.sizeBytes, signal, options.tap);
   options.onBytes(partial.received);
   let failure: unknown;
   for (const source of sources) {

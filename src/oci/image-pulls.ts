@@ -11,12 +11,19 @@ import { download } from "./download.js";
 import type { Descriptor, Platform } from "./manifest.js";
 import { formatPlatform } from "./platform.js";
 import { ProgressReport, type ImagePullProgress } from "./progress.js";
-import { pullImage, storeImage, type PulledImage, type PullSources, type StoredImage } from "./pull.js";
+import {
+  pullImage,
+  storeImage,
+  type OnKnownImage,
+  type PulledImage,
+  type PullSources,
+  type StoredImage,
+} from "./pull.js";
 import { formatReference, parseReference, type Reference } from "./reference.js";
 import { endpointsOf, type RegistrySettings } from "./registries.js";
-import { Repository, type FetchedDocument } from "./repository.js";
+import { fetchDocument, Repository } from "./repository.js";
 import { RepositoryRequests } from "./requests.js";
-import { retried, type RetryOptions } from "./retries.js";
+import type { RetryOptions } from "./retries.js";
 import { SharedWork, type Waiter } from "./shared-work.js";
 import { HttpTransport, type TransportOptions } from "./transport.js";
 
@@ -33,11 +40,18 @@ export interface ImagePullsOptions {
 export interface ImagePullOptions extends Waiter<ImagePullProgress> {
   /** Default: Linux on amd64. */
   readonly platform?: Platform;
+  /** Not called where the same image is being pulled already, for another caller. */
+  readonly onKnown?: OnKnownImage;
 }
 
 export interface ArchiveOptions extends ImagePullOptions {
   /** Of one of several images in the archive, as it is called there. */
   readonly image?: string;
+}
+
+interface Wanted {
+  readonly platform: Platform;
+  readonly onKnown: OnKnownImage | undefined;
 }
 
 const PLATFORM: Platform = { os: "linux", architecture: "amd64" };
@@ -72,7 +86,8 @@ export class ImagePulls implements AsyncDisposable {
       return await this.#images.run(
         key,
         options,
-        async (signal, onProgress) => await this.#pull(wanted, platform, signal, onProgress),
+        async (signal, onProgress) =>
+          await this.#pull(wanted, { platform, onKnown: options.onKnown }, signal, onProgress),
       );
     } catch (error) {
       options.signal?.throwIfAborted();
@@ -86,13 +101,14 @@ export class ImagePulls implements AsyncDisposable {
    * @throws {PyroError} IMAGE_*, BLOB_*, AMBIGUOUS_REFERENCE, DISK_FULL; or the signal's reason
    */
   async readArchive(path: string, options: ArchiveOptions = {}): Promise<StoredImage> {
-    const { platform = PLATFORM, image } = options;
+    const { platform = PLATFORM, image, onKnown } = options;
     const key = JSON.stringify([path, formatPlatform(platform), image]);
     try {
       return await this.#archives.run(
         key,
         options,
-        async (signal, onProgress) => await this.#readArchive(path, platform, image, signal, onProgress),
+        async (signal, onProgress) =>
+          await this.#readArchive(path, { platform, image, onKnown }, signal, onProgress),
       );
     } catch (error) {
       options.signal?.throwIfAborted();
@@ -119,7 +135,7 @@ export class ImagePulls implements AsyncDisposable {
 
   async #pull(
     reference: Reference,
-    platform: Platform,
+    { platform, onKnown }: Wanted,
     outer: AbortSignal,
     onProgress: (progress: ImagePullProgress) => void,
   ): Promise<PulledImage> {
@@ -133,20 +149,20 @@ export class ImagePulls implements AsyncDisposable {
     return await pullImage(reference, platform, {
       store: this.#options.store,
       fetchDocument: (tagOrDigest) => fetchDocument(repositories, tagOrDigest, retry, signal),
-      fetchBlob: (blob) =>
+      fetchBlob: (blob, tap) =>
         this.#fetchBlob(blob, report, signal, async (ours, onBytes) => {
           const { store } = this.#options;
-          return await download(blob, { store, sources: repositories, retry, signal: ours, onBytes });
+          return await download(blob, { store, sources: repositories, retry, signal: ours, onBytes, tap });
         }),
       onLayers: (layers) => report.layers(layers),
+      onKnown,
       giveUp,
     });
   }
 
   async #readArchive(
     path: string,
-    platform: Platform,
-    name: string | undefined,
+    { platform, image: name, onKnown }: Wanted & { readonly image: string | undefined },
     outer: AbortSignal,
     onProgress: (progress: ImagePullProgress) => void,
   ): Promise<StoredImage> {
@@ -158,11 +174,12 @@ export class ImagePulls implements AsyncDisposable {
     const sources: PullSources = {
       store,
       fetchDocument: (wanted) => archivedDocument(archive, wanted as Digest, signal),
-      fetchBlob: (blob) =>
+      fetchBlob: (blob, tap) =>
         this.#fetchBlob(blob, report, signal, (ours, onBytes) =>
-          takeBlob(archive, blob, store, ours, onBytes),
+          takeBlob(archive, blob, store, ours, onBytes, tap),
         ),
       onLayers: (layers) => report.layers(layers),
+      onKnown,
       giveUp,
     };
     return (await storeImage(archive.name, digest, platform, sources)).image;
@@ -220,23 +237,4 @@ function untilFailure(outer: AbortSignal): { signal: AbortSignal; giveUp: (becau
   // Every layer waits by it, and hashes what is here by it: Node would take that for a leak.
   setMaxListeners(4 * LIMITS.imageLayers, signal);
   return { signal, giveUp: (because) => failure.abort(because) };
-}
-
-/** From the first source that has it; the registry itself is the last, and its failure the one that is told. */
-async function fetchDocument(
-  sources: readonly Repository[],
-  tagOrDigest: string,
-  retry: RetryOptions,
-  signal: AbortSignal,
-): Promise<FetchedDocument> {
-  let failure: unknown;
-  for (const source of sources) {
-    try {
-      return await retried(retry, signal, () => source.document(tagOrDigest, signal));
-    } catch (error) {
-      signal.throwIfAborted();
-      failure = error;
-    }
-  }
-  throw failure;
 }

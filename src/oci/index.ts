@@ -7,6 +7,7 @@
  * in no error, log or progress; a pull that is killed at any instant leaves what the next one goes on with.
  */
 export { BlobStore, type StorePruneResult, type StoreUsage } from "./blob-store.js";
+export type { BlobTap } from "./blob-tap.js";
 export { containerCredentials, type ContainerConfiguration } from "./container-configuration.js";
 export type { Credentials, CredentialSource } from "./credentials.js";
 export { digestOf, isDigest, parseDigest, type Digest } from "./digest.js";
@@ -30,7 +31,7 @@ export { findImage } from "./local-image.js";
 export type { LayerDescriptor, Platform } from "./manifest.js";
 export type { Compression } from "./media-types.js";
 export type { ImagePullProgress, LayerProgress } from "./progress.js";
-export type { PulledImage, PulledLayer, StoredImage } from "./pull.js";
+export type { KnownImage, KnownLayer, OnKnownImage, PulledImage, PulledLayer, StoredImage } from "./pull.js";
 export { formatReference, parseReference, type Reference } from "./reference.js";
 export { DEFAULT_REGISTRY, type RegistrySettings } from "./registries.js";
 export type { RetryOptions } from "./retries.js";

@@ -4,6 +4,7 @@ import { chmod, open, rename, rm, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import { failpoint, syncDirectory } from "../kit/index.js";
 import { digestMismatch, sizeMismatch } from "./blob-errors.js";
+import type { BlobTap } from "./blob-tap.js";
 import { shortDigest, type Digest } from "./digest.js";
 
 /** As much of a blob as was fetched, by anybody at any time; proven only when it is whole. */
@@ -16,6 +17,7 @@ export class PartialBlob implements AsyncDisposable {
     readonly digest: Digest,
     readonly sizeBytes: number,
     private readonly file: FileHandle,
+    private readonly tap: BlobTap | undefined,
   ) {}
 
   /** Opens what is there and hashes it anew: what an earlier process wrote is not trusted further than its bytes. */
@@ -24,6 +26,7 @@ export class PartialBlob implements AsyncDisposable {
     digest: Digest,
     sizeBytes: number,
     signal: AbortSignal,
+    tap?: BlobTap,
   ): Promise<PartialBlob> {
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
     const file = await open(path, flags, 0o600).catch(async (error: unknown) => {
@@ -32,8 +35,9 @@ export class PartialBlob implements AsyncDisposable {
       await chmod(path, 0o600);
       return await open(path, flags);
     });
-    const partial = new PartialBlob(path, digest, sizeBytes, file);
+    const partial = new PartialBlob(path, digest, sizeBytes, file, tap);
     try {
+      await tap?.restart();
       const { size } = await file.stat();
       if (size > sizeBytes) await partial.restart();
       else await partial.#rehash(size, signal);
@@ -60,6 +64,7 @@ export class PartialBlob implements AsyncDisposable {
     this.#hash.update(chunk);
     this.#received += chunk.length;
     failpoint("blob.appended");
+    await this.tap?.take(chunk);
   }
 
   /** Forgets all bytes. */
@@ -67,6 +72,7 @@ export class PartialBlob implements AsyncDisposable {
     await this.file.truncate(0);
     this.#received = 0;
     this.#hash = createHash("sha256");
+    await this.tap?.restart();
   }
 
   /**
@@ -99,13 +105,15 @@ export class PartialBlob implements AsyncDisposable {
   }
 
   async #rehash(size: number, signal: AbortSignal): Promise<void> {
-    const buffer = Buffer.alloc(1024 * 1024);
     while (this.#received < size) {
       signal.throwIfAborted();
+      const buffer = Buffer.allocUnsafe(1024 * 1024);
       const { bytesRead } = await this.file.read(buffer, 0, buffer.length, this.#received);
       if (bytesRead === 0) break;
-      this.#hash.update(buffer.subarray(0, bytesRead));
+      const chunk = buffer.subarray(0, bytesRead);
+      this.#hash.update(chunk);
       this.#received += bytesRead;
+      await this.tap?.take(chunk);
     }
   }
 }

@@ -14,16 +14,32 @@ import { compressionByMagic } from "./media-types.js";
 import { choose, fits, noPlatform } from "./platform.js";
 import { formatReference, pinned, type Reference } from "./reference.js";
 import type { BlobStore } from "./blob-store.js";
+import type { BlobTap } from "./blob-tap.js";
 import type { FetchedDocument } from "./repository.js";
 import { LIMITS } from "../protocol/index.js";
 
-/** A layer that is here. */
-export interface PulledLayer extends LayerDescriptor {
-  /** Read-only, never changed; its digest is proven. */
-  readonly path: string;
+/** A layer of an image whose documents are here. */
+export interface KnownLayer extends LayerDescriptor {
   /** Digest of its tar, unpacked: to be proven by whoever unpacks it. */
   readonly diffId: Digest;
 }
+
+/** A layer that is here. */
+export interface PulledLayer extends KnownLayer {
+  /** Read-only, never changed; its digest is proven. */
+  readonly path: string;
+}
+
+/** An image whose documents are here, and of whose layers nothing was fetched yet. */
+export interface KnownImage {
+  /** As a `StoredImage` has them. */
+  readonly manifestDigest: Digest;
+  readonly layers: readonly KnownLayer[];
+  readonly sizeBytes: number;
+}
+
+/** Told of an image before its layers are fetched; gives what looks on as each of them comes. */
+export type OnKnownImage = (image: KnownImage) => Promise<(layer: Digest) => BlobTap | undefined>;
 
 /** An image that is here as a whole. */
 export interface StoredImage {
@@ -52,9 +68,10 @@ export interface PullSources {
   /** A manifest or an index, by a tag or a digest. */
   readonly fetchDocument: (tagOrDigest: string) => Promise<FetchedDocument>;
   /** A blob's path, fetched where it is not here; which of the image's it is counts for progress. */
-  readonly fetchBlob: (descriptor: Descriptor) => Promise<{ path: string; reused: boolean }>;
+  readonly fetchBlob: (descriptor: Descriptor, tap?: BlobTap) => Promise<{ path: string; reused: boolean }>;
   /** The layers are known; nothing of them was fetched yet. */
   readonly onLayers: (layers: readonly LayerDescriptor[]) => void;
+  readonly onKnown?: OnKnownImage | undefined;
   /** One of the layers failed: the others need not go on. */
   readonly giveUp: (because: unknown) => void;
 }
@@ -84,27 +101,35 @@ export async function storeImage(
   const { manifest, manifestDigest, reused } = await resolve(what, first, wanted, sources);
   sources.onLayers(manifest.layers);
   const config = await readConfig(what, manifest, wanted, sources);
+  const known = {
+    manifestDigest,
+    // parseImageConfig has counted them.
+    layers: manifest.layers.map((layer, index) => ({
+      ...layer,
+      diffId: config.parsed.diffIds[index] as Digest,
+    })),
+    sizeBytes: manifest.layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+  };
+  const tapOf = await sources.onKnown?.(known);
   const unique = new Map(manifest.layers.map((layer) => [layer.digest, layer]));
   const fetched = new Map<Digest, { path: string; reused: boolean }>();
   await allOrFirstFailure(
     [...unique.values()].map(async (layer) => {
-      const blob = await sources.fetchBlob(layer);
+      const blob = await sources.fetchBlob(layer, tapOf?.(layer.digest));
       await checkLayer(what, layer, blob.path);
       fetched.set(layer.digest, blob);
     }),
     sources.giveUp,
   );
-  const layers = manifest.layers.map((layer, index): PulledLayer => {
+  const layers = known.layers.map((layer): PulledLayer => {
     const { path } = fetched.get(layer.digest) ?? { path: sources.store.pathOf(layer.digest) };
-    // parseImageConfig has counted them.
-    return { ...layer, path, diffId: config.parsed.diffIds[index] as Digest };
+    return { ...layer, path };
   });
   const image = {
-    manifestDigest,
+    ...known,
     configDigest: manifest.config.digest,
     config: config.parsed,
     layers,
-    sizeBytes: manifest.layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
     reused: first.reused && reused && config.reused && [...fetched.values()].every((blob) => blob.reused),
   };
   return { digest: first.digest, image };

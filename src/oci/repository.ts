@@ -7,6 +7,7 @@ import type { Endpoint } from "./registries.js";
 import type { RepositoryRequests } from "./requests.js";
 import { discard, readAll, type HttpAnswer } from "./transport.js";
 import { LIMITS } from "../protocol/index.js";
+import { retried, type RetryOptions } from "./retries.js";
 
 /** A manifest or an index as a registry gave it. */
 export interface FetchedDocument {
@@ -72,4 +73,23 @@ export class Repository {
     if (answer.status === 404) throw notFound("BLOB_NOT_FOUND", this.endpoint.name, what);
     throw statusError(this.endpoint.name, what, answer);
   }
+}
+
+/** From the first source that has it; the registry itself is the last, and its failure the one that is told. */
+export async function fetchDocument(
+  sources: readonly Repository[],
+  tagOrDigest: string,
+  retry: RetryOptions,
+  signal: AbortSignal,
+): Promise<FetchedDocument> {
+  let failure: unknown;
+  for (const source of sources) {
+    try {
+      return await retried(retry, signal, () => source.document(tagOrDigest, signal));
+    } catch (error) {
+      signal.throwIfAborted();
+      failure = error;
+    }
+  }
+  throw failure;
 }
