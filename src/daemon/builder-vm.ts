@@ -1,7 +1,7 @@
 import { chmod, stat } from "node:fs/promises";
 import type { GuestConnection } from "../guest/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { ImageBuild, ImageBuilder } from "../image/index.js";
+import type { BuildLayer, ImageBuild, ImageBuilder } from "../image/index.js";
 import type { Logger } from "../kit/index.js";
 import type { Disk, Isolation } from "../vmm/index.js";
 import { watchMachine } from "./machine-watch.js";
@@ -18,8 +18,9 @@ export function builderVm(
 ): ImageBuilder {
   return {
     build: async (build) => {
-      const signal = build.signal ?? new AbortController().signal;
-      const files = filesOf(build);
+      const { files } = build;
+      const failure = new AbortController();
+      const signal = AbortSignal.any([failure.signal, ...(build.signal === undefined ? [] : [build.signal])]);
       // As root QEMU runs as another user, who opens them anew; nothing in a layer is secret.
       for (const path of files) {
         if (((await stat(path)).mode & 0o777) !== 0o444) await chmod(path, 0o444);
@@ -29,7 +30,17 @@ export function builderVm(
         ...files.map((path) => ({ path, format: "raw", readOnly: true }) as const),
       ];
       const machine = { machines, isolation, log, disks: () => Promise.resolve(disks) };
-      return await inBuilder(machine, signal, (guest) => unpack(guest, build, signal));
+      // They become whole while the machine boots.
+      const layers = build.layers().catch((error: unknown) => {
+        failure.abort(error);
+        throw error;
+      });
+      layers.catch(() => undefined);
+      try {
+        return await inBuilder(machine, signal, async (guest) => unpack(guest, build, await layers, signal));
+      } catch (error) {
+        throw failure.signal.aborted ? failure.signal.reason : error;
+      }
     },
   };
 }
@@ -73,11 +84,11 @@ export async function inBuilder<T>(
 async function unpack(
   guest: GuestConnection,
   build: ImageBuild,
+  made: readonly BuildLayer[],
   signal: AbortSignal,
 ): Promise<{ entryCount: number; usedBytes: number }> {
-  const files = filesOf(build);
-  const layers = build.layers.map(({ path, sizeBytes, offsetBytes = 0, blob }) => ({
-    device: deviceName(files.indexOf(path) + 1),
+  const layers = made.map(({ path, sizeBytes, offsetBytes = 0, blob }) => ({
+    device: deviceName(build.files.indexOf(path) + 1),
     sizeBytes: BigInt(sizeBytes),
     offsetBytes: BigInt(offsetBytes),
     ...blob,
@@ -96,11 +107,6 @@ async function unpack(
   throw new PyroError("GUEST_PROTOCOL_ERROR", "the builder ended without a result", {
     hint: "try again; if it stays, reinstall pyro: its runtime bundle may be damaged",
   });
-}
-
-/** Each file once, in the order in which they become disks. */
-function filesOf({ layers }: ImageBuild): string[] {
-  return [...new Set(layers.map(({ path }) => path))];
 }
 
 /** Disks appear in the order in which they are attached. */

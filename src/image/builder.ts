@@ -27,7 +27,10 @@ export interface BuildStep {
 }
 
 export interface ImageBuild {
-  readonly layers: readonly BuildLayer[];
+  /** In which the layers lie. They are attached as the machine starts; what is in them may come later. */
+  readonly files: readonly string[];
+  /** Gives the layers once they are there whole, while the machine starts; where that fails, so does the build. */
+  readonly layers: () => Promise<readonly BuildLayer[]>;
   /** A raw ext4 image, attached with discard so that freed blocks become holes again; owned by this process's user. */
   readonly target: string;
   /** Run in order after the last layer; the first that fails ends the build. */

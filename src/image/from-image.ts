@@ -41,11 +41,11 @@ export async function makeOfRegistry(
   return await runImage({
     ...options,
     ...{ name, source, reference: name },
-    fetch: async (signal, onProgress) => {
+    fetch: async (fetching) => {
       try {
-        return await (await options.images()).pull(name, { signal, onProgress });
+        return await (await options.images()).pull(name, fetching);
       } catch (error) {
-        signal.throwIfAborted();
+        fetching.signal.throwIfAborted();
         throw withCurated(PyroError.from(error), name, options.store.catalogue);
       }
     },
@@ -71,10 +71,10 @@ export async function makeOfArchive(
       if (there !== undefined && there.source !== "archive" && !fresh)
         throw environmentExists(name, "--force");
     },
-    fetch: async (signal, onProgress) =>
+    fetch: async (fetching) =>
       await (
         await options.images()
-      ).readArchive(path, { signal, onProgress, ...(image === undefined ? {} : { image }) }),
+      ).readArchive(path, { ...fetching, ...(image === undefined ? {} : { image }) }),
   });
 }
 

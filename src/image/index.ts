@@ -33,5 +33,5 @@ export { pruneEnvironments, type PruneOptions, type PruneResult } from "./prune.
 export { HostPrograms, installToolsCommand, NEEDS_APT, requireSpace } from "./host-tools.js";
 export { readHostSources } from "./host-sources.js";
 export { formatSources, type AptSource } from "./sources.js";
-export type { ImageBuild, ImageBuilder } from "./builder.js";
+export type { BuildLayer, ImageBuild, ImageBuilder } from "./builder.js";
 export type { ImagePacker } from "./packer.js";

@@ -1,143 +1,151 @@
-import { createHash } from "node:crypto";
-import { setMaxListeners } from "node:events";
 import { createReadStream } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, rm, type FileHandle } from "node:fs/promises";
+import { setMaxListeners } from "node:events";
 import { availableParallelism } from "node:os";
-import type { Transform } from "node:stream";
-import * as zlib from "node:zlib";
 import { Slots } from "../kit/index.js";
-import type { Compression, PulledLayer } from "../oci/index.js";
-import { PyroError } from "../protocol/index.js";
+import type { BlobTap, KnownLayer, PulledLayer } from "../oci/index.js";
 import type { BuildLayer } from "./builder.js";
 import type { PullPlace } from "./pull-place.js";
+import { TAR_BYTES_MAX, tarBytesMost, TarStream, tooLarge } from "./tar-stream.js";
 
-/** A tar as it is, by its media type. */
-const PLAIN = "application/vnd.oci.image.layer.v1.tar";
-/** The bounds that the builder has too (guest/internal/layer/limits.go): twice the disk of an environment, … */
-const TAR_BYTES_MAX = 32 * 1024 ** 3;
-/** … and so many times a layer's packed bytes, once it has RATIO_FREE_BYTES. */
-const RATIO_MAX = 200;
-const RATIO_FREE_BYTES = 1024 ** 3;
-const CHUNK_BYTES = 1024 * 1024;
+const FILE = "layers.raw";
+const READ_BYTES = 1024 * 1024;
+/** Where layers begin; before the first is nothing, since a kernel looks for partitions at a disk's begin. */
+const ALIGNED_BYTES = 1024 * 1024;
+
+/** One layer's place in the file, which is as long as it can become: what is not written takes no room. */
+interface Region {
+  readonly number: number;
+  readonly offsetBytes: number;
+  /** Of its tar, as far as it is written. */
+  bytes: number;
+  stream: TarStream | undefined;
+}
 
 /**
- * The tars of an image's layers, each proven by its diff ID, as files of the pull's directory. Only the compression is
- * undone here, by zlib: the archives themselves are read in the builder VM and nowhere else. It would take the builder six
- * times as long under emulation, on its one processor. What this Node cannot read (zstd before 22.15) the builder does.
- * @throws {PyroError} IMAGE_LAYER_INVALID, IMAGE_LIMIT_EXCEEDED, IMAGE_DIFF_ID_MISMATCH; DISK_FULL
+ * The tars of an image's layers, in one sparse file of the pull's directory, which is as long from the start as it can
+ * become: it may be attached to a machine before they are there. Only the compression is undone here, by zlib: the archives
+ * themselves are read in the builder VM and nowhere else. It would take the builder six times as long under emulation, on
+ * its one processor. What this Node cannot read (zstd before 22.15) the builder does.
+ *
+ * A layer that is fetched is unpacked as it comes; it counts only when it was proven then. One that was here already, or of
+ * which that failed, is unpacked from where it lies.
  */
-export async function layerTars(
-  layers: readonly PulledLayer[],
-  place: PullPlace,
-  signal: AbortSignal,
-  onProgress: (bytesDone: number) => void,
-): Promise<BuildLayer[]> {
-  const slots = new Slots(availableParallelism());
-  const failure = new AbortController();
-  const either = AbortSignal.any([signal, failure.signal]);
-  // Each layer waits by it, and is read by it: Node would take that for a leak.
-  setMaxListeners(4 * layers.length + 10, either);
-  let unpackedBytes = 0;
-  let doneBytes = 0;
-  const work = layers.map(async (layer, index): Promise<BuildLayer> => {
-    const decompressor = DECOMPRESSORS[layer.compression]();
-    if (decompressor === undefined) return asStored(layer);
-    using _slot = await slots.take(either);
-    const path = place.path(`layer-${index + 1}.tar`);
-    const written = await decompress(layer, index + 1, path, decompressor, either, (packed, bytes) => {
-      unpackedBytes += bytes;
-      onProgress((doneBytes += packed));
-      if (unpackedBytes > TAR_BYTES_MAX) throw tooLarge(index + 1, "image_bytes");
-    });
-    return { path, sizeBytes: written, blob: { mediaType: PLAIN } };
-  });
-  try {
-    return await Promise.all(work);
-  } catch (error) {
-    failure.abort(error);
-    await Promise.allSettled(work);
-    throw error;
-  }
-}
+export class LayerTars implements AsyncDisposable {
+  private constructor(
+    readonly path: string,
+    private readonly file: FileHandle,
+    private readonly regions: ReadonlyMap<string, Region>,
+    private readonly layers: ReadonlyMap<string, KnownLayer>,
+  ) {}
 
-/** What undoes a compression, as far as this Node can; undefined also for what is not compressed. */
-const DECOMPRESSORS: Readonly<Record<Compression, () => Transform | undefined>> = {
-  none: () => undefined,
-  gzip: () => zlib.createGunzip({ chunkSize: CHUNK_BYTES }),
-  zstd: () => {
-    const create = (zlib as { createZstdDecompress?: (options: object) => Transform }).createZstdDecompress;
-    return create?.({ chunkSize: CHUNK_BYTES });
-  },
-};
-
-/** As the registry has it: the digest of a plain tar, which the store has proven, is its diff ID. */
-function asStored({ path, sizeBytes, mediaType, digest, diffId, compression }: PulledLayer): BuildLayer {
-  const isProven = compression === "none" && digest === diffId;
-  return { path, sizeBytes, blob: isProven ? { mediaType } : { mediaType, digest, diffId } };
-}
-
-async function decompress(
-  layer: PulledLayer,
-  number: number,
-  target: string,
-  decompressor: Transform,
-  signal: AbortSignal,
-  onBytes: (packed: number, unpacked: number) => void,
-): Promise<number> {
-  const hash = createHash("sha256");
-  let packedBytes = 0;
-  let bytes = 0;
-  const source = createReadStream(layer.path, { highWaterMark: CHUNK_BYTES, signal });
-  source.on("data", (chunk) => (packedBytes += chunk.length));
-  source.on("error", (error) => decompressor.destroy(error));
-  source.pipe(decompressor);
-  await using file = await open(target, "w", 0o444);
-  let told = 0;
-  try {
-    for await (const chunk of decompressor as AsyncIterable<Buffer>) {
-      hash.update(chunk);
-      bytes += chunk.length;
-      onBytes(packedBytes - told, chunk.length);
-      told = packedBytes;
-      if (bytes > RATIO_FREE_BYTES && bytes / RATIO_MAX > packedBytes) throw tooLarge(number, "ratio");
-      await file.writeFile(chunk);
+  static async open(place: PullPlace, layers: readonly KnownLayer[]): Promise<LayerTars> {
+    const path = place.path(FILE);
+    const regions = new Map<string, Region>();
+    let end = ALIGNED_BYTES;
+    for (const [index, layer] of layers.entries()) {
+      if (regions.has(keyOf(layer))) continue;
+      regions.set(keyOf(layer), { number: index + 1, offsetBytes: end, bytes: 0, stream: undefined });
+      end += Math.ceil((tarBytesMost(layer) + 1) / ALIGNED_BYTES) * ALIGNED_BYTES;
     }
-  } catch (error) {
-    signal.throwIfAborted();
-    throw isZlibError(error) ? invalid(number, (error as Error).message) : error;
-  } finally {
-    source.destroy();
-    decompressor.destroy();
+    // An earlier one is read-only.
+    await rm(path, { force: true });
+    const file = await open(path, "wx", 0o444);
+    try {
+      await file.truncate(end);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    const byDigest = new Map<string, KnownLayer>(layers.map((layer) => [layer.digest, layer]));
+    return new LayerTars(path, file, regions, byDigest);
   }
-  const diffId = `sha256:${hash.digest("hex")}`;
-  if (diffId === layer.diffId) return bytes;
-  throw new PyroError(
-    "IMAGE_DIFF_ID_MISMATCH",
-    `layer ${number}: its tar has the digest ${diffId}, and by the image's configuration should have ${layer.diffId}`,
-    { hint: OTHER_IMAGE },
-  );
+
+  /** Unpacks a layer as it comes. */
+  tap(digest: string): BlobTap | undefined {
+    const layer = this.layers.get(digest);
+    return layer === undefined ? undefined : this.#begin(layer);
+  }
+
+  /**
+   * All of them, the lowest first, once their blobs are proven.
+   * @param onProgress packed bytes of what had to be read again
+   * @throws {PyroError} IMAGE_LAYER_INVALID, IMAGE_LIMIT_EXCEEDED, IMAGE_DIFF_ID_MISMATCH; DISK_FULL; the signal's reason
+   */
+  async finish(
+    layers: readonly PulledLayer[],
+    signal: AbortSignal,
+    onProgress: (bytesDone: number) => void,
+  ): Promise<BuildLayer[]> {
+    const slots = new Slots(availableParallelism());
+    const failure = new AbortController();
+    const either = AbortSignal.any([signal, failure.signal]);
+    // Each layer waits by it, and is read by it: Node would take that for a leak.
+    setMaxListeners(4 * layers.length + 10, either);
+    let doneBytes = 0;
+    const begun = new Map<string, Promise<BuildLayer>>();
+    const work = layers.map((layer) => {
+      const same = begun.get(keyOf(layer));
+      if (same !== undefined) return same;
+      const finished = this.#finish(layer, slots, either, (bytes) => onProgress((doneBytes += bytes)));
+      begun.set(keyOf(layer), finished);
+      return finished;
+    });
+    try {
+      return await Promise.all(work);
+    } catch (error) {
+      failure.abort(error);
+      await Promise.allSettled(work);
+      signal.throwIfAborted();
+      throw error;
+    }
+  }
+
+  async #finish(
+    layer: PulledLayer,
+    slots: Slots,
+    signal: AbortSignal,
+    onBytes: (packed: number) => void,
+  ): Promise<BuildLayer> {
+    const asItCame = await this.#regionOf(layer)
+      .stream?.end(this.path)
+      .catch(() => undefined);
+    if (asItCame !== undefined) return asItCame;
+    using _slot = await slots.take(signal);
+    const stream = this.#begin(layer);
+    for await (const chunk of createReadStream(layer.path, { highWaterMark: READ_BYTES, signal })) {
+      await stream.take(chunk as Buffer);
+      onBytes((chunk as Buffer).length);
+    }
+    return await stream.end(this.path);
+  }
+
+  #regionOf(layer: KnownLayer): Region {
+    const region = this.regions.get(keyOf(layer));
+    if (region === undefined) throw new Error(`no place for the layer ${layer.digest}`);
+    return region;
+  }
+
+  #begin(layer: KnownLayer): TarStream {
+    const region = this.#regionOf(layer);
+    const { number, offsetBytes } = region;
+    const onBytes = (bytes: number): void => {
+      region.bytes = bytes;
+      const all = [...this.regions.values()].reduce((sum, each) => sum + each.bytes, 0);
+      if (all > TAR_BYTES_MAX) throw tooLarge(number, "image_bytes");
+    };
+    region.bytes = 0;
+    region.stream = new TarStream(layer, { file: this.file, offsetBytes, number, onBytes });
+    return region.stream;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.regions.values()].map(async ({ stream }) => await stream?.close()));
+    await this.file.close();
+  }
 }
 
-const OTHER_IMAGE =
-  "ask who made the image, or use another one: another tag, or the same of another registry";
-
-/** Codes of zlib's and zstd's own begin with Z (zlib.h, zstd_errors.h). */
-function isZlibError(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException).code?.startsWith("Z") === true;
-}
-
-function invalid(number: number, reason: string): PyroError {
-  return new PyroError("IMAGE_LAYER_INVALID", `layer ${number}: it cannot be unpacked: ${reason}`, {
-    hint: OTHER_IMAGE,
-  });
-}
-
-function tooLarge(number: number, limit: "image_bytes" | "ratio"): PyroError {
-  const what =
-    limit === "image_bytes"
-      ? `the layers of the image are larger than ${TAR_BYTES_MAX / 1024 ** 3} GiB together`
-      : `it is larger than ${RATIO_FREE_BYTES / 1024 ** 3} GiB and ${RATIO_MAX} times its compressed bytes`;
-  return new PyroError("IMAGE_LIMIT_EXCEEDED", `layer ${number}: it exceeds the limit "${limit}": ${what}`, {
-    hint: "use a smaller image; one of usual contents comes nowhere near",
-  });
+/** The same blob under another diff ID has to be looked at for itself. */
+function keyOf({ digest, diffId }: KnownLayer): string {
+  return `${digest} ${diffId}`;
 }

@@ -1,10 +1,12 @@
-import { rm } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type * as z from "zod";
 import { readJsonFile, tryLock, writeFileAtomic, type FileLock } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { makeCacheDirectory, safeName, type ImageLayout } from "./layout.js";
 import { dropPartial } from "./sweep.js";
+
+const LOCK = "lock";
 
 /** Where one environment is being made: a directory of its own, with a record of each phase that is over. */
 export class PullPlace implements AsyncDisposable {
@@ -27,7 +29,7 @@ export class PullPlace implements AsyncDisposable {
   ): Promise<PullPlace> {
     const directory = join(layout.pulls, safeName(name));
     for (const path of [layout.images, layout.manifests, directory]) await makeCacheDirectory(path);
-    const lock = await tryLock(join(directory, "lock"));
+    const lock = await tryLock(join(directory, LOCK));
     if (lock === undefined) {
       throw new PyroError("ENVIRONMENT_BUSY", `another process is pulling ${name} into this cache`, {
         hint: "wait for it, then try again",
@@ -64,8 +66,9 @@ export class PullPlace implements AsyncDisposable {
 
   /** Ends the pull: all of it goes when it succeeded, else all but what the next one can use. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#finished) await rm(this.directory, { recursive: true, force: true });
-    else await dropPartial(this.directory);
+    if (!this.#finished) await dropPartial(this.directory);
+    const isEmpty = (await readdir(this.directory)).every((file) => file === LOCK);
+    if (this.#finished || isEmpty) await rm(this.directory, { recursive: true, force: true });
     await this.lock[Symbol.asyncDispose]();
   }
 }

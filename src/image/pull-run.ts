@@ -149,6 +149,7 @@ export class PullRun implements AsyncDisposable {
     return await unpackLayers({
       ...this.#options,
       place: this.#place,
+      files: layers.map(({ file }) => this.#place.path(file)),
       layers: () =>
         Promise.resolve(
           layers.map(({ file, size_bytes: sizeBytes }) => ({ path: this.#place.path(file), sizeBytes })),

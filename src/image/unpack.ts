@@ -1,15 +1,13 @@
 import { open } from "node:fs/promises";
 import { failpoint, fingerprintOf, sameFingerprint, type Logger } from "../kit/index.js";
-import type { BuildLayer, ImageBuild, ImageBuilder } from "./builder.js";
+import type { ImageBuild, ImageBuilder } from "./builder.js";
 import { makeFileSystem } from "./disk.js";
 import { requireSpace, type HostPrograms } from "./host-tools.js";
 import type { PullPlace } from "./pull-place.js";
 import { unpackedSchema } from "./record.js";
 import { RAW } from "./sweep.js";
 
-export interface UnpackRequest extends Pick<ImageBuild, "steps"> {
-  /** Makes them, where they are needed. */
-  readonly layers: () => Promise<readonly BuildLayer[]>;
+export interface UnpackRequest extends Pick<ImageBuild, "files" | "layers" | "steps"> {
   readonly place: PullPlace;
   readonly host: HostPrograms;
   readonly builder: ImageBuilder;
@@ -30,19 +28,15 @@ export interface UnpackRequest extends Pick<ImageBuild, "steps"> {
 export async function unpackLayers(request: UnpackRequest): Promise<string> {
   const { place, host, builder, logger, inputs, signal, onProgress } = request;
   const raw = place.path(RAW);
-  const kept = await place.read("unpacked", unpackedSchema);
-  if (kept?.inputs === inputs) {
-    const now = await fingerprintOf(raw).catch(() => undefined);
-    if (now !== undefined && sameFingerprint(now, kept.fingerprint)) return raw;
-  }
+  if (await isUnpacked(place, inputs)) return raw;
   await place.forget("unpacked");
   await requireSpace(place.directory, request.neededBytes, "unpacking the image");
-  const layers = await request.layers();
   await makeFileSystem(host, raw, signal);
   onProgress(0, 0, "starting the builder VM");
   const output = new TextDecoder();
   await builder.build({
-    layers,
+    files: request.files,
+    layers: request.layers,
     target: raw,
     steps: request.steps,
     onProgress: ({ phase, bytesDone, bytesTotal }) =>
@@ -60,6 +54,14 @@ export async function unpackLayers(request: UnpackRequest): Promise<string> {
   failpoint("pull.unpacked");
   await place.write("unpacked", { format: 1, inputs, fingerprint: await fingerprintOf(raw) });
   return raw;
+}
+
+/** Whether an earlier pull has unpacked these inputs. */
+export async function isUnpacked(place: PullPlace, inputs: string): Promise<boolean> {
+  const kept = await place.read("unpacked", unpackedSchema);
+  if (kept?.inputs !== inputs) return false;
+  const now = await fingerprintOf(place.path(RAW)).catch(() => undefined);
+  return now !== undefined && sameFingerprint(now, kept.fingerprint);
 }
 
 async function syncFile(path: string): Promise<void> {

@@ -16,7 +16,7 @@ import {
   layoutOf,
   loadCatalogue,
   sealImage,
-  type ImageBuild,
+  type BuildLayer,
   type InstalledImage,
 } from "../../src/image/index.js";
 import { packagePath, sha256File, silentLogger, Slots } from "../../src/kit/index.js";
@@ -108,13 +108,18 @@ describe("an environment that is pushed", () => {
   async function environment(
     name: string,
     source: "image" | "workspace",
-    layers: ImageBuild["layers"],
+    layers: readonly BuildLayer[],
     change: (raw: string) => Promise<unknown> = () => Promise.resolve(),
   ): Promise<InstalledImage> {
     const target = join(directory, "work/image.raw");
     await makeFileSystem(host, target, NEVER);
     const builder = builderVm(machines, isolation, silentLogger);
-    const { usedBytes } = await builder.build({ layers, target, steps: [] });
+    const { usedBytes } = await builder.build({
+      files: layers.map(({ path }) => path),
+      layers: () => Promise.resolve(layers),
+      target,
+      steps: [],
+    });
     await change(target);
     await sealImage({
       ...{ store, host, usedBytes, signal: NEVER, onProgress: () => undefined },

@@ -58,7 +58,14 @@ async function unpack(directory: string, layer: string, target: string): Promise
   });
   const builder = builderVm(machines, () => Promise.resolve("software"), silentLogger);
   const layers = [{ path: layer, sizeBytes: (await stat(layer)).size }];
-  return (await builder.build({ layers, target, steps: [] })).usedBytes;
+  return (
+    await builder.build({
+      files: layers.map(({ path }) => path),
+      layers: () => Promise.resolve(layers),
+      target,
+      steps: [],
+    })
+  ).usedBytes;
 }
 
 async function seal(

@@ -10,7 +10,7 @@ import { builderVm } from "../../src/daemon/builder-vm.js";
 import { Machines } from "../../src/daemon/machines.js";
 import { connectGuest } from "../../src/guest/index.js";
 import { makeFileSystem } from "../../src/image/disk.js";
-import { HostPrograms, type ImageBuild } from "../../src/image/index.js";
+import { HostPrograms, type BuildLayer } from "../../src/image/index.js";
 import { silentLogger, Slots } from "../../src/kit/index.js";
 import { PyroError } from "../../src/protocol/index.js";
 import { locateRuntimeBundle, QemuDriver } from "../../src/vmm/index.js";
@@ -64,7 +64,7 @@ describe("layers of images, unpacked in a real builder VM", () => {
     return { path, sizeBytes: stored.length, blob };
   }
 
-  async function build(target: string, layers: ImageBuild["layers"], phases: string[] = []) {
+  async function build(target: string, layers: readonly BuildLayer[], phases: string[] = []) {
     await using machines = new Machines({
       directory: join(directory, "vms"),
       driver: new QemuDriver({ bundle: () => locateRuntimeBundle() }),
@@ -75,7 +75,8 @@ describe("layers of images, unpacked in a real builder VM", () => {
     await makeFileSystem(new HostPrograms(), target, AbortSignal.timeout(60_000));
     const builder = builderVm(machines, () => Promise.resolve("software"), silentLogger);
     const result = builder.build({
-      layers,
+      files: layers.map(({ path }) => path),
+      layers: () => Promise.resolve(layers),
       target,
       steps: [],
       onProgress: ({ phase, bytesDone, bytesTotal }) => phases.push(`${phase} ${bytesDone}/${bytesTotal}`),

@@ -123,6 +123,11 @@ describe("a pull whose daemon is killed", () => {
   it("while the layers are unpacked leaves no machine, and unpacks them again", async () => {
     const daemon = await daemonWithFailpoint(state.path, "none");
     const lost = pull();
+    // It starts before the last layer is here.
+    await eventually("the layers are here", async () => {
+      const blobs: string[] = await readdir(join(state.path, "cache/oci/blobs/sha256")).catch(() => []);
+      return layers.every(({ digest }) => blobs.includes(digest.slice("sha256:".length)));
+    });
     await eventually("the builder runs", async () => (await machinesOf(state.path)).length > 0);
     process.kill(daemon.pid, "SIGKILL");
     expect(await daemon.gone).toBe("SIGKILL");

@@ -38,7 +38,8 @@ describe("builderVm", () => {
     const output: string[] = [];
     const builder = builderVm(machines, () => Promise.resolve("software"), silentLogger);
     const result = await builder.build({
-      layers,
+      files: layers.map(({ path }) => path),
+      layers: () => Promise.resolve(layers),
       target: join(state.path, "target.raw"),
       steps: [{ argv: ["/bin/sh", "finish"], env: [] }],
       onProgress: ({ phase, bytesDone }) => progress.push(`${phase} ${bytesDone}`),

@@ -1,18 +1,27 @@
-import { appendFile, open, readFile } from "node:fs/promises";
-import type { ImageBuild, ImageBuilder } from "../../../src/image/index.js";
+import { appendFile, open } from "node:fs/promises";
+import type { BuildLayer, ImageBuild, ImageBuilder } from "../../../src/image/index.js";
+
+/** A build whose layers are there. */
+type BegunBuild = Omit<ImageBuild, "layers"> & { readonly layers: readonly BuildLayer[] };
 
 /** Writes what it was given into the target's first bytes, as a builder VM would unpack layers. */
 export class FakeBuilder implements ImageBuilder {
-  readonly builds: ImageBuild[] = [];
+  /** Those whose layers came to be there. */
+  readonly builds: BegunBuild[] = [];
+  /** Builds that wait for their layers. */
+  waiting = 0;
   /** Runs in the middle of each build. */
-  during: (build: ImageBuild) => Promise<void> = () => Promise.resolve();
+  during: (build: BegunBuild) => Promise<void> = () => Promise.resolve();
   readonly #log: string | undefined;
 
   constructor(log?: string) {
     this.#log = log;
   }
 
-  async build(build: ImageBuild): Promise<{ entryCount: number; usedBytes: number }> {
+  async build(request: ImageBuild): Promise<{ entryCount: number; usedBytes: number }> {
+    this.waiting += 1;
+    const layers = await request.layers().finally(() => (this.waiting -= 1));
+    const build = { ...request, layers };
     this.builds.push(build);
     if (this.#log !== undefined) await appendFile(this.#log, "build\n");
     await using target = await open(build.target, "r+");
@@ -23,7 +32,9 @@ export class FakeBuilder implements ImageBuilder {
     build.signal?.throwIfAborted();
     let position = 0;
     for (const layer of build.layers) {
-      const bytes = (await readFile(layer.path)).subarray(0, 1024);
+      await using file = await open(layer.path, "r");
+      const bytes = Buffer.alloc(Math.min(1024, layer.sizeBytes));
+      await file.read(bytes, 0, bytes.length, layer.offsetBytes ?? 0);
       await target.write(bytes, 0, bytes.length, position);
       position += bytes.length;
     }

@@ -1,8 +1,9 @@
-import { mkdtemp, readdir, readFile, rm, truncate, chmod } from "node:fs/promises";
+import { mkdtemp, open, readdir, rm, truncate, chmod } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { EnvironmentPulls, EnvironmentStore, layoutOf, loadCatalogue } from "../../../src/image/index.js";
 import { BlobStore, digestOf, ImagePulls } from "../../../src/oci/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
@@ -77,7 +78,7 @@ describe("an environment from an image", () => {
       origin: { reference: name(), manifest_digest: added.digest },
     });
     expect(image.origin?.layers.map(({ digest }) => digest)).toEqual(added.layers);
-    // Each layer is a disk: its tar, proven here.
+    // Tars, proven here.
     expect(builder.builds[0]?.layers).toMatchObject([tarOf(1), tarOf(2)].map(asLayer));
     expect(await readdir(store.layout.pulls)).toEqual([]);
     expect((await store.list()).map(({ name: listed, state }) => [listed, state])).toContainEqual([
@@ -132,19 +133,20 @@ describe("an environment from an image", () => {
     expect(registry.paths.filter((path) => path.includes("/blobs/"))).toHaveLength(3);
   });
 
-  it("of more layers than a machine has places for comes in one file, in their order", async () => {
+  it("comes in one file, however many layers it has, in their order", async () => {
     const tars = Array.from({ length: 30 }, (_, at) => tarOf(at + 1, 1000 + at));
     registry.addImage("team/tool", "1", { layers: tars });
-    let joined = Buffer.alloc(0);
+    const found: Buffer[] = [];
     builder.during = async ({ layers }) => {
-      joined = await readFile(layers[0]?.path ?? "");
+      for (const { path, offsetBytes = 0, sizeBytes } of layers) {
+        await using file = await open(path, "r");
+        found.push((await file.read(Buffer.alloc(sizeBytes), 0, sizeBytes, offsetBytes)).buffer);
+      }
     };
     await pulls.pull(name());
     const [build] = builder.builds;
     expect(new Set(build?.layers.map(({ path }) => path)).size).toBe(1);
-    for (const [at, { offsetBytes = 0, sizeBytes }] of (build?.layers ?? []).entries()) {
-      expect(joined.subarray(offsetBytes, offsetBytes + sizeBytes).equals(tars[at] ?? joined)).toBe(true);
-    }
+    expect(found.map((tar, at) => tar.equals(tars[at] ?? Buffer.alloc(0)))).toEqual(tars.map(() => true));
     expect(await readdir(store.layout.pulls)).toEqual([]);
   });
 
@@ -182,11 +184,64 @@ describe("an environment from an image", () => {
         message: expect.stringMatching(/^layer 1:/) as string,
       });
       expect(builder.builds).toEqual([]);
-      expect(
-        (await readdir(join(store.layout.pulls, (await readdir(store.layout.pulls))[0] ?? ""))).sort(),
-      ).toEqual(["lock"]);
+      expect(await readdir(store.layout.pulls)).toEqual([]);
     },
   );
+
+  describe("whose layer takes a while to come", () => {
+    const tar = tarOf(1, 400_000);
+
+    /** Sends a layer in pieces, the last of them once the builder has started; or nothing more then. */
+    function slowly(isWhole: boolean): void {
+      const added = registry.addImage("team/tool", "1", { layers: [tar] });
+      registry.fault = async ({ path }, response, times) => {
+        if (!path.endsWith(added.layers[0] ?? "none")) return false;
+        if (times > 0) return !!response.writeHead(404).end();
+        const bytes = registry.blobs.get(added.layers[0] ?? "") ?? Buffer.alloc(0);
+        response.writeHead(200, { "content-length": bytes.length });
+        const piece = Math.floor(bytes.length / 4);
+        for (const at of [0, piece]) {
+          response.write(bytes.subarray(at, at + piece));
+          await sleep(150);
+        }
+        await vi.waitFor(() => expect(builder.waiting).toBe(1), 10_000);
+        if (isWhole) response.end(bytes.subarray(2 * piece));
+        else response.destroy();
+        return true;
+      };
+    }
+
+    it("has its builder started before it is here", async () => {
+      slowly(true);
+      let written = Buffer.alloc(0);
+      builder.during = async ({ layers: [layer] }) => {
+        await using file = await open(layer?.path ?? "", "r");
+        written = (await file.read(Buffer.alloc(tar.length), 0, tar.length, layer?.offsetBytes)).buffer;
+      };
+      expect(await pulls.pull(name())).toMatchObject({ reused: false });
+      expect(written.equals(tar)).toBe(true);
+      expect([builder.waiting, builder.builds.length]).toEqual([0, 1]);
+      expect(await readdir(store.layout.pulls)).toEqual([]);
+    });
+
+    it("and then does not come leaves no builder", async () => {
+      slowly(false);
+      await expect(pulls.pull(name())).rejects.toMatchObject({ code: "BLOB_NOT_FOUND" });
+      expect([builder.waiting, builder.builds]).toEqual([0, []]);
+      expect(await readdir(store.layout.pulls)).toEqual([]);
+    });
+
+    it("is not waited for where no machine can be had", async () => {
+      slowly(false);
+      builder.build = async () => {
+        builder.waiting = 1;
+        await sleep(10);
+        throw new PyroError("VM_START_FAILED", "no machine today");
+      };
+      await expect(pulls.pull(name())).rejects.toMatchObject({ code: "VM_START_FAILED" });
+      expect(await readdir(store.layout.pulls)).toEqual([]);
+    });
+  });
 
   it("needs no package manager of the host", async () => {
     registry.addImage("team/tool", "1");
