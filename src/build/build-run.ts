@@ -1,6 +1,7 @@
 import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import {
+  configRecord,
   imagePath,
   sealImage,
   type EnvironmentStore,
@@ -189,14 +190,10 @@ async function seal(options: BuildRunOptions, key: string, below: readonly strin
     usedBytes: used.reduce((sum, bytes) => sum + bytes, 0),
     manifest: {
       ...{ name, source: "build", recipe: `sha256:${key}`, packages: [] },
-      ...(plan.config === undefined ? {} : { config: toManifest(plan.config) }),
+      ...(plan.config === undefined ? {} : { config: configRecord(plan.config) }),
     },
     onProgress: (bytesDone, bytesTotal, message) => events.onProgress({ message, bytesDone, bytesTotal }),
   });
-}
-
-function toManifest({ env, user, workingDir, entrypoint, cmd }: NonNullable<Plan["config"]>) {
-  return { env: [...env], user, working_dir: workingDir, entrypoint: [...entrypoint], cmd: [...cmd] };
 }
 
 async function allocatedBytes(path: string): Promise<number> {

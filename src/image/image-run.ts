@@ -1,6 +1,7 @@
 import { stat } from "node:fs/promises";
 import { failpoint } from "../kit/index.js";
 import type { ImagePullProgress, OnKnownImage, StoredImage } from "../oci/index.js";
+import { configRecord } from "./config-record.js";
 import { ImageUnpacking } from "./image-unpacking.js";
 import type { PullProgress } from "./progress.js";
 import type { EnvironmentSource, Manifest } from "./record.js";
@@ -93,13 +94,7 @@ function saidOf(
   { reference }: Pick<ImageRunOptions, "reference">,
 ): Pick<Manifest, "config" | "origin"> {
   return {
-    config: {
-      env: [...config.env],
-      user: config.user,
-      working_dir: config.workingDir,
-      entrypoint: [...config.entrypoint],
-      cmd: [...config.cmd],
-    },
+    config: configRecord(config),
     origin: {
       reference,
       manifest_digest: manifestDigest,
