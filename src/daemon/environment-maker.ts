@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
 import {
+  configRecord,
   imagePath,
   makeFileSystem,
   OwnPlace,
@@ -44,7 +45,7 @@ async function make(
   options: EnvironmentMakerOptions,
   place: OwnPlace,
   layers: WorkspaceLayers,
-  { savedFrom, onContent, beforeSealing, report, signal }: MakeEnvironment,
+  { savedFrom, config, onContent, beforeSealing, report, signal }: MakeEnvironment,
 ): ReturnType<EnvironmentPlace["make"]> {
   const { store, host, inUse } = options;
   using _held = inUse.hold(layers.imageDigest);
@@ -66,7 +67,6 @@ async function make(
     throw notSaved(error);
   });
   beforeSealing();
-  const base = (await store.manifests()).find(({ digest }) => digest === layers.imageDigest);
   const { digest, size_bytes: sizeBytes } = await sealImage({
     ...{ store, host, signal, directory: place.directory },
     from: { path: raw, format: "raw" },
@@ -74,7 +74,7 @@ async function make(
     manifest: {
       ...{ name: place.name, source: "workspace", recipe: layers.imageDigest, packages: [] },
       saved_from: { workspace_id: savedFrom.workspaceId, environment: savedFrom.environment },
-      ...(base?.config === undefined ? {} : { config: base.config }),
+      ...(config === null ? {} : { config: configRecord(config) }),
     },
     inUse: () => Promise.resolve(inUse.digests),
     onProgress: (done, total, message) =>

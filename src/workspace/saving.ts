@@ -38,9 +38,9 @@ export function saveEnvironment(workspace: Workspace, request: SaveRequest): Ope
     const found = new SecretsInContent(secrets.redactor);
     const content = secrets.redactor.isEmpty ? {} : { onContent: found.push.bind(found) };
     const layers = machine === undefined ? chain.layers : belowActive(chain.layers);
-    const { workspaceId, environment } = record;
+    const { workspaceId, environment, config } = record;
     return await place.make(layers, {
-      ...{ signal, report, ...content, savedFrom: { workspaceId, environment } },
+      ...{ signal, report, ...content, savedFrom: { workspaceId, environment }, config },
       beforeSealing: () => {
         if (!request.allowSecrets && found.paths.length > 0) throw secretsOnDisk(record, found.paths);
         failpoint("environment.copied");

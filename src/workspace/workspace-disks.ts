@@ -1,3 +1,4 @@
+import type { EnvironmentConfig } from "./environment-config.js";
 import type { Report } from "./operation.js";
 import type { ContentPart } from "./secrets/index.js";
 import type { FileContent, FileEntry } from "./workspace-files.js";
@@ -28,6 +29,8 @@ export interface SavedEnvironment {
 /** What is made of a disk, and who is told. */
 export interface MakeEnvironment {
   readonly savedFrom: { readonly workspaceId: string; readonly environment: string };
+  /** What is to hold for commands in it; null: nothing. */
+  readonly config: EnvironmentConfig | null;
   /** Told of all that comes into it, file by file. */
   readonly onContent?: (part: ContentPart) => void;
   /** Called when all was copied; what it throws ends the making. */

@@ -29,8 +29,8 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
   readonly held = new Set<string>();
   /** What the environment of the next new machine says. */
   config: EnvironmentConfig | undefined;
-  /** What was saved, and of which layers. */
-  readonly environments = new Map<string, WorkspaceLayers>();
+  /** What was saved, of which layers, and with what configuration. */
+  readonly environments = new Map<string, WorkspaceLayers & { config: EnvironmentConfig | null }>();
   /** Called at each step, with the signal of the call where it has one. */
   before: (step: Step, signal?: AbortSignal) => Promise<void> | void = () => undefined;
   #count = 0;
@@ -134,7 +134,7 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
         if (this.environments.has(name) && !overwrite)
           throw new PyroError("ENVIRONMENT_EXISTS", `there is ${name} already`, { hint: "another name" });
         return {
-          make: async (layers, { onContent, beforeSealing, report, signal }) => {
+          make: async (layers, { config, onContent, beforeSealing, report, signal }) => {
             report({ message: "a fake copies", progress: 0.5 });
             await this.step("copyFiles", signal);
             const tree = await readFile(layers.active, "utf8");
@@ -143,7 +143,7 @@ export class FakeWorkspaceMachines implements WorkspaceMachines {
               onContent?.({ data: await readFile(join(tree, file)) });
             }
             beforeSealing();
-            this.environments.set(name, layers);
+            this.environments.set(name, { ...layers, config });
             return { name, digest: "sha256:saved", sizeBytes: 1000, entryCount: 10 };
           },
           [Symbol.asyncDispose]: () => this.step("letGoOfName"),

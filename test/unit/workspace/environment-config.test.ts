@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { EnvironmentConfig } from "../../../src/workspace/index.js";
+import { saveEnvironment, type EnvironmentConfig } from "../../../src/workspace/index.js";
 import { beginFork } from "../../../src/workspace/forking.js";
 import { startService } from "../../../src/workspace/index.js";
 import { NEVER, run, WorkspaceHost } from "../../fakes/workspace-host.js";
@@ -29,6 +29,11 @@ describe("a workspace of an image", () => {
     return { output, user, cwd, how: Buffer.from(argv?.[1] ?? []).toString() };
   };
   const expected = { output: "image\n", user: "app", cwd: "/workspace", how: "-c" };
+
+  it("saves it with the environment, and not what its image would say by now", async () => {
+    await saveEnvironment(workspace, { name: "tools:1", overwrite: false, allowSecrets: false }).result;
+    expect(host.machines.environments.get("tools:1")?.config).toEqual(config);
+  });
 
   it("keeps what the image said when it was made: over restarts, crashes, stops and resets", async () => {
     expect(await ran()).toEqual(expected);
