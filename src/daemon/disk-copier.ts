@@ -2,10 +2,10 @@ import { chmod, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { GuestConnection } from "../guest/index.js";
 import type { Logger } from "../kit/index.js";
-import { DEFAULT_MACHINE, LIMITS, PyroError } from "../protocol/index.js";
+import { PyroError } from "../protocol/index.js";
 import type { CopiedPart } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
 import type { DiskLayer, Isolation } from "../vmm/index.js";
-import { watchMachine } from "./machine-watch.js";
+import { inBuilder, type BuilderMachine } from "./builder-vm.js";
 import type { Machines } from "./machines.js";
 import type { Overlays } from "./overlay.js";
 import { NOTHING } from "./provision/index.js";
@@ -51,32 +51,15 @@ export async function copyDisk(
   const { source, target, base, signal } = copy;
   // As root the machine runs as another user than ours; the directory above stays ours alone.
   await using _readable = await readableByAll(source.path);
-  await using booted = await machines.boot(
-    {
-      ...{
-        kind: "builder",
-        vcpuCount: 1,
-        memMib: DEFAULT_MACHINE.memMib,
-        isolation: await isolation(signal),
-      },
-      disks: async (directory) => [
-        { path: target, format: "raw", readOnly: false },
-        await overlays.make(source, join(directory, SCRATCH_LAYER)),
-        { ...base, readOnly: true },
-      ],
-    },
-    signal,
-  );
-  const over = new AbortController();
-  const lost = watchMachine(booted.machine, over.signal, log).then((error) => {
-    throw error;
-  });
-  lost.catch(() => undefined);
-  const result = await Promise.race([follow(booted.guest, copy), lost]).finally(() => over.abort());
-  await booted.guest.system
-    .shutdown({ graceMs: 0 }, { timeoutMs: LIMITS.agentCallTimeoutMs })
-    .catch(() => undefined);
-  return result;
+  const machine: BuilderMachine = {
+    ...{ machines, isolation, log },
+    disks: async (directory) => [
+      { path: target, format: "raw", readOnly: false },
+      await overlays.make(source, join(directory, SCRATCH_LAYER)),
+      { ...base, readOnly: true },
+    ],
+  };
+  return await inBuilder(machine, signal, (guest) => follow(guest, copy));
 }
 
 async function follow(
