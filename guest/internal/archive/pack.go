@@ -174,7 +174,7 @@ func (p *packer) file(header *tar.Header, at int, base string, stat *unix.Statx_
 	}
 	file := os.NewFile(uintptr(fd), base)
 	defer file.Close()
-	_, err = io.CopyBuffer(p.tar, contextReader{p.ctx, file}, p.buffer)
+	_, err = io.CopyBuffer(p.tar, UntilDone(p.ctx, file), p.buffer)
 	return err
 }
 
@@ -224,17 +224,4 @@ func linkTarget(at int, base string) (string, error) {
 		return "", fmt.Errorf("read the link: %w", err)
 	}
 	return string(target[:n]), nil
-}
-
-// contextReader ends with its context.
-type contextReader struct {
-	ctx  context.Context
-	from io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.from.Read(p)
 }

@@ -2,7 +2,6 @@ package builder
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -54,14 +53,7 @@ func copyDisk(ctx context.Context, request *guestv1.CopyDiskRequest, stream call
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		used, finishErr := target.finish()
-		if err = errors.Join(err, finishErr); err != nil {
-			result = nil
-		} else {
-			result.UsedBytes = used
-		}
-	}()
+	defer target.finishInto(&result, &err)
 	kept := newKept(request.Provided)
 	done := &copied{stream: stream, total: source.usedBytes()}
 	options := clone.Options{Skip: kept.skip, Rewrite: kept.rewrite, Progress: done.add}

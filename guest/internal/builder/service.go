@@ -79,14 +79,7 @@ func (s *Service) build(ctx context.Context, request *guestv1.BuildImageRequest,
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		used, finishErr := target.finish()
-		if err = errors.Join(err, finishErr); err != nil {
-			result = nil
-		} else {
-			result.UsedBytes = used
-		}
-	}()
+	defer target.finishInto(&result, &err)
 	result = &guestv1.BuildResult{}
 	if result.EntryCount, err = unpackLayers(ctx, target.top, request.Layers, output, s.options.Log); err != nil {
 		return nil, err

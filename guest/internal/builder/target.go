@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	guestv1 "pyro/guest/gen/pyro/guest/v1"
 )
 
 const targetPath = "/target"
@@ -65,6 +67,16 @@ func (t *target) mountForSteps() error {
 		t.mounts = append(t.mounts, path)
 	}
 	return nil
+}
+
+// finishInto finishes what a result is of, also after a failure; there is no result without it.
+func (t *target) finishInto(result **guestv1.BuildResult, err *error) {
+	used, finishErr := t.finish()
+	if *err = errors.Join(*err, finishErr); *err != nil {
+		*result = nil
+		return
+	}
+	(*result).UsedBytes = used
 }
 
 // finish writes everything, tells how much is in use, and unmounts.

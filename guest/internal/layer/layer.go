@@ -95,7 +95,7 @@ func apply(ctx context.Context, root int, buffered *bufio.Reader, stored *stored
 	result := Result{Applied: applied}
 	if err == nil {
 		// Behind the archive's end: padding that the diff ID counts, and the sums of the compression.
-		_, err = io.Copy(io.Discard, contextReader{ctx, tar})
+		_, err = io.Copy(io.Discard, archive.UntilDone(ctx, tar))
 	}
 	options.Limits.TarBytes -= tar.count
 	if result.TarBytes = tar.count; err != nil {
@@ -105,17 +105,4 @@ func apply(ctx context.Context, root int, buffered *bufio.Reader, stored *stored
 		result.DiffID = digestOf(tar.hash)
 	}
 	return result, nil
-}
-
-// contextReader ends with its context.
-type contextReader struct {
-	ctx  context.Context
-	from io.Reader
-}
-
-func (r contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.from.Read(p)
 }
