@@ -8,7 +8,7 @@ import {
   type HostPrograms,
   type InstalledImage,
 } from "../image/index.js";
-import { failpoint, untilAborted } from "../kit/index.js";
+import { allocatedBytes, failpoint, untilAborted } from "../kit/index.js";
 import { explainLoss, type NetworkPolicyText } from "../workspace/index.js";
 import { BuildContext, type ContextSource } from "./context.js";
 import { buildKey, stepKey } from "./key.js";
@@ -183,7 +183,8 @@ async function inMachine(
 /** All layers as one image, which needs none of them. */
 async function seal(options: BuildRunOptions, key: string, below: readonly string[]): Promise<void> {
   const { store, host, image, name, plan, directory, inUse, events, signal } = options;
-  const used = await Promise.all([imagePath(store.layout, image.digest), ...below].map(allocatedBytes));
+  const files = [imagePath(store.layout, image.digest), ...below];
+  const used = await Promise.all(files.map(async (file) => allocatedBytes(await stat(file))));
   await sealImage({
     ...{ store, host, directory, inUse, signal },
     from: { path: below.at(-1) ?? image.path, format: "qcow2" },
@@ -194,8 +195,4 @@ async function seal(options: BuildRunOptions, key: string, below: readonly strin
     },
     onProgress: (bytesDone, bytesTotal, message) => events.onProgress({ message, bytesDone, bytesTotal }),
   });
-}
-
-async function allocatedBytes(path: string): Promise<number> {
-  return (await stat(path)).blocks * 512;
 }

@@ -12,11 +12,11 @@ import {
   type InstalledImage,
   type PruneResult,
 } from "../image/index.js";
-import { failpoint, readJsonFile, tryLock, writeFileAtomic, type FileLock } from "../kit/index.js";
+import { failpoint, namesIn, readJsonFile, tryLock, writeFileAtomic, type FileLock } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { NetworkPolicyText } from "../workspace/index.js";
 import { runBuild, type BuildEvents, type BuildOutcome } from "./build-run.js";
-import { LayerCache, namesIn } from "./layers.js";
+import { LayerCache } from "./layers.js";
 import type { StepMachines } from "./machines.js";
 import { baseOf, planOf } from "./plan.js";
 import type { Recipe } from "./recipe.js";

@@ -1,11 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { readdir, rename, rm, stat, utimes } from "node:fs/promises";
+import { rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
-import { makeCacheDirectory } from "../image/index.js";
+import { fingerprintSchema, makeCacheDirectory } from "../image/index.js";
 import {
+  allocatedBytes,
   failpoint,
   fingerprintOf,
+  namesIn,
   readJsonFile,
   sameFingerprint,
   sealFile,
@@ -14,14 +16,6 @@ import {
   writeFileAtomic,
 } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
-
-const fingerprintSchema = z.strictObject({
-  dev: z.string(),
-  ino: z.string(),
-  size: z.string(),
-  mtime_ns: z.string(),
-  ctime_ns: z.string(),
-});
 
 const layerSchema = z.strictObject({
   format: z.literal(1),
@@ -112,7 +106,7 @@ export class LayerCache {
     for (const name of names) {
       if (wanted.has(name)) continue;
       const path = join(this.directory, name);
-      freedBytes += ((await stat(path).catch(() => undefined))?.blocks ?? 0) * 512;
+      freedBytes += await stat(path).then(allocatedBytes, () => 0);
       await rm(path, { force: true });
     }
     return freedBytes;
@@ -128,15 +122,5 @@ export class LayerCache {
 
   async #names(): Promise<string[]> {
     return await namesIn(this.directory);
-  }
-}
-
-/** What is in a directory that need not be there. */
-export async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
   }
 }

@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { allocatedBytes } from "../kit/index.js";
 import {
   configRecord,
   imagePath,
@@ -70,7 +71,7 @@ async function make(
   const { digest, size_bytes: sizeBytes } = await sealImage({
     ...{ store, host, signal, directory: place.directory },
     from: { path: raw, format: "raw" },
-    usedBytes: (await stat(raw)).blocks * 512,
+    usedBytes: allocatedBytes(await stat(raw)),
     manifest: {
       ...{ name: place.name, source: "workspace", recipe: layers.imageDigest, packages: [] },
       saved_from: { workspace_id: savedFrom.workspaceId, environment: savedFrom.environment },
@@ -95,7 +96,7 @@ async function chainBytes(store: EnvironmentStore, layers: WorkspaceLayers): Pro
     ...layers.sealed,
     layers.active,
   ];
-  const sizes = await Promise.all(files.map(async (file) => (await stat(file)).blocks * 512));
+  const sizes = await Promise.all(files.map(async (file) => allocatedBytes(await stat(file))));
   return sizes.reduce((sum, bytes) => sum + bytes, 0);
 }
 

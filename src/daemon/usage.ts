@@ -1,5 +1,6 @@
 import { lstat, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { allocatedBytes } from "../kit/index.js";
 
 /** What a process costs the host. */
 export interface ProcessUsage {
@@ -40,8 +41,7 @@ export async function diskUsage(directory: string, except: readonly string[] = [
     .map(async (entry) => {
       const path = join(directory, entry.name);
       if (entry.isDirectory()) return await diskUsage(path);
-      const { blocks } = await lstat(path).catch(() => ({ blocks: 0 }));
-      return blocks * 512;
+      return await lstat(path).then(allocatedBytes, () => 0);
     });
   return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0);
 }

@@ -1,4 +1,5 @@
 import { rm, stat } from "node:fs/promises";
+import { allocatedBytes } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { imagePath } from "./layout.js";
 import type { EnvironmentStore } from "./store.js";
@@ -45,10 +46,7 @@ export async function deleteEnvironment(
   // Whoever began to use it meanwhile keeps the file; a later prune removes it.
   if ((await isShared()) || users(digest).length > 0) return { name, freedBytes: 0 };
   const path = imagePath(store.layout, digest);
-  const freedBytes = await stat(path).then(
-    ({ blocks }) => blocks * 512,
-    () => 0,
-  );
+  const freedBytes = await stat(path).then(allocatedBytes, () => 0);
   await rm(path, { force: true });
   return { name, freedBytes };
 }

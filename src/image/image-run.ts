@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { failpoint } from "../kit/index.js";
+import { allocatedBytes, failpoint } from "../kit/index.js";
 import type { ImagePullProgress, OnKnownImage, StoredImage } from "../oci/index.js";
 import { configRecord } from "./config-record.js";
 import { ImageUnpacking } from "./image-unpacking.js";
@@ -69,7 +69,7 @@ export async function runImage(options: ImageRunOptions): Promise<{ readonly reu
     ...options,
     directory,
     from: { path: raw, format: "raw" },
-    usedBytes: (await stat(raw)).blocks * 512,
+    usedBytes: allocatedBytes(await stat(raw)),
     manifest: { name, source, recipe: image.manifestDigest, packages: [], ...saidOf(image, options) },
     onProgress: (bytesDone, bytesTotal, message) =>
       options.onProgress({ phase: "seal", bytesDone, bytesTotal, message }),

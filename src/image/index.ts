@@ -24,7 +24,7 @@ export { requireOwnName } from "./names.js";
 export { OwnPlace } from "./own-place.js";
 export { makeFileSystem } from "./disk.js";
 export { configRecord } from "./config-record.js";
-export type { EnvironmentSource } from "./record.js";
+export { fingerprintSchema, type EnvironmentSource } from "./record.js";
 export { sealImage, type SealRequest } from "./seal.js";
 export { EnvironmentPulls, type EnvironmentPullsOptions, type PullOptions } from "./pull.js";
 export type { PullProgress } from "./progress.js";

@@ -1,5 +1,6 @@
-import { readdir, rm, stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { allocatedBytes, namesIn } from "../kit/index.js";
 import { imagePath, nameOfFile, safeName } from "./layout.js";
 import type { EnvironmentSource } from "./record.js";
 import type { EnvironmentStore } from "./store.js";
@@ -53,17 +54,17 @@ export async function pruneEnvironments(
   }
   await pruneManifests(store, drop);
   if (!dryRun) await store.lastUse.sweep((await store.manifests()).map(({ name }) => name));
-  for (const entry of await list(store.layout.images)) {
+  for (const entry of await namesIn(store.layout.images)) {
     const digest = entry.replace(/^sha256-([0-9a-f]{64})\.qcow2$/, "sha256:$1");
     if (named.has(digest) || options.inUse.has(digest)) continue;
     // Without `unused`, an image may have lost its environment to a torn manifest: it is a leftover all the same.
     await drop(digest === entry ? join(store.layout.images, entry) : imagePath(store.layout, digest), digest);
   }
   const pulling = new Set([...options.pulling].map(safeName));
-  for (const entry of await list(store.layout.pulls)) {
+  for (const entry of await namesIn(store.layout.pulls)) {
     if (!pulling.has(entry)) await drop(join(store.layout.pulls, entry), `pull of ${nameOfFile(entry)}`);
   }
-  if (pulling.size === 0 && (await list(store.layout.packages)).length > 0) {
+  if (pulling.size === 0 && (await namesIn(store.layout.packages)).length > 0) {
     await drop(store.layout.packages, "packages");
   }
   return { removed, freedBytes };
@@ -80,17 +81,8 @@ async function pruneManifests(
   drop: (path: string, label: string | undefined) => Promise<void>,
 ): Promise<void> {
   const valid = new Set((await store.manifests()).map(({ name }) => `${safeName(name)}.json`));
-  for (const entry of await list(store.layout.manifests)) {
+  for (const entry of await namesIn(store.layout.manifests)) {
     if (!valid.has(entry)) await drop(join(store.layout.manifests, entry), undefined);
-  }
-}
-
-async function list(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
   }
 }
 
@@ -98,8 +90,8 @@ async function list(path: string): Promise<string[]> {
 async function diskBytes(path: string): Promise<number> {
   const entry = await stat(path).catch(() => undefined);
   if (entry === undefined) return 0;
-  if (!entry.isDirectory()) return entry.blocks * 512;
-  let sum = entry.blocks * 512;
-  for (const name of await list(path).catch(() => [])) sum += await diskBytes(join(path, name));
+  if (!entry.isDirectory()) return allocatedBytes(entry);
+  let sum = allocatedBytes(entry);
+  for (const name of await namesIn(path).catch(() => [])) sum += await diskBytes(join(path, name));
   return sum;
 }

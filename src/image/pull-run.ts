@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { failpoint, type Logger, type Slots } from "../kit/index.js";
+import { allocatedBytes, failpoint, type Logger, type Slots } from "../kit/index.js";
 import { assembleLayers } from "./assemble.js";
 import type { ImageBuilder } from "./builder.js";
 import type { EnvironmentRecipe } from "./catalogue.js";
@@ -167,7 +167,7 @@ export class PullRun implements AsyncDisposable {
       ...this.#options,
       directory: this.#place.directory,
       from: { path: raw, format: "raw" },
-      usedBytes: (await stat(raw)).blocks * 512,
+      usedBytes: allocatedBytes(await stat(raw)),
       manifest: {
         name: recipe.name,
         source: "curated",

@@ -4,7 +4,7 @@ import * as z from "zod";
 import { sha256File } from "../kit/index.js";
 
 /** A file's fingerprint in a record. */
-const fingerprintSchema = z.strictObject({
+export const fingerprintSchema = z.strictObject({
   dev: z.string(),
   ino: z.string(),
   size: z.string(),

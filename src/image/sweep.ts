@@ -1,6 +1,6 @@
-import { readdir, rm, stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { fingerprintOf, readJsonFile, sameFingerprint, tryLock } from "../kit/index.js";
+import { fingerprintOf, namesIn, readJsonFile, sameFingerprint, tryLock } from "../kit/index.js";
 import type { HostPrograms } from "./host-tools.js";
 import type { Catalogue } from "./catalogue.js";
 import { imagePath, nameOfFile, safeName } from "./layout.js";
@@ -19,7 +19,7 @@ export const RAW = "image.raw";
  */
 export async function sweepPulls(store: EnvironmentStore, host: HostPrograms): Promise<void> {
   const { layout, catalogue } = store;
-  for (const entry of await list(layout.pulls)) {
+  for (const entry of await namesIn(layout.pulls)) {
     const directory = join(layout.pulls, entry);
     // Another process, with a state of its own but this cache, may be at work there.
     await using lock = await tryLock(join(directory, "lock"));
@@ -34,7 +34,7 @@ export async function sweepPulls(store: EnvironmentStore, host: HostPrograms): P
       await dropPartial(directory);
     }
   }
-  for (const entry of await list(layout.manifests)) {
+  for (const entry of await namesIn(layout.manifests)) {
     if (entry.endsWith(".tmp")) await rm(join(layout.manifests, entry), { force: true });
   }
 }
@@ -60,16 +60,7 @@ export async function dropPartial(directory: string): Promise<void> {
   const assembled = assembledSchema.safeParse(await readJsonFile(join(directory, "assembled.json"))).data;
   for (const layer of assembled?.layers ?? []) keep.add(layer.file);
   if (unpackedSchema.safeParse(await readJsonFile(join(directory, "unpacked.json"))).success) keep.add(RAW);
-  for (const entry of await list(directory)) {
+  for (const entry of await namesIn(directory)) {
     if (!keep.has(entry)) await rm(join(directory, entry), { recursive: true, force: true });
-  }
-}
-
-async function list(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
   }
 }

@@ -6,8 +6,10 @@ export { baseEnvironment, complete, launch, LaunchError } from "./launch.js";
 export type { Child, ChildExit, Completed, LaunchOptions } from "./launch.js";
 export { DeadlineError, sleep, untilAborted, within } from "./deadline.js";
 export {
+  allocatedBytes,
   exists,
   makePrivateDirectory,
+  namesIn,
   readJsonFile,
   scratchDirectory,
   sealFile,

@@ -1,6 +1,7 @@
 import { chmod, mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import {
+  allocatedBytes,
   failpoint,
   fingerprintOf,
   sameFingerprint,
@@ -182,7 +183,7 @@ async function filesIn(directory: string): Promise<FileInStore[]> {
   for (const name of await readdir(directory)) {
     const path = join(directory, name);
     const facts = await stat(path).catch(ifMissing);
-    if (facts !== undefined) files.push({ name, path, bytes: facts.blocks * 512, mtimeMs: facts.mtimeMs });
+    if (facts !== undefined) files.push({ name, path, bytes: allocatedBytes(facts), mtimeMs: facts.mtimeMs });
   }
   return files;
 }
