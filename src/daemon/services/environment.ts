@@ -63,59 +63,32 @@ export function environmentService({
     inspect: async ({ name }) => toEnvironment(await store.inspect(name), await templateReadiness()),
     pull: ({ name, force, ...archive }, { signal }) => {
       const from = archiveOf(archive);
-      const events = new Handoff<PullResponse>();
-      const onProgress = (progress: PrepareProgress): void =>
-        void events.put({ event: { case: "progress", value: toProgress(progress) } });
-      const call = AbortSignal.any([signal, events.left]);
-      pulls.pull(name, { force, ...from, signal: call, onProgress }).then(
-        async ({ environment, durationMs, ...rest }) => {
-          const value = {
-            ...rest,
-            environment: toEnvironment(environment, await templateReadiness()),
-            durationMs: wholeMs(durationMs),
-          };
-          events.end({ event: { case: "result", value } });
-        },
-        (error: unknown) => events.fail(error),
-      );
-      return events;
+      return told<PullResponse>(signal, async (waiter) => {
+        const pulled = await pulls.pull(name, { force, ...from, ...waiter });
+        const { environment, durationMs, ...rest } = pulled;
+        const made = toEnvironment(environment, await templateReadiness());
+        return { ...rest, environment: made, durationMs: wholeMs(durationMs) };
+      });
     },
-    push: ({ name, reference }, { signal }) => {
-      const events = new Handoff<PushResponse>();
-      const onProgress = (progress: PrepareProgress): void =>
-        void events.put({ event: { case: "progress", value: toProgress(progress) } });
-      const call = AbortSignal.any([signal, events.left]);
-      pushes.push(name, reference, { signal: call, onProgress }).then(
-        ({ sizeBytes, uploadedBytes, isSameImage, leftOut, durationMs, ...rest }) => {
-          const value = {
-            ...{ ...rest, sameImage: isSameImage, leftOut: BigInt(leftOut) },
-            ...{ sizeBytes: BigInt(sizeBytes), uploadedBytes: BigInt(uploadedBytes) },
-            durationMs: wholeMs(durationMs),
-          };
-          events.end({ event: { case: "result", value } });
-        },
-        (error: unknown) => events.fail(error),
-      );
-      return events;
-    },
-    prepare: ({ environment, force }, { signal }) => {
-      const events = new Handoff<PrepareResponse>();
-      const onProgress = (progress: PrepareProgress): void =>
-        void events.put({ event: { case: "progress", value: toProgress(progress) } });
-      const call = AbortSignal.any([signal, events.left]);
-      prepare({ environment, force }, { signal: call, onProgress }).then(
-        ({ steps, durationMs, ...rest }) => {
-          const value = {
-            ...rest,
-            steps: steps.map((step) => ({ ...step, durationMs: wholeMs(step.durationMs) })),
-            durationMs: wholeMs(durationMs),
-          };
-          events.end({ event: { case: "result", value } });
-        },
-        (error: unknown) => events.fail(error),
-      );
-      return events;
-    },
+    push: ({ name, reference }, { signal }) =>
+      told<PushResponse>(signal, async (waiter) => {
+        const pushed = await pushes.push(name, reference, waiter);
+        const { sizeBytes, uploadedBytes, isSameImage, leftOut, durationMs, ...rest } = pushed;
+        return {
+          ...{ ...rest, sameImage: isSameImage, leftOut: BigInt(leftOut) },
+          ...{ sizeBytes: BigInt(sizeBytes), uploadedBytes: BigInt(uploadedBytes) },
+          durationMs: wholeMs(durationMs),
+        };
+      }),
+    prepare: ({ environment, force }, { signal }) =>
+      told<PrepareResponse>(signal, async (waiter) => {
+        const { steps, durationMs, ...rest } = await prepare({ environment, force }, waiter);
+        return {
+          ...rest,
+          steps: steps.map((step) => ({ ...step, durationMs: wholeMs(step.durationMs) })),
+          durationMs: wholeMs(durationMs),
+        };
+      }),
     build: buildCall(builds, async (status) => toEnvironment(status, await templateReadiness())),
     prune: async ({ all, unused, olderThanSeconds, dryRun }) => {
       const { removed, freedBytes } = await pruning.prune({
@@ -129,6 +102,29 @@ export function environmentService({
       return { ...rest, freedBytes: BigInt(freedBytes) };
     },
   };
+}
+
+/** The value of a response's case "result". */
+type ResultOf<T> = T extends { event?: infer E }
+  ? E extends { case: "result"; value: infer V }
+    ? V
+    : never
+  : never;
+type Waiter = { readonly signal: AbortSignal; readonly onProgress: (progress: PrepareProgress) => void };
+
+/** A call that tells how far it is and then gives its result; it ends when nobody listens any more. */
+function told<T extends PullResponse | PushResponse | PrepareResponse>(
+  signal: AbortSignal,
+  work: (waiter: Waiter) => Promise<ResultOf<T>>,
+): Handoff<T> {
+  const events = new Handoff<T>();
+  const onProgress = (progress: PrepareProgress): void =>
+    void events.put({ event: { case: "progress", value: toProgress(progress) } } as T);
+  work({ signal: AbortSignal.any([signal, events.left]), onProgress }).then(
+    (value) => events.end({ event: { case: "result", value } } as T),
+    (error: unknown) => events.fail(error),
+  );
+  return events;
 }
 
 /** @throws {PyroError} INVALID_ARGUMENT */
