@@ -107,14 +107,9 @@ function fetching(
   { phase, bytesDone, bytesTotal, layers, waiting }: ImagePullProgress,
   source: ImageRunOptions["source"],
 ): PullProgress {
+  const told = (message: string): PullProgress => ({ phase: "fetch", bytesDone, bytesTotal, message });
+  if (waiting !== undefined) return told(`waiting ${Math.ceil(waiting.waitMs / 1000)} s: ${waiting.because}`);
+  if (phase === "manifest") return told(source === "image" ? "asking the registry" : "reading the archive");
   const here = layers.filter(({ state }) => state === "here").length;
-  const message =
-    waiting !== undefined
-      ? `waiting ${Math.ceil(waiting.waitMs / 1000)} s: ${waiting.because}`
-      : phase === "manifest"
-        ? source === "image"
-          ? "asking the registry"
-          : "reading the archive"
-        : `${here} of ${layers.length} layers`;
-  return { phase: "fetch", bytesDone, bytesTotal, message };
+  return told(`${here} of ${layers.length} layers`);
 }

@@ -1,12 +1,11 @@
 import { silentLogger, Slots, type Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { ImageBuilder } from "./builder.js";
-import type { EnvironmentRecipe } from "./catalogue.js";
 import { makeOfArchive, makeOfRegistry, type ArchiveFile, type FromImageOptions } from "./from-image.js";
 import { HostPrograms } from "./host-tools.js";
 import { requireOwnName } from "./names.js";
 import type { PullProgress } from "./progress.js";
-import { PullRun } from "./pull-run.js";
+import { PullRun, type PullRunOptions } from "./pull-run.js";
 import type { Assembled } from "./record.js";
 import type { EnvironmentStatus, EnvironmentStore } from "./store.js";
 import { sweepPulls } from "./sweep.js";
@@ -44,9 +43,6 @@ export interface EnvironmentPullsOptions {
   /** Digests of images that a machine or a workspace uses; their files stay when an environment is made anew. */
   readonly inUse?: () => Promise<ReadonlySet<string>>;
 }
-
-/** What all ways of making an environment are told. */
-type Making = Pick<FromImageOptions, "fresh" | "signal" | "onProgress">;
 
 /** What is asked of a pull of a name. */
 type Wish = Pick<PullOptions, "from"> & { readonly force: boolean };
@@ -179,7 +175,7 @@ export class EnvironmentPulls {
     const startedAt = Date.now();
     const { store, logger = silentLogger } = this.#options;
     const making = { fresh: force, signal, onProgress };
-    const options = { ...this.#options, ...making, logger, host: this.#host };
+    const options = { architecture: "amd64", ...this.#options, ...making, logger, host: this.#host };
     const isNew = (await store.manifest(name)) === undefined;
     const before = await store.inspect(name);
     const recipe = store.catalogue.environments.get(name);
@@ -188,7 +184,7 @@ export class EnvironmentPulls {
         ? await makeOfArchive(name, from, options)
         : recipe === undefined
           ? await makeOfRegistry(before, options)
-          : await this.#makeCurated(recipe, before, making);
+          : await this.#makeCurated(before, { ...options, recipe, fetchSlot: this.#fetchSlot });
     return {
       environment: await store.inspect(name),
       reused,
@@ -198,22 +194,13 @@ export class EnvironmentPulls {
   }
 
   async #makeCurated(
-    recipe: EnvironmentRecipe,
     { state, image }: EnvironmentStatus,
-    making: Making,
+    options: PullRunOptions,
   ): Promise<{ reused: boolean }> {
-    const current = state === "installed" && image?.recipe === recipe.digest;
-    if (current && !making.fresh) return { reused: true };
+    const current = state === "installed" && image?.recipe === options.recipe.digest;
+    if (current && !options.fresh) return { reused: true };
     await this.#host.require();
-    await using run = await PullRun.open({
-      ...this.#options,
-      ...making,
-      host: this.#host,
-      logger: this.#options.logger ?? silentLogger,
-      architecture: this.#options.architecture ?? "amd64",
-      recipe,
-      fetchSlot: this.#fetchSlot,
-    });
+    await using run = await PullRun.open(options);
     await run.run();
     return { reused: false };
   }
