@@ -3,9 +3,9 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import {
-  makeCacheDirectory,
   requireOwnName,
   safeName,
+  takeDirectory,
   type EnvironmentStatus,
   type EnvironmentStore,
   type HostPrograms,
@@ -138,10 +138,8 @@ export class EnvironmentBuilds {
   async #open(name: string): Promise<{ readonly directory: string } & AsyncDisposable> {
     const { layout } = this.#options.store;
     const directory = join(layout.builds, "work", safeName(name));
-    for (const path of [layout.images, layout.manifests, directory, join(layout.builds, "names")])
-      await makeCacheDirectory(path);
-    const lock = await tryLock(join(directory, "lock"));
-    if (lock === undefined) throw busy(name);
+    const others = [layout.images, layout.manifests, join(layout.builds, "names")];
+    const lock = await takeDirectory(directory, others, () => busy(name));
     return {
       directory,
       [Symbol.asyncDispose]: async () => {

@@ -22,6 +22,7 @@ export {
 } from "./store.js";
 export { requireOwnName } from "./names.js";
 export { OwnPlace } from "./own-place.js";
+export { takeDirectory } from "./taken-directory.js";
 export { makeFileSystem } from "./disk.js";
 export { configRecord } from "./config-record.js";
 export { fingerprintSchema, type EnvironmentSource } from "./record.js";

@@ -1,10 +1,11 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { tryLock, type FileLock } from "../kit/index.js";
+import type { FileLock } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
-import { makeCacheDirectory, safeName } from "./layout.js";
+import { safeName } from "./layout.js";
 import { environmentExists, requireOwnName } from "./names.js";
 import type { EnvironmentStore } from "./store.js";
+import { takeDirectory } from "./taken-directory.js";
 
 /**
  * Where an environment of this host's own is made: a directory of the cache under its name, locked. What a daemon that was
@@ -26,14 +27,12 @@ export class OwnPlace implements AsyncDisposable {
     requireOwnName(store.catalogue, name);
     const { layout } = store;
     const directory = join(layout.pulls, safeName(name));
-    for (const path of [layout.images, layout.manifests, directory]) await makeCacheDirectory(path);
-    const lock = await tryLock(join(directory, "lock"));
-    if (lock === undefined) {
-      throw new PyroError("ENVIRONMENT_BUSY", `environment "${name}" is being made already`, {
+    const busy = (): PyroError =>
+      new PyroError("ENVIRONMENT_BUSY", `environment "${name}" is being made already`, {
         hint: "wait for it, or choose another name",
         retryable: true,
       });
-    }
+    const lock = await takeDirectory(directory, [layout.images, layout.manifests], busy);
     const place = new OwnPlace(name, directory, lock);
     if (overwrite || (await store.manifest(name)) === undefined) return place;
     await place[Symbol.asyncDispose]();

@@ -1,12 +1,11 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type * as z from "zod";
-import { readJsonFile, tryLock, writeFileAtomic, type FileLock } from "../kit/index.js";
+import { readJsonFile, writeFileAtomic, type FileLock } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
-import { makeCacheDirectory, safeName, type ImageLayout } from "./layout.js";
+import { safeName, type ImageLayout } from "./layout.js";
 import { dropPartial } from "./sweep.js";
-
-const LOCK = "lock";
+import { LOCK, takeDirectory } from "./taken-directory.js";
 
 /** Where one environment is being made: a directory of its own, with a record of each phase that is over. */
 export class PullPlace implements AsyncDisposable {
@@ -28,14 +27,12 @@ export class PullPlace implements AsyncDisposable {
     { fresh }: { readonly fresh: boolean },
   ): Promise<PullPlace> {
     const directory = join(layout.pulls, safeName(name));
-    for (const path of [layout.images, layout.manifests, directory]) await makeCacheDirectory(path);
-    const lock = await tryLock(join(directory, LOCK));
-    if (lock === undefined) {
-      throw new PyroError("ENVIRONMENT_BUSY", `another process is pulling ${name} into this cache`, {
+    const busy = (): PyroError =>
+      new PyroError("ENVIRONMENT_BUSY", `another process is pulling ${name} into this cache`, {
         hint: "wait for it, then try again",
         retryable: true,
       });
-    }
+    const lock = await takeDirectory(directory, [layout.images, layout.manifests], busy);
     const place = new PullPlace(directory, lock);
     if (fresh) for (const record of ["unpacked", "assembled", "fetched"]) await place.forget(record);
     return place;
