@@ -10,11 +10,15 @@ import type { Machines } from "./machines.js";
 /** Unpacking is bound by one core; dpkg in the guest wants some room. */
 const BUILDER_MEM_MIB = 1024;
 
-/** Builds images inside a machine: untrusted archives and what runs as root in them stay off the host. */
+/**
+ * Builds images inside a machine: untrusted archives and what runs as root in them stay off the host.
+ * @param unpackMs how long the layers of one image may take, from when they are there; its steps have bounds of their own
+ */
 export function builderVm(
   machines: Machines,
   isolation: (signal: AbortSignal) => Promise<Isolation>,
   log: Logger,
+  unpackMs: number = LIMITS.imageUnpackMs,
 ): ImageBuilder {
   return {
     build: async (build) => {
@@ -37,7 +41,9 @@ export function builderVm(
       });
       layers.catch(() => undefined);
       try {
-        return await inBuilder(machine, signal, async (guest) => unpack(guest, build, await layers, signal));
+        return await inBuilder(machine, signal, async (guest) =>
+          unpack(guest, build, await layers, unpackMs, signal),
+        );
       } catch (error) {
         throw failure.signal.aborted ? failure.signal.reason : error;
       }
@@ -85,6 +91,7 @@ async function unpack(
   guest: GuestConnection,
   build: ImageBuild,
   made: readonly BuildLayer[],
+  unpackMs: number,
   signal: AbortSignal,
 ): Promise<{ entryCount: number; usedBytes: number }> {
   const layers = made.map(({ path, sizeBytes, offsetBytes = 0, blob }) => ({
@@ -94,19 +101,40 @@ async function unpack(
     ...blob,
   }));
   const steps = build.steps.map(({ argv, env }) => ({ argv: [...argv], env: [...env] }));
-  const events = guest.builder.buildImage({ layers, targetDevice: deviceName(0), steps }, { signal });
-  for await (const { event } of events) {
-    if (event.case === "progress") {
-      const { phase, bytesDone, bytesTotal } = event.value;
-      build.onProgress?.({ phase, bytesDone: Number(bytesDone), bytesTotal: Number(bytesTotal) });
-    } else if (event.case === "output") build.onOutput?.(event.value);
-    else if (event.case === "result") {
-      return { entryCount: Number(event.value.entryCount), usedBytes: Number(event.value.usedBytes) };
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), unpackMs);
+  const either = AbortSignal.any([signal, late.signal]);
+  try {
+    const events = guest.builder.buildImage(
+      { layers, targetDevice: deviceName(0), steps },
+      { signal: either },
+    );
+    for await (const { event } of events) {
+      if (event.case === "progress") {
+        const { phase, bytesDone, bytesTotal } = event.value;
+        if (phase !== "unpack") clearTimeout(timer);
+        build.onProgress?.({ phase, bytesDone: Number(bytesDone), bytesTotal: Number(bytesTotal) });
+      } else if (event.case === "output") build.onOutput?.(event.value);
+      else if (event.case === "result") {
+        return { entryCount: Number(event.value.entryCount), usedBytes: Number(event.value.usedBytes) };
+      }
     }
+  } catch (error) {
+    throw late.signal.aborted && !signal.aborted ? tooSlow(unpackMs) : error;
+  } finally {
+    clearTimeout(timer);
   }
   throw new PyroError("GUEST_PROTOCOL_ERROR", "the builder ended without a result", {
     hint: "try again; if it stays, reinstall pyro: its runtime bundle may be damaged",
   });
+}
+
+function tooSlow(unpackMs: number): PyroError {
+  return new PyroError(
+    "IMAGE_LIMIT_EXCEEDED",
+    `the layers exceed the limit "time": unpacking took longer than ${unpackMs / 1000} s`,
+    { hint: "try again when this host is less busy; else use a smaller image", retryable: true },
+  );
 }
 
 /** Disks appear in the order in which they are attached. */

@@ -180,6 +180,8 @@ export const LIMITS = {
   seedWarnings: 100,
   /** What git may say before it counts as a failure: 4,000,000 paths of 128 bytes. */
   gitListBytes: 512 * 1024 * 1024,
+  /** Unpacking the layers of an image: what its bounds of bytes and entries let through takes an hour under emulation. */
+  imageUnpackMs: 4 * 3600 * 1000,
   /** Fetching a repository by its URL. */
   repositoryTimeoutMs: 120_000,
   /** Secrets of one workspace, each value, and all of them together. */

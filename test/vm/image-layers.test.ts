@@ -14,6 +14,7 @@ import { HostPrograms, type BuildLayer } from "../../src/image/index.js";
 import { silentLogger, Slots } from "../../src/kit/index.js";
 import { PyroError } from "../../src/protocol/index.js";
 import { locateRuntimeBundle, QemuDriver } from "../../src/vmm/index.js";
+import { entry } from "./tar-entries.js";
 
 const run = promisify(execFile);
 const OCI = "application/vnd.oci.image.layer.v1.tar";
@@ -64,7 +65,12 @@ describe("layers of images, unpacked in a real builder VM", () => {
     return { path, sizeBytes: stored.length, blob };
   }
 
-  async function build(target: string, layers: readonly BuildLayer[], phases: string[] = []) {
+  async function build(
+    target: string,
+    layers: readonly BuildLayer[],
+    phases: string[] = [],
+    ...[unpackMs]: number[]
+  ) {
     await using machines = new Machines({
       directory: join(directory, "vms"),
       driver: new QemuDriver({ bundle: () => locateRuntimeBundle() }),
@@ -73,7 +79,7 @@ describe("layers of images, unpacked in a real builder VM", () => {
       log: silentLogger,
     });
     await makeFileSystem(new HostPrograms(), target, AbortSignal.timeout(60_000));
-    const builder = builderVm(machines, () => Promise.resolve("software"), silentLogger);
+    const builder = builderVm(machines, () => Promise.resolve("software"), silentLogger, unpackMs);
     const result = builder.build({
       files: layers.map(({ path }) => path),
       layers: () => Promise.resolve(layers),
@@ -135,5 +141,76 @@ describe("layers of images, unpacked in a real builder VM", () => {
     expect(error?.code).toBe("IMAGE_DIFF_ID_MISMATCH");
     expect(error?.message).toContain("layer 2");
     expect(error?.hint).toContain("another");
+  });
+
+  const link = (name: string, linkName: string): Buffer => entry(name, "2", { linkName, mode: 0o777 });
+  const file = (name: string): Buffer => entry(name, "0", { mode: 0o644, content: Buffer.from("kept\n") });
+  const plain = async (name: string, entries: readonly Buffer[]) => {
+    const tar = Buffer.concat([...entries, Buffer.alloc(1024)]);
+    return await layer(`${name}.tar`, tar, tar, "");
+  };
+
+  /** A name's entries at the top of the built file system. */
+  const top = async (target: string): Promise<string[]> =>
+    [...(await debugfs(target, "ls -p /")).matchAll(/^\/\d+\/\d+\/\d+\/\d+\/([^/]+)\//gm)]
+      .map(([, name = ""]) => name)
+      .filter((name) => !/^\.{1,2}$/.test(name))
+      .sort();
+
+  it.each([
+    ["of the directory above", "d/.wh..."],
+    ["below a path with ..", "d/../../../dev/.wh.vdd"],
+    ["with a way through a whiteout", ".wh.dev/vdd"],
+  ])("are refused for a whiteout %s", async (_, name) => {
+    const layers = [await plain("lower", [file("d/f")]), await plain("upper", [file(name)])];
+    const error = await build(join(directory, "refused.raw"), layers).then(
+      () => undefined,
+      (reason: unknown) => PyroError.from(reason),
+    );
+    expect(error?.code).toBe("IMAGE_LAYER_INVALID");
+    expect(error?.message).toMatch(/^layer 2: it cannot be unpacked: /);
+    expect(error?.hint).toContain("another");
+  });
+
+  /**
+   * What these want to delete is the builder's own /dev/vdd, which the third layer is read from in its turn: a path that left
+   * the image would have taken it away. The image's own directories and files of such names may go.
+   */
+  it.each([
+    [
+      "one by one",
+      [
+        ...[link("absolute", "/dev"), link("climbs", "../../../../dev"), link("in/turn", "../next")],
+        ...[link("next", "..//dev"), link("root", "/proc/1/root/dev"), link("leads", "/dev/vdd")],
+        ...[link("opaque", "/dev"), file("dev/vdd"), file("dev/kept")],
+      ],
+      [
+        ...[file("/dev/.wh.vdd"), file("absolute/.wh.vdd"), file("climbs/.wh.vdd"), file("in/turn/.wh.vdd")],
+        ...[file("root/.wh.vdd"), file(".wh.leads"), file("opaque/.wh.none")],
+      ],
+      ["absolute", "climbs", "dev", "in", "next", "opaque", "root", "third"],
+    ],
+    ["of all in a linked directory", [link("l", "/dev")], [file("l/.wh..wh..opq")], ["l", "third"]],
+    ["of the whole image", [file("f"), link("l", "/dev")], [file(".wh..wh..opq")], ["third"]],
+  ])("have no whiteouts that reach out of the image, %s", async (_, lower, upper, left) => {
+    const target = join(directory, "hostile.raw");
+    const third = await plain("third", [file("third")]);
+    await build(target, [await plain("lower", lower), await plain("upper", upper), third]);
+    expect(await debugfs(target, "cat /third")).toBe("kept\n");
+    expect(await top(target)).toEqual(left);
+    if (left.includes("dev")) expect(await debugfs(target, "ls -p /dev")).toMatch(/\/kept\//);
+    expect(await debugfs(target, "ls -p /dev")).not.toMatch(/\/vdd\//);
+  });
+
+  it("are unpacked for so long and no longer, whatever they are full of", async () => {
+    // As slow as it gets for its bytes: entries without content, each below directories of its own.
+    const many = Array.from({ length: 40_000 }, (_, n) => entry(`d/${n % 97}/${n}`, "0", { mode: 0o644 }));
+    const error = await build(join(directory, "slow.raw"), [await plain("slow", many)], [], 300).then(
+      () => undefined,
+      (reason: unknown) => PyroError.from(reason),
+    );
+    expect(error).toMatchObject({ code: "IMAGE_LIMIT_EXCEEDED", retryable: true });
+    expect(error?.message).toBe('the layers exceed the limit "time": unpacking took longer than 0.3 s');
+    expect(error?.hint).toContain("try again");
   });
 });
