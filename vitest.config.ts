@@ -1,8 +1,9 @@
 import { defineConfig } from "vitest/config";
 
-// Three projects: `unit` needs no VM and takes seconds; `vm` boots real machines, two files at a time: one alone leaves a
+// Four projects: `unit` needs no VM and takes seconds; `vm` boots real machines, two files at a time: one alone leaves a
 // second processor idle half of the time, and more than two make machines slower than their tests wait. `registry` pulls
-// from Debian's docker-registry, with images of umoci and skopeo, without a machine.
+// from Debian's docker-registry, with images of umoci and skopeo, without a machine. `smoke` takes longer than anybody waits for
+// tests: `make smoke-real-repos`.
 export default defineConfig({
   test: {
     coverage: {
@@ -32,6 +33,16 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 600_000,
           maxWorkers: 2,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "smoke",
+          include: ["test/smoke/**/*.test.ts"],
+          testTimeout: 900_000,
+          hookTimeout: 900_000,
+          maxWorkers: 1,
         },
       },
     ],

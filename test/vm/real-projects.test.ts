@@ -1,45 +1,14 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { fingerprint, makeMessy } from "../smoke/messy-checkout.js";
+import { fetchDebian } from "../smoke/published.js";
 import { pyro, testState, type TestState } from "./support.js";
 
 const execute = promisify(execFile);
-
-/** The original sources of Debian source packages, and binary packages, through the host's own apt configuration, as an ordinary user could. */
-async function fetchPublished(
-  directory: string,
-  names: { readonly sources: string[]; readonly packages: string[] },
-): Promise<void> {
-  const apt = join(directory, "apt");
-  for (const name of ["lists/partial", "archives/partial", "parts"])
-    await mkdir(join(apt, name), { recursive: true });
-  await writeFile(join(apt, "status"), "");
-  for (const name of await readdir("/etc/apt/sources.list.d").catch(() => [])) {
-    if (!name.endsWith(".sources")) continue;
-    const text = await readFile(join("/etc/apt/sources.list.d", name), "utf8");
-    if (text.includes("debian"))
-      await writeFile(join(apt, "parts", name), text.replace(/^Types: deb$/gm, "Types: deb deb-src"));
-  }
-  const list = await readFile("/etc/apt/sources.list", "utf8").catch(() => "");
-  await writeFile(join(apt, "sources.list"), list.replace(/^deb (.*)$/gm, "deb $1\ndeb-src $1"));
-  const options = [
-    `Dir::State=${apt}`,
-    `Dir::State::lists=${apt}/lists`,
-    `Dir::State::status=${apt}/status`,
-    `Dir::Cache=${apt}`,
-    `Dir::Etc::sourcelist=${apt}/sources.list`,
-    `Dir::Etc::sourceparts=${apt}/parts`,
-    "APT::Sandbox::User=root",
-  ].flatMap((option) => ["-o", option]);
-  const run = (...args: string[]) =>
-    execute("apt-get", [...options, ...args], { cwd: directory, timeout: 240_000 });
-  await run("update", "-qq");
-  await run("source", "--download-only", "-qq", ...names.sources);
-  await run("download", "-qq", ...names.packages);
-}
 
 describe("published projects", () => {
   let state: TestState;
@@ -47,7 +16,7 @@ describe("published projects", () => {
   beforeAll(async () => {
     state = await testState();
     sources = await mkdtemp(join(tmpdir(), "pyro-sources-"));
-    await fetchPublished(sources, { sources: ["zlib"], packages: ["python3-pyflakes"] });
+    await fetchDebian(sources, { sources: ["zlib"], packages: ["python3-pyflakes"] });
   });
   afterAll(async () => {
     await rm(sources, { recursive: true, force: true });
@@ -84,4 +53,49 @@ describe("published projects", () => {
     expect(code, stderr.slice(-3000)).toBe(0);
     expect(stderr).toMatch(/Ran [1-9]\d+ tests in[\s\S]*OK/);
   });
+
+  it(
+    "names one by one what the user of a messy checkout cannot read, then what it leaves out",
+    { timeout: 300_000 },
+    async () => {
+      // Root reads everything.
+      const uid = process.getuid?.() === 0 ? 65_534 : undefined;
+      const as = uid === undefined ? {} : { uid };
+      const home = await mkdtemp(join(tmpdir(), "pyro-messy-"));
+      const own = await testState();
+      const create = async () => {
+        const options = { stateDir: own.path, env: { HOME: home, XDG_RUNTIME_DIR: home }, ...as };
+        const seed = ["--name", "messy", "--seed-path", join(home, "checkout")];
+        return await pyro(["workspace", "create", "debian:12", ...seed], options);
+      };
+      try {
+        await mkdir(join(home, "checkout"));
+        await writeFile(join(home, "checkout/README"), "a project\n");
+        await makeMessy(join(home, "checkout"), "README");
+        if (uid !== undefined) await execute("chown", ["-R", `${uid}:${uid}`, home, own.path]);
+
+        const named = new Set<string>();
+        for (const name of ["private.key", "postgres-data"]) {
+          const { code, stderr } = await create();
+          expect(code, name).not.toBe(0);
+          const [, denied = ""] = /^SEED_UNREADABLE: cannot read "([^"]+)": EACCES$/m.exec(stderr) ?? [];
+          expect(stderr).toMatch(/^hint: make it readable for this user, for example `chmod -R u\+rX`/m);
+          named.add(denied);
+          await chmod(join(home, "checkout", denied), denied === "postgres-data" ? 0o700 : 0o400);
+        }
+        expect([...named].sort()).toEqual(["postgres-data", "private.key"]);
+
+        const before = await fingerprint(join(home, "checkout"));
+        const { code, stdout, stderr } = await create();
+        expect(code, stderr).toBe(0);
+        expect(stdout.toString()).toContain('warning: left out "a-fifo": it is a FIFO\n');
+        expect(stdout.toString().match(/left out/g)).toHaveLength(1);
+        expect(await fingerprint(join(home, "checkout"))).toEqual(before);
+      } finally {
+        await pyro(["workspace", "delete", "messy"], { stateDir: own.path, ...as });
+        await own[Symbol.asyncDispose]();
+        await rm(home, { recursive: true, force: true });
+      }
+    },
+  );
 });
