@@ -10,13 +10,14 @@ export USE_CASE_ENVIRONMENT
 SMOKE := npx vitest run --project vm --reporter=verbose
 USE_CASES := smoke-cold-start-validation smoke-repro-fix-loop smoke-parallel-workspaces smoke-untrusted-inspection smoke-review-eval
 
-.PHONY: help demo setup setup-tests build runtime generate test test-unit test-guest test-registry test-vm environments check check-static check-units smoke-chat-hosts smoke-use-cases $(USE_CASES) smoke-daily-loop smoke-environments bench fuzz dist dist-check dist-reproducible docs docs-check docs-reference clean
+.PHONY: help demo setup setup-tests build runtime generate test test-unit test-guest test-registry test-vm environments check check-static check-units smoke-chat-hosts smoke-use-cases $(USE_CASES) smoke-daily-loop smoke-environments bench fuzz dist dist-check dist-reproducible docs docs-check docs-reference smoke-real-repos clean
 
 help:
 	@echo "make demo    install what is missing, build, and run one command in a real VM"
 	@echo "make test    all tests: units, guest agent, real VMs"
 	@echo "make smoke-use-cases   docs/use-cases: the examples, and Claude Code, Codex and OpenCode, offline, driven by a scripted model"
 	@echo "make smoke-daily-loop  edit, test, diff, reset: how long each takes, beside its floor"
+	@echo "make smoke-real-repos  eight published projects from a messy checkout: install, test, mend, review, export (REAL_REPOS=zlib,idna)"
 	@echo "make check   format, lint, types, import rules, unused code, generated code, coverage"
 	@echo "make bench   the benchmark: each figure beside its floor (ARGS=--short, ARGS='--cycles 500')"
 	@echo "make fuzz    the fuzzers, a minute each"
@@ -79,6 +80,10 @@ smoke-daily-loop: smoke-environments
 
 smoke-environments: setup-tests environments
 	@$(PYRO) env pull $(USE_CASE_ENVIRONMENT)
+
+smoke-real-repos: build runtime
+	@$(PYRO) env pull debian:12-build
+	@npx vitest run --project smoke --reporter=verbose test/smoke/real-repos.test.ts
 
 generate: setup
 	npm run generate
