@@ -1,5 +1,5 @@
 import type { Manifest } from "./record.js";
-import type { EnvironmentConfig } from "./store.js";
+import type { EnvironmentConfig } from "./status.js";
 
 /** A configuration as a manifest has it. */
 export function configRecord({

@@ -5,7 +5,7 @@ import type { Catalogue } from "./catalogue.js";
 import { runImage, type ImageRunOptions } from "./image-run.js";
 import { environmentExists } from "./names.js";
 import { remakeHint } from "./remake.js";
-import type { EnvironmentStatus } from "./store.js";
+import type { EnvironmentStatus } from "./status.js";
 
 /** A file of this host that holds images. */
 export interface ArchiveFile {

@@ -14,12 +14,8 @@ export {
   IMAGE_VIRTUAL_BYTES,
   type ImageLayout,
 } from "./layout.js";
-export {
-  EnvironmentStore,
-  type EnvironmentConfig,
-  type EnvironmentStatus,
-  type InstalledImage,
-} from "./store.js";
+export { EnvironmentStore } from "./store.js";
+export type { EnvironmentConfig, EnvironmentStatus, InstalledImage } from "./status.js";
 export { requireOwnName } from "./names.js";
 export { OwnPlace } from "./own-place.js";
 export { takeDirectory } from "./taken-directory.js";

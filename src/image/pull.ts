@@ -7,7 +7,8 @@ import { requireOwnName } from "./names.js";
 import type { PullProgress } from "./progress.js";
 import { PullRun, type PullRunOptions } from "./pull-run.js";
 import type { Assembled } from "./record.js";
-import type { EnvironmentStatus, EnvironmentStore } from "./store.js";
+import type { EnvironmentStore } from "./store.js";
+import type { EnvironmentStatus } from "./status.js";
 import { sweepPulls } from "./sweep.js";
 
 export interface PullResult {

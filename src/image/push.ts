@@ -18,7 +18,8 @@ import { packLayer } from "./pack-layer.js";
 import type { ImagePacker } from "./packer.js";
 import type { PullProgress } from "./progress.js";
 import type { EnvironmentSource } from "./record.js";
-import type { EnvironmentConfig, EnvironmentStatus, EnvironmentStore, InstalledImage } from "./store.js";
+import type { EnvironmentStore } from "./store.js";
+import type { EnvironmentConfig, EnvironmentStatus, InstalledImage } from "./status.js";
 
 export interface EnvironmentPushesOptions {
   readonly store: EnvironmentStore;

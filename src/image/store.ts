@@ -9,63 +9,11 @@ import { imagePath, manifestPath, type ImageLayout } from "./layout.js";
 import { knownName, type KnownName } from "./names.js";
 import { remakeHint } from "./remake.js";
 import { manifestSchema, type EnvironmentSource, type Manifest } from "./record.js";
+import type { EnvironmentConfig, EnvironmentStatus, InstalledImage } from "./status.js";
 
-/** One package of an environment. */
-interface InstalledPackage {
-  readonly name: string;
-  readonly version: string;
-}
-
-/** What is known of an environment without using it. */
-export interface EnvironmentStatus {
-  /** The one spelling of it: an image's has its registry. */
-  readonly name: string;
-  readonly description: string;
-  readonly source: EnvironmentSource;
-  /** About what a pull fetches; 0 where it is not known. */
-  readonly downloadBytes: number;
-  /** "damaged" where the image is gone, or is not the one that was sealed. */
-  readonly state: "absent" | "installed" | "damaged";
-  /** Set unless absent. */
-  readonly image?: InstalledImage;
-}
-
-/** What holds for commands in an environment where they say nothing else (image-spec, config.md). */
-export interface EnvironmentConfig {
-  /** "NAME=value". */
-  readonly env: readonly string[];
-  /** "", a name or an id, with ":" and a group where there is one: looked up in the environment's own files. */
-  readonly user: string;
-  /** "": none is named. */
-  readonly workingDir: string;
-  readonly entrypoint: readonly string[];
-  readonly cmd: readonly string[];
-}
-
-/** An image on this host. */
-export interface InstalledImage {
-  /** "sha256:…" of the qcow2 file. */
-  readonly digest: string;
-  /** Bytes on disk. */
-  readonly sizeBytes: number;
-  /** Size of the disk that a guest sees; the same for all images. */
-  readonly virtualBytes: number;
-  readonly createdAtMs: number;
-  readonly packages: readonly InstalledPackage[];
-  /** Of `sizeBytes` and its layers, what other environments have too. */
-  readonly sharedBytes: number;
-  /** Undefined: never, as far as is known. */
-  readonly lastUsedAtMs: number | undefined;
-  /** The qcow2 file: read-only, never changed, readable by any user as far as its directory is. */
-  readonly path: string;
-  /** What it was made from, as one digest; another one than a pull would take means that a newer one can be pulled. */
-  readonly recipe: string;
-  /** Absent: commands run as root in /workspace, with nothing but what pyro gives them. */
-  readonly config?: EnvironmentConfig;
-  /** Of an image of a registry or an archive. */
-  readonly origin?: Manifest["origin"];
-  /** Of one that was saved from a workspace. */
-  readonly savedFrom?: { readonly workspaceId: string; readonly environment: string };
+interface Looked {
+  readonly about: Omit<EnvironmentStatus, "image">;
+  readonly manifest?: Manifest;
 }
 
 /** The environments of this host: which there are, and whether they are whole. Reads only, but for fingerprints and last uses. */
@@ -85,8 +33,10 @@ export class EnvironmentStore {
   /** All environments of the catalogue, in its order, then the others of this host by their names. */
   async list(): Promise<EnvironmentStatus[]> {
     const { environments } = this.catalogue;
-    const others = (await this.manifests()).map(({ name }) => name).filter((name) => !environments.has(name));
-    return await Promise.all([...environments.keys(), ...others.sort()].map((name) => this.inspect(name)));
+    const all = await this.manifests();
+    const others = all.map(({ name }) => name).filter((name) => !environments.has(name));
+    const names = [...environments.keys(), ...others.sort()];
+    return await Promise.all(names.map(async (name) => await this.#withSharing(await this.#look(name), all)));
   }
 
   /**
@@ -95,14 +45,29 @@ export class EnvironmentStore {
    * @throws {PyroError} UNKNOWN_ENVIRONMENT
    */
   async inspect(text: string): Promise<EnvironmentStatus> {
+    const found = await this.#look(text);
+    return await this.#withSharing(found, found.manifest === undefined ? [] : await this.manifests());
+  }
+
+  /** An environment for itself: what any use of it needs. */
+  async #look(text: string): Promise<Looked> {
     const { name, recipe } = await this.nameOf(text);
     const manifest = await this.manifest(name);
     const about = recipe === undefined ? fromName(name, manifest) : fromRecipe(recipe);
-    if (manifest === undefined) return { ...about, state: "absent" };
+    if (manifest === undefined) return { about: { ...about, state: "absent" } };
     const state = (await this.isWhole(manifest)) ? "installed" : "damaged";
-    const sharing = { sharedBytes: sharedBytes(manifest, await this.manifests()) };
-    const lastUsedAtMs = await this.lastUse.of(name);
-    return { ...about, state, image: { ...toImage(this.layout, manifest), ...sharing, lastUsedAtMs } };
+    return { about: { ...about, state }, manifest };
+  }
+
+  async #withSharing({ about, manifest }: Looked, all: readonly Manifest[]): Promise<EnvironmentStatus> {
+    if (manifest === undefined) return about;
+    const lastUsedAtMs = await this.lastUse.of(about.name);
+    const image = {
+      ...toImage(this.layout, manifest),
+      sharedBytes: sharedBytes(manifest, all),
+      lastUsedAtMs,
+    };
+    return { ...about, image };
   }
 
   /**
@@ -119,26 +84,31 @@ export class EnvironmentStore {
    * @throws {PyroError} UNKNOWN_ENVIRONMENT, ENVIRONMENT_NOT_PULLED, ENVIRONMENT_DAMAGED
    */
   async require(text: string): Promise<InstalledImage> {
-    const status = await this.inspect(text);
-    const { name, state, image, downloadBytes } = status;
-    if (image === undefined) {
+    return (await this.#require(text)).image;
+  }
+
+  async #require(text: string): Promise<{ readonly name: string; readonly image: InstalledImage }> {
+    const { about, manifest } = await this.#look(text);
+    const { name, state, downloadBytes } = about;
+    if (manifest === undefined) {
       const about = downloadBytes === 0 ? "" : ` (about ${Math.round(downloadBytes / 1e6)} MB)`;
       throw new PyroError("ENVIRONMENT_NOT_PULLED", `environment "${name}" is not on this host`, {
         hint: `run \`pyro env pull ${name}\`${about}`,
         details: { environment: name, download_bytes: downloadBytes },
       });
     }
+    const image = toImage(this.layout, manifest);
     if (state === "damaged") {
       throw new PyroError(
         "ENVIRONMENT_DAMAGED",
         `the image of environment "${name}" is missing or was changed`,
         {
-          hint: remakeHint(status),
+          hint: remakeHint({ ...about, image }),
           details: { environment: name, digest: image.digest, path: image.path },
         },
       );
     }
-    return image;
+    return { name, image };
   }
 
   /**
@@ -146,8 +116,7 @@ export class EnvironmentStore {
    * @throws {PyroError} as `require`
    */
   async take(text: string): Promise<InstalledImage> {
-    const image = await this.require(text);
-    const { name } = await this.nameOf(text);
+    const { name, image } = await this.#require(text);
     await this.lastUse.note(name);
     return image;
   }
@@ -237,10 +206,7 @@ function fromName(name: string, manifest: Manifest | undefined): Omit<Environmen
   return { name, source, description: DESCRIPTIONS[source], downloadBytes };
 }
 
-function toImage(
-  layout: ImageLayout,
-  manifest: Manifest,
-): Omit<InstalledImage, "sharedBytes" | "lastUsedAtMs"> {
+function toImage(layout: ImageLayout, manifest: Manifest): InstalledImage {
   const { config, origin, saved_from: from } = manifest;
   return {
     digest: manifest.digest,
