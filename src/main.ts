@@ -1,8 +1,9 @@
-import { thisBuild } from "./kit/index.js";
+import { thisBuild, useBufferForText } from "./kit/index.js";
 import { processHost, runCli } from "./cli/index.js";
 
 /** The command. Composes the faces with the daemon, each loaded when it is needed, and ends the process. */
 export async function main(): Promise<void> {
+  useBufferForText();
   const status = platformProblem() ?? (await runCli(processHost(serveAsDaemon)));
   // Standard input may still be open, and nobody waits for it.
   process.exit(status);
