@@ -16,6 +16,7 @@ export async function runCli(host: CliHost): Promise<number> {
   const stderr = new Output(host.stderr);
   const own = beforeSeparator(host.argv);
   const word = firstWord(own);
+  loadAhead(own, word);
   const statuses: Statuses = runsGuestCommand(own, word) ? "command" : "plain";
   const json = own.includes("--json");
   try {
@@ -90,6 +91,13 @@ async function interpret(
     throwUsage(error, word, statuses);
   }
   return invocation.text;
+}
+
+/** The client, while the operations are loaded: what asks the daemon needs it next. Help and version do without. */
+function loadAhead(own: readonly string[], word: string | undefined): void {
+  if (word === undefined || own.includes("--help")) return;
+  // Whoever needs it meets the error.
+  import("../sdk/index.js").catch(() => undefined);
 }
 
 /** Whether the exit status belongs to a command of the guest. */

@@ -1,7 +1,9 @@
 import { isUtf8 } from "node:buffer";
 import * as z from "zod";
 import { PyroError } from "../../protocol/index.js";
-import { completeUtf8Prefix, type WorkspaceFileContent, type WorkspaceFileList } from "../../sdk/index.js";
+import type { WorkspaceFileContent, WorkspaceFileList } from "../../sdk/index.js";
+// Not by the index: the client and what it is made of would be loaded before anybody needs them.
+import { completeUtf8Prefix } from "../../sdk/utf8.js";
 import { defineOperation } from "../operation.js";
 import { formatBytes, formatCount, formatTable, visible, visibleName } from "../text.js";
 import { workspaceId } from "./record.js";

@@ -1,6 +1,8 @@
 import * as z from "zod";
 import { LIMITS, PyroError } from "../../protocol/index.js";
-import { withoutNewline, type SecretSource } from "../../sdk/index.js";
+import type { SecretSource } from "../../sdk/index.js";
+// Not by the index: the client and what it is made of would be loaded before anybody needs them.
+import { withoutNewline } from "../../sdk/workspace-secrets.js";
 import type { OperationContext } from "../operation.js";
 
 const secretName = (): z.ZodString => z.string().min(1).max(64);
