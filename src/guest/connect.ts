@@ -84,7 +84,12 @@ async function tryConnect(
   try {
     // Who takes the packets is known before the first can come, right behind the agent's answer.
     const services = servicesOf(link, options.events ?? {});
-    if (await link.open(answerMs)) connection = await greet(link, services, options);
+    const opened = link.open(answerMs);
+    // Right behind the HELLO, where the agent finds it: of a restored machine each exchange is slow.
+    const hello = services.system.hello({ hostVersion: options.hostVersion ?? "" }, { timeoutMs: 2 * answerMs }).catch(unlessLate);
+    hello.catch(() => undefined);
+    const said = (await opened) ? await hello : undefined;
+    if (said !== undefined) connection = toConnection(link, services, said);
     return connection;
   } catch (error) {
     giveUp.throwIfAborted();
@@ -93,6 +98,11 @@ async function tryConnect(
     giveUp.removeEventListener("abort", end);
     if (connection === undefined) await link[Symbol.asyncDispose]();
   }
+}
+
+/** A port that lost what stood behind the HELLO is as mute as one that lost all. */
+function unlessLate(error: unknown): undefined {
+  if (!(error instanceof PyroError) || error.code !== "DEADLINE_EXCEEDED") throw error;
 }
 
 const BUSY_RETRY_MS = 20;
@@ -157,8 +167,7 @@ function servicesOf(link: HostLink, events: GuestEvents): Services {
 }
 
 /** The connection of an open link, after the agent's hello. */
-async function greet(link: HostLink, services: Services, options: ConnectOptions): Promise<GuestConnection> {
-  const hello = await services.system.hello({ hostVersion: options.hostVersion ?? "" });
+function toConnection(link: HostLink, services: Services, hello: HelloResponse): GuestConnection {
   checkHello(hello, link.epoch);
   return {
     ...services,

@@ -29,12 +29,14 @@ import { FakeCallee, GuestRouter } from "./fake-callee.js";
 export interface FakeGuestScript {
   /** More services, or others in place of the fake's own. */
   readonly routes?: (router: GuestRouter, session: FakeSession) => void;
-  /** False: never answers HELLO. */
+  /** False: never answers HELLO on connections that are made then. */
   readonly answersHello?: boolean;
   /** Bytes sent before the answer to the first HELLO: a stale tail. */
   readonly staleBytes?: Buffer;
   /** Bytes sent right after the answer. */
   readonly afterHello?: (epoch: number) => Buffer;
+  /** Besides "network". */
+  readonly capabilities?: readonly string[];
   /** What the hello says in place of the epoch. */
   readonly claimsEpoch?: number;
 }
@@ -136,7 +138,7 @@ export class FakeSession {
   #routes(router: GuestRouter, script: FakeGuestScript): void {
     router.service(SystemService, {
       hello: () => ({
-        capabilities: ["network"],
+        capabilities: ["network", ...(script.capabilities ?? [])],
         agentVersion: "fake",
         epoch: script.claimsEpoch ?? this.epoch,
         kernelRelease: "6.1.0-fake",
@@ -213,6 +215,7 @@ export class FakeGuest implements AsyncDisposable {
     if (this.script.staleBytes !== undefined) socket.write(this.script.staleBytes);
     let session: FakeSession | undefined;
     let rest = Buffer.alloc(0);
+    const isMute = this.script.answersHello === false;
     socket.on("close", () => session?.end());
     socket.on("data", (chunk) => {
       if (session !== undefined) {
@@ -225,14 +228,13 @@ export class FakeGuest implements AsyncDisposable {
       rest = bytes.subarray(skipped);
       if (header === undefined) return;
       rest = rest.subarray(HEADER_BYTES);
-      session = this.#hello(socket, header.epoch);
-      if (session !== undefined) session.read(rest);
+      if (!isMute) session = this.#hello(socket, header.epoch);
+      session?.read(rest);
       rest = Buffer.alloc(0);
     });
   }
 
-  #hello(socket: Socket, epoch: number): FakeSession | undefined {
-    if (this.script.answersHello === false) return undefined;
+  #hello(socket: Socket, epoch: number): FakeSession {
     socket.write(helloFrame(epoch));
     if (this.script.afterHello !== undefined) socket.write(this.script.afterHello(epoch));
     const session = new FakeSession(epoch, socket, this.script);
