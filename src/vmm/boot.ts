@@ -19,7 +19,7 @@ export interface BootOptions {
   readonly signal?: AbortSignal;
   /** Goes on from this instead of booting. */
   readonly restore?: SavedMachine;
-  /** StartOptions.beforeRun. */
+  /** With `restore`: called when the guest is about to go on, before its agent is spoken to. */
   readonly beforeRun?: () => Promise<void>;
   /** Called when this boot leaves the queue. */
   readonly onStart?: () => void;
@@ -57,10 +57,17 @@ export async function bootMachine<T>(
   const started = performance.now();
   const watch = new Watchdog(spec.id, options.timeoutMs ?? LIMITS.bootTimeoutMs, options.signal);
   let machine: Machine | undefined;
+  let greeting: Promise<T> | undefined;
+  const greet = (booting: Machine): Promise<T> => {
+    greeting ??= hello(booting, watch.signal);
+    // Nobody waits for it where the start fails; the signal ends it then.
+    greeting.catch(() => undefined);
+    return greeting;
+  };
   try {
-    machine = await watch.until(driver.start(spec, { signal: watch.signal, ...restoreOf(options) }));
+    machine = await watch.until(driver.start(spec, { signal: watch.signal, ...restoreOf(options, greet) }));
     watch.over(machine);
-    const answer = await watch.until(hello(machine, watch.signal));
+    const answer = await watch.until(greet(machine));
     return { machine, hello: answer, bootMs: performance.now() - started };
   } catch (error) {
     const reason = await watch.reasonOf(error, machine);
@@ -72,9 +79,19 @@ export async function bootMachine<T>(
   }
 }
 
-function restoreOf({ restore, beforeRun }: BootOptions): Pick<StartOptions, "restore" | "beforeRun"> {
+/** A restored machine's agent is greeted before it runs: it finds that when it does. */
+function restoreOf(
+  { restore, beforeRun }: BootOptions,
+  greet: (booting: Machine) => unknown,
+): Pick<StartOptions, "restore" | "beforeRun"> {
   if (restore === undefined) return {};
-  return { restore, ...(beforeRun === undefined ? {} : { beforeRun }) };
+  return {
+    restore,
+    beforeRun: async (booting) => {
+      await beforeRun?.();
+      void greet(booting);
+    },
+  };
 }
 
 /** Why a boot failed, before what the machine said is added. */

@@ -57,10 +57,10 @@ export interface StartOptions {
   /** Goes on where a machine of equal spec (its disks may hold something else) was saved. */
   readonly restore?: SavedMachine;
   /**
-   * With `restore`: called when the state is loaded and the guest has not run yet. From then on the disks are not those
-   * that were saved with it any more. When it rejects, so does the start.
+   * With `restore`: called when the state is loaded and the guest has not run yet; what is sent to its agent then is there
+   * when it does. From then on the disks are not those that were saved with it any more. When it rejects, so does the start.
    */
-  readonly beforeRun?: () => Promise<void>;
+  readonly beforeRun?: (machine: Machine) => Promise<void>;
 }
 
 /** How a machine's process ended. */

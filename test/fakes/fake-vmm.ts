@@ -73,8 +73,8 @@ export class FakeVmmDriver implements VmmDriver {
     });
     try {
       await this.#fail(signal);
-      await beforeRun?.();
       const machine = await this.#machine(spec, child);
+      await beforeRun?.(machine);
       signal?.throwIfAborted();
       return machine;
     } catch (error) {

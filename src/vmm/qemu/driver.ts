@@ -67,12 +67,15 @@ export class QemuDriver implements VmmDriver {
     try {
       const qmp = await this.#control(machine, spec, child, signal);
       if (stateDescriptor !== undefined) {
-        await loadState(qmp, machine.migration, stateDescriptor, options).catch(async (error: unknown) => {
-          signal?.throwIfAborted();
-          // It ends after a state that it cannot load, and says why on the way out.
-          await within(child.exited, LAST_WORDS_MS, "exit").catch(() => undefined);
-          throw notRestored(spec, child, error);
-        });
+        const beforeRun = options.beforeRun && (() => options.beforeRun?.(machine));
+        await loadState(qmp, machine.migration, stateDescriptor, { signal, beforeRun }).catch(
+          async (error: unknown) => {
+            signal?.throwIfAborted();
+            // It ends after a state that it cannot load, and says why on the way out.
+            await within(child.exited, LAST_WORDS_MS, "exit").catch(() => undefined);
+            throw notRestored(spec, child, error);
+          },
+        );
       }
       return machine;
     } catch (error) {

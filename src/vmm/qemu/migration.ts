@@ -53,6 +53,11 @@ export class MigrationFailed extends Error {
   override readonly name = "MigrationFailed";
 }
 
+export interface LoadOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly beforeRun?: (() => Promise<void> | undefined) | undefined;
+}
+
 /**
  * Loads the state that lies behind a descriptor of QEMU's, and lets the guest run once `beforeRun` has resolved.
  * @throws {MigrationFailed}, {QmpClosed}, {DeadlineError}, {PyroError}; what `beforeRun` rejects with
@@ -61,7 +66,7 @@ export async function loadState(
   qmp: QmpClient,
   end: MigrationEnd,
   descriptor: number,
-  { signal, beforeRun }: { readonly signal?: AbortSignal; readonly beforeRun?: () => Promise<void> } = {},
+  { signal, beforeRun }: LoadOptions = {},
 ): Promise<void> {
   const timeoutMs = LIMITS.saveTimeoutMs;
   failpoint("restore.loading");

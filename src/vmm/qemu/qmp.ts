@@ -60,13 +60,11 @@ export class QmpClient implements AsyncDisposable {
   ): Promise<QmpClient> {
     const client = new QmpClient(await connectUnix(path), options);
     try {
+      // QEMU listens long before it reads: it finds this when it greets, and answers both at once.
+      const ready = client.execute("qmp_capabilities", {}, options.timeoutMs);
+      ready.catch(() => undefined);
       await within(client.#greeting.promise, options.timeoutMs, "QMP greeting", options.signal);
-      await within(
-        client.execute("qmp_capabilities", {}, options.timeoutMs),
-        options.timeoutMs,
-        "QMP",
-        options.signal,
-      );
+      await within(ready, options.timeoutMs, "QMP", options.signal);
       return client;
     } catch (error) {
       await client[Symbol.asyncDispose]();
