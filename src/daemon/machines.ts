@@ -1,16 +1,8 @@
-import { mkdir, readdir, rm } from "node:fs/promises";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import type { GuestConnection } from "../guest/index.js";
-import {
-  failpoint,
-  freshId,
-  readJsonFile,
-  sleep,
-  writeFileAtomic,
-  type Logger,
-  type Slots,
-} from "../kit/index.js";
+import { failpoint, freshId, readJsonFile, sleep, type Logger, type Slots } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import {
   bootMachine,
@@ -120,12 +112,14 @@ export class Machines {
     await mkdir(directory, { mode: 0o700 });
     this.#running.add(id);
     try {
-      await writeFileAtomic(
+      // Of use while the host runs, as its machine is: nothing of it has to be on the disk.
+      await writeFile(
         join(directory, "record.json"),
         JSON.stringify({
           ...{ format: RECORD_FORMAT, kind: request.kind, createdAtMs: Date.now() },
           savedAs: request.savedAs ?? "",
         }),
+        { mode: 0o600 },
       );
       failpoint("machine.recorded");
       const disks = await request.disks(directory);
