@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"runtime"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,11 +18,10 @@ const (
 // AddEntropy credits the bytes to the kernel's pool and makes its generator use them at once: clones of one memory
 // image would otherwise all give the same "random" numbers.
 func AddEntropy(entropy []byte) error {
-	fd, err := unix.Open("/dev/urandom", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	fd, err := urandom()
 	if err != nil {
 		return fmt.Errorf("open /dev/urandom: %w", err)
 	}
-	defer unix.Close(fd)
 	// struct rand_pool_info: entropy in bits, size in bytes, the bytes.
 	info := make([]byte, 8+len(entropy))
 	binary.NativeEndian.PutUint32(info, uint32(len(entropy)*8))
@@ -37,6 +37,9 @@ func AddEntropy(entropy []byte) error {
 	}
 	return nil
 }
+
+// urandom is opened once: a restored machine would run all of open for the first time there.
+var urandom = sync.OnceValues(func() (int, error) { return unix.Open("/dev/urandom", unix.O_RDWR|unix.O_CLOEXEC, 0) })
 
 // SetClock sets the wall clock.
 func SetClock(unixNanos int64) error {

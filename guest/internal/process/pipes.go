@@ -17,10 +17,12 @@ type pipes struct {
 	// Read ends of stdout and stderr; a pump each takes them over.
 	output [2]int
 	child  [3]int
+	// Asked about the output already: the first read of a command need not ask.
+	poller *poller
 }
 
-func openPipes(openStdin bool) (*pipes, error) {
-	p := &pipes{output: [2]int{-1, -1}, child: [3]int{-1, -1, -1}}
+func openPipes(poller *poller, openStdin bool) (*pipes, error) {
+	p := &pipes{output: [2]int{-1, -1}, child: [3]int{-1, -1, -1}, poller: poller}
 	if err := p.open(openStdin); err != nil {
 		p.closeChildEnds()
 		p.closeAgentEnds()
@@ -55,6 +57,9 @@ func (p *pipes) open(openStdin bool) (err error) {
 		if err := unix.SetNonblock(ends[0], true); err != nil {
 			return fmt.Errorf("make a pipe non-blocking: %w", err)
 		}
+		if err := p.poller.add(ends[0]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -62,7 +67,7 @@ func (p *pipes) open(openStdin bool) (err error) {
 // takePipes gives the pipes that were made ahead, or makes some.
 func (s *Service) takePipes(openStdin bool) (*pipes, error) {
 	if openStdin {
-		return openPipes(true)
+		return openPipes(s.poller, true)
 	}
 	s.mu.Lock()
 	taken := s.spare
@@ -71,7 +76,7 @@ func (s *Service) takePipes(openStdin bool) (*pipes, error) {
 	if taken != nil {
 		return taken, nil
 	}
-	return openPipes(false)
+	return openPipes(s.poller, false)
 }
 
 // Replenish makes ahead what the next command needs: its control group, and the pipes of one without input. A failure is
@@ -81,7 +86,7 @@ func (s *Service) Replenish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.spare == nil {
-		s.spare, _ = openPipes(false)
+		s.spare, _ = openPipes(s.poller, false)
 	}
 }
 
@@ -105,6 +110,7 @@ func (p *pipes) closeAgentEnds() {
 	}
 	for _, fd := range p.output {
 		if fd >= 0 {
+			p.poller.remove(fd)
 			_ = unix.Close(fd)
 		}
 	}

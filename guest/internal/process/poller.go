@@ -75,35 +75,53 @@ func (p *poller) run(ctx context.Context) {
 	}
 }
 
-// add makes a descriptor known, and waits for the first time; remove must come before it is closed.
-func (p *poller) add(fd int, stop <-chan struct{}) error {
+// add makes a descriptor known, and asks for the first time; remove must come before it is closed.
+func (p *poller) add(fd int) error {
 	p.mu.Lock()
 	p.waiting[int32(fd)] = make(chan struct{}, 1)
 	p.mu.Unlock()
-	return p.ask(unix.EPOLL_CTL_ADD, fd, stop)
+	err := p.ask(unix.EPOLL_CTL_ADD, fd)
+	if err != nil {
+		p.forget(fd)
+	}
+	return err
 }
 
 func (p *poller) remove(fd int) {
 	_ = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, fd, &unix.EpollEvent{})
+	p.forget(fd)
+}
+
+func (p *poller) forget(fd int) {
 	p.mu.Lock()
 	delete(p.waiting, int32(fd))
 	p.mu.Unlock()
 }
 
-// wait returns when there may be something to read, or stop is closed.
-func (p *poller) wait(fd int, stop <-chan struct{}) error { return p.ask(unix.EPOLL_CTL_MOD, fd, stop) }
+// wait asks anew, and returns as first does.
+func (p *poller) wait(fd int, stop <-chan struct{}) error {
+	if err := p.ask(unix.EPOLL_CTL_MOD, fd); err != nil {
+		return err
+	}
+	p.first(fd, stop)
+	return nil
+}
 
-func (p *poller) ask(how, fd int, stop <-chan struct{}) error {
+// first returns when there may be something to read, or stop is closed: since add, or since wait asked.
+func (p *poller) first(fd int, stop <-chan struct{}) {
 	p.mu.Lock()
 	ready := p.waiting[int32(fd)]
 	p.mu.Unlock()
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(fd)}
-	if err := unix.EpollCtl(p.epoll, how, fd, &event); err != nil {
-		return fmt.Errorf("wait for a pipe: %w", err)
-	}
 	select {
 	case <-ready:
 	case <-stop:
+	}
+}
+
+func (p *poller) ask(how, fd int) error {
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(fd)}
+	if err := unix.EpollCtl(p.epoll, how, fd, &event); err != nil {
+		return fmt.Errorf("wait for a pipe: %w", err)
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ const (
 
 // pump carries one output stream from its pipe through the transform into its spool.
 type pump struct {
-	// The pipe's read end, which does not block; the pump's own.
+	// The pipe's read end, which does not block, and which the poller was asked about; the pump's own.
 	pipe      int
 	poller    *poller
 	spool     *spool.Spool
@@ -73,9 +73,7 @@ func (p *pump) run() {
 
 // follow copies until the end of the pipe (true), or until what lay in it at the end of the first process is copied.
 func (p *pump) follow() (ended bool) {
-	if err := p.poller.add(p.pipe, p.draining); err != nil {
-		return true
-	}
+	p.poller.first(p.pipe, p.draining)
 	var last time.Time
 	var used time.Duration
 	for !closed(p.draining) {
