@@ -124,7 +124,7 @@ func openPort(ctx context.Context) (*link.PortFile, error) {
 }
 
 func capabilities() []string {
-	return []string{"process", "file", "workspace", "supervisor", "shell", "network", "builder", "diagnostics"}
+	return []string{"process", "run", "file", "workspace", "supervisor", "shell", "network", "builder", "diagnostics"}
 }
 
 // bootTimings are complete with the first host that connects.

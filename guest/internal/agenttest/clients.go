@@ -36,6 +36,10 @@ func (c ProcessClient) ReadOutput(ctx context.Context, request *guestv1.ReadOutp
 	return OpenDownload[guestv1.ReadOutputResponse](ctx, c.Host, service+"ProcessService/ReadOutput", request)
 }
 
+func (c ProcessClient) Run(ctx context.Context, request *guestv1.StartRequest) (*Download[guestv1.ReadOutputResponse, *guestv1.ReadOutputResponse], error) {
+	return OpenDownload[guestv1.ReadOutputResponse](ctx, c.Host, service+"ProcessService/Run", request)
+}
+
 func (c ProcessClient) WriteInput(ctx context.Context) *Upload[*guestv1.WriteInputRequest, *guestv1.WriteInputResponse] {
 	return OpenUpload[*guestv1.WriteInputRequest](ctx, c.Host, service+"ProcessService/WriteInput", &guestv1.WriteInputResponse{})
 }

@@ -120,6 +120,8 @@ func (s *Stream) receiveOne(m proto.Message) error {
 // Sends takes the messages of a stream, from one goroutine at a time. It is done with a message when it returns.
 type Sends[R proto.Message] interface {
 	Send(message R) error
+	// SendLast sends the last one, which also ends the call well: nothing else may be sent, and nil be returned.
+	SendLast(message R) error
 	// SendChunk sends the message that was begun in the chunk, with n bytes in its room.
 	SendChunk(chunk *Chunk, n int) error
 }
@@ -127,6 +129,7 @@ type Sends[R proto.Message] interface {
 type sends[R proto.Message] struct{ stream *Stream }
 
 func (s sends[R]) Send(message R) error                { return s.stream.Send(message) }
+func (s sends[R]) SendLast(message R) error            { return s.stream.sendLast(message) }
 func (s sends[R]) SendChunk(chunk *Chunk, n int) error { return s.stream.sendChunk(chunk, n) }
 
 // Receives gives the messages of a stream, one after the other.

@@ -15,6 +15,10 @@ func (s *Service) ReadOutput(ctx context.Context, request *guestv1.ReadOutputReq
 	if err != nil {
 		return err
 	}
+	return p.readOutput(ctx, request.StdoutOffset, request.StderrOffset, stream)
+}
+
+func (p *process) readOutput(ctx context.Context, stdout, stderr uint64, stream call.Sends[*guestv1.ReadOutputResponse]) error {
 	wake := make(chan struct{}, 1)
 	sources := make([]outputSource, 0, 2)
 	for _, source := range []struct {
@@ -22,8 +26,8 @@ func (s *Service) ReadOutput(ctx context.Context, request *guestv1.ReadOutputReq
 		offset uint64
 		name   guestv1.OutputStream
 	}{
-		{p.stdout, request.StdoutOffset, guestv1.OutputStream_OUTPUT_STREAM_STDOUT},
-		{p.stderr, request.StderrOffset, guestv1.OutputStream_OUTPUT_STREAM_STDERR},
+		{p.stdout, stdout, guestv1.OutputStream_OUTPUT_STREAM_STDOUT},
+		{p.stderr, stderr, guestv1.OutputStream_OUTPUT_STREAM_STDERR},
 	} {
 		reader, err := source.from.NewReader(source.offset, wake)
 		if err != nil {
@@ -40,7 +44,7 @@ func (s *Service) ReadOutput(ctx context.Context, request *guestv1.ReadOutputReq
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return stream.Send(&guestv1.ReadOutputResponse{Event: &guestv1.ReadOutputResponse_Exit{Exit: p.exit}})
+	return stream.SendLast(&guestv1.ReadOutputResponse{Event: &guestv1.ReadOutputResponse_Exit{Exit: p.exit}})
 }
 
 // outputSource sends one output; its message is used again for each chunk.

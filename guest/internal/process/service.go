@@ -146,6 +146,7 @@ func internal(what string, err error) error {
 func (s *Service) Methods() call.Methods {
 	return call.Methods{
 		"pyro.guest.v1.ProcessService/Start":      call.Unary(s.Start),
+		"pyro.guest.v1.ProcessService/Run":        call.ServerStream(s.Run),
 		"pyro.guest.v1.ProcessService/ReadOutput": call.ServerStream(s.ReadOutput),
 		"pyro.guest.v1.ProcessService/WriteInput": call.ClientStream(s.WriteInput, 2, func(m *guestv1.WriteInputRequest) *[]byte { return &m.Data }),
 		"pyro.guest.v1.ProcessService/Signal":     call.Unary(s.Signal),

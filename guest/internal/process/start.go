@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/call"
 	"pyro/guest/internal/failure"
 	"pyro/guest/internal/rootdir"
 	"pyro/guest/internal/workload"
@@ -25,6 +26,28 @@ const (
 
 // Start starts a command; a repeated call with the same id answers with the same command.
 func (s *Service) Start(ctx context.Context, message *guestv1.StartRequest) (*guestv1.StartResponse, error) {
+	p, err := s.started(ctx, message)
+	if err != nil {
+		return nil, err
+	}
+	return &guestv1.StartResponse{Pid: uint32(p.task.PID())}, nil
+}
+
+// Run is Start, and ReadOutput from the beginning.
+func (s *Service) Run(ctx context.Context, message *guestv1.StartRequest, stream call.Sends[*guestv1.ReadOutputResponse]) error {
+	p, err := s.started(ctx, message)
+	if err != nil {
+		return err
+	}
+	pid := &guestv1.StartResponse{Pid: uint32(p.task.PID())}
+	if err := stream.Send(&guestv1.ReadOutputResponse{Event: &guestv1.ReadOutputResponse_Started{Started: pid}}); err != nil {
+		return err
+	}
+	return p.readOutput(ctx, 0, 0, stream)
+}
+
+// started gives the command of the request once it runs.
+func (s *Service) started(ctx context.Context, message *guestv1.StartRequest) (*process, error) {
 	if err := checkID(message.ProcessId); err != nil {
 		return nil, err
 	}
@@ -46,7 +69,7 @@ func (s *Service) Start(ctx context.Context, message *guestv1.StartRequest) (*gu
 	if p.startErr != nil {
 		return nil, p.startErr
 	}
-	return &guestv1.StartResponse{Pid: uint32(p.task.PID())}, nil
+	return p, nil
 }
 
 // start runs on the caller's context only as far as the fork.
