@@ -1,34 +1,14 @@
 import type { Client } from "@connectrpc/connect";
-import { OutputPolicy, type ProcessService } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
-import { checkCommand, checkPath, LIMITS, PyroError, type GuestBytes } from "../protocol/index.js";
+import type { ProcessService, ReadOutputResponse } from "../protocol/gen/pyro/guest/v1/guest_pb.js";
+import { PyroError } from "../protocol/index.js";
 import type { GuestConnection } from "./connection.js";
 import { disconnected, protocolError } from "./errors.js";
+import { run, startRequest, type BegunOutput, type ProcessSpec } from "./start.js";
 import type { ProcessExit } from "./exit-status.js";
 import { InputWriter } from "./input.js";
 import { OutputCursor, type OutputPiece, type OutputPosition } from "./output.js";
 
-/** A command for the guest. */
-export interface ProcessSpec {
-  /** Chosen by the caller, unique in the machine. */
-  readonly processId: string;
-  readonly argv: readonly GuestBytes[];
-  /** "NAME=value"; nothing is inherited. */
-  readonly env?: readonly GuestBytes[];
-  /** Absolute; "/" when left out. */
-  readonly cwd?: GuestBytes;
-  /** Makes `cwd` where it is missing. */
-  readonly makeCwd?: boolean;
-  /** Root when left out; else as `StartRequest.user` has it. */
-  readonly user?: string;
-  /** TERM to the group after this long, KILL to the tree `killGraceMs` later. */
-  readonly timeoutMs?: number;
-  readonly killGraceMs?: number;
-  readonly openStdin?: boolean;
-  /** Whether the command waits for a slow reader (the default), or its oldest unread output is dropped. */
-  readonly whenUnread?: "wait" | "drop-oldest";
-  /** Bound of what the agent keeps per stream; its own default when left out. */
-  readonly spoolBytes?: number;
-}
+export type { ProcessSpec };
 
 export interface StartOptions {
   /** A new connection after the old one was lost; without it a loss ends the output with GUEST_DISCONNECTED. */
@@ -65,24 +45,12 @@ export async function startProcess(
   spec: ProcessSpec,
   options: StartOptions = {},
 ): Promise<GuestProcess> {
-  const { argv, env } = checkCommand(spec.argv, spec.env ?? []);
-  const cwd = checkPath(spec.cwd ?? "/", "the working directory");
-  const { pid } = await connection.control.start(
-    {
-      processId: spec.processId,
-      argv,
-      env,
-      cwd,
-      user: spec.user ?? "",
-      makeCwd: spec.makeCwd ?? false,
-      timeoutMs: spec.timeoutMs ?? 0,
-      killGraceMs: spec.killGraceMs ?? LIMITS.killGraceMs,
-      openStdin: spec.openStdin ?? false,
-      outputPolicy: spec.whenUnread === "drop-oldest" ? OutputPolicy.DROP_OLDEST : OutputPolicy.BLOCK,
-      spoolBytes: spec.spoolBytes ?? 0,
-    },
-    callOptions(options.signal),
-  );
+  const request = startRequest(spec);
+  if (connection.hello.capabilities.includes("run")) {
+    const { pid, begun } = await run(connection, request, options.signal);
+    return new RunningProcess(connection, spec, pid, { ...options, begun });
+  }
+  const { pid } = await connection.control.start(request, callOptions(options.signal));
   return new RunningProcess(connection, spec, pid, options);
 }
 
@@ -116,6 +84,8 @@ class RunningProcess implements GuestProcess {
   readonly #options: StartOptions;
   readonly #input: InputWriter;
   readonly #over = new AbortController();
+  /** What came along with the start; read first, on the connection of the start alone. */
+  #begun: BegunOutput | undefined;
   #disposing: Promise<void> | undefined;
   #resolveExit: (exit: ProcessExit) => void = () => undefined;
   #rejectExit: (error: unknown) => void = () => undefined;
@@ -124,13 +94,14 @@ class RunningProcess implements GuestProcess {
     connection: GuestConnection,
     spec: ProcessSpec,
     pid: number,
-    options: StartOptions,
+    { begun, ...options }: StartOptions & { readonly begun?: BegunOutput },
     from?: OutputPosition,
   ) {
     this.processId = spec.processId;
     this.pid = pid;
     this.#connection = connection;
     this.#options = options;
+    this.#begun = begun;
     this.exit = new Promise((resolve, reject) => {
       this.#resolveExit = resolve;
       this.#rejectExit = reject;
@@ -164,6 +135,7 @@ class RunningProcess implements GuestProcess {
 
   async #dispose(): Promise<void> {
     this.#over.abort(new PyroError("CANCELLED", `the process ${this.processId} was disposed of`));
+    this.#begun?.leave(this.#over.signal.reason);
     this.#rejectExit(this.#over.signal.reason);
     try {
       await this.#connection.control.remove({ processId: this.processId });
@@ -225,16 +197,25 @@ class RunningProcess implements GuestProcess {
   }
 
   async *#readOnce(cursor: OutputCursor): AsyncGenerator<OutputPiece, ProcessExit> {
-    const { stdoutOffset, stderrOffset } = cursor;
-    const { signal } = this.#options;
-    const ended = signal === undefined ? this.#over.signal : AbortSignal.any([signal, this.#over.signal]);
-    const request = { processId: this.processId, stdoutOffset, stderrOffset };
-    for await (const message of this.#connection.process.readOutput(request, { signal: ended })) {
+    for await (const message of this.#messages(cursor)) {
       const { piece, exit } = cursor.take(message);
       // What a lying agent sends after the exit is not even read: leaving the loop ends the call.
       if (exit !== undefined) return exit;
       if (piece !== undefined) yield piece;
     }
     throw protocolError(`the output of ${this.processId} ended without an exit`);
+  }
+
+  #messages({ stdoutOffset, stderrOffset }: OutputCursor): AsyncIterable<ReadOutputResponse> {
+    const begun = this.#begun;
+    this.#begun = undefined;
+    if (begun !== undefined) {
+      this.#over.signal.addEventListener("abort", () => begun.leave(this.#over.signal.reason), { once: true });
+      return begun.messages;
+    }
+    const { signal } = this.#options;
+    const ended = signal === undefined ? this.#over.signal : AbortSignal.any([signal, this.#over.signal]);
+    const request = { processId: this.processId, stdoutOffset, stderrOffset };
+    return this.#connection.process.readOutput(request, { signal: ended });
   }
 }

@@ -1,5 +1,6 @@
+import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import {
   connectGuest,
   startProcess,
@@ -13,10 +14,11 @@ import {
   ErrorDetailSchema,
   OutputStream,
   ProcessService,
+  ReadOutputRequestSchema,
   type ReadOutputRequest,
   type StartRequest,
 } from "../../../src/protocol/gen/pyro/guest/v1/guest_pb.js";
-import { FakeGuest } from "../../fakes/fake-guest.js";
+import { FakeGuest, type FakeGuestScript } from "../../fakes/fake-guest.js";
 
 type Reply = { event: { case: "chunk"; value: object } | { case: "exit"; value: object } | { case: undefined } };
 type ReadOutput = (request: ReadOutputRequest, call: number) => AsyncGenerator<Reply> | Reply[];
@@ -33,12 +35,23 @@ const chunk = (text: string, offset: number, stream = OutputStream.STDOUT): Repl
 const exit = (value: object = {}): Reply => ({ event: { case: "exit", value } });
 const code = (expected: string) => expect.objectContaining({ code: expected }) as PyroError;
 
+/** Whether the agent starts and reads in one exchange, or is an older one. */
+let runs = false;
+
 async function withGuest(script: Script, use: (guest: FakeGuest, connection: GuestConnection) => Promise<void>): Promise<void> {
   let calls = 0;
   await using guest = await FakeGuest.start({
+    capabilities: runs ? ["run"] : [],
     routes: (router) =>
       router.service(ProcessService, {
         start: (request) => script.start?.(request) ?? { pid: 42 },
+        run: async function* (request) {
+          if (!runs) throw new Error("no such method");
+          yield { event: { case: "started", value: script.start?.(request) ?? { pid: 42 } } };
+          calls += 1;
+          const from = create(ReadOutputRequestSchema, { processId: request.processId });
+          yield* (script.readOutput?.(from, calls) ?? [exit()]) as AsyncGenerator<Reply>;
+        },
         readOutput: async function* (request) {
           calls += 1;
           yield* (script.readOutput?.(request, calls) ?? [exit()]) as AsyncGenerator<Reply>;
@@ -60,7 +73,14 @@ async function read(process: GuestProcess): Promise<OutputPiece[]> {
 
 const text = (pieces: readonly OutputPiece[]): string => pieces.map(({ data }) => Buffer.from(data).toString()).join("");
 
-describe("a process in the guest", () => {
+describe.each([
+  ["an agent that runs in one exchange", true],
+  ["an older agent", false],
+])("a process in the guest, %s", (_, isRunning) => {
+  beforeEach(() => {
+    runs = isRunning;
+  });
+
   it("gives its output in order, then its exit", async () => {
     const start = vi.fn(() => ({ pid: 7 }));
     const readOutput = (): Reply[] => [
@@ -384,5 +404,17 @@ describe("an agent that lies about a process", () => {
     ["repeats what was read, for ever", Array.from({ length: 1_100 }, () => chunk("a", 0))],
   ])("breaks the protocol when it %s", async (_, replies) => {
     await expect(run(...replies)).rejects.toEqual(code("GUEST_PROTOCOL_ERROR"));
+  });
+
+  it("breaks the protocol when it runs a command without having started it", async () => {
+    const routes: FakeGuestScript["routes"] = (router) =>
+      router.service(ProcessService, {
+        run: async function* () {
+          yield exit();
+        },
+      });
+    await using guest = await FakeGuest.start({ capabilities: ["run"], routes });
+    await using connection = await connectGuest(guest.path, { timeoutMs: 5_000 });
+    await expect(startProcess(connection, spec)).rejects.toEqual(code("GUEST_PROTOCOL_ERROR"));
   });
 });
