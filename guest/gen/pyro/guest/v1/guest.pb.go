@@ -7,7 +7,7 @@
 // The wire between the daemon and the guest agent: calls on the channels of the framed link (proto/LINK.md).
 //
 //   control channel   the host calls; small calls that must never wait
-//   bulk channel      the host calls; ProcessService.ReadOutput, ProcessService.WriteInput,
+//   bulk channel      the host calls; ProcessService.Run, ProcessService.ReadOutput, ProcessService.WriteInput,
 //                     FileService.*, BuilderService.* and DiagnosticsService streams
 //   event channel     the agent calls; EventService, later egress
 //
@@ -1611,6 +1611,7 @@ type ReadOutputResponse struct {
 	//
 	//	*ReadOutputResponse_Chunk
 	//	*ReadOutputResponse_Exit
+	//	*ReadOutputResponse_Started
 	Event         isReadOutputResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1671,6 +1672,15 @@ func (x *ReadOutputResponse) GetExit() *ExitStatus {
 	return nil
 }
 
+func (x *ReadOutputResponse) GetStarted() *StartResponse {
+	if x != nil {
+		if x, ok := x.Event.(*ReadOutputResponse_Started); ok {
+			return x.Started
+		}
+	}
+	return nil
+}
+
 type isReadOutputResponse_Event interface {
 	isReadOutputResponse_Event()
 }
@@ -1684,9 +1694,16 @@ type ReadOutputResponse_Exit struct {
 	Exit *ExitStatus `protobuf:"bytes,2,opt,name=exit,proto3,oneof"`
 }
 
+type ReadOutputResponse_Started struct {
+	// The first message of Run, and of nothing else.
+	Started *StartResponse `protobuf:"bytes,3,opt,name=started,proto3,oneof"`
+}
+
 func (*ReadOutputResponse_Chunk) isReadOutputResponse_Event() {}
 
 func (*ReadOutputResponse_Exit) isReadOutputResponse_Event() {}
+
+func (*ReadOutputResponse_Started) isReadOutputResponse_Event() {}
 
 type ExitStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -5338,10 +5355,11 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\vOutputChunk\x123\n" +
 	"\x06stream\x18\x01 \x01(\x0e2\x1b.pyro.guest.v1.OutputStreamR\x06stream\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"\x82\x01\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"\xbc\x01\n" +
 	"\x12ReadOutputResponse\x122\n" +
 	"\x05chunk\x18\x01 \x01(\v2\x1a.pyro.guest.v1.OutputChunkH\x00R\x05chunk\x12/\n" +
-	"\x04exit\x18\x02 \x01(\v2\x19.pyro.guest.v1.ExitStatusH\x00R\x04exitB\a\n" +
+	"\x04exit\x18\x02 \x01(\v2\x19.pyro.guest.v1.ExitStatusH\x00R\x04exit\x128\n" +
+	"\astarted\x18\x03 \x01(\v2\x1c.pyro.guest.v1.StartResponseH\x00R\astartedB\a\n" +
 	"\x05event\"\xc4\x02\n" +
 	"\n" +
 	"ExitStatus\x12\x12\n" +
@@ -5624,9 +5642,10 @@ const file_pyro_guest_v1_guest_proto_rawDesc = "" +
 	"\bRehearse\x12\x1e.pyro.guest.v1.RehearseRequest\x1a\x1f.pyro.guest.v1.RehearseResponse\x12B\n" +
 	"\x05Scrub\x12\x1b.pyro.guest.v1.ScrubRequest\x1a\x1c.pyro.guest.v1.ScrubResponse\x12T\n" +
 	"\vLoadModules\x12!.pyro.guest.v1.LoadModulesRequest\x1a\".pyro.guest.v1.LoadModulesResponse\x12K\n" +
-	"\bShutdown\x12\x1e.pyro.guest.v1.ShutdownRequest\x1a\x1f.pyro.guest.v1.ShutdownResponse2\x8b\x04\n" +
+	"\bShutdown\x12\x1e.pyro.guest.v1.ShutdownRequest\x1a\x1f.pyro.guest.v1.ShutdownResponse2\xd4\x04\n" +
 	"\x0eProcessService\x12B\n" +
-	"\x05Start\x12\x1b.pyro.guest.v1.StartRequest\x1a\x1c.pyro.guest.v1.StartResponse\x12S\n" +
+	"\x05Start\x12\x1b.pyro.guest.v1.StartRequest\x1a\x1c.pyro.guest.v1.StartResponse\x12G\n" +
+	"\x03Run\x12\x1b.pyro.guest.v1.StartRequest\x1a!.pyro.guest.v1.ReadOutputResponse0\x01\x12S\n" +
 	"\n" +
 	"ReadOutput\x12 .pyro.guest.v1.ReadOutputRequest\x1a!.pyro.guest.v1.ReadOutputResponse0\x01\x12S\n" +
 	"\n" +
@@ -5774,104 +5793,107 @@ var file_pyro_guest_v1_guest_proto_depIdxs = []int32{
 	1,  // 3: pyro.guest.v1.OutputChunk.stream:type_name -> pyro.guest.v1.OutputStream
 	29, // 4: pyro.guest.v1.ReadOutputResponse.chunk:type_name -> pyro.guest.v1.OutputChunk
 	31, // 5: pyro.guest.v1.ReadOutputResponse.exit:type_name -> pyro.guest.v1.ExitStatus
-	38, // 6: pyro.guest.v1.GetResponse.process:type_name -> pyro.guest.v1.ProcessInfo
-	31, // 7: pyro.guest.v1.ProcessInfo.exit:type_name -> pyro.guest.v1.ExitStatus
-	38, // 8: pyro.guest.v1.ListResponse.processes:type_name -> pyro.guest.v1.ProcessInfo
-	2,  // 9: pyro.guest.v1.ReadRequest.tree:type_name -> pyro.guest.v1.Tree
-	3,  // 10: pyro.guest.v1.FileEntry.type:type_name -> pyro.guest.v1.FileType
-	49, // 11: pyro.guest.v1.ListFilesResponse.entries:type_name -> pyro.guest.v1.FileEntry
-	57, // 12: pyro.guest.v1.CommitRequest.change:type_name -> pyro.guest.v1.FileChange
-	4,  // 13: pyro.guest.v1.FileChange.kind:type_name -> pyro.guest.v1.FileChange.Kind
-	61, // 14: pyro.guest.v1.ChangesResponse.changes:type_name -> pyro.guest.v1.Change
-	49, // 15: pyro.guest.v1.Change.before:type_name -> pyro.guest.v1.FileEntry
-	49, // 16: pyro.guest.v1.Change.after:type_name -> pyro.guest.v1.FileEntry
-	62, // 17: pyro.guest.v1.BuildImageRequest.layers:type_name -> pyro.guest.v1.Layer
-	64, // 18: pyro.guest.v1.BuildImageRequest.steps:type_name -> pyro.guest.v1.BuildStep
-	69, // 19: pyro.guest.v1.BuildImageResponse.progress:type_name -> pyro.guest.v1.BuildProgress
-	70, // 20: pyro.guest.v1.BuildImageResponse.result:type_name -> pyro.guest.v1.BuildResult
-	68, // 21: pyro.guest.v1.PackImageResponse.result:type_name -> pyro.guest.v1.PackResult
-	91, // 22: pyro.guest.v1.CopyDiskRequest.provided:type_name -> pyro.guest.v1.ProvidedFile
-	69, // 23: pyro.guest.v1.CopyDiskResponse.progress:type_name -> pyro.guest.v1.BuildProgress
-	73, // 24: pyro.guest.v1.CopyDiskResponse.part:type_name -> pyro.guest.v1.CopiedPart
-	70, // 25: pyro.guest.v1.CopyDiskResponse.result:type_name -> pyro.guest.v1.BuildResult
-	85, // 26: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
-	86, // 27: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
-	87, // 28: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
-	31, // 29: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
-	90, // 30: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
-	5,  // 31: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
-	8,  // 32: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
-	10, // 33: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
-	12, // 34: pyro.guest.v1.SystemService.MountRoot:input_type -> pyro.guest.v1.MountRootRequest
-	14, // 35: pyro.guest.v1.SystemService.SetFrozen:input_type -> pyro.guest.v1.SetFrozenRequest
-	16, // 36: pyro.guest.v1.SystemService.HoldWrites:input_type -> pyro.guest.v1.HoldWritesRequest
-	20, // 37: pyro.guest.v1.SystemService.Rehearse:input_type -> pyro.guest.v1.RehearseRequest
-	18, // 38: pyro.guest.v1.SystemService.Scrub:input_type -> pyro.guest.v1.ScrubRequest
-	22, // 39: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
-	24, // 40: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
-	26, // 41: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
-	28, // 42: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
-	32, // 43: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
-	34, // 44: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
-	36, // 45: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
-	39, // 46: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
-	41, // 47: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
-	43, // 48: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
-	45, // 49: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
-	47, // 50: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
-	50, // 51: pyro.guest.v1.FileService.List:input_type -> pyro.guest.v1.ListFilesRequest
-	52, // 52: pyro.guest.v1.FileService.Edit:input_type -> pyro.guest.v1.EditRequest
-	54, // 53: pyro.guest.v1.FileService.PackTar:input_type -> pyro.guest.v1.PackTarRequest
-	56, // 54: pyro.guest.v1.FileService.Commit:input_type -> pyro.guest.v1.CommitRequest
-	59, // 55: pyro.guest.v1.FileService.Changes:input_type -> pyro.guest.v1.ChangesRequest
-	63, // 56: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
-	66, // 57: pyro.guest.v1.BuilderService.PackImage:input_type -> pyro.guest.v1.PackImageRequest
-	71, // 58: pyro.guest.v1.BuilderService.CopyDisk:input_type -> pyro.guest.v1.CopyDiskRequest
-	74, // 59: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
-	76, // 60: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
-	78, // 61: pyro.guest.v1.DiagnosticsService.Source:input_type -> pyro.guest.v1.SourceRequest
-	80, // 62: pyro.guest.v1.DiagnosticsService.Sink:input_type -> pyro.guest.v1.SinkRequest
-	82, // 63: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
-	84, // 64: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
-	6,  // 65: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
-	9,  // 66: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
-	11, // 67: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
-	13, // 68: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
-	15, // 69: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
-	17, // 70: pyro.guest.v1.SystemService.HoldWrites:output_type -> pyro.guest.v1.HoldWritesResponse
-	21, // 71: pyro.guest.v1.SystemService.Rehearse:output_type -> pyro.guest.v1.RehearseResponse
-	19, // 72: pyro.guest.v1.SystemService.Scrub:output_type -> pyro.guest.v1.ScrubResponse
-	23, // 73: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
-	25, // 74: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
-	27, // 75: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
-	30, // 76: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
-	33, // 77: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
-	35, // 78: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
-	37, // 79: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
-	40, // 80: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
-	42, // 81: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
-	44, // 82: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
-	46, // 83: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
-	48, // 84: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
-	51, // 85: pyro.guest.v1.FileService.List:output_type -> pyro.guest.v1.ListFilesResponse
-	53, // 86: pyro.guest.v1.FileService.Edit:output_type -> pyro.guest.v1.EditResponse
-	55, // 87: pyro.guest.v1.FileService.PackTar:output_type -> pyro.guest.v1.PackTarResponse
-	58, // 88: pyro.guest.v1.FileService.Commit:output_type -> pyro.guest.v1.CommitResponse
-	60, // 89: pyro.guest.v1.FileService.Changes:output_type -> pyro.guest.v1.ChangesResponse
-	65, // 90: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
-	67, // 91: pyro.guest.v1.BuilderService.PackImage:output_type -> pyro.guest.v1.PackImageResponse
-	72, // 92: pyro.guest.v1.BuilderService.CopyDisk:output_type -> pyro.guest.v1.CopyDiskResponse
-	75, // 93: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
-	77, // 94: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
-	79, // 95: pyro.guest.v1.DiagnosticsService.Source:output_type -> pyro.guest.v1.SourceResponse
-	81, // 96: pyro.guest.v1.DiagnosticsService.Sink:output_type -> pyro.guest.v1.SinkResponse
-	83, // 97: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
-	88, // 98: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
-	65, // [65:99] is the sub-list for method output_type
-	31, // [31:65] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	27, // 6: pyro.guest.v1.ReadOutputResponse.started:type_name -> pyro.guest.v1.StartResponse
+	38, // 7: pyro.guest.v1.GetResponse.process:type_name -> pyro.guest.v1.ProcessInfo
+	31, // 8: pyro.guest.v1.ProcessInfo.exit:type_name -> pyro.guest.v1.ExitStatus
+	38, // 9: pyro.guest.v1.ListResponse.processes:type_name -> pyro.guest.v1.ProcessInfo
+	2,  // 10: pyro.guest.v1.ReadRequest.tree:type_name -> pyro.guest.v1.Tree
+	3,  // 11: pyro.guest.v1.FileEntry.type:type_name -> pyro.guest.v1.FileType
+	49, // 12: pyro.guest.v1.ListFilesResponse.entries:type_name -> pyro.guest.v1.FileEntry
+	57, // 13: pyro.guest.v1.CommitRequest.change:type_name -> pyro.guest.v1.FileChange
+	4,  // 14: pyro.guest.v1.FileChange.kind:type_name -> pyro.guest.v1.FileChange.Kind
+	61, // 15: pyro.guest.v1.ChangesResponse.changes:type_name -> pyro.guest.v1.Change
+	49, // 16: pyro.guest.v1.Change.before:type_name -> pyro.guest.v1.FileEntry
+	49, // 17: pyro.guest.v1.Change.after:type_name -> pyro.guest.v1.FileEntry
+	62, // 18: pyro.guest.v1.BuildImageRequest.layers:type_name -> pyro.guest.v1.Layer
+	64, // 19: pyro.guest.v1.BuildImageRequest.steps:type_name -> pyro.guest.v1.BuildStep
+	69, // 20: pyro.guest.v1.BuildImageResponse.progress:type_name -> pyro.guest.v1.BuildProgress
+	70, // 21: pyro.guest.v1.BuildImageResponse.result:type_name -> pyro.guest.v1.BuildResult
+	68, // 22: pyro.guest.v1.PackImageResponse.result:type_name -> pyro.guest.v1.PackResult
+	91, // 23: pyro.guest.v1.CopyDiskRequest.provided:type_name -> pyro.guest.v1.ProvidedFile
+	69, // 24: pyro.guest.v1.CopyDiskResponse.progress:type_name -> pyro.guest.v1.BuildProgress
+	73, // 25: pyro.guest.v1.CopyDiskResponse.part:type_name -> pyro.guest.v1.CopiedPart
+	70, // 26: pyro.guest.v1.CopyDiskResponse.result:type_name -> pyro.guest.v1.BuildResult
+	85, // 27: pyro.guest.v1.ReportRequest.agent_ready:type_name -> pyro.guest.v1.AgentReady
+	86, // 28: pyro.guest.v1.ReportRequest.process_exited:type_name -> pyro.guest.v1.ProcessExited
+	87, // 29: pyro.guest.v1.ReportRequest.out_of_memory:type_name -> pyro.guest.v1.OutOfMemory
+	31, // 30: pyro.guest.v1.ProcessExited.exit:type_name -> pyro.guest.v1.ExitStatus
+	90, // 31: pyro.guest.v1.Status.detail:type_name -> pyro.guest.v1.ErrorDetail
+	5,  // 32: pyro.guest.v1.SystemService.Hello:input_type -> pyro.guest.v1.HelloRequest
+	8,  // 33: pyro.guest.v1.SystemService.Ping:input_type -> pyro.guest.v1.PingRequest
+	10, // 34: pyro.guest.v1.SystemService.Personalize:input_type -> pyro.guest.v1.PersonalizeRequest
+	12, // 35: pyro.guest.v1.SystemService.MountRoot:input_type -> pyro.guest.v1.MountRootRequest
+	14, // 36: pyro.guest.v1.SystemService.SetFrozen:input_type -> pyro.guest.v1.SetFrozenRequest
+	16, // 37: pyro.guest.v1.SystemService.HoldWrites:input_type -> pyro.guest.v1.HoldWritesRequest
+	20, // 38: pyro.guest.v1.SystemService.Rehearse:input_type -> pyro.guest.v1.RehearseRequest
+	18, // 39: pyro.guest.v1.SystemService.Scrub:input_type -> pyro.guest.v1.ScrubRequest
+	22, // 40: pyro.guest.v1.SystemService.LoadModules:input_type -> pyro.guest.v1.LoadModulesRequest
+	24, // 41: pyro.guest.v1.SystemService.Shutdown:input_type -> pyro.guest.v1.ShutdownRequest
+	26, // 42: pyro.guest.v1.ProcessService.Start:input_type -> pyro.guest.v1.StartRequest
+	26, // 43: pyro.guest.v1.ProcessService.Run:input_type -> pyro.guest.v1.StartRequest
+	28, // 44: pyro.guest.v1.ProcessService.ReadOutput:input_type -> pyro.guest.v1.ReadOutputRequest
+	32, // 45: pyro.guest.v1.ProcessService.WriteInput:input_type -> pyro.guest.v1.WriteInputRequest
+	34, // 46: pyro.guest.v1.ProcessService.Signal:input_type -> pyro.guest.v1.SignalRequest
+	36, // 47: pyro.guest.v1.ProcessService.Get:input_type -> pyro.guest.v1.GetRequest
+	39, // 48: pyro.guest.v1.ProcessService.List:input_type -> pyro.guest.v1.ListRequest
+	41, // 49: pyro.guest.v1.ProcessService.Remove:input_type -> pyro.guest.v1.RemoveRequest
+	43, // 50: pyro.guest.v1.FileService.Read:input_type -> pyro.guest.v1.ReadRequest
+	45, // 51: pyro.guest.v1.FileService.Write:input_type -> pyro.guest.v1.WriteRequest
+	47, // 52: pyro.guest.v1.FileService.ExtractTar:input_type -> pyro.guest.v1.ExtractTarRequest
+	50, // 53: pyro.guest.v1.FileService.List:input_type -> pyro.guest.v1.ListFilesRequest
+	52, // 54: pyro.guest.v1.FileService.Edit:input_type -> pyro.guest.v1.EditRequest
+	54, // 55: pyro.guest.v1.FileService.PackTar:input_type -> pyro.guest.v1.PackTarRequest
+	56, // 56: pyro.guest.v1.FileService.Commit:input_type -> pyro.guest.v1.CommitRequest
+	59, // 57: pyro.guest.v1.FileService.Changes:input_type -> pyro.guest.v1.ChangesRequest
+	63, // 58: pyro.guest.v1.BuilderService.BuildImage:input_type -> pyro.guest.v1.BuildImageRequest
+	66, // 59: pyro.guest.v1.BuilderService.PackImage:input_type -> pyro.guest.v1.PackImageRequest
+	71, // 60: pyro.guest.v1.BuilderService.CopyDisk:input_type -> pyro.guest.v1.CopyDiskRequest
+	74, // 61: pyro.guest.v1.DiagnosticsService.Flood:input_type -> pyro.guest.v1.FloodRequest
+	76, // 62: pyro.guest.v1.DiagnosticsService.Drain:input_type -> pyro.guest.v1.DrainRequest
+	78, // 63: pyro.guest.v1.DiagnosticsService.Source:input_type -> pyro.guest.v1.SourceRequest
+	80, // 64: pyro.guest.v1.DiagnosticsService.Sink:input_type -> pyro.guest.v1.SinkRequest
+	82, // 65: pyro.guest.v1.DiagnosticsService.SpawnLoop:input_type -> pyro.guest.v1.SpawnLoopRequest
+	84, // 66: pyro.guest.v1.EventService.Report:input_type -> pyro.guest.v1.ReportRequest
+	6,  // 67: pyro.guest.v1.SystemService.Hello:output_type -> pyro.guest.v1.HelloResponse
+	9,  // 68: pyro.guest.v1.SystemService.Ping:output_type -> pyro.guest.v1.PingResponse
+	11, // 69: pyro.guest.v1.SystemService.Personalize:output_type -> pyro.guest.v1.PersonalizeResponse
+	13, // 70: pyro.guest.v1.SystemService.MountRoot:output_type -> pyro.guest.v1.MountRootResponse
+	15, // 71: pyro.guest.v1.SystemService.SetFrozen:output_type -> pyro.guest.v1.SetFrozenResponse
+	17, // 72: pyro.guest.v1.SystemService.HoldWrites:output_type -> pyro.guest.v1.HoldWritesResponse
+	21, // 73: pyro.guest.v1.SystemService.Rehearse:output_type -> pyro.guest.v1.RehearseResponse
+	19, // 74: pyro.guest.v1.SystemService.Scrub:output_type -> pyro.guest.v1.ScrubResponse
+	23, // 75: pyro.guest.v1.SystemService.LoadModules:output_type -> pyro.guest.v1.LoadModulesResponse
+	25, // 76: pyro.guest.v1.SystemService.Shutdown:output_type -> pyro.guest.v1.ShutdownResponse
+	27, // 77: pyro.guest.v1.ProcessService.Start:output_type -> pyro.guest.v1.StartResponse
+	30, // 78: pyro.guest.v1.ProcessService.Run:output_type -> pyro.guest.v1.ReadOutputResponse
+	30, // 79: pyro.guest.v1.ProcessService.ReadOutput:output_type -> pyro.guest.v1.ReadOutputResponse
+	33, // 80: pyro.guest.v1.ProcessService.WriteInput:output_type -> pyro.guest.v1.WriteInputResponse
+	35, // 81: pyro.guest.v1.ProcessService.Signal:output_type -> pyro.guest.v1.SignalResponse
+	37, // 82: pyro.guest.v1.ProcessService.Get:output_type -> pyro.guest.v1.GetResponse
+	40, // 83: pyro.guest.v1.ProcessService.List:output_type -> pyro.guest.v1.ListResponse
+	42, // 84: pyro.guest.v1.ProcessService.Remove:output_type -> pyro.guest.v1.RemoveResponse
+	44, // 85: pyro.guest.v1.FileService.Read:output_type -> pyro.guest.v1.ReadResponse
+	46, // 86: pyro.guest.v1.FileService.Write:output_type -> pyro.guest.v1.WriteResponse
+	48, // 87: pyro.guest.v1.FileService.ExtractTar:output_type -> pyro.guest.v1.ExtractTarResponse
+	51, // 88: pyro.guest.v1.FileService.List:output_type -> pyro.guest.v1.ListFilesResponse
+	53, // 89: pyro.guest.v1.FileService.Edit:output_type -> pyro.guest.v1.EditResponse
+	55, // 90: pyro.guest.v1.FileService.PackTar:output_type -> pyro.guest.v1.PackTarResponse
+	58, // 91: pyro.guest.v1.FileService.Commit:output_type -> pyro.guest.v1.CommitResponse
+	60, // 92: pyro.guest.v1.FileService.Changes:output_type -> pyro.guest.v1.ChangesResponse
+	65, // 93: pyro.guest.v1.BuilderService.BuildImage:output_type -> pyro.guest.v1.BuildImageResponse
+	67, // 94: pyro.guest.v1.BuilderService.PackImage:output_type -> pyro.guest.v1.PackImageResponse
+	72, // 95: pyro.guest.v1.BuilderService.CopyDisk:output_type -> pyro.guest.v1.CopyDiskResponse
+	75, // 96: pyro.guest.v1.DiagnosticsService.Flood:output_type -> pyro.guest.v1.FloodResponse
+	77, // 97: pyro.guest.v1.DiagnosticsService.Drain:output_type -> pyro.guest.v1.DrainResponse
+	79, // 98: pyro.guest.v1.DiagnosticsService.Source:output_type -> pyro.guest.v1.SourceResponse
+	81, // 99: pyro.guest.v1.DiagnosticsService.Sink:output_type -> pyro.guest.v1.SinkResponse
+	83, // 100: pyro.guest.v1.DiagnosticsService.SpawnLoop:output_type -> pyro.guest.v1.SpawnLoopResponse
+	88, // 101: pyro.guest.v1.EventService.Report:output_type -> pyro.guest.v1.ReportResponse
+	67, // [67:102] is the sub-list for method output_type
+	32, // [32:67] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_pyro_guest_v1_guest_proto_init() }
@@ -5883,6 +5905,7 @@ func file_pyro_guest_v1_guest_proto_init() {
 	file_pyro_guest_v1_guest_proto_msgTypes[25].OneofWrappers = []any{
 		(*ReadOutputResponse_Chunk)(nil),
 		(*ReadOutputResponse_Exit)(nil),
+		(*ReadOutputResponse_Started)(nil),
 	}
 	file_pyro_guest_v1_guest_proto_msgTypes[51].OneofWrappers = []any{
 		(*CommitRequest_Change)(nil),
