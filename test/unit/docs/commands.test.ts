@@ -27,6 +27,12 @@ const FOREIGN: Readonly<Record<string, string>> = {
   ...Object.fromEntries(
     "docker podman skopeo buildah".split(" ").map((program) => [program, "another container tool"]),
   ),
+  ...Object.fromEntries("ollama".split(" ").map((program) => [program, "a server of models"])),
+  ...Object.fromEntries(
+    "./check tally"
+      .split(" ")
+      .map((program) => [program, "of an example's project, or typed in its terminal"]),
+  ),
   ...Object.fromEntries(
     "claude codex opencode".split(" ").map((program) => [program, "a chat host; what follows -- is checked"]),
   ),
@@ -80,7 +86,8 @@ test("every pyro command within a sentence has words and options that there are"
   for (const page of await pages()) {
     const text = (await readFile(join(ROOT, page), "utf8")).replace(/^(```|~~~)[\s\S]*?^\1/gm, "");
     for (const [, span = ""] of text.matchAll(/`(pyro [^`]+)`/g)) {
-      const words = shellCommands(span)[0] ?? [];
+      // Any of them.
+      const words = (shellCommands(span)[0] ?? []).map((word) => (word === "HOST" ? "claude-code" : word));
       const problem = await usageProblem(words.slice(1));
       checked++;
       // A sentence leaves out what it is not about.
@@ -130,7 +137,11 @@ test("a page shows no program that nobody has looked at", () => {
 
 test("every make target that a page shows is in the Makefile", async () => {
   const makefile = await readFile(join(ROOT, "Makefile"), "utf8");
-  const targets = new Set([...makefile.matchAll(/^([a-z][\w-]*):/gm)].map(([, target]) => target));
+  const useCases = /^USE_CASES := (.*)$/m.exec(makefile)?.[1]?.split(" ") ?? [];
+  const targets = new Set([
+    ...useCases,
+    ...[...makefile.matchAll(/^([a-z][\w-]*):/gm)].map(([, target]) => target),
+  ]);
   const shown = of("sh", "console")
     .flatMap(commandsOf)
     .filter((words) => program(words) === "make");

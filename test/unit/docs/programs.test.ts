@@ -9,6 +9,8 @@ const FOREIGN_MODULES: Readonly<Record<string, string>> = {};
 /** Pages whose blocks are no programs. */
 const NO_PROGRAMS: Readonly<Record<string, string>> = {
   "docs/reference/sdk.md": "declarations, taken from the sources that are type-checked",
+  "docs/integrations-frameworks.md":
+    "the lines of examples/frameworks that matter: test/vm/integrations-frameworks.test.ts runs those, with the frameworks",
 };
 
 const OPTIONS: ts.CompilerOptions = {
@@ -25,7 +27,7 @@ const OPTIONS: ts.CompilerOptions = {
   checkJs: true,
   exactOptionalPropertyTypes: true,
   resolveJsonModule: true,
-  paths: { "pyro-mcp": [join(ROOT, "src/index.ts")] },
+  paths: { "pyro-mcp": [join(ROOT, "src/index.ts")], "pyro-mcp/*": [join(ROOT, "src/integrations/*.ts")] },
 };
 
 test("every program that a page shows passes the type checker, with pyro-mcp as it is exported", async () => {
