@@ -42,6 +42,9 @@ LIST
 # qemu-system-x86 only recommends the firmware's option ROMs; the kernel loader needs one of them.
 [ -e /usr/share/qemu/linuxboot_dma.bin ] || [ -e /usr/share/seabios/bios-256k.bin ] || missing="$missing qemu-system-data seabios"
 
+# Debian's Python makes no environments of its own without this package; an example in Python runs in one.
+[ -z "$for_tests" ] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv"
+
 install_packages() {
     if [ "$(id -u)" = 0 ]; then root=
     elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then root=sudo

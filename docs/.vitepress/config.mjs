@@ -1,4 +1,5 @@
 import { defineConfig } from "vitepress";
+import { withoutOutsideLinks } from "./outside-links.mjs";
 import { sidebar } from "./sidebar.mjs";
 
 // Builds to docs/.vitepress/dist, which any web server can serve: nothing of it is fetched from elsewhere.
@@ -9,14 +10,15 @@ export default defineConfig({
   // DOCS_BASE=/pyro/ where the site lies below a folder.
   base: process.env.DOCS_BASE ?? "/",
   cleanUrls: false,
-  // A link that leads nowhere fails the build.
-  ignoreDeadLinks: false,
+  // A link that leads nowhere fails the build; the reader's own machine is no page.
+  ignoreDeadLinks: "localhostLinks",
   srcExclude: ["node_modules/**"],
+  rewrites: { "use-cases/README.md": "use-cases/index.md" },
   head: [
     ["link", { rel: "icon", type: "image/svg+xml", href: `${process.env.DOCS_BASE ?? "/"}pyro.svg` }],
     ["meta", { name: "theme-color", content: "#c2410c" }],
   ],
-  markdown: { theme: { light: "github-light", dark: "github-dark" } },
+  markdown: { config: withoutOutsideLinks, theme: { light: "github-light", dark: "github-dark" } },
   // The pages of errors follow upon nothing: who is there came from a search or the index.
   transformPageData: ({ relativePath }) =>
     relativePath.startsWith("errors/") ? { frontmatter: { prev: false, next: false } } : undefined,

@@ -3,12 +3,15 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 /** The order in which the pages teach; a folder stands for all that is in it. */
 const GROUPS = [
   ["Begin", ["install", "first-run", "host-requirements"]],
-  ["Use cases", ["use-cases", "recipes"]],
-  ["Integrations", ["integrations", "mcp-over-http"]],
+  ["Use cases", ["use-cases"]],
+  ["Integrations", ["plugins", "integrations", "integrations-frameworks", "mcp-over-http"]],
   ["Go further", ["environments", "host-network"]],
   ["Reference", ["reference/cli", "reference/mcp-tools", "reference/sdk", "limitations", "troubleshooting"]],
   ["About", ["security", "benchmarks", "vision"]],
 ];
+
+/** A folder's own page; README.md is the name that a reader of the repository looks for. */
+const OWN = ["index.md", "README.md"];
 
 /** The groups with the pages that there are. A page that no group names stands in the last one, so that none is lost. */
 export function sidebar(docs) {
@@ -33,7 +36,8 @@ function pagesIn(docs, folder) {
     (name) => name.endsWith(".md") && !name.startsWith("."),
   );
   // A folder's own page stands before what is in it.
-  names.sort((a, b) => Number(b === "index.md") - Number(a === "index.md") || a.localeCompare(b));
+  const isOwn = (name) => Number(OWN.includes(name));
+  names.sort((a, b) => isOwn(b) - isOwn(a) || a.localeCompare(b));
   return names.map((name) => page(docs, `${folder}${name}`));
 }
 
@@ -42,5 +46,8 @@ function page(docs, path) {
   const short = /^sidebar: (.+)$/m.exec(/^---\n[\s\S]*?\n---/.exec(text)?.[0] ?? "")?.[1];
   // Of a title with an explanation the part before it.
   const title = short ?? /^# (.+?)(: |, with |$)/m.exec(text)?.[1] ?? path;
-  return { text: title.replaceAll("`", ""), link: `/${path.replace(/(^|\/)index\.md$|\.md$/, "$1")}` };
+  return {
+    text: title.replaceAll("`", ""),
+    link: `/${path.replace(/(^|\/)(?:index|README)\.md$|\.md$/, "$1")}`,
+  };
 }

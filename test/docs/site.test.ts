@@ -77,7 +77,7 @@ test("every Markdown page of docs/ is a page of the site, and in the sidebar or 
   const names = await readdir(docs, { recursive: true });
   const wanted = names
     .filter((name) => name.endsWith(".md") && !/(^|\/)(node_modules|\.vitepress)\//.test(name))
-    .map((name) => `/${name.replace(/\.md$/, ".html")}`);
+    .map((name) => `/${name.replace(/(^|\/)README\.md$/, "$1index.md").replace(/\.md$/, ".html")}`);
   expect(wanted.filter((path) => !site.pages.includes(path))).toEqual([]);
   await page.setSize(1280, 900, false);
   await page.visit(`${site.origin}/troubleshooting.html`);
