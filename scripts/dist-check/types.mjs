@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { must, run } from "./run.mjs";
 
@@ -63,7 +63,7 @@ function checkIntegrations(directory, repository) {
   const described = JSON.parse(readFileSync(join(repository, "package.json"), "utf8"));
   for (const name of Object.keys(described.peerDependencies)) {
     mkdirSync(dirname(join(directory, "node_modules", name)), { recursive: true });
-    symlinkSync(join(repository, "node_modules", name), join(directory, "node_modules", name));
+    symlinkSync(frameworkOf(repository, name), join(directory, "node_modules", name));
   }
   const names = Object.keys(described.exports).filter((name) => !/^\.$|\.json$/.test(name));
   const imports = names.map((name, index) => `export * as i${index} from "pyro-mcp/${name.slice(2)}";\n`);
@@ -85,4 +85,15 @@ function checkIntegrations(directory, repository) {
     .split("\n")
     .filter((line) => /^(integrations\.mts|node_modules\/pyro-mcp\/)/.test(line));
   must(ours.length === 0, `the declarations of integrations do not hold:\n${ours.join("\n")}`);
+}
+
+/** Where a framework stands: among the packages of the project, or among those that want a newer Node. */
+function frameworkOf(repository, name) {
+  const own = join(repository, "node_modules", name);
+  if (existsSync(own)) return own;
+  const cwd = join(repository, "test/frameworks");
+  const other = join(cwd, "node_modules", name);
+  const quiet = ["--omit=optional", "--engine-strict=false", "--no-audit", "--no-fund", "--loglevel=error"];
+  if (!existsSync(other)) run("npm", ["ci", ...quiet], { cwd });
+  return other;
 }
