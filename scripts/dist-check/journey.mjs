@@ -117,7 +117,7 @@ const running = others(home);
 must(running.length === 0, `still running after the uninstall:\n${running.join("\n")}`);
 const temporary =
   process.env.ALONE === undefined ? [] : ["/tmp", "/dev/shm"].flatMap((place) => readdirSync(place));
-const strange = temporary.filter((name) => !/claude|node-compile-cache/.test(name));
+const strange = temporary.filter((name) => !/claude|cc-socks|node-compile-cache/.test(name));
 must(strange.length === 0, `left in /tmp or /dev/shm: ${strange.join(", ")}`);
 const ours = [state, cache, join(home, ".config/pyro")];
 const kept = ours.filter((place) => existsSync(place)).map((place) => place.replace(home, "~"));
