@@ -88,7 +88,9 @@ class Run {
   ) {
     const decompressor = decompressorOf(layer.compression);
     this.#unpacks = decompressor !== undefined;
-    this.#unpacking = decompressor ?? new PassThrough({ highWaterMark: BUFFER_BYTES });
+    this.#unpacking =
+      decompressor?.({ chunkSize: CHUNK_BYTES, highWaterMark: BUFFER_BYTES }) ??
+      new PassThrough({ highWaterMark: BUFFER_BYTES });
     this.#over = this.#write().catch((error: unknown) => {
       this.#failure ??= error as Error;
       this.#unpacking.destroy();
@@ -140,12 +142,11 @@ class Run {
   }
 }
 
-/** What undoes a compression, as far as this Node can; undefined also for what is not compressed. */
-function decompressorOf(compression: Compression): Transform | undefined {
-  const options = { chunkSize: CHUNK_BYTES, highWaterMark: BUFFER_BYTES };
-  if (compression === "gzip") return zlib.createGunzip(options);
+/** What makes a decompressor, as far as this Node can; undefined also for what is not compressed. */
+function decompressorOf(compression: Compression): ((options: object) => Transform) | undefined {
+  if (compression === "gzip") return zlib.createGunzip;
   const { createZstdDecompress } = zlib as { createZstdDecompress?: (options: object) => Transform };
-  return compression === "zstd" ? createZstdDecompress?.(options) : undefined;
+  return compression === "zstd" ? createZstdDecompress : undefined;
 }
 
 /** As the registry has it: the digest of a plain tar, which the store has proven, is its diff ID. */
