@@ -1,8 +1,8 @@
-import { withoutCredentials } from "../kit/index.js";
+import { shellWord, withoutCredentials } from "../kit/index.js";
 
 /** Words as one line for a POSIX shell, quoted where needed. */
 export function shellLine(words: readonly string[]): string {
-  return words.map(quoted).join(" ");
+  return words.map(shellWord).join(" ");
 }
 
 /** Words as they are shown: a URL without the password in it. */
@@ -13,8 +13,4 @@ export function shownWords(words: readonly string[]): string[] {
 /** The same as one line. */
 export function shownLine(words: readonly string[]): string {
   return shellLine(shownWords(words));
-}
-
-function quoted(word: string): string {
-  return /^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }

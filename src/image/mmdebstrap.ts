@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { chmod, mkdir, open, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { shellQuoted } from "../kit/index.js";
 import { requireSpace, toolError, type HostPrograms } from "./host-tools.js";
 
 /** How mmdebstrap gets the root it needs: a user namespace, or root itself. */
@@ -107,19 +108,15 @@ export function mmdebstrapArguments(
     `--setup-hook=mkdir -p "$1/var/cache/apt/archives" "$1/var/lib/apt/lists"`,
     // Merged directories from the start, as usr-is-merged asserts.
     `--setup-hook=for d in bin lib lib64 sbin; do mkdir -p "$1/usr/$d"; ln -s "usr/$d" "$1/$d"; done`,
-    // Copied by mmdebstrap itself: in unshare mode a hook's shell has no access to a closed home.
-    `--setup-hook=sync-in ${shellQuote(request.lists)} /var/lib/apt/lists`,
-    `--setup-hook=sync-in ${shellQuote(request.archives)} /var/cache/apt/archives`,
+    // Copied by mmdebstrap itself, which splits the text as a shell would: in unshare mode a hook's shell has no access to a
+    // closed home.
+    `--setup-hook=sync-in ${shellQuoted(request.lists)} /var/lib/apt/lists`,
+    `--setup-hook=sync-in ${shellQuoted(request.archives)} /var/cache/apt/archives`,
     `--include=${request.packages.join(",")}`,
     request.suite,
     "-",
     "-",
   ];
-}
-
-/** mmdebstrap splits a hook's text as a shell would. */
-function shellQuote(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /**

@@ -2,6 +2,7 @@
  * `pyro-mcp/mastra`: a workspace as the sandbox of a Mastra workspace. The types are Mastra's own by their structure;
  * nothing of the package `@mastra/core` is imported.
  */
+import { shellQuoted } from "../kit/index.js";
 import type { CreateWorkspaceOptions, Pyro } from "../sdk/index.js";
 import { exitStatus, runCommand } from "./shared/streamed-command.js";
 import { checkPeer } from "./shared/peer.js";
@@ -105,7 +106,7 @@ export function pyroSandbox(pyro: Pyro, options: CreateWorkspaceOptions): PyroSa
     getInstructions: () =>
       "Commands run in a Linux virtual machine of their own and start in /workspace, by /bin/sh. What it may reach of the network is its maker's choice; the default is nothing.",
     executeCommand: async (command, args = [], { timeout, env = {}, cwd, abortSignal, ...hooks } = {}) => {
-      const line = [command, ...args.map(quoted)].join(" ");
+      const line = [command, ...args.map(shellQuoted)].join(" ");
       const result = await runCommand(
         pyro,
         {
@@ -134,11 +135,6 @@ export function pyroSandbox(pyro: Pyro, options: CreateWorkspaceOptions): PyroSa
     },
   };
   return sandbox;
-}
-
-/** As one word of a shell's line. */
-function quoted(argument: string): string {
-  return `'${argument.replaceAll("'", `'\\''`)}'`;
 }
 
 /** Hears bytes as text: a character that is cut in two is told when its end comes. */

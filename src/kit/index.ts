@@ -55,5 +55,6 @@ export { useBufferForText } from "./protobuf-text.js";
 export { isHostName } from "./host-name.js";
 export { withoutCredentials } from "./url.js";
 export { fingerprintOf, sameFingerprint, sha256File, type Fingerprint } from "./file-hash.js";
+export { shellQuoted, shellWord } from "./shell-word.js";
 export { shown } from "./shown.js";
 export { tokenOfFile } from "./token-file.js";

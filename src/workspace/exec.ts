@@ -1,3 +1,4 @@
+import { shellWord } from "../kit/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { absolutePath, resolveCommand, type CommandRequest } from "./command-line.js";
 import type { OutputListener, WorkspaceCommand } from "./workspace-command.js";
@@ -88,10 +89,6 @@ export async function cancelCommand(workspace: Workspace, sequence: number): Pro
 /** The command as people write it, without secrets: those are looked for before words are quoted. */
 export function describe({ command, argv }: CommandRequest, redactor: Redactor): string {
   if (command !== "") return redactor.text(command);
-  const words = argv.map((word) => quote(Buffer.from(redactor.bytes(word)).toString()));
+  const words = argv.map((word) => shellWord(Buffer.from(redactor.bytes(word)).toString()));
   return redactor.text(words.join(" "));
-}
-
-function quote(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
