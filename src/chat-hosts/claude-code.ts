@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { join } from "node:path";
-import { findCheckout } from "../kit/index.js";
+import { findCheckout, isJsonObject, type JsonObject } from "../kit/index.js";
 import {
   ENTRY_NAME,
   type ChatHost,
@@ -24,7 +24,7 @@ import {
   withVariables,
 } from "./entry.js";
 import { plain, requireHostCommand, runHostCommand, saidOf } from "./host-command.js";
-import { isJsonObject, parseConfig, type JsonObject } from "./json-config.js";
+import { parseConfig } from "./json-config.js";
 import { shellLine } from "./shell-line.js";
 
 const PROGRAM = "claude";

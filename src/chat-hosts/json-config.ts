@@ -1,12 +1,6 @@
 import { parse, printParseErrorCode, type ParseError } from "jsonc-parser";
+import { isJsonObject, type JsonObject } from "../kit/index.js";
 import { configInvalid, placeOf } from "./config-file.js";
-
-/** A JSON object of a configuration. */
-export type JsonObject = Readonly<Record<string, unknown>>;
-
-export function isJsonObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
 
 /** What a person does about each mistake. */
 const FIXES: Readonly<Record<string, string>> = {

@@ -1,7 +1,8 @@
 import { createScanner, findNodeAtLocation, parseTree, type Node } from "jsonc-parser";
 import { isDeepStrictEqual } from "node:util";
 import { notWritable } from "./config-file.js";
-import { isJsonObject, parseConfig } from "./json-config.js";
+import { isJsonObject } from "../kit/index.js";
+import { parseConfig } from "./json-config.js";
 
 /** Tokens of jsonc-parser's scanner: its `const enum` cannot be imported from a module that is compiled alone. */
 const TOKEN = { comma: 5, lineBreak: 14 } as const;

@@ -1,5 +1,5 @@
 import { dirname, join, resolve } from "node:path";
-import { exists, findCheckout, tokenOfFile } from "../kit/index.js";
+import { exists, findCheckout, isJsonObject, tokenOfFile } from "../kit/index.js";
 import { ENTRY_NAME, type ChatHost, type Entry, type HostWorld, type RemoteServer } from "./chat-host.js";
 import { configInvalid, readConfigFile, writeConfigFile } from "./config-file.js";
 import {
@@ -14,7 +14,7 @@ import {
   variablesOf,
 } from "./entry.js";
 import { plain, runHostCommand, saidOf } from "./host-command.js";
-import { isJsonObject, parseConfig } from "./json-config.js";
+import { parseConfig } from "./json-config.js";
 import { setValues, type Setting } from "./json-edit.js";
 import { shellLine } from "./shell-line.js";
 

@@ -55,6 +55,7 @@ export { useBufferForText } from "./protobuf-text.js";
 export { isHostName } from "./host-name.js";
 export { withoutCredentials } from "./url.js";
 export { fingerprintOf, sameFingerprint, sha256File, type Fingerprint } from "./file-hash.js";
+export { isJsonObject, type JsonObject } from "./json-object.js";
 export { shellQuoted, shellWord } from "./shell-word.js";
 export { shown } from "./shown.js";
 export { tokenOfFile } from "./token-file.js";

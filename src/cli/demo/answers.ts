@@ -1,6 +1,6 @@
 /** What an OpenAI-compatible endpoint answers, read without trust: nothing of it need be as it should. */
 
-export type JsonObject = Readonly<Record<string, unknown>>;
+import { isJsonObject } from "../../kit/index.js";
 
 /** A call that a model asks for. */
 export interface AskedCall {
@@ -14,10 +14,6 @@ export interface AskedCall {
 export interface ModelReply {
   readonly text: string;
   readonly calls: readonly AskedCall[];
-}
-
-export function isJsonObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** The names of a list of models; undefined where it is none. */

@@ -1,6 +1,7 @@
+import { isJsonObject, type JsonObject } from "../../kit/index.js";
 import type { PyroTools, ToolAnswer } from "../../mcp/index.js";
 import { PyroError } from "../../protocol/index.js";
-import type { AskedCall, JsonObject, ModelReply } from "./answers.js";
+import type { AskedCall, ModelReply } from "./answers.js";
 import { shown, withoutTools, type ChatEndpoint, type ChatMessage } from "./endpoint.js";
 
 /** Rounds of calls before a model has to have answered. */
@@ -120,8 +121,7 @@ function echoed({ text, calls }: ModelReply): ChatMessage {
 
 function isObjectText(text: string): boolean {
   try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value);
+    return isJsonObject(JSON.parse(text));
   } catch {
     return false;
   }

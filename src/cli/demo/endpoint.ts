@@ -1,5 +1,6 @@
+import { isJsonObject, type JsonObject } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
-import { isJsonObject, modelsIn, replyIn, type JsonObject, type ModelReply } from "./answers.js";
+import { modelsIn, replyIn, type ModelReply } from "./answers.js";
 
 /** One message of a conversation, as the API has it. */
 export type ChatMessage = JsonObject & { readonly role: "system" | "user" | "assistant" | "tool" };
