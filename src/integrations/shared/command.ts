@@ -1,5 +1,6 @@
 import { PyroError } from "../../protocol/index.js";
 import type { ExecWorkspaceOptions, Pyro, WorkspaceCommandRecord } from "../../sdk/index.js";
+import { exitStatus } from "./streamed-command.js";
 
 /** The first look at a command is not cut short by an abort: one whose number nobody learned could not be ended. */
 const FIRST_LOOK_MS = 300;
@@ -50,14 +51,8 @@ export function toFinished({ result, interrupted, output }: WorkspaceCommandReco
   if (result === null)
     return { stdout, stderr: `${stderr}\n[interrupted: ${interrupted ?? "unknown"}]`, exitCode: 1 };
   if (result.timedOut) return { stdout, stderr, exitCode: null };
-  return { stdout, stderr, exitCode: result.exitCode ?? 128 + (SIGNALS[result.signal ?? ""] ?? 0) };
+  return { stdout, stderr, exitCode: exitStatus(result) };
 }
-
-/** What ends commands most; others are 128 alone. */
-const SIGNALS: Readonly<Record<string, number>> = {
-  ...{ SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGILL: 4, SIGABRT: 6, SIGBUS: 7, SIGFPE: 8 },
-  ...{ SIGKILL: 9, SIGSEGV: 11, SIGPIPE: 13, SIGALRM: 14, SIGTERM: 15 },
-};
 
 interface Stream {
   readonly data: Uint8Array;
