@@ -81,6 +81,11 @@ func (u *unpacker) copy(ctx context.Context, fd int) error {
 		u.result.Bytes += uint64(len(content))
 		return writeAll(fd, content)
 	}
+	moved, err := u.tar.moveTo(ctx, fd)
+	u.result.Bytes += uint64(moved)
+	if err != nil {
+		return err
+	}
 	for {
 		n, err := u.tar.Read(u.buffer)
 		if n > 0 {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"io"
 	"strings"
@@ -23,6 +24,8 @@ const (
 // archive/tar's, entry by entry, and what both understand they understand alike (a fuzz target compares them).
 type stream struct {
 	from *bufio.Reader
+	// Where the archive lies on a disk; nil where it comes in any other way.
+	disk *Disk
 	// What of the entry's content was not read, and the padding behind it; of an entry taken apart here.
 	left, padding int64
 	// Of an entry that archive/tar takes apart, with the count of bytes that tells where its blocks end.
@@ -33,7 +36,8 @@ type stream struct {
 }
 
 func newStream(from io.Reader) *stream {
-	return &stream{from: bufio.NewReaderSize(from, streamBytes)}
+	disk, _ := from.(*Disk)
+	return &stream{from: bufio.NewReaderSize(from, streamBytes), disk: disk}
 }
 
 // next goes on to an entry; what was not read of the last one is left out. io.EOF is the archive's end. The header is
@@ -95,6 +99,22 @@ func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.from.Read(p[:min(int64(len(p)), s.left)])
 	s.left -= int64(n)
 	return n, unexpected(err)
+}
+
+// moveTo moves the first part of a large content into an empty file, from disk to disk; the rest is to be read. It does
+// nothing where that cannot be.
+func (s *stream) moveTo(ctx context.Context, fd int) (moved int64, err error) {
+	if s.disk == nil || s.foreign != nil || s.left < directBytes {
+		return 0, nil
+	}
+	// What was read ahead is of this content: it is longer.
+	if err := s.disk.giveBack(s.from.Buffered()); err != nil {
+		return 0, err
+	}
+	s.from.Reset(s.disk)
+	moved, err = s.disk.moveTo(ctx, fd, s.left)
+	s.left -= moved
+	return moved, err
 }
 
 // small gives all content of an entry where it is at hand without a copy, good until the next call; nil otherwise.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"regexp"
 
@@ -54,10 +53,15 @@ func isProven(from *guestv1.Layer) bool {
 }
 
 // imageLayer applies a layer of an image, and finds out whether it was the one that it should be.
-func (u *unpacking) imageLayer(ctx context.Context, from *guestv1.Layer, stored io.Reader, hasLower bool) (archive.Result, error) {
+func (u *unpacking) imageLayer(ctx context.Context, from *guestv1.Layer, disk *archive.Disk, hasLower bool) (archive.Result, error) {
+	options := layer.Options{HasLower: hasLower, Limits: u.limits}
+	if isProven(from) {
+		applied, err := layer.ApplyTar(ctx, u.top, disk, options)
+		return applied, imageLayerFailure(err)
+	}
 	compression, _ := layer.CompressionOf(from.MediaType)
-	blob := layer.Blob{From: stored, SizeBytes: int64(from.SizeBytes), Compression: compression, Proven: isProven(from)}
-	result, err := layer.Apply(ctx, u.top, blob, layer.Options{HasLower: hasLower, Limits: u.limits})
+	blob := layer.Blob{From: disk, SizeBytes: int64(from.SizeBytes), Compression: compression}
+	result, err := layer.Apply(ctx, u.top, blob, options)
 	// A damaged blob fails in many ways; this is the one that says so.
 	if result.Digest != "" && result.Digest != from.Digest {
 		return result.Applied, failure.New(failure.BlobDigestMismatch, "pull the image again: what this host holds of it is damaged",
@@ -66,7 +70,7 @@ func (u *unpacking) imageLayer(ctx context.Context, from *guestv1.Layer, stored 
 	if err != nil {
 		return result.Applied, imageLayerFailure(err)
 	}
-	if !blob.Proven && result.DiffID != from.DiffId {
+	if result.DiffID != from.DiffId {
 		return result.Applied, failure.New(failure.ImageDiffIDMismatch, otherImage,
 			"its tar has the digest %s, and by the image's configuration should have %s", result.DiffID, from.DiffId)
 	}
@@ -75,6 +79,9 @@ func (u *unpacking) imageLayer(ctx context.Context, from *guestv1.Layer, stored 
 
 // imageLayerFailure tells what is the image's fault; the rest stays as it is.
 func imageLayerFailure(err error) error {
+	if err == nil {
+		return nil
+	}
 	if mismatch, ok := errors.AsType[*layer.TypeError](err); ok {
 		return failure.New(failure.ImageLayerTypeMismatch, otherImage, "%v", mismatch)
 	}

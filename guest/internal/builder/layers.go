@@ -1,7 +1,6 @@
 package builder
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -20,11 +19,8 @@ import (
 	"pyro/guest/internal/layer"
 )
 
-const (
-	readBytes = 1 << 20
-	// In sectors of 512 bytes: the disk reads ahead while an archive is unpacked.
-	readAheadSectors = 8192
-)
+// In sectors of 512 bytes: the disk reads ahead while an archive is unpacked.
+const readAheadSectors = 8192
 
 // unpacking is what the layers of one build share.
 type unpacking struct {
@@ -86,52 +82,44 @@ func (u *unpacking) report(log guard.Log, output *reporter) (stop func()) {
 
 // layer unpacks one layer over those before it.
 func (u *unpacking) layer(ctx context.Context, from *guestv1.Layer, hasLower bool) (archive.Result, error) {
-	device, err := os.Open(from.Device)
+	if err := prepareDisk(from); err != nil {
+		return archive.Result{}, err
+	}
+	before := u.done.Load()
+	disk, err := archive.OpenDisk(from.Device, int64(from.OffsetBytes), int64(from.SizeBytes), func(bytes int) { u.done.Add(uint64(bytes)) })
 	if err != nil {
 		return archive.Result{}, err
+	}
+	defer disk.Close()
+	var unpacked archive.Result
+	if from.MediaType != "" {
+		unpacked, err = u.imageLayer(ctx, from, disk, hasLower)
+	} else {
+		unpacked, err = archive.Unpack(ctx, u.top, disk, archive.Options{Layer: true, HasLower: hasLower})
+	}
+	// What follows the archive's end is padding; it counts as done.
+	u.done.Store(before + from.SizeBytes)
+	return unpacked, err
+}
+
+// prepareDisk tells a disk to read ahead, once it is known to have the whole layer.
+func prepareDisk(from *guestv1.Layer) error {
+	device, err := os.Open(from.Device)
+	if err != nil {
+		return err
 	}
 	defer device.Close()
 	size, err := device.Seek(0, io.SeekEnd)
 	if err != nil {
-		return archive.Result{}, fmt.Errorf("find the size of %q: %w", from.Device, err)
+		return fmt.Errorf("find the size of %q: %w", from.Device, err)
 	}
 	if from.OffsetBytes > uint64(size) || from.SizeBytes > uint64(size)-from.OffsetBytes {
-		return archive.Result{}, failure.New(failure.InvalidArgument, "attach the whole layer",
+		return failure.New(failure.InvalidArgument, "attach the whole layer",
 			"%q has %d bytes, the layer should have %d from %d on", from.Device, size, from.SizeBytes, from.OffsetBytes)
 	}
 	// Refused by what is no disk.
 	_ = unix.IoctlSetInt(int(device.Fd()), unix.BLKRASET, readAheadSectors)
-	stored := &counting{io.NewSectionReader(device, int64(from.OffsetBytes), int64(from.SizeBytes)), &u.done}
-	if from.MediaType != "" {
-		return u.imageLayer(ctx, from, stored, hasLower)
-	}
-	unpacked, err := archive.Unpack(ctx, u.top, bufio.NewReaderSize(stored, readBytes), archive.Options{Layer: true, HasLower: hasLower})
-	if err != nil {
-		return unpacked, err
-	}
-	// What follows the archive's end is padding; it counts as done.
-	u.done.Add(from.SizeBytes - uint64(stored.offset()))
-	return unpacked, nil
-}
-
-// counting adds what is read to the count of all layers.
-type counting struct {
-	*io.SectionReader
-	done *atomic.Uint64
-}
-
-func (c *counting) Read(p []byte) (int, error) {
-	n, err := c.SectionReader.Read(p)
-	c.done.Add(uint64(n))
-	return n, err
-}
-
-func (c *counting) offset() int64 {
-	at, err := c.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return c.Size()
-	}
-	return at
+	return nil
 }
 
 func isDiskFull(err error) bool { return errors.Is(err, unix.ENOSPC) }

@@ -20,8 +20,7 @@ var ErrSource = errors.New("read the blob")
 
 // stored reads a blob's bytes as they are stored.
 type stored struct {
-	from io.Reader
-	// Nil where nobody asks.
+	from   io.Reader
 	hash   hash.Hash
 	count  int64
 	failed bool
@@ -29,9 +28,7 @@ type stored struct {
 
 func (s *stored) Read(p []byte) (int, error) {
 	n, err := s.from.Read(p)
-	if s.hash != nil {
-		s.hash.Write(p[:n])
-	}
+	s.hash.Write(p[:n])
 	s.count += int64(n)
 	if err != nil && err != io.EOF {
 		s.failed = true

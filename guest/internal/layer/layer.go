@@ -28,8 +28,6 @@ type Blob struct {
 	// Exact; what the source has behind that many bytes is not the blob's.
 	SizeBytes   int64
 	Compression Compression
-	// Nothing is hashed: the result has no digests.
-	Proven bool
 }
 
 // Options of Apply.
@@ -54,10 +52,7 @@ type Result struct {
 // Apply applies the blob to the root directory behind the descriptor, which stays the caller's. Where the blob's content
 // is at fault, the result still has the digest: it tells a damaged blob from a bad one.
 func Apply(ctx context.Context, root int, blob Blob, options Options) (Result, error) {
-	stored := &stored{from: io.LimitReader(blob.From, blob.SizeBytes)}
-	if !blob.Proven {
-		stored.hash = newHash()
-	}
+	stored := &stored{from: io.LimitReader(blob.From, blob.SizeBytes), hash: newHash()}
 	result, err := apply(ctx, root, bufio.NewReaderSize(stored, readBytes), stored, blob.Compression, options)
 	if _, limited := errors.AsType[*archive.LimitError](err); limited || ctx.Err() != nil || stored.failed {
 		return result, err
@@ -67,9 +62,6 @@ func Apply(ctx context.Context, root int, blob Blob, options Options) (Result, e
 	}
 	if stored.count != blob.SizeBytes {
 		return result, fmt.Errorf("%w: it ends after %d of %d bytes", ErrSource, stored.count, blob.SizeBytes)
-	}
-	if blob.Proven {
-		return result, err
 	}
 	result.Digest = digestOf(stored.hash)
 	if err == nil && blob.Compression == None {
@@ -88,10 +80,7 @@ func apply(ctx context.Context, root int, buffered *bufio.Reader, stored *stored
 	if compression != None {
 		tar.hash = newHash()
 	}
-	applied, err := archive.Unpack(ctx, root, tar, archive.Options{
-		Layer: true, HasLower: options.HasLower, MaxEntries: options.Limits.Entries,
-	})
-	options.Limits.Entries -= min(applied.Entries, options.Limits.Entries)
+	applied, err := options.unpack(ctx, root, tar)
 	result := Result{Applied: applied}
 	if err == nil {
 		// Behind the archive's end: padding that the diff ID counts, and the sums of the compression.
@@ -105,4 +94,29 @@ func apply(ctx context.Context, root int, buffered *bufio.Reader, stored *stored
 		result.DiffID = digestOf(tar.hash)
 	}
 	return result, nil
+}
+
+// ApplyTar applies a layer's tar that was proven to be the right one: nothing of it is hashed, which under emulation takes
+// as long as its unpacking.
+func ApplyTar(ctx context.Context, root int, tar *archive.Disk, options Options) (archive.Result, error) {
+	head := make([]byte, sniffBytes)
+	n, err := tar.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return archive.Result{}, fmt.Errorf("%w: %w", ErrSource, err)
+	}
+	if found := sniff(head[:n]); found != None {
+		return archive.Result{}, &TypeError{None, found}
+	}
+	if options.Limits.TarBytes -= tar.Size(); options.Limits.TarBytes < 0 {
+		return archive.Result{}, errTarBytes
+	}
+	return options.unpack(ctx, root, tar)
+}
+
+func (o Options) unpack(ctx context.Context, root int, tar io.Reader) (archive.Result, error) {
+	applied, err := archive.Unpack(ctx, root, tar, archive.Options{
+		Layer: true, HasLower: o.HasLower, MaxEntries: o.Limits.Entries,
+	})
+	o.Limits.Entries -= min(applied.Entries, o.Limits.Entries)
+	return applied, err
 }
