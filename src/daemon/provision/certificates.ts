@@ -1,4 +1,4 @@
-import { X509Certificate } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
@@ -49,13 +49,16 @@ export async function readCertificates(sources: CertificateSources): Promise<Hos
     ...(await certificateFiles(localDirectory)).slice(0, LOCAL_FILES_MAX),
     ...named,
   ];
+  const found: FoundCertificate[] = [];
+  for (const path of new Set(paths)) found.push(...(await certificatesIn(path, warnings)));
+  const isOwn = found.length > 0 && sources.files === undefined;
+  const known = isOwn ? await knownFingerprints(distributionDirectory) : new Set<string>();
   const own = new Map<string, X509Certificate>();
-  for (const path of new Set(paths)) {
-    for (const certificate of await certificatesOf(path, warnings))
+  for (const each of found) {
+    if (known.has(fingerprintOf(each.block))) continue;
+    const certificate = parsed(each, warnings);
+    if (certificate !== undefined && !known.has(plainFingerprint(certificate)))
       own.set(certificate.fingerprint256, certificate);
-  }
-  if (own.size > 0 && sources.files === undefined) {
-    for (const known of await knownFingerprints(distributionDirectory)) own.delete(known);
   }
   const now = sources.atMs ?? Date.now();
   let pem = "";
@@ -83,7 +86,15 @@ async function certificateFiles(directory: string): Promise<string[]> {
     .map((name) => join(directory, name));
 }
 
-async function certificatesOf(path: string, warnings: string[]): Promise<X509Certificate[]> {
+/** A certificate as a file has it. */
+interface FoundCertificate {
+  readonly block: string;
+  readonly path: string;
+  /** Which of its file's, from 1. */
+  readonly number: number;
+}
+
+async function certificatesIn(path: string, warnings: string[]): Promise<FoundCertificate[]> {
   const text = await readSmallFile(path);
   if (text === undefined) {
     warnings.push(`${path} is no file that can be read`);
@@ -91,27 +102,35 @@ async function certificatesOf(path: string, warnings: string[]): Promise<X509Cer
   }
   const blocks = text.match(BLOCK) ?? [];
   if (blocks.length === 0) warnings.push(`${path} holds no certificate`);
-  return blocks.flatMap((block, index) => {
-    try {
-      return [new X509Certificate(block)];
-    } catch {
-      warnings.push(`certificate ${index + 1} of ${path} cannot be read`);
-      return [];
-    }
-  });
+  return blocks.map((block, index) => ({ block, path, number: index + 1 }));
+}
+
+function parsed({ block, path, number }: FoundCertificate, warnings: string[]): X509Certificate | undefined {
+  try {
+    return new X509Certificate(block);
+  } catch {
+    warnings.push(`certificate ${number} of ${path} cannot be read`);
+    return undefined;
+  }
 }
 
 /** The authorities of the distribution, and of Node where that has none. */
-async function knownFingerprints(directory: string): Promise<string[]> {
-  const found = [...rootCertificates];
-  for (const path of await certificateFiles(directory)) found.push((await readSmallFile(path)) ?? "");
-  return found.flatMap((text) => {
-    try {
-      return [new X509Certificate(text).fingerprint256];
-    } catch {
-      return [];
-    }
-  });
+async function knownFingerprints(directory: string): Promise<Set<string>> {
+  const found: string[] = [...rootCertificates];
+  for (const path of await certificateFiles(directory))
+    found.push(...((await readSmallFile(path))?.match(BLOCK) ?? []));
+  return new Set(found.map(fingerprintOf));
+}
+
+/** SHA-256 of what a block holds (RFC 7468): it need not be parsed for that, which takes 0.3 ms for each of hundreds. */
+function fingerprintOf(block: string): string {
+  const [, content = ""] = /-----BEGIN CERTIFICATE-----([^-]*)/.exec(block) ?? [];
+  return createHash("sha256").update(Buffer.from(content, "base64")).digest("hex");
+}
+
+/** The same of one that was parsed. */
+function plainFingerprint({ fingerprint256 }: X509Certificate): string {
+  return fingerprint256.replaceAll(":", "").toLowerCase();
 }
 
 function nameOf({ subject }: X509Certificate): string {

@@ -81,10 +81,10 @@ describe("The host's own certificates", () => {
     const found = await read({ CURL_CA_BUNDLE: join(home, "missing"), PIP_CERT: "/dev/zero" });
     expect(found.count).toBe(1);
     expect(found.warnings).toEqual([
-      `certificate 1 of ${join(home, "local/a.crt")} cannot be read`,
       `${join(home, "local/b.crt")} holds no certificate`,
       `${join(home, "missing")} is no file that can be read`,
       "/dev/zero is no file that can be read",
+      `certificate 1 of ${join(home, "local/a.crt")} cannot be read`,
       expect.stringMatching(/^the certificate of "CN=old" ended on /) as string,
     ]);
   });
