@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeFileAtomic } from "../kit/index.js";
+import { hostBoot, writeFileAtomic } from "../kit/index.js";
 import type { Isolation } from "../sdk/index.js";
 import type { Output } from "./output.js";
 
@@ -13,7 +13,7 @@ export async function sayEmulationOnce(
   if (isolation !== "software") return;
   const path = join(stateDir, "emulation-notice");
   const said = await readFile(path, "utf8").catch(() => "");
-  const boot = await readFile("/proc/sys/kernel/random/boot_id", "utf8").catch(() => "unknown");
+  const boot = (await hostBoot()) ?? "unknown";
   if (said === boot) return;
   await stderr.say(
     "pyro: software emulation is used, because KVM does not work here: VMs are slower, and QEMU promises less isolation; `pyro doctor` says why",

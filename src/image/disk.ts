@@ -98,6 +98,4 @@ export async function convertImage(
   };
   const exit = await host.run("qemu-img", args, { signal, consume });
   if (exit.code !== 0) throw await toolError("qemu-img convert", exit, dirname(target));
-  await using file = await open(target, "r+");
-  await file.sync();
 }

@@ -109,9 +109,10 @@ export const assembledSchema = z.strictObject({
 });
 export type Assembled = z.infer<typeof assembledSchema>;
 
-/** The unpack phase is over: the raw image is whole. */
+/** The unpack phase is over: the raw image is whole, as long as the host stays up; it is not flushed. */
 export const unpackedSchema = z.strictObject({
-  format: z.literal(1),
+  format: z.literal(2),
+  boot: z.string(),
   inputs: z.string(),
   fingerprint: fingerprintSchema,
 });

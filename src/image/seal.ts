@@ -1,6 +1,6 @@
 import { chmod, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { failpoint, fingerprintOf, sha256File, syncDirectory } from "../kit/index.js";
+import { failpoint, fingerprintOf, sha256File, syncDirectory, syncFile } from "../kit/index.js";
 import { convertImage } from "./disk.js";
 import { requireSpace, type HostPrograms } from "./host-tools.js";
 import { IMAGE_VIRTUAL_BYTES, imagePath } from "./layout.js";
@@ -42,7 +42,8 @@ export async function sealImage(request: SealRequest): Promise<Manifest> {
     onProgress(Math.floor(usedBytes * share), usedBytes, "writing the image"),
   );
   onProgress(usedBytes, usedBytes, "hashing the image");
-  const digest = `sha256:${await sha256File(sealing, signal)}`;
+  const [hash] = await Promise.all([sha256File(sealing, signal), syncFile(sealing)]);
+  const digest = `sha256:${hash}`;
   // As root, QEMU reads it under a uid of its own.
   await chmod(sealing, 0o444);
   failpoint("pull.converted");

@@ -1,5 +1,4 @@
-import { open } from "node:fs/promises";
-import { failpoint, fingerprintOf, sameFingerprint, type Logger } from "../kit/index.js";
+import { failpoint, fingerprintOf, hostBoot, sameFingerprint, type Logger } from "../kit/index.js";
 import type { ImageBuild, ImageBuilder } from "./builder.js";
 import { makeFileSystem } from "./disk.js";
 import { requireSpace, type HostPrograms } from "./host-tools.js";
@@ -50,23 +49,19 @@ export async function unpackLayers(request: UnpackRequest): Promise<string> {
     signal,
   });
   signal.throwIfAborted();
-  await syncFile(raw);
   failpoint("pull.unpacked");
-  await place.write("unpacked", { format: 1, inputs, fingerprint: await fingerprintOf(raw) });
+  const boot = await hostBoot();
+  if (boot !== undefined)
+    await place.write("unpacked", { format: 2, boot, inputs, fingerprint: await fingerprintOf(raw) });
   return raw;
 }
 
 /** Whether an earlier pull has unpacked these inputs. */
 export async function isUnpacked(place: PullPlace, inputs: string): Promise<boolean> {
   const kept = await place.read("unpacked", unpackedSchema);
-  if (kept?.inputs !== inputs) return false;
+  if (kept?.inputs !== inputs || kept.boot !== (await hostBoot())) return false;
   const now = await fingerprintOf(place.path(RAW)).catch(() => undefined);
   return now !== undefined && sameFingerprint(now, kept.fingerprint);
-}
-
-async function syncFile(path: string): Promise<void> {
-  await using file = await open(path, "r");
-  await file.sync();
 }
 
 /** The last thing that dpkg says it is doing; the rest of its output is for the log. */

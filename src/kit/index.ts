@@ -52,6 +52,7 @@ export {
   type NetworkVariables,
 } from "./network-variables.js";
 export { useBufferForText } from "./protobuf-text.js";
+export { hostBoot } from "./host-boot.js";
 export { isHostName } from "./host-name.js";
 export { withoutCredentials } from "./url.js";
 export { fingerprintOf, sameFingerprint, sha256File, type Fingerprint } from "./file-hash.js";

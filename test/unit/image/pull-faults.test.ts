@@ -100,6 +100,17 @@ describe("a pull whose process is killed", () => {
     },
   );
 
+  it("with its host unpacks again: what was written may not have come to the disk", async () => {
+    await pullInChild({ PYRO_FAILPOINT: "pull.seal" });
+    const path = join(store.layout.pulls, "debian_12/unpacked.json");
+    const record = JSON.parse(await readFile(path, "utf8")) as { boot: string };
+    expect(record.boot).toBe((await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim());
+    await writeFile(path, JSON.stringify({ ...record, boot: "an earlier one" }));
+    const before = await phases();
+    expect((await pullInChild()).code).toBe(0);
+    expect((await phases()).slice(before.length)).toEqual(["mke2fs", "build", "convert"]);
+  });
+
   it.each(FAILPOINTS.filter((name) => prefixOf(name) === "image"))(
     "at %s, of an image, leaves an environment or none, and the next pull makes it",
     async (point) => {

@@ -1,0 +1,9 @@
+import { readFile } from "node:fs/promises";
+
+/**
+ * Which boot of this host it is: another text after each (random(4)); undefined where the kernel does not say. What was written
+ * and not flushed is whole as long as it stays the same.
+ */
+export async function hostBoot(): Promise<string | undefined> {
+  return (await readFile("/proc/sys/kernel/random/boot_id", "utf8").catch(() => undefined))?.trim();
+}
