@@ -5,7 +5,7 @@ import { LayerTars } from "./layer-tars.js";
 import { PullPlace } from "./pull-place.js";
 import type { EnvironmentStore } from "./store.js";
 import { dropPartial } from "./sweep.js";
-import { isUnpacked, unpackLayers, type UnpackRequest } from "./unpack.js";
+import { isUnpacked, makeEmptyDisk, unpackLayers, type UnpackRequest } from "./unpack.js";
 
 export interface ImageUnpackingOptions extends Pick<
   UnpackRequest,
@@ -38,6 +38,7 @@ export class ImageUnpacking implements AsyncDisposable {
   #known: KnownImage | undefined;
   #place: PullPlace | undefined;
   #tars: LayerTars | undefined;
+  #emptyDisk: Promise<string> | undefined;
   #raw: Promise<string> | undefined;
   readonly #image: Promise<StoredImage>;
   #fetched: (image: StoredImage) => void = () => undefined;
@@ -57,7 +58,11 @@ export class ImageUnpacking implements AsyncDisposable {
   async begin(image: KnownImage): Promise<(layer: string) => BlobTap | undefined> {
     try {
       const place = await this.#open(image);
-      if (!(await isUnpacked(place, image.manifestDigest))) return (layer) => this.#tars?.tap(layer);
+      if (!(await isUnpacked(place, image.manifestDigest))) {
+        this.#emptyDisk = makeEmptyDisk({ ...this.#options, ...this.#needs(place, image) });
+        this.#emptyDisk.catch((error: unknown) => this.#failure.abort(error));
+        return (layer) => this.#tars?.tap(layer);
+      }
     } catch (error) {
       this.#failure.abort(error);
     }
@@ -99,13 +104,18 @@ export class ImageUnpacking implements AsyncDisposable {
     return this.#place;
   }
 
+  #needs(place: PullPlace, image: KnownImage) {
+    return { place, neededBytes: image.sizeBytes * UNPACKED_RATIO, signal: this.signal };
+  }
+
   #start(image: KnownImage): Promise<string> {
     if (this.#raw !== undefined) return this.#raw;
     const [place, tars] = [this.#place, this.#tars];
     if (place === undefined || tars === undefined) throw new Error("the image has no place yet");
     this.#raw = unpackLayers({
       ...this.#options,
-      place,
+      ...this.#needs(place, image),
+      ...(this.#emptyDisk === undefined ? {} : { emptyDisk: this.#emptyDisk }),
       files: [tars.path],
       layers: async () => {
         const { layers } = await untilAborted(this.#image, this.signal);
@@ -115,8 +125,6 @@ export class ImageUnpacking implements AsyncDisposable {
       },
       steps: [],
       inputs: image.manifestDigest,
-      neededBytes: image.sizeBytes * UNPACKED_RATIO,
-      signal: this.signal,
       onProgress: this.#report.bind(this),
     });
     this.#raw.catch((error: unknown) => this.#failure.abort(error));
@@ -130,7 +138,7 @@ export class ImageUnpacking implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#failure.abort(new Error("the pull is over"));
-    await this.#raw?.catch(() => undefined);
+    await Promise.allSettled([this.#emptyDisk, this.#raw]);
     await this.#tars?.[Symbol.asyncDispose]();
     await this.#place?.[Symbol.asyncDispose]();
   }

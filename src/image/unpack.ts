@@ -6,31 +6,46 @@ import type { PullPlace } from "./pull-place.js";
 import { unpackedSchema } from "./record.js";
 import { RAW } from "./sweep.js";
 
-export interface UnpackRequest extends Pick<ImageBuild, "files" | "layers" | "steps"> {
+interface EmptyDiskRequest {
   readonly place: PullPlace;
   readonly host: HostPrograms;
+  /** About what is written, for the check of free space. */
+  readonly neededBytes: number;
+  readonly signal: AbortSignal;
+}
+
+export interface UnpackRequest extends EmptyDiskRequest, Pick<ImageBuild, "files" | "layers" | "steps"> {
+  /** What `makeEmptyDisk` gave, where that was called ahead. */
+  readonly emptyDisk?: Promise<string>;
   readonly builder: ImageBuilder;
   readonly logger: Logger;
   /** Digest of all that goes in: an earlier result of the same is taken as it is. */
   readonly inputs: string;
-  /** About what is written, for the check of free space. */
-  readonly neededBytes: number;
-  readonly signal: AbortSignal;
   readonly onProgress: (bytesDone: number, bytesTotal: number, message: string) => void;
+}
+
+/**
+ * Makes the disk that layers are unpacked into; what an earlier pull unpacked is gone then.
+ * @returns the path of the image
+ * @throws {PyroError} DISK_FULL, HOST_TOOL_NOT_FOUND, ENVIRONMENT_BUILD_FAILED
+ */
+export async function makeEmptyDisk({ place, host, neededBytes, signal }: EmptyDiskRequest): Promise<string> {
+  const raw = place.path(RAW);
+  await place.forget("unpacked");
+  await requireSpace(place.directory, neededBytes, "unpacking the image");
+  await makeFileSystem(host, raw, signal);
+  return raw;
 }
 
 /**
  * Unpacks layers into a raw disk image in a builder VM, unless an earlier pull has done it.
  * @returns the path of the image
- * @throws {PyroError} what the builder throws; DISK_FULL
+ * @throws {PyroError} what the builder throws, and as `makeEmptyDisk`
  */
 export async function unpackLayers(request: UnpackRequest): Promise<string> {
-  const { place, host, builder, logger, inputs, signal, onProgress } = request;
-  const raw = place.path(RAW);
-  if (await isUnpacked(place, inputs)) return raw;
-  await place.forget("unpacked");
-  await requireSpace(place.directory, request.neededBytes, "unpacking the image");
-  await makeFileSystem(host, raw, signal);
+  const { place, builder, logger, inputs, signal, onProgress } = request;
+  if (await isUnpacked(place, inputs)) return place.path(RAW);
+  const raw = await (request.emptyDisk ?? makeEmptyDisk(request));
   onProgress(0, 0, "starting the builder VM");
   const output = new TextDecoder();
   await builder.build({

@@ -23,7 +23,7 @@ export interface ImagePullProgress {
 }
 
 /** Told this often at most, besides when something begins or ends. */
-const EVERY_MS = 100;
+const EVERY_MS = 50;
 
 /** Puts together what a pull tells of itself. */
 export class ProgressReport {
