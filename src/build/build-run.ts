@@ -8,12 +8,13 @@ import {
   type HostPrograms,
   type InstalledImage,
 } from "../image/index.js";
-import { allocatedBytes, failpoint, untilAborted } from "../kit/index.js";
-import { explainLoss, type NetworkPolicyText } from "../workspace/index.js";
+import { allocatedBytes, failpoint } from "../kit/index.js";
+import type { NetworkPolicyText } from "../workspace/index.js";
 import { BuildContext, type ContextSource } from "./context.js";
 import { buildKey, stepKey } from "./key.js";
+import { inMachine } from "./in-machine.js";
 import type { LayerCache } from "./layers.js";
-import type { StepMachines } from "./machines.js";
+import type { StepMachine, StepMachines } from "./machines.js";
 import type { Plan, PlannedStep } from "./plan.js";
 import { doStep, ownership, type KeyedStep } from "./step.js";
 import { namingStep, type NumberedStep } from "./step-errors.js";
@@ -139,45 +140,25 @@ async function makeLayer(
   below: readonly string[],
   context: BuildContext | undefined,
 ): Promise<string> {
-  const { directory, image, layers, signal } = options;
+  const { directory, image, layers, machines, events, signal } = options;
+  const { network, vcpuCount, memMib, stepTimeoutMs } = options;
   const target = join(directory, "step.qcow2");
   await rm(target, { force: true });
   try {
-    await inMachine(options, step, below, context, target);
+    failpoint("build.step");
+    const spec = { image, below, target, network, vcpuCount, memMib };
+    const work = async (machine: StepMachine): Promise<void> => {
+      await doStep(machine, step, context, { stepTimeoutMs, onOutput: events.onOutput, signal });
+      failpoint("build.step-done");
+      await machine.finish(signal);
+    };
+    await inMachine(machines, spec, work, signal);
     return await layers.keep(step.key, target, below.at(-1) ?? image.path);
   } catch (error) {
     await rm(target, { force: true });
     signal.throwIfAborted();
     throw namingStep(step, error);
   }
-}
-
-/** Does a step in a machine of its own: the target is whole once that has ended. */
-async function inMachine(
-  options: BuildRunOptions,
-  step: KeyedStep,
-  below: readonly string[],
-  context: BuildContext | undefined,
-  target: string,
-): Promise<void> {
-  const { image, machines, network, vcpuCount, memMib, stepTimeoutMs, events, signal } = options;
-  failpoint("build.step");
-  await using machine = await machines.open({ image, below, target, network, vcpuCount, memMib }, signal);
-  const lost = machine.lost.then((error) => {
-    throw error;
-  });
-  lost.catch(() => undefined);
-  const work = doStep(machine, step, context, { stepTimeoutMs, onOutput: events.onOutput, signal })
-    .then(async () => {
-      failpoint("build.step-done");
-      await machine.finish(signal);
-    })
-    .catch(async (error: unknown) => {
-      throw await explainLoss(error, machine.lost);
-    });
-  // Whoever loses the race may reject later, when nobody listens any more.
-  work.catch(() => undefined);
-  await untilAborted(Promise.race([work, lost]), signal);
 }
 
 /** All layers as one image, which needs none of them. */
