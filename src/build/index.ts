@@ -15,6 +15,7 @@ export {
   type EnvironmentBuildsOptions,
 } from "./builds.js";
 export type { BuildEvents } from "./build-run.js";
+export { layerMaker } from "./layer-maker.js";
 export type { StepCommand, StepMachine, StepMachines, StepMachineSpec } from "./machines.js";
 export { readRecipe, recipeOf } from "./recipe-file.js";
 export type { Recipe } from "./recipe.js";

@@ -1,6 +1,6 @@
 import type { InstalledImage } from "../image/index.js";
 import type { PyroError } from "../protocol/index.js";
-import type { CommandExit, NetworkPolicyText, OutputChunk } from "../workspace/index.js";
+import type { CommandExit, NetworkPolicyText, NetworkRefusal, OutputChunk } from "../workspace/index.js";
 
 /** A machine for one step: its root lies over a base and the layers of the steps before. */
 export interface StepMachineSpec {
@@ -44,6 +44,8 @@ export interface StepMachine extends AsyncDisposable {
    * @throws {PyroError} VM_UNRESPONSIVE
    */
   finish(signal: AbortSignal): Promise<void>;
+  /** Why its network policy last refused something. */
+  readonly refusal: NetworkRefusal | undefined;
   /** Resolves when it ended by itself or cannot go on, with the reason. Never rejects. */
   readonly lost: Promise<PyroError>;
 }

@@ -35,30 +35,37 @@ export function failedStep(
   tail: string,
 ): PyroError {
   const { exitCode, signal, timedOut, outOfMemory } = exit;
-  const how = timedOut
-    ? `it took longer than ${timeoutMs / 1000} s`
-    : outOfMemory
-      ? "it ran out of memory"
-      : signal === undefined
-        ? `exit ${exitCode ?? "unknown"}`
-        : `killed by ${signal}`;
   const hint = timedOut
     ? "give it longer: `--timeout-seconds N`"
     : outOfMemory
       ? "give it more: `--mem-mib N`"
       : "mend it, then build again";
   const output = tail === "" ? "" : `\n${tail}`;
-  return new PyroError("ENVIRONMENT_BUILD_FAILED", `${about(step)} failed: ${how}${output}`, {
-    hint: `${hint}; the steps before it are kept`,
-    details: {
-      ...placeOf(step),
-      exit_code: exitCode ?? null,
-      signal: signal ?? null,
-      timed_out: timedOut,
-      out_of_memory: outOfMemory,
-      output_tail: tail,
+  return new PyroError(
+    "ENVIRONMENT_BUILD_FAILED",
+    `${about(step)} failed: ${howItEnded(exit, timeoutMs)}${output}`,
+    {
+      hint: `${hint}; the steps before it are kept`,
+      details: {
+        ...placeOf(step),
+        exit_code: exitCode ?? null,
+        signal: signal ?? null,
+        timed_out: timedOut,
+        out_of_memory: outOfMemory,
+        output_tail: tail,
+      },
     },
-  });
+  );
+}
+
+/** How a command ended, for messages. */
+export function howItEnded(
+  { exitCode, signal, timedOut, outOfMemory }: CommandExit,
+  timeoutMs: number,
+): string {
+  if (timedOut) return `it took longer than ${timeoutMs / 1000} s`;
+  if (outOfMemory) return "it ran out of memory";
+  return signal === undefined ? `exit ${exitCode ?? "unknown"}` : `killed by ${signal}`;
 }
 
 /** What to type next where the machine's own words speak of commands outside of a build. */

@@ -99,6 +99,9 @@ function toStepMachine(
   });
   return {
     lost: Promise.race([ended, hostFull]),
+    get refusal() {
+      return network?.lastRefusal;
+    },
     run: async ({ argv, env, user, cwd, timeoutMs }, onOutput, signal) => {
       const encoder = new TextEncoder();
       const command = resolveCommand(

@@ -9,7 +9,8 @@ import {
   HostPrograms,
   layoutOf,
   loadCatalogue,
-  installToolsCommand,
+  toolRemedy,
+  type ToolRemedy,
 } from "../image/index.js";
 import {
   networkVariables,
@@ -41,7 +42,7 @@ import {
   type VmmDriver,
 } from "../vmm/index.js";
 import { RunRegistry, Seeding, Vms, Workspaces } from "../workspace/index.js";
-import { EnvironmentBuilds } from "../build/index.js";
+import { EnvironmentBuilds, layerMaker } from "../build/index.js";
 import { Accelerators } from "./accelerators.js";
 import type { Activity } from "./activity.js";
 import { buildMachines } from "./build-machines.js";
@@ -145,14 +146,6 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     settings: configuration.settings,
     environment: process.env,
   });
-  const pulls = new EnvironmentPulls({
-    store,
-    images: () => registries.pulls(),
-    builder: builderVm(machines, isolation, log),
-    host,
-    logger: log,
-    inUse: () => Promise.resolve(inUse.digests),
-  });
   const overlays = new Overlays();
   const templates = new Templates({
     ...{ machines, driver, bundle, overlays, inUse, log },
@@ -172,12 +165,22 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const { settings } = configuration;
   const provision = new HostProvision({ settings, variables: networkVariables(), host, log });
   const networks = openNetworks({ log, dial: provision.dial, provision: () => provision.read() });
+  const stepMachines = buildMachines({ templates, overlays, isolation, networks, log });
+  const pulls = new EnvironmentPulls({
+    store,
+    images: () => registries.pulls(),
+    builder: builderVm(machines, isolation, log),
+    layers: layerMaker(stepMachines, hold),
+    aptSources: settings.apt_sources,
+    host,
+    logger: log,
+    inUse: () => Promise.resolve(inUse.digests),
+  });
   const opening = { ready, pool, isolation, store, pulls, networks, log };
   const factory = sandboxes(opening);
   const builds = new EnvironmentBuilds({
     ...{ store, host, inUse: () => Promise.resolve(inUse.digests) },
-    hold: (digest) => inUse.hold(digest),
-    machines: buildMachines({ templates, overlays, isolation, networks, log }),
+    ...{ hold, machines: stepMachines },
     requireBase: async (environment, { noPull, signal, onProgress }) =>
       await requireImage(
         opening,
@@ -262,6 +265,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
           runtimeVersion: async () => (await bundle()).version,
           probeAccelerators: (signal) => accelerators.examine(signal),
           missingTools: () => missingTools(host),
+          fetchesPackages: (signal) => pulls.fetchesPackages(signal),
           network: () => provision.describe(),
           environment: async (name) => {
             const { state, downloadBytes } = await store.inspect(name);
@@ -307,11 +311,8 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   };
 }
 
-async function missingTools(host: HostPrograms): Promise<{ names: string[]; install: string[] }> {
+async function missingTools(host: HostPrograms): Promise<ToolRemedy & { names: string[] }> {
   const missing = (await host.check()).filter(({ required, found }) => required && !found);
-  const packages = [...new Set(missing.map((tool) => tool.package))];
-  return {
-    names: missing.map(({ program }) => program),
-    install: packages.length === 0 ? [] : installToolsCommand(packages, await thisDistribution()),
-  };
+  const names = missing.map(({ program }) => program);
+  return { names, ...toolRemedy(names, await thisDistribution()) };
 }

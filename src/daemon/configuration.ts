@@ -32,6 +32,8 @@ const schema = z.strictObject({
   certificates: z.array(directory).optional(),
   /** Whether machines with a network get the host's package sources; they do when it is left out. */
   package_sources: z.boolean().optional(),
+  /** Files in apt's formats that name where Debian's packages are, instead of the configuration of the host's apt. */
+  apt_sources: z.array(directory).min(1).optional(),
   /** The host's proxy, instead of the one that the daemon's starter has in its environment; "": none. */
   proxy: z.union([z.literal(""), z.string().regex(/^http:\/\/[^\s/]+\/?$/)]).optional(),
   /** What is reached without it, as in NO_PROXY. */
@@ -48,6 +50,7 @@ const EXPECTED: Readonly<Record<keyof Settings, string>> = {
   idle_suspend: `whole seconds from 0 to ${LIMITS.longestSeconds}`,
   certificates: "a list of absolute paths",
   package_sources: "true or false",
+  apt_sources: "a list of absolute paths",
   proxy: 'an address such as http://proxy.test:3128, or ""',
   no_proxy: "a list of names, addresses and blocks",
 };

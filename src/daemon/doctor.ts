@@ -1,7 +1,7 @@
 import { statfs } from "node:fs/promises";
 import { describeConfiguration, readConfiguration, type Configuration } from "./configuration.js";
 import { availableMemory } from "./memory.js";
-import { NEEDS_APT } from "../image/index.js";
+import type { ToolRemedy } from "../image/index.js";
 import { complete, LaunchError, type Directories } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { TemplateReadiness } from "../vmm/index.js";
@@ -33,11 +33,10 @@ export interface DoctorSources {
   readonly runtimeVersion: () => Promise<string>;
   /** Probes anew, whatever was found before. */
   readonly probeAccelerators: (signal: AbortSignal) => Promise<readonly AcceleratorFinding[]>;
-  /** Host tools that making an environment needs and that are missing, with the command that installs them; none where we know none. */
-  readonly missingTools: () => Promise<{
-    readonly names: readonly string[];
-    readonly install: readonly string[];
-  }>;
+  /** Host tools that no environment is made without and that are missing, and what brings them. */
+  readonly missingTools: () => Promise<ToolRemedy & { readonly names: readonly string[] }>;
+  /** Whether this host's apt fetches the packages of curated environments; else they are made over an image of a registry. */
+  readonly fetchesPackages: (signal: AbortSignal) => Promise<boolean>;
   /** How connections of machines go out, and what machines with a network get of this host. */
   readonly network: () => Promise<string>;
   readonly environment: (name: string) => Promise<{
@@ -136,7 +135,7 @@ export async function diagnose(
       "give machines less with --mem-mib, or end other programs",
     ),
   );
-  await checkTools(sources, add);
+  await checkTools(sources, add, signal);
   await attempt("network", sources.network, (description) => description);
   const readiness = await checkEnvironment(environment, sources, add);
   return {
@@ -197,17 +196,25 @@ async function checkAccelerators(
 const KVM_HINT =
   "for hardware speed: enable virtualisation in the firmware (or nested virtualisation in the cloud), and `sudo usermod -aG kvm $USER`, then log in anew";
 
-async function checkTools(sources: DoctorSources, add: Add): Promise<void> {
-  const { names, install } = await sources.missingTools();
-  const remedy = install.length === 0 ? NEEDS_APT : `run: ${install.join(" ")}`;
-  add({
-    name: "tools",
-    ok: names.length === 0,
-    message: names.length === 0 ? "what makes environments is there" : `missing: ${names.join(", ")}`,
-    hint: names.length === 0 ? "" : remedy,
-    fix: names.length === 0 ? [] : install,
-  });
+async function checkTools(sources: DoctorSources, add: Add, signal: AbortSignal): Promise<void> {
+  const { names, install, hint } = await sources.missingTools();
+  if (names.length > 0) {
+    const what = install.length === 0 ? hint : `run: ${hint}`;
+    add({ name: "tools", ok: false, message: `missing: ${names.join(", ")}`, hint: what, fix: install });
+    return;
+  }
+  try {
+    const how = (await sources.fetchesPackages(signal)) ? "" : `; ${OVER_IMAGE}`;
+    add({ name: "tools", ok: true, message: `what makes environments is there${how}` });
+  } catch (thrown) {
+    signal.throwIfAborted();
+    const { message, hint: remedy } = PyroError.from(thrown);
+    add({ name: "tools", ok: false, message, hint: remedy });
+  }
 }
+
+const OVER_IMAGE =
+  "no apt of this host fetches Debian's packages: curated ones are made over Debian's image of a registry";
 
 const READINESS: Readonly<Record<TemplateReadiness, string>> = {
   warm: "its machines start from a memory template",

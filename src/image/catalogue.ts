@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
+import { formatReference, parseReference } from "../oci/index.js";
 import { PyroError } from "../protocol/index.js";
 
 /** One curated environment, as `environments/*.json` describes it, with what it includes already folded in. */
@@ -10,6 +11,8 @@ export interface EnvironmentRecipe {
   readonly description: string;
   /** Debian codename; the packages come from this suite whatever the host runs. */
   readonly suite: string;
+  /** The distribution's own image, by its whole reference: what the packages are installed over where no apt of the host fetches them. */
+  readonly image: string;
   /** What apt is asked to install: package names and apt patterns, sorted. */
   readonly packages: readonly string[];
   /** About what a pull fetches, for hints. */
@@ -26,8 +29,8 @@ export interface EnvironmentRecipe {
 export interface Catalogue {
   readonly version: string;
   readonly environments: ReadonlyMap<string, EnvironmentRecipe>;
-  /** Shell scripts that run in the builder VM. */
-  readonly scripts: { readonly install: string; readonly finish: string };
+  /** Shell scripts that run in a machine: the last one for all, of the others one. */
+  readonly scripts: { readonly install: string; readonly overImage: string; readonly finish: string };
 }
 
 const catalogueSchema = z.strictObject({
@@ -42,6 +45,7 @@ const environmentSchema = z.strictObject({
   name: z.string().regex(/^[a-z0-9][a-z0-9.-]*:[a-z0-9][a-z0-9.-]*$/),
   description: z.string().min(1),
   suite: z.string().regex(/^[a-z]+$/),
+  image: z.string(),
   variant: z.enum(["essential", "required"]),
   includes: z.string().optional(),
   packages: z.array(packageName),
@@ -75,7 +79,11 @@ export async function loadCatalogue(directory: string): Promise<Catalogue> {
       const file = environmentSchema.parse(JSON.parse(await text(name)));
       files.set(file.name, file);
     }
-    const scripts = { install: await text("install.sh"), finish: await text("finish.sh") };
+    const scripts = {
+      install: await text("install.sh"),
+      overImage: await text("over-image.sh"),
+      finish: await text("finish.sh"),
+    };
     const recipes = new Map<string, EnvironmentRecipe>();
     for (const file of files.values()) {
       recipes.set(file.name, toRecipe(file, files, await text(`${file.suite}.sources`), scripts));
@@ -98,16 +106,20 @@ function toRecipe(
   file: EnvironmentFile,
   files: ReadonlyMap<string, EnvironmentFile>,
   guestSources: string,
-  scripts: Catalogue["scripts"],
+  { install, finish }: Catalogue["scripts"],
 ): EnvironmentRecipe {
   const packages = [...new Set([...VARIANTS[file.variant], ...foldPackages(file, files)])].sort();
+  // However it is made, it is the same environment: neither the image nor its script has a part in this.
   const digest = createHash("sha256")
-    .update(JSON.stringify([RECIPE_FORMAT, file.name, file.suite, packages, guestSources, scripts]))
+    .update(
+      JSON.stringify([RECIPE_FORMAT, file.name, file.suite, packages, guestSources, { install, finish }]),
+    )
     .digest("hex");
   return {
     name: file.name,
     description: file.description,
     suite: file.suite,
+    image: formatReference(parseReference(file.image)),
     packages,
     downloadBytes: file.download_bytes,
     installedBytes: file.installed_bytes,

@@ -9,11 +9,10 @@ import {
   type AptDirectories,
   type PackageFile,
 } from "./apt.js";
-import { readHostSources } from "./host-sources.js";
 import { requireSpace, toolError, type HostPrograms, type RunResult } from "./host-tools.js";
 import { makeCacheDirectory } from "./layout.js";
 import { fileMatches } from "./record.js";
-import { formatSources } from "./sources.js";
+import { formatSources, type AptSource } from "./sources.js";
 
 export interface FetchRequest {
   readonly host: HostPrograms;
@@ -21,6 +20,8 @@ export interface FetchRequest {
   readonly root: string;
   readonly suite: string;
   readonly architecture: string;
+  /** Where apt fetches from. */
+  readonly sources: readonly AptSource[];
   /** What apt is asked to install. */
   readonly packages: readonly string[];
   readonly signal: AbortSignal;
@@ -39,7 +40,7 @@ const APT_HINT = "check that `apt-get update` works on this host, then try again
 const PROXY_VARIABLES = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
 
 /**
- * Fetches an environment's packages with the host's apt and the host's sources into private directories. Resumable:
+ * Fetches an environment's packages with the host's apt into private directories. Resumable:
  * apt continues partial files, and what is there and matches its SHA-256 from the signed lists is not fetched again.
  * @throws {PyroError} HOST_TOOL_NOT_FOUND, ENVIRONMENT_BUILD_FAILED, DISK_FULL
  */
@@ -80,15 +81,7 @@ async function prepareDirectories(request: FetchRequest, directories: AptDirecto
   await writeFile(directories.status, "");
   const sandboxUser = await sandboxUserFor(directories.archives);
   await writeFile(directories.config, aptConfiguration(directories, request.architecture, sandboxUser));
-  const sources = await readHostSources(request.host, request.suite, request.signal);
-  if (sources.length === 0) {
-    throw new PyroError(
-      "ENVIRONMENT_BUILD_FAILED",
-      `the host's apt configuration names no Debian mirror to fetch ${request.suite} from`,
-      { hint: "add your Debian mirror to /etc/apt/sources.list.d (see `man sources.list`), then try again" },
-    );
-  }
-  await writeFile(directories.sources, formatSources(sources));
+  await writeFile(directories.sources, formatSources(request.sources));
 }
 
 /**

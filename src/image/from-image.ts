@@ -81,7 +81,15 @@ export async function makeOfArchive(
 /** Who mistyped one of pyro's own names asked the default registry for it. */
 function withCurated(error: PyroError, name: string, { environments }: Catalogue): PyroError {
   if (!name.startsWith(`${DEFAULT_REGISTRY}/`)) return error;
+  const isBase = [...environments.values()].some(({ image }) => image === name);
+  // Its own name was typed by nobody, as a rule.
+  if (isBase) return withHint(error, MIRROR);
+  return withHint(error, `pyro's own environments are ${[...environments.keys()].join(", ")}`);
+}
+
+const MIRROR = `where that registry cannot be reached, name a mirror of ${DEFAULT_REGISTRY} under [mirrors] in ~/.config/pyro/config.toml`;
+
+function withHint(error: PyroError, more: string): PyroError {
   const { code, message, hint, details, retryable } = error;
-  const own = `pyro's own environments are ${[...environments.keys()].join(", ")}`;
-  return new PyroError(code, message, { hint: `${hint}; ${own}`, details, retryable, cause: error });
+  return new PyroError(code, message, { hint: `${hint}; ${more}`, details, retryable, cause: error });
 }

@@ -14,26 +14,53 @@ import {
 } from "../kit/index.js";
 import { PyroError, type ErrorCode } from "../protocol/index.js";
 
-/** A program of the host and the Debian package that brings it. */
+/** A program of the host, and what brings it. */
 interface HostTool {
   readonly program: string;
+  /** Its package as Debian calls it, and elsewhere where that is called otherwise. */
   readonly package: string;
+  readonly elsewhere?: Partial<Readonly<Record<Distribution, string>>>;
   readonly neededFor: string;
+  /** Nothing is made without it; the others fetch Debian's packages on this host, and make that quicker. */
   readonly required: boolean;
 }
 
-/** What making an environment needs; the optional ones make it faster. */
+const QEMU_IMG = {
+  fedora: "qemu-img",
+  rhel: "qemu-img",
+  arch: "qemu-img",
+  suse: "qemu-tools",
+  alpine: "qemu-img",
+};
+
+/** What making an environment needs. Debian's packages were tried, the others are named as those distributions name them. */
 const HOST_TOOLS: readonly HostTool[] = [
-  { program: "apt-get", package: "apt", neededFor: "fetching packages", required: true },
-  { program: "apt-config", package: "apt", neededFor: "reading the host's package sources", required: true },
-  { program: "dpkg-deb", package: "dpkg", neededFor: "unpacking packages", required: true },
-  { program: "mke2fs", package: "e2fsprogs", neededFor: "making a file system", required: true },
-  { program: "qemu-img", package: "qemu-utils", neededFor: "sealing an image", required: true },
-  { program: "setpriv", package: "util-linux", neededFor: "tying helpers to the daemon", required: true },
-  { program: "flock", package: "util-linux", neededFor: "locking", required: true },
+  { program: "apt-get", package: "apt", neededFor: "fetching packages", required: false },
+  { program: "apt-config", package: "apt", neededFor: "reading the host's package sources", required: false },
+  { program: "dpkg-deb", package: "dpkg", neededFor: "unpacking packages", required: false },
+  {
+    ...{ program: "mke2fs", package: "e2fsprogs", elsewhere: { nixos: "nixos.e2fsprogs" } },
+    ...{ neededFor: "making a file system", required: true },
+  },
+  {
+    ...{ program: "qemu-img", package: "qemu-utils", elsewhere: { ...QEMU_IMG, nixos: "nixos.qemu" } },
+    ...{ neededFor: "sealing an image", required: true },
+  },
+  {
+    ...{ program: "setpriv", package: "util-linux" },
+    elsewhere: { alpine: "setpriv", nixos: "nixos.util-linux" },
+    ...{ neededFor: "tying helpers to the daemon", required: true },
+  },
+  {
+    ...{ program: "flock", package: "util-linux", elsewhere: { alpine: "flock", nixos: "nixos.util-linux" } },
+    ...{ neededFor: "locking", required: true },
+  },
   { program: "mmdebstrap", package: "mmdebstrap", neededFor: "making environments faster", required: false },
   { program: "newuidmap", package: "uidmap", neededFor: "mmdebstrap as an ordinary user", required: false },
 ];
+
+/** With which a host fetches Debian's packages itself. */
+export const APT_TOOLS = ["apt-get", "apt-config", "dpkg-deb"] as const;
 
 /** One tool and whether the host has it. */
 interface HostToolState extends HostTool {
@@ -149,7 +176,7 @@ export class HostPrograms {
   }
 
   /**
-   * Passes when every tool that a pull cannot do without is there.
+   * Passes when every tool is there that is named, or else that nothing is made without.
    * @throws {PyroError} HOST_TOOL_NOT_FOUND, with one command that installs all that is missing
    */
   async require(programs?: readonly string[]): Promise<void> {
@@ -158,36 +185,40 @@ export class HostPrograms {
     if (missing.length > 0) throw await missingTools(missing.map((tool) => tool.program));
   }
 
-  /** Whether the host has a program. */
-  async has(program: string): Promise<boolean> {
-    return (await this.#find(program)) !== undefined;
+  /** Whether the host has all of these programs. */
+  async has(...programs: readonly string[]): Promise<boolean> {
+    const found = await Promise.all(programs.map((program) => this.#find(program)));
+    return !found.includes(undefined);
   }
 }
 
-/** Said instead of a command where a host's packages are not Debian's. */
-export const NEEDS_APT =
-  "environments are made of Debian packages, with apt: use a host that has it, such as Debian or Ubuntu";
+/** What brings missing programs, for a person, and the command that does, as words; none on a distribution that we do not know. */
+export interface ToolRemedy {
+  readonly hint: string;
+  readonly install: readonly string[];
+}
 
-/** The command that installs packages by Debian's names, as words; none on a distribution that has others. */
-export function installToolsCommand(
-  packages: readonly string[],
-  distribution: Distribution | undefined,
-): string[] {
-  return distribution === undefined || distribution === "debian" ? installWords("debian", packages) : [];
+/** The remedy for missing host tools; nothing to do where none is missing. */
+export function toolRemedy(programs: readonly string[], distribution: Distribution | undefined): ToolRemedy {
+  if (programs.length === 0) return { hint: "", install: [] };
+  const tools = programs.map((program) => HOST_TOOLS.find((tool) => tool.program === program));
+  const named = tools.map((tool, index) => {
+    const elsewhere = distribution === undefined ? undefined : tool?.elsewhere?.[distribution];
+    return elsewhere ?? tool?.package ?? programs[index] ?? "";
+  });
+  const packages = [...new Set(named)];
+  if (distribution === undefined)
+    return { hint: `install them: Debian has them in ${packages.join(", ")}`, install: [] };
+  const install = installWords(distribution, packages);
+  return { hint: install.join(" "), install };
 }
 
 async function missingTools(programs: readonly string[]): Promise<PyroError> {
-  const packages = new Set(
-    programs.map((program) => HOST_TOOLS.find((tool) => tool.program === program)?.package ?? program),
-  );
-  const command = installToolsCommand([...packages], await thisDistribution());
+  const { hint } = toolRemedy(programs, await thisDistribution());
   return new PyroError(
     "HOST_TOOL_NOT_FOUND",
     `this host lacks ${programs.join(", ")}, needed to make environments`,
-    {
-      hint: command.length === 0 ? NEEDS_APT : command.join(" "),
-      details: { programs, packages: [...packages] },
-    },
+    { hint, details: { programs } },
   );
 }
 
@@ -239,7 +270,7 @@ export async function toolError(
   }
   return new PyroError(
     options.code ?? "ENVIRONMENT_BUILD_FAILED",
-    `${what} failed (${how}): ${reason(said)}`,
+    `${what} failed (${how}): ${reasonOf(said)}`,
     {
       hint: options.hint ?? "try again; `pyro daemon logs` has the whole output",
       details: { output: tail(said) },
@@ -249,7 +280,7 @@ export async function toolError(
 }
 
 /** The lines in which apt, dpkg and mmdebstrap name the cause, or the last line there is. */
-function reason(said: string): string {
+export function reasonOf(said: string): string {
   const lines = said.split("\n").map((line) => line.trim());
   const errors = lines.filter((line) =>
     /^(E:|dpkg: error|dpkg-deb: error|qemu-img:|mke2fs:|error:)/.test(line),

@@ -34,7 +34,8 @@ export class PullPlace implements AsyncDisposable {
       });
     const lock = await takeDirectory(directory, [layout.images, layout.manifests], busy);
     const place = new PullPlace(directory, lock);
-    if (fresh) for (const record of ["unpacked", "assembled", "fetched"]) await place.forget(record);
+    if (fresh)
+      for (const record of ["installed", "unpacked", "assembled", "fetched"]) await place.forget(record);
     return place;
   }
 

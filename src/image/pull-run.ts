@@ -18,6 +18,7 @@ import {
   type Fetched,
 } from "./record.js";
 import { sealImage } from "./seal.js";
+import type { AptSource } from "./sources.js";
 import type { EnvironmentStore } from "./store.js";
 import { unpackLayers } from "./unpack.js";
 
@@ -28,6 +29,8 @@ export interface PullRunOptions {
   readonly logger: Logger;
   readonly architecture: string;
   readonly recipe: EnvironmentRecipe;
+  /** Where the host's apt fetches from. */
+  readonly sources: readonly AptSource[];
   readonly fetchSlot: Slots;
   /** Forgets what earlier pulls of the environment finished. */
   readonly fresh: boolean;
@@ -77,7 +80,7 @@ export class PullRun implements AsyncDisposable {
   }
 
   async #fetch(): Promise<Fetched> {
-    const { recipe, host, signal, architecture } = this.#options;
+    const { recipe, host, signal, architecture, sources } = this.#options;
     const kept = await this.#place.read("fetched", fetchedSchema);
     if (
       kept?.recipe === recipe.digest &&
@@ -91,7 +94,7 @@ export class PullRun implements AsyncDisposable {
       host,
       root: this.#packagesRoot,
       suite: recipe.suite,
-      architecture,
+      ...{ architecture, sources },
       packages: recipe.packages,
       signal,
       onProgress: this.#progress("fetch"),

@@ -1,11 +1,12 @@
 import { silentLogger, Slots, type Logger } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { ImageBuilder } from "./builder.js";
+import { fetchesPackages, makeCurated } from "./curated.js";
 import { makeOfArchive, makeOfRegistry, type ArchiveFile, type FromImageOptions } from "./from-image.js";
 import { HostPrograms } from "./host-tools.js";
+import type { LayerMaker } from "./layer-maker.js";
 import { requireOwnName } from "./names.js";
 import type { PullProgress } from "./progress.js";
-import { PullRun, type PullRunOptions } from "./pull-run.js";
 import type { Assembled } from "./record.js";
 import type { EnvironmentStore } from "./store.js";
 import type { EnvironmentStatus } from "./status.js";
@@ -33,9 +34,12 @@ export interface PullOptions {
 export interface EnvironmentPullsOptions {
   readonly store: EnvironmentStore;
   readonly builder: ImageBuilder;
+  readonly layers: LayerMaker;
   /** Where images of registries come from; asked when one is pulled. */
   readonly images: FromImageOptions["images"];
   readonly host?: HostPrograms;
+  /** Files that name where Debian's packages are, instead of the configuration of the host's apt. */
+  readonly aptSources?: readonly string[] | undefined;
   readonly logger?: Logger;
   /** Debian's name of the guest's architecture; default "amd64". */
   readonly architecture?: string;
@@ -74,8 +78,8 @@ export class EnvironmentPulls {
    * Pulls an environment, or waits for the pull of it that is under way.
    * @param text an environment's name, or an image's reference: a tag is looked up each time; with `from`, the name that
    *   the environment gets
-   * @throws {PyroError} UNKNOWN_ENVIRONMENT, HOST_TOOL_NOT_FOUND, ENVIRONMENT_BUILD_FAILED, ENVIRONMENT_BUSY, DISK_FULL;
-   *   of images also what a registry, a layer or the builder fails with (IMAGE_*, REGISTRY_*, BLOB_*); with `from` also
+   * @throws {PyroError} UNKNOWN_ENVIRONMENT, HOST_TOOL_NOT_FOUND, ENVIRONMENT_BUILD_FAILED, ENVIRONMENT_BUSY, DISK_FULL,
+   *   CONFIG_INVALID; of images, and of what is made over one, also what a registry, a layer or the builder fails with (IMAGE_*, REGISTRY_*, BLOB_*); with `from` also
    *   INVALID_ARGUMENT, ENVIRONMENT_EXISTS. What was finished is kept, so that the next pull goes on from there
    */
   async pull(text: string, options: PullOptions = {}): Promise<PullResult> {
@@ -180,12 +184,17 @@ export class EnvironmentPulls {
     const isNew = (await store.manifest(name)) === undefined;
     const before = await store.inspect(name);
     const recipe = store.catalogue.environments.get(name);
+    const pullImage = (image: string): Promise<PullResult> =>
+      this.pull(image, {
+        signal,
+        onProgress: (progress) => onProgress({ ...progress, message: `${image}: ${progress.message}` }),
+      });
     const { reused } =
       from !== undefined
         ? await makeOfArchive(name, from, options)
         : recipe === undefined
           ? await makeOfRegistry(before, options)
-          : await this.#makeCurated(before, { ...options, recipe, fetchSlot: this.#fetchSlot });
+          : await makeCurated(before, { ...options, recipe, fetchSlot: this.#fetchSlot, pullImage });
     return {
       environment: await store.inspect(name),
       reused,
@@ -194,16 +203,15 @@ export class EnvironmentPulls {
     };
   }
 
-  async #makeCurated(
-    { state, image }: EnvironmentStatus,
-    options: PullRunOptions,
-  ): Promise<{ reused: boolean }> {
-    const current = state === "installed" && image?.recipe === options.recipe.digest;
-    if (current && !options.fresh) return { reused: true };
-    await this.#host.require();
-    await using run = await PullRun.open(options);
-    await run.run();
-    return { reused: false };
+  /**
+   * Whether this host's apt fetches the packages of curated environments; else they are installed over an image.
+   * @throws {PyroError} CONFIG_INVALID
+   */
+  async fetchesPackages(signal: AbortSignal): Promise<boolean> {
+    const [recipe] = this.#options.store.catalogue.environments.values();
+    if (recipe === undefined) return false;
+    const files = this.#options.aptSources;
+    return await fetchesPackages({ host: this.#host, suite: recipe.suite, files, signal });
   }
 
   /**

@@ -109,8 +109,8 @@ export const assembledSchema = z.strictObject({
 });
 export type Assembled = z.infer<typeof assembledSchema>;
 
-/** The unpack phase is over: the raw image is whole, as long as the host stays up; it is not flushed. */
-export const unpackedSchema = z.strictObject({
+/** The file that a phase left is whole, as long as the host stays up: it is not flushed. */
+export const phaseFileSchema = z.strictObject({
   format: z.literal(2),
   boot: z.string(),
   inputs: z.string(),

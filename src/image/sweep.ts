@@ -6,13 +6,15 @@ import type { Catalogue } from "./catalogue.js";
 import { imagePath, nameOfFile, safeName } from "./layout.js";
 import { removeTree } from "./mmdebstrap.js";
 import { knownName } from "./names.js";
-import { assembledSchema, unpackedSchema, type Manifest } from "./record.js";
+import { assembledSchema, phaseFileSchema, type Manifest } from "./record.js";
 import type { EnvironmentStore } from "./store.js";
 
 /** Pulls that nobody came back to are removed after this long. */
 const PULL_KEPT_MS = 7 * 24 * 3600_000;
 /** The raw image in a pull's directory. */
 export const RAW = "image.raw";
+/** There: the layer with the packages, where they are installed over an image. */
+export const INSTALLED = "installed.qcow2";
 
 /**
  * Removes what killed pulls left and no later one can use; phases that are of use to a later pull stay.
@@ -56,10 +58,19 @@ async function isThere(store: EnvironmentStore, { digest, fingerprint }: Manifes
 /** Removes files of a pull's directory that no record speaks of: a phase that did not end starts over. */
 export async function dropPartial(directory: string): Promise<void> {
   // The note of a tree (see mmdebstrap.ts) outlives the pull until the tree is gone.
-  const keep = new Set(["lock", "tree-path", "fetched.json", "assembled.json", "unpacked.json"]);
+  const keep = new Set([
+    "lock",
+    "tree-path",
+    "fetched.json",
+    "assembled.json",
+    "unpacked.json",
+    "installed.json",
+  ]);
   const assembled = assembledSchema.safeParse(await readJsonFile(join(directory, "assembled.json"))).data;
   for (const layer of assembled?.layers ?? []) keep.add(layer.file);
-  if (unpackedSchema.safeParse(await readJsonFile(join(directory, "unpacked.json"))).success) keep.add(RAW);
+  if (phaseFileSchema.safeParse(await readJsonFile(join(directory, "unpacked.json"))).success) keep.add(RAW);
+  if (phaseFileSchema.safeParse(await readJsonFile(join(directory, "installed.json"))).success)
+    keep.add(INSTALLED);
   for (const entry of await namesIn(directory)) {
     if (!keep.has(entry)) await rm(join(directory, entry), { recursive: true, force: true });
   }

@@ -1,9 +1,9 @@
-import { failpoint, fingerprintOf, hostBoot, sameFingerprint, type Logger } from "../kit/index.js";
+import { failpoint, type Logger } from "../kit/index.js";
 import type { ImageBuild, ImageBuilder } from "./builder.js";
 import { makeFileSystem } from "./disk.js";
 import { requireSpace, type HostPrograms } from "./host-tools.js";
+import { isPhaseFile, recordPhaseFile, type PhaseFile } from "./phase-file.js";
 import type { PullPlace } from "./pull-place.js";
-import { unpackedSchema } from "./record.js";
 import { RAW } from "./sweep.js";
 
 interface EmptyDiskRequest {
@@ -65,21 +65,20 @@ export async function unpackLayers(request: UnpackRequest): Promise<string> {
   });
   signal.throwIfAborted();
   failpoint("pull.unpacked");
-  const boot = await hostBoot();
-  if (boot !== undefined)
-    await place.write("unpacked", { format: 2, boot, inputs, fingerprint: await fingerprintOf(raw) });
+  await recordPhaseFile(unpacked(place, inputs));
   return raw;
 }
 
 /** Whether an earlier pull has unpacked these inputs. */
 export async function isUnpacked(place: PullPlace, inputs: string): Promise<boolean> {
-  const kept = await place.read("unpacked", unpackedSchema);
-  if (kept?.inputs !== inputs || kept.boot !== (await hostBoot())) return false;
-  const now = await fingerprintOf(place.path(RAW)).catch(() => undefined);
-  return now !== undefined && sameFingerprint(now, kept.fingerprint);
+  return await isPhaseFile(unpacked(place, inputs));
+}
+
+function unpacked(place: PullPlace, inputs: string): PhaseFile {
+  return { place, phase: "unpacked", path: place.path(RAW), inputs };
 }
 
 /** The last thing that dpkg says it is doing; the rest of its output is for the log. */
-function lastStep(text: string): string | undefined {
+export function lastStep(text: string): string | undefined {
   return [...text.matchAll(/^(?:Unpacking|Setting up|Processing triggers for) [^\n(]*/gm)].at(-1)?.[0].trim();
 }

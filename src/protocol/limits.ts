@@ -302,6 +302,8 @@ export const LIMITS = {
   buildContextBytes: 16 * 1024 ** 3,
   /** How long one step may take where nothing is said. */
   buildStepMs: 30 * 60_000,
+  /** Installing the packages of a curated environment over an image: the largest takes about half an hour under emulation. */
+  installMs: 4 * 3600 * 1000,
   /** Of the end of a failed step's output, in the error. */
   buildTailBytes: 2_000,
   vcpuCountMax: 64,

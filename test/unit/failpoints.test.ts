@@ -7,7 +7,7 @@ import { FAILPOINTS, prefixOf } from "../failpoints.js";
  * machines, in test/unit/workspace/faults.
  */
 const REACHED = {
-  unit: ["blob", "pull", "rotation"],
+  unit: ["blob", "over", "pull", "rotation"],
   registry: ["push"],
   vm: [
     ...[

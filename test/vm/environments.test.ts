@@ -16,6 +16,7 @@ import { mmdebstrapMode } from "../../src/image/mmdebstrap.js";
 import { HostPrograms } from "../../src/image/host-tools.js";
 import { silentLogger, Slots } from "../../src/kit/index.js";
 import { locateRuntimeBundle, QemuDriver } from "../../src/vmm/index.js";
+import { FakeLayers } from "../unit/image/fake-layers.js";
 
 const NAME = "debian:12-base";
 const TIMEOUT = 900_000;
@@ -71,6 +72,7 @@ describe("environments made in a real builder VM", () => {
     const store = new EnvironmentStore(catalogue, layoutOf(join(directory, "cache")));
     const result = await new EnvironmentPulls({
       images: () => Promise.reject(new Error("there are no registries here")),
+      layers: new FakeLayers(),
       store,
       builder,
       host,

@@ -9,11 +9,11 @@ import { CAPABILITY, entry } from "./tar-entries.js";
 
 const SUITE = "bookworm";
 
-/** Takes HOME for one of its own, with a configuration that allows these registries, until it is disposed of. */
-export async function homeWith(registries: readonly string[]): Promise<AsyncDisposable> {
+/** Takes HOME for one of its own, with a configuration that allows these registries and says this, until it is disposed of. */
+export async function homeWith(registries: readonly string[], more = ""): Promise<AsyncDisposable> {
   const home = await mkdtemp(join(tmpdir(), "pyro-home-"));
   await mkdir(join(home, ".config/pyro"), { recursive: true });
-  const text = `insecure_registries = ${JSON.stringify(registries)}\n`;
+  const text = `insecure_registries = ${JSON.stringify(registries)}\n${more}`;
   await writeFile(join(home, ".config/pyro/config.toml"), text);
   const before = process.env["HOME"];
   process.env["HOME"] = home;
@@ -26,16 +26,28 @@ export async function homeWith(registries: readonly string[]): Promise<AsyncDisp
   };
 }
 
-/** Makes a Debian with its essential packages by mmdebstrap, from where the host has its own. */
-export async function debianTar(directory: string): Promise<string> {
-  const sources = await readHostSources(new HostPrograms(), SUITE, AbortSignal.timeout(60_000));
+/** A file of apt's with where the host has Debian's packages from. */
+export async function hostSources(directory: string): Promise<string> {
+  const sources = await readHostSources({
+    ...{ host: new HostPrograms(), suite: SUITE, signal: AbortSignal.timeout(60_000) },
+  });
   const list = join(directory, "host.sources");
   await writeFile(list, formatSources(sources));
+  return list;
+}
+
+/**
+ * Makes a Debian by mmdebstrap, from where the host has its own.
+ * @param words which: the variant, and what is changed of it; by default its essential packages
+ */
+export async function debianTar(
+  directory: string,
+  words: readonly string[] = ["--variant=essential"],
+): Promise<string> {
+  const list = await hostSources(directory);
   const path = join(directory, "debian.tar");
   const env = { ...baseEnvironment(), ...networkVariables(process.env) };
-  const { code, stderrTail } = await complete("mmdebstrap", ["--variant=essential", SUITE, path, list], {
-    env,
-  });
+  const { code, stderrTail } = await complete("mmdebstrap", [...words, SUITE, path, list], { env });
   if (code !== 0) throw new Error(`mmdebstrap ended with ${code}: ${stderrTail}`);
   return path;
 }

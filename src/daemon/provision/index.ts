@@ -16,7 +16,10 @@ import { readRegistries, type Registries } from "./registries.js";
 export { NOTHING, type Provision } from "./files.js";
 
 export interface HostProvisionOptions {
-  readonly settings: Pick<Settings, "certificates" | "package_sources" | "proxy" | "no_proxy">;
+  readonly settings: Pick<
+    Settings,
+    "certificates" | "package_sources" | "apt_sources" | "proxy" | "no_proxy"
+  >;
   readonly variables: NetworkVariables;
   readonly host: HostPrograms;
   readonly log: Logger;
@@ -86,11 +89,13 @@ export class HostProvision {
   }
 
   async #apt(): Promise<GuestSources> {
+    const { host, settings } = this.options;
+    const signal = AbortSignal.timeout(APT_MS);
     try {
-      return guestSources(await readHostSources(this.options.host, SUITE, AbortSignal.timeout(APT_MS)));
-    } catch {
-      // A host without apt, or whose apt does not answer.
-      return NO_SOURCES;
+      return guestSources(await readHostSources({ host, suite: SUITE, files: settings.apt_sources, signal }));
+    } catch (error) {
+      // Of a host whose apt does not answer nothing need be said.
+      return { text: "", warnings: signal.aborted ? [] : [PyroError.from(error).message] };
     }
   }
 }

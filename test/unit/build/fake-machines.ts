@@ -34,6 +34,7 @@ export function fakeStepMachines(): FakeStepMachines {
       };
       return {
         lost,
+        refusal: undefined,
         run: async ({ argv, cwd, user, env }, onOutput) => {
           const line = argv.at(-1) ?? "";
           const exitCode = await fake.onRun(line, signal, lose);

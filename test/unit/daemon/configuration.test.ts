@@ -34,6 +34,7 @@ describe("The configuration", () => {
        idle_suspend = 600
        certificates = ["/srv/ca.pem"]
        package_sources = false
+       apt_sources = ["/etc/company.sources"]
        proxy = "http://user:secret@proxy.test:3128"
        no_proxy = ["corp.test", "10.0.0.0/8"]
        [mirrors]
@@ -44,6 +45,7 @@ describe("The configuration", () => {
       ...{
         insecure_registries: ["registry.test:5000"],
         ...{ certificates: ["/srv/ca.pem"], package_sources: false },
+        apt_sources: ["/etc/company.sources"],
         ...{ proxy: "http://user:secret@proxy.test:3128", no_proxy: ["corp.test", "10.0.0.0/8"] },
         mirrors: { "registry.test": ["https://mirror.test/v2"] },
       },

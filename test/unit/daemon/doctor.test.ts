@@ -2,7 +2,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { diagnose, toolVersion, type Check, type DoctorSources } from "../../../src/daemon/doctor.js";
-import { installToolsCommand } from "../../../src/image/index.js";
+import { toolRemedy } from "../../../src/image/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
 
 const healthy = (changes: Partial<DoctorSources> = {}): DoctorSources => ({
@@ -15,7 +15,8 @@ const healthy = (changes: Partial<DoctorSources> = {}): DoctorSources => ({
       { name: "kvm", usable: false, reason: "the probe machine hung", bootMs: 0, chosen: false },
       { name: "software", usable: true, reason: "", bootMs: 2345, chosen: true },
     ]),
-  missingTools: () => Promise.resolve({ names: [], install: [] }),
+  missingTools: () => Promise.resolve({ names: [], ...toolRemedy([], "debian") }),
+  fetchesPackages: () => Promise.resolve(true),
   network: () => Promise.resolve("connections go out directly"),
   environment: () => Promise.resolve({ installed: true, downloadBytes: 90e6, readiness: "warm" }),
   ...changes,
@@ -74,24 +75,50 @@ describe("diagnose", () => {
   it("lists missing tools with the command that installs them", async () => {
     const { report, check } = await run(
       healthy({
-        missingTools: () =>
-          Promise.resolve({ names: ["mke2fs"], install: ["apt-get", "install", "e2fsprogs"] }),
+        missingTools: () => Promise.resolve({ names: ["mke2fs"], ...toolRemedy(["mke2fs"], "fedora") }),
       }),
     );
     expect(report.ok).toBe(false);
-    expect(check("tools")?.hint).toBe("run: apt-get install e2fsprogs");
+    expect(check("tools")?.hint).toMatch(/^run: (sudo )?dnf install -y e2fsprogs$/);
+    expect(check("tools")?.fix.slice(-4)).toEqual(["dnf", "install", "-y", "e2fsprogs"]);
   });
 
-  it("says what environments need where no command of this distribution brings it", async () => {
-    expect(installToolsCommand(["apt", "dpkg"], "fedora")).toEqual([]);
-    expect(installToolsCommand(["uidmap"], "debian").slice(-5)).toEqual([
-      ...["apt-get", "install", "-y", "--no-install-recommends", "uidmap"],
-    ]);
+  it("names packages as the distribution does, and Debian's names where it is not known", async () => {
+    const tools = ["mke2fs", "qemu-img", "setpriv", "flock"];
+    const packages = (distribution: Parameters<typeof toolRemedy>[1]): string[] =>
+      toolRemedy(tools, distribution).install.filter(
+        (word) => !/^(sudo|-.*|[\w-]+get|install|add)$/.test(word),
+      );
+    expect(packages("debian")).toEqual(["e2fsprogs", "qemu-utils", "util-linux"]);
+    expect(packages("fedora")).toEqual(["dnf", "e2fsprogs", "qemu-img", "util-linux"]);
+    expect(packages("suse").slice(1)).toEqual(["e2fsprogs", "qemu-tools", "util-linux"]);
+    expect(packages("alpine")).toEqual(["apk", "e2fsprogs", "qemu-img", "setpriv", "flock"]);
     const { check } = await run(
-      healthy({ missingTools: () => Promise.resolve({ names: ["apt-get"], install: [] }) }),
+      healthy({
+        missingTools: () => Promise.resolve({ names: tools, ...toolRemedy(tools, undefined) }),
+      }),
     );
-    expect(check("tools")).toMatchObject({ ok: false, fix: [] });
-    expect(check("tools")?.hint).toContain("Debian packages, with apt");
+    const hint = "install them: Debian has them in e2fsprogs, qemu-utils, util-linux";
+    expect(check("tools")).toMatchObject({ ok: false, hint, fix: [] });
+  });
+
+  it("is content with a host without apt, and says what that means", async () => {
+    const { report, check } = await run(healthy({ fetchesPackages: () => Promise.resolve(false) }));
+    expect(report.ok).toBe(true);
+    expect(check("tools")).toMatchObject({ ok: true, hint: "" });
+    expect(check("tools")?.message).toContain("made over Debian's image of a registry");
+    expect((await run(healthy())).check("tools")?.message).toBe("what makes environments is there");
+  });
+
+  it("says what is wrong with the sources that the configuration names", async () => {
+    const error = new PyroError("CONFIG_INVALID", "apt_sources names nothing", { hint: "mend it" });
+    const { report, check } = await run(healthy({ fetchesPackages: () => Promise.reject(error) }));
+    expect(report.ok).toBe(false);
+    expect(check("tools")).toMatchObject({
+      ok: false,
+      message: "apt_sources names nothing",
+      hint: "mend it",
+    });
   });
 
   it("tells a damaged environment from one that is not here yet", async () => {

@@ -6,11 +6,14 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { guestSources } from "../../../src/daemon/provision/apt.js";
 import { readCertificates } from "../../../src/daemon/provision/certificates.js";
 import { NOTHING, provisionOf } from "../../../src/daemon/provision/files.js";
+import { HostProvision, type HostProvisionOptions } from "../../../src/daemon/provision/index.js";
 import { hostProxy } from "../../../src/daemon/provision/proxy.js";
 import { readRegistries } from "../../../src/daemon/provision/registries.js";
+import { HostPrograms } from "../../../src/image/index.js";
 import {
   networkVariables,
   networkVariablesForDaemon,
+  silentLogger,
   type NetworkVariables,
 } from "../../../src/kit/index.js";
 import { dialDirectly } from "../../../src/network/index.js";
@@ -196,6 +199,32 @@ describe("The host's apt sources", () => {
       "machines do not get an apt source of bookworm: it has credentials in it",
       "machines do not get an apt source of bookworm: a machine does not reach file: addresses",
     ]);
+  });
+});
+
+describe("What is read for machines of a host without apt", () => {
+  const read = async (settings: HostProvisionOptions["settings"]) => {
+    const host = new HostPrograms({ path: home });
+    const provision = new HostProvision({ settings, host, variables: {}, log: silentLogger });
+    const { files } = await provision.read();
+    const apt = files.find(({ path }) => path.endsWith("/pyro-host.sources"))?.content ?? [];
+    return { apt: Buffer.from(apt).toString(), description: await provision.describe() };
+  };
+
+  it("has no sources of apt, but for those that the configuration names", async () => {
+    expect(await read({ certificates: [] })).toMatchObject({ apt: "" });
+    const mirror = await file("mirror.list", "deb http://deb.example.org/debian trixie main contrib\n");
+    expect((await read({ certificates: [], apt_sources: [mirror] })).apt).toBe(
+      "Types: deb\nURIs: http://deb.example.org/debian\nSuites: bookworm\nComponents: main\n",
+    );
+    const off = { certificates: [], apt_sources: [mirror], package_sources: false };
+    expect(await read(off)).toMatchObject({ apt: "" });
+  });
+
+  it("says what is wrong with what it names", async () => {
+    const { apt, description } = await read({ certificates: [], apt_sources: [join(home, "none")] });
+    expect(apt).toBe("");
+    expect(description).toContain(`apt_sources names ${join(home, "none")}, which cannot be read (ENOENT)`);
   });
 });
 

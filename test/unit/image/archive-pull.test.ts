@@ -11,6 +11,7 @@ import { installFakeEnvironment } from "../../fakes/fake-environment.js";
 import { layoutOfImages, tarOfFiles } from "../../fakes/fake-archive.js";
 import { tarOf } from "../../fakes/fake-registry.js";
 import { FakeBuilder } from "./fake-builder.js";
+import { FakeLayers } from "./fake-layers.js";
 import { fakeHost, type FakeHost } from "./fake-host.js";
 
 let host: FakeHost;
@@ -29,6 +30,7 @@ beforeEach(async () => {
   store = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
   builder = new FakeBuilder();
   pulls = new EnvironmentPulls({
+    layers: new FakeLayers(),
     ...{ store, builder, host: host.programs },
     images: () => Promise.resolve(images),
   });
@@ -152,6 +154,7 @@ describe("the name of one", () => {
     const other = await store.manifest("other");
     if (other === undefined) expect.fail("it is not there");
     const late = new EnvironmentPulls({
+      layers: new FakeLayers(),
       ...{ store, builder, host: host.programs },
       images: async () => {
         await store.writeManifest({ ...other, name: NAME, source: "build" });

@@ -15,6 +15,7 @@ import {
   type Fault,
 } from "../../fakes/fake-registry.js";
 import { FakeBuilder } from "./fake-builder.js";
+import { FakeLayers } from "./fake-layers.js";
 import { fakeHost, type FakeHost } from "./fake-host.js";
 
 const LOGIN: Credentials = { kind: "password", username: "ann", password: "do-not-tell" };
@@ -45,6 +46,7 @@ beforeEach(async () => {
   store = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
   builder = new FakeBuilder();
   pulls = new EnvironmentPulls({
+    layers: new FakeLayers(),
     ...{ store, builder, host: host.programs },
     images: () => Promise.resolve(images),
   });

@@ -9,6 +9,7 @@ import { BlobStore, digestOf, ImagePulls } from "../../../src/oci/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
 import { FakeRegistry, tarOf } from "../../fakes/fake-registry.js";
 import { FakeBuilder } from "./fake-builder.js";
+import { FakeLayers } from "./fake-layers.js";
 import { fakeHost, type FakeHost } from "./fake-host.js";
 
 let registry: FakeRegistry;
@@ -37,6 +38,7 @@ beforeEach(async () => {
   store = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
   builder = new FakeBuilder();
   pulls = new EnvironmentPulls({
+    layers: new FakeLayers(),
     ...{ store, builder, host: host.programs },
     images: () => Promise.resolve(images),
   });

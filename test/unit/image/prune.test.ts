@@ -9,6 +9,7 @@ import {
   pruneEnvironments,
 } from "../../../src/image/index.js";
 import { FakeBuilder, noImages } from "./fake-builder.js";
+import { FakeLayers } from "./fake-layers.js";
 import { fakeHost, type FakeHost } from "./fake-host.js";
 
 const NOTHING = { unused: false, inUse: new Set<string>(), pulling: new Set<string>() };
@@ -21,7 +22,13 @@ beforeEach(async () => {
   host = await fakeHost();
   store = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
   builder = new FakeBuilder();
-  pulls = new EnvironmentPulls({ images: noImages, store, builder, host: host.programs });
+  pulls = new EnvironmentPulls({
+    images: noImages,
+    layers: new FakeLayers(),
+    store,
+    builder,
+    host: host.programs,
+  });
 });
 afterEach(() => host[Symbol.asyncDispose]());
 

@@ -6,16 +6,18 @@ import {
   EnvironmentPulls,
   EnvironmentStore,
   HostPrograms,
-  installToolsCommand,
   layoutOf,
   loadCatalogue,
+  toolRemedy,
   type PullProgress,
 } from "../../../src/image/index.js";
 import { baseEnvironment, complete } from "../../../src/kit/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
 import { FAILPOINTS, prefixOf } from "../../failpoints.js";
 import { layoutOfImages, tarOfFiles } from "../../fakes/fake-archive.js";
+import { FakeRegistry } from "../../fakes/fake-registry.js";
 import { FakeBuilder, noImages } from "./fake-builder.js";
+import { FakeLayers } from "./fake-layers.js";
 import { fakeHost, type FakeHost } from "./fake-host.js";
 
 const NAME = "debian:12";
@@ -32,6 +34,10 @@ beforeAll(async () => {
     platform: "node",
     format: "esm",
     target: "node20",
+    // What is bundled of npm's packages asks for Node's own modules by it.
+    banner: {
+      js: 'import { createRequire as testRequire } from "node:module";const require = testRequire(import.meta.url);',
+    },
     write: false,
   });
   child = outputFiles[0]?.text ?? "";
@@ -41,7 +47,13 @@ beforeEach(async () => {
   host = await fakeHost({ mmdebstrap: true });
   store = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
   builder = new FakeBuilder(join(host.directory, "log"));
-  pulls = new EnvironmentPulls({ images: noImages, store, builder, host: host.programs });
+  pulls = new EnvironmentPulls({
+    images: noImages,
+    layers: new FakeLayers(),
+    store,
+    builder,
+    host: host.programs,
+  });
   await writeFile(join(host.directory, "child.mjs"), child);
 });
 
@@ -126,6 +138,34 @@ describe("a pull whose process is killed", () => {
       expect(await entries("images")).toHaveLength(1);
       expect(await entries("pulls")).toEqual([]);
       expect(await readdir(join(host.directory, "oci/partial"))).toEqual([]);
+    },
+  );
+
+  it.each(FAILPOINTS.filter((name) => prefixOf(name) === "over"))(
+    "at %s, of one made over an image, goes on behind the packages where they are installed",
+    async (point) => {
+      await host.remove("apt-get");
+      await using registry = await FakeRegistry.start();
+      registry.addImage("library/debian", "bookworm", { layers: [tarOfFiles(new Map())] });
+      const what = [NAME, `http://${registry.name}`];
+      expect((await pullInChild({ PYRO_FAILPOINT: point }, [], what)).signal).toBe("SIGKILL");
+      const killedAfter = (await phases()).length;
+      const resumed = await pullInChild({}, [], what);
+      const isThere = point === "over.sealed";
+      expect(resumed.stdout).toBe(`${JSON.stringify({ reused: isThere })}\n`);
+      const rest = (await phases()).slice(killedAfter === 1 ? 0 : killedAfter);
+      const isBefore = ["over.base", "over.install", "over.installed"].includes(point);
+      expect(rest.filter((line) => line === "install")).toHaveLength(isBefore ? 1 : 0);
+      // The image is fetched and unpacked once.
+      expect(rest.filter((line) => line === "build")).toHaveLength(point === "over.base" ? 1 : 0);
+      expect(registry.requests.filter(({ path }) => path.includes("/blobs/")).length).toBe(2);
+      await store.require(NAME);
+      expect((await entries("manifests")).sort()).toEqual([
+        "debian_12.json",
+        "docker.io%2Flibrary%2Fdebian_bookworm.json",
+      ]);
+      expect(await entries("images")).toHaveLength(2);
+      expect(await entries("pulls")).toEqual([]);
     },
   );
 
@@ -224,7 +264,7 @@ describe("what goes wrong on the host", () => {
     await expect(pulls.pull(NAME)).rejects.toMatchObject({
       code: "HOST_TOOL_NOT_FOUND",
       message: "this host lacks mke2fs, qemu-img, needed to make environments",
-      hint: installToolsCommand(["e2fsprogs", "qemu-utils"], "debian").join(" "),
+      hint: toolRemedy(["mke2fs", "qemu-img"], "debian").hint,
     });
     const missing = (await host.programs.check()).filter((tool) => !tool.found);
     expect(missing.map(({ program }) => program).sort()).toEqual(["mke2fs", "newuidmap", "qemu-img"]);
@@ -253,13 +293,9 @@ describe("what goes wrong on the host", () => {
     });
   });
 
-  it("is a host without Debian sources, or a suite without packages", async () => {
+  it("is a suite without packages", async () => {
     await writeFile(join(host.directory, "uris"), "Reading package lists...\n");
     await expect(pulls.pull(NAME)).rejects.toMatchObject({ message: "apt finds no packages for bookworm" });
-    await writeFile(join(host.directory, "sources.d", "debian.sources"), "");
-    await expect(pulls.pull(NAME)).rejects.toMatchObject({
-      message: "the host's apt configuration names no Debian mirror to fetch bookworm from",
-    });
   });
 
   it.each([
@@ -292,9 +328,13 @@ describe("what goes wrong on the host", () => {
     const recipe = JSON.parse(await readFile(file, "utf8")) as Record<string, unknown>;
     await writeFile(file, JSON.stringify({ ...recipe, installed_bytes: 1e15 }));
     const greedy = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
-    const pull = new EnvironmentPulls({ images: noImages, store: greedy, builder, host: host.programs }).pull(
-      NAME,
-    );
+    const pull = new EnvironmentPulls({
+      images: noImages,
+      layers: new FakeLayers(),
+      store: greedy,
+      builder,
+      host: host.programs,
+    }).pull(NAME);
     await expect(pull).rejects.toMatchObject({ code: "DISK_FULL", details: { needed_bytes: 1e15 } });
     expect(await phases()).not.toContain("mmdebstrap");
   });

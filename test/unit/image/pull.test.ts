@@ -13,6 +13,7 @@ import {
 } from "../../../src/image/index.js";
 import { complete } from "../../../src/kit/index.js";
 import { FakeBuilder, noImages } from "./fake-builder.js";
+import { FakeLayers } from "./fake-layers.js";
 import { fakeHost, type FakeHost } from "./fake-host.js";
 
 const NAME = "debian:12";
@@ -25,7 +26,14 @@ async function setUp(options: Partial<EnvironmentPullsOptions> & { readonly mmde
   host = await fakeHost({ mmdebstrap: options.mmdebstrap ?? false });
   store = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
   builder = new FakeBuilder();
-  pulls = new EnvironmentPulls({ images: noImages, store, builder, host: host.programs, ...options });
+  pulls = new EnvironmentPulls({
+    images: noImages,
+    layers: new FakeLayers(),
+    store,
+    builder,
+    host: host.programs,
+    ...options,
+  });
 }
 
 beforeEach(() => setUp());
@@ -93,7 +101,13 @@ describe("pulling an environment", () => {
     };
     await writeFile(join(host.catalogueDirectory, "finish.sh"), "#!/bin/sh\n: changed\n");
     const changed = new EnvironmentStore(await loadCatalogue(host.catalogueDirectory), layoutOf(host.cache));
-    const second = new EnvironmentPulls({ images: noImages, store: changed, builder, host: host.programs });
+    const second = new EnvironmentPulls({
+      images: noImages,
+      layers: new FakeLayers(),
+      store: changed,
+      builder,
+      host: host.programs,
+    });
     expect(await second.pull(NAME)).toMatchObject({ reused: false });
     expect((await changed.require(NAME)).digest).not.toBe(old);
     expect(await entries("images")).toHaveLength(1);
@@ -191,6 +205,7 @@ describe("mmdebstrap", () => {
     expect(builder.builds[0]?.steps).toHaveLength(2);
     const strict = new EnvironmentPulls({
       images: noImages,
+      layers: new FakeLayers(),
       store,
       builder,
       host: host.programs,
