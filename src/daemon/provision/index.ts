@@ -65,7 +65,8 @@ export class HostProvision {
     const hasSources = settings.package_sources !== false;
     const [certificates, apt, registries] = await Promise.all([
       readCertificates({ files: settings.certificates, variables }),
-      hasSources ? this.#apt() : NO_SOURCES,
+      // Those that are named are not the host's own.
+      hasSources || settings.apt_sources !== undefined ? this.#apt() : NO_SOURCES,
       hasSources ? readRegistries({ variables }) : NO_REGISTRIES,
     ]).catch((error: unknown) => {
       log.error("provision", { error: PyroError.from(error).message });
