@@ -132,7 +132,7 @@ async function make(
       logger.info("image.install-output", { environment: recipe.name, text });
       if (stream === "stdout") out.push(text);
       tail = `${tail}${text}`.slice(-TAIL_CHARS);
-      const step = lastStep(text);
+      const step = lastStep(text) ?? lastFetched(text);
       if (step !== undefined) tell(step);
     },
     signal,
@@ -140,6 +140,12 @@ async function make(
   if (result.exitCode !== 0) throw notInstalled(recipe, what, result, tail);
   await sealFile(request.target);
   return out.join("");
+}
+
+/** The last file that apt says it fetches: "Get:12 http://mirror.test/debian bookworm/main amd64 git amd64 1:2.39.5 [7256 kB]". */
+function lastFetched(text: string): string | undefined {
+  const name = [...text.matchAll(/^Get:\d+ \S+ \S+ \S+ ([^\s[]+) /gm)].at(-1)?.[1];
+  return name === undefined ? undefined : `fetching ${name}`;
 }
 
 function notInstalled(

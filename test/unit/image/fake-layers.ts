@@ -5,6 +5,11 @@ import type { LayerMaker, LayerRequest, LayerResult } from "../../../src/image/i
 /** What the command that settles an environment prints. */
 const PACKAGES = "alpha 1:2.0-1\nbeta 1:2.0-1\n";
 
+/** As apt tells of it. */
+const FETCHED = `Get:1 http://mirror.test/debian bookworm InRelease [151 kB]
+Get:2 http://mirror.test/debian bookworm/main amd64 alpha amd64 1:2.0-1 [7256 kB]
+`;
+
 /** Writes down what it is asked for: a layer has what lies below it, and the command. */
 export class FakeLayers implements LayerMaker {
   readonly requests: LayerRequest[] = [];
@@ -40,6 +45,7 @@ export class FakeLayers implements LayerMaker {
       return { exitCode: 0, how: "exit 0" };
     }
     const { printed, ...result } = this.installing;
+    onOutput({ stream: "stdout", data: Buffer.from(FETCHED) });
     onOutput({ stream: "stdout", data: Buffer.from(printed) });
     return result;
   }

@@ -111,7 +111,9 @@ describe("an environment made over an image", () => {
     expect([image.config, image.origin]).toEqual([undefined, undefined]);
     const told = progress.map(({ message }) => message);
     expect(told).toEqual(
-      expect.arrayContaining([`${BASE}: 1 of 1 layers`, "installing packages", "Setting up alpha"]),
+      expect.arrayContaining([
+        ...[`${BASE}: 1 of 1 layers`, "installing packages", "fetching alpha", "Setting up alpha"],
+      ]),
     );
     expect(await readdir(store.layout.pulls)).toEqual([]);
     expect(layers.held.size).toBe(0);
