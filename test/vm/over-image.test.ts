@@ -61,11 +61,12 @@ beforeAll(async () => {
   mirrorOfPackages = `apt_sources = [${JSON.stringify(await hostSources(directory))}]\n`;
 }, TIMEOUT);
 afterAll(async () => {
-  await state[Symbol.asyncDispose]();
   await proxy[Symbol.asyncDispose]();
   await registry[Symbol.asyncDispose]();
   expect(await isRunning(registry.pid)).toBe(false);
   await rm(directory, { recursive: true, force: true });
+  // Last: it fails where something is left.
+  await state[Symbol.asyncDispose]();
 });
 
 const call = (args: readonly string[], options: RunOptions = {}) =>
