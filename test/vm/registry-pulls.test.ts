@@ -1,89 +1,27 @@
-import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { LIMITS } from "../../src/protocol/index.js";
 import { FAILPOINTS, prefixOf } from "../failpoints.js";
+import { daemonWithFailpoint, eventually, json, machinesOf } from "./support.js";
 import {
-  CountingProxy,
-  isRunning,
-  startRegistry,
-  tool,
-  type RealRegistry,
-} from "../registry/real-registry.js";
-import { violations } from "./invariants.js";
-import { homeWith } from "./registry-images.js";
-import {
-  daemonWithFailpoint,
-  eventually,
-  json,
-  machinesOf,
-  pyro,
-  testState,
-  type TestState,
-} from "./support.js";
+  describedTool,
+  PROGRAMS,
+  ToolPulls,
+  toolRegistry,
+  type Blob,
+  type ToolRegistry,
+} from "./tool-pulls.js";
 
-/** Busybox to run, and two of some megabytes to be killed within. */
-const PROGRAMS = ["/bin/busybox", "/usr/bin/umoci", "/usr/bin/skopeo"];
-
-interface Blob {
-  readonly digest: string;
-  readonly size: number;
-}
-
-let registry: RealRegistry;
-let proxy: CountingProxy;
-let home: AsyncDisposable;
-let state: TestState;
-/** The layers of team/tool:1, in their order, and its configuration. */
-let layers: readonly Blob[];
-let config: Blob;
-let reference: string;
+let image: ToolRegistry;
+let pulls: ToolPulls;
 
 beforeAll(async () => {
-  registry = await startRegistry();
-  await registry.addImage("team/tool", "1", PROGRAMS);
-  ({ layers, config } = await described("1"));
+  image = await toolRegistry();
 });
-afterAll(async () => {
-  await registry[Symbol.asyncDispose]();
-  expect(await isRunning(registry.pid)).toBe(false);
-});
+afterAll(() => image[Symbol.asyncDispose]());
 beforeEach(async () => {
-  state = await testState({ environments: false });
-  proxy = await CountingProxy.start(registry.name);
-  home = await homeWith([proxy.name]);
-  reference = `${proxy.name}/team/tool:1`;
+  pulls = await ToolPulls.open(image);
 });
-afterEach(async () => {
-  await state[Symbol.asyncDispose]();
-  await home[Symbol.asyncDispose]();
-  await proxy[Symbol.asyncDispose]();
-});
-
-async function described(tag: string): Promise<{ layers: Blob[]; config: Blob }> {
-  const location = `docker://${registry.name}/team/tool:${tag}`;
-  return JSON.parse(await tool("skopeo", "inspect", "--tls-verify=false", "--raw", location)) as {
-    layers: Blob[];
-    config: Blob;
-  };
-}
-
-const pull = (name = reference) => pyro(["env", "pull", name, "--json"], { stateDir: state.path });
-
-/** Bytes of a blob that were handed on, in all answers. */
-const fetched = ({ digest }: Blob): number =>
-  proxy.blobs.filter(({ path }) => path.endsWith(digest)).reduce((sum, { bytes }) => sum + bytes, 0);
-
-/** The whole image is there and nothing else, once its daemon has left. */
-async function expectNothingLeft(): Promise<void> {
-  await pyro(["daemon", "stop", "--force"], { stateDir: state.path });
-  const cache = join(state.path, "cache");
-  expect(await readdir(join(cache, "pulls"))).toEqual([]);
-  expect(await readdir(join(cache, "oci/partial"))).toEqual([]);
-  // The manifest, the configuration and the layers.
-  expect(await readdir(join(cache, "oci/blobs/sha256"))).toHaveLength(2 + layers.length);
-  expect(await violations(state.path)).toEqual([]);
-}
+afterEach(() => pulls[Symbol.asyncDispose]());
 
 describe("a pull whose daemon is killed", () => {
   const POINTS = [
@@ -93,75 +31,56 @@ describe("a pull whose daemon is killed", () => {
   /** The two layers of some megabytes: it is in the middle of them. */
   const WITHIN = [1, 2];
 
-  /** How many bytes of each layer were fetched twice, once another pull has been through. */
-  async function goOn(expected: { readonly reused: boolean }): Promise<number[]> {
-    const result = await pull();
-    expect(result, result.stderr).toMatchObject({ code: 0 });
-    expect(json(result)).toMatchObject(expected);
-    const ran = await pyro(["run", reference, "--", "/bin/busybox", "echo", "it runs"], {
-      stateDir: state.path,
-    });
-    expect([ran.stdout.toString(), ran.code], ran.stderr).toEqual(["it runs\n", 0]);
-    await expectNothingLeft();
-    return layers.map((layer) => fetched(layer) - layer.size);
-  }
-
   it("is killed at eleven points in these tests", () => {
     expect(POINTS.length + WITHIN.length + 1).toBe(11);
   });
 
   it.each(POINTS)("at %s is done by the next, and fetches nothing twice", async (point) => {
-    const daemon = await daemonWithFailpoint(state.path, point);
-    const lost = await pull();
+    const daemon = await daemonWithFailpoint(pulls.state.path, point);
+    const lost = await pulls.pull();
     expect(await daemon.gone).toBe("SIGKILL");
     expect(lost.code).not.toBe(0);
-    const twice = await goOn({ reused: point === "image.sealed" });
-    expect(twice).toEqual(layers.map(() => 0));
-    expect(fetched(config)).toBe(config.size);
+    const twice = await pulls.goOn({ reused: point === "image.sealed" });
+    expect(twice).toEqual(image.layers.map(() => 0));
+    expect(pulls.fetched(image.config)).toBe(image.config.size);
   });
 
   it("while the layers are unpacked leaves no machine, and unpacks them again", async () => {
-    const daemon = await daemonWithFailpoint(state.path, "none");
-    const lost = pull();
+    const daemon = await daemonWithFailpoint(pulls.state.path, "none");
+    const lost = pulls.pull();
     // It starts before the last layer is here.
     await eventually("the layers are here", async () => {
-      const blobs: string[] = await readdir(join(state.path, "cache/oci/blobs/sha256")).catch(() => []);
-      return layers.every(({ digest }) => blobs.includes(digest.slice("sha256:".length)));
+      const here = await pulls.whole();
+      return image.layers.every((layer) => here.includes(layer.digest));
     });
-    await eventually("the builder runs", async () => (await machinesOf(state.path)).length > 0);
+    await eventually("the builder runs", async () => (await machinesOf(pulls.state.path)).length > 0);
     process.kill(daemon.pid, "SIGKILL");
     expect(await daemon.gone).toBe("SIGKILL");
     expect((await lost).code).not.toBe(0);
-    expect(await goOn({ reused: false })).toEqual(layers.map(() => 0));
+    expect(await pulls.goOn({ reused: false })).toEqual(image.layers.map(() => 0));
   });
 
   it.each(WITHIN)(
     "in the middle of layer %i goes on there, and fetches at most one chunk twice",
     async (index) => {
-      const { digest, size } = layers[index] ?? { digest: "", size: 0 };
+      const { digest, size } = image.layers[index] as Blob;
       expect(size).toBeGreaterThan(2 * LIMITS.registryProgressBytes);
-      // A network no faster than the daemon: what it had not read yet is not counted.
-      proxy.arrived = async ({ path }) => {
-        const name = path.split("sha256:")[1] ?? "";
-        const partial = await stat(join(state.path, "cache/oci/partial", name)).catch(() => undefined);
-        const isLayer = layers.some((layer) => path.endsWith(layer.digest));
-        return isLayer ? (partial?.size ?? 0) : Infinity;
-      };
+      pulls.proxy.arrived = (handed) => pulls.read(handed);
       // No failpoint has this name: it is killed from here.
-      const daemon = await daemonWithFailpoint(state.path, "none");
+      const daemon = await daemonWithFailpoint(pulls.state.path, "none");
       const reached = new Promise<void>((resolve) => {
-        proxy.onBytes = ({ path, from, bytes }) => {
+        pulls.proxy.onBytes = ({ path, from, bytes }) => {
           if (path.endsWith(digest) && from + bytes >= size / 2) resolve();
         };
       });
-      const lost = pull();
+      const lost = pulls.pull();
       await Promise.race([reached, lost]);
       process.kill(daemon.pid, "SIGKILL");
       expect(await daemon.gone).toBe("SIGKILL");
       expect((await lost).code).not.toBe(0);
-      const twice = await goOn({ reused: false });
+      const twice = await pulls.goOn({ reused: false });
       console.log(`killed within layer ${index} of ${size} bytes; fetched twice: ${twice.join(", ")}`);
-      const answers = proxy.blobs.filter(({ path }) => path.endsWith(digest));
+      const answers = pulls.proxy.blobs.filter(({ path }) => path.endsWith(digest));
       expect(answers).toHaveLength(2);
       // It did go on, rather than begin again.
       expect(answers[1]?.from).toBeGreaterThan(size / 4);
@@ -173,31 +92,33 @@ describe("a pull whose daemon is killed", () => {
 
 describe("pulls through one daemon", () => {
   it("download once, where ten come at once", async () => {
-    const results = await Promise.all(Array.from({ length: 10 }, () => pull()));
+    const results = await Promise.all(Array.from({ length: 10 }, () => pulls.pull()));
     expect(results.map(({ code }) => code)).toEqual(results.map(() => 0));
     const digests = results.map((result) => (json(result)["environment"] as { digest: string }).digest);
     expect(new Set(digests).size).toBe(1);
-    expect(proxy.blobs.map(({ path }) => path).sort()).toEqual(
-      [...new Set(proxy.blobs.map(({ path }) => path))].sort(),
+    expect(pulls.proxy.blobs.map(({ path }) => path).sort()).toEqual(
+      [...new Set(pulls.proxy.blobs.map(({ path }) => path))].sort(),
     );
-    expect(proxy.blobs).toHaveLength(1 + layers.length);
-    expect([config, ...layers].map(fetched)).toEqual([config, ...layers].map(({ size }) => size));
-    await expectNothingLeft();
+    const all = [image.config, ...image.layers];
+    expect(pulls.proxy.blobs).toHaveLength(all.length);
+    expect(all.map((blob) => pulls.fetched(blob))).toEqual(all.map(({ size }) => size));
+    await pulls.expectNothingLeft();
   });
 
   it("fetch of another image only what they do not share", async () => {
-    expect((await pull()).code).toBe(0);
+    expect((await pulls.pull()).code).toBe(0);
+    const { registry, layers } = image;
     await registry.addImage("team/tool", "2", [...PROGRAMS, "/etc/debian_version"]);
-    const other = await described("2");
+    const other = await describedTool(registry, "2");
     expect(other.layers.slice(0, layers.length)).toEqual(layers);
-    const before = proxy.blobs.length;
-    const pulled = await pull(`${proxy.name}/team/tool:2`);
+    const before = pulls.proxy.blobs.length;
+    const pulled = await pulls.pull(`${pulls.proxy.name}/team/tool:2`);
     expect(pulled, pulled.stderr).toMatchObject({ code: 0 });
     const [rest] = other.layers.slice(layers.length);
-    const bytes = proxy.blobs.slice(before).reduce((sum, each) => sum + each.bytes, 0);
+    const bytes = pulls.proxy.blobs.slice(before).reduce((sum, each) => sum + each.bytes, 0);
     const whole = other.layers.reduce((sum, { size }) => sum + size, 0);
     console.log(`a second image of ${whole} bytes cost ${bytes}`);
-    expect(proxy.blobs.slice(before)).toHaveLength(2);
+    expect(pulls.proxy.blobs.slice(before)).toHaveLength(2);
     expect(bytes).toBe((rest?.size ?? 0) + other.config.size);
   });
 });
