@@ -1,7 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { release } from "node:os";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { calling, fakeModel, repeating } from "../fakes/fake-model.js";
 import {
   eventually,
   json,
@@ -68,30 +67,6 @@ describe("pyro run", () => {
     const { code, stdout } = await run("--json", "--", "sh", "-c", "kill -SEGV $$");
     expect(code).toBe(139);
     expect(JSON.parse(stdout.toString())).toMatchObject({ signal: "SIGSEGV", exit_code: null });
-  });
-
-  it("is what a model calls in `pyro demo ollama`, and ends with it", async () => {
-    await using model = await fakeModel([
-      calling("vm_run", { command: "uname -r && git --version" }),
-      repeating,
-    ]);
-    const ended = await pyro(["demo", "ollama", "--json", "--base-url", model.url], { stateDir: state.path });
-    expect({ code: ended.code, stderr: ended.code === 0 ? "" : ended.stderr }).toEqual({
-      code: 0,
-      stderr: "",
-    });
-    expect(json(ended)).toMatchObject({
-      ...{ rounds: 2, calls: [{ tool: "vm_run", is_error: false, exit_code: 0 }], answer_names_kernel: true },
-      answer: expect.stringMatching(/cloud-amd64\s+git version 2\./) as string,
-    });
-    expect(await machinesOf(state.path)).toEqual([]);
-
-    await using endless = await fakeModel([calling("vm_run", { command: "sleep 100" })]);
-    const child = start(["demo", "ollama", "--base-url", endless.url], { stateDir: state.path });
-    await eventually("a machine", async () => (await machinesOf(state.path)).length === 1);
-    child.kill("SIGINT");
-    expect((await child.done).code).toBe(130);
-    await eventually("no machine", async () => (await machinesOf(state.path)).length === 0);
   });
 
   it("answers Ctrl-C with 130 and leaves no machine", async () => {

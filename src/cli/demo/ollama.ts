@@ -20,7 +20,10 @@ const CANCEL_MS = 5_000;
 
 type Given = (typeof demoOllama)["input"]["_output"];
 
-/** `pyro demo ollama`: a model calls the tools. Whatever ends it, no run and no connection of it stays. */
+/**
+ * `pyro demo ollama`: a model calls the tools. Whatever ends it, no run and no connection of it stays; where it is killed, the
+ * daemon ends the run at its time.
+ */
 export async function demoOllamaCommand(
   input: Record<string, unknown>,
   context: CommandContext,
