@@ -54,7 +54,8 @@ export async function installLocked(
   return undefined;
 }
 
-async function installLock(directory: string): Promise<FileLock> {
+/** Held while something is installed below the directory. */
+export async function installLock(directory: string): Promise<FileLock> {
   for (;;) {
     const lock = await tryLock(join(directory, ".install.lock"));
     if (lock !== undefined) return lock;

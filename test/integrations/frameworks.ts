@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
-import { cp, mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { installHosts, installLocked, NODE_BIN } from "../chat-hosts/installed.js";
+import { installHosts, installLock, installLocked, NODE_BIN } from "../chat-hosts/installed.js";
 
 const ROOT = join(import.meta.dirname, "../..");
 /** Where the frameworks are installed, and beside them this package, as a user has them. */
@@ -20,12 +20,25 @@ export async function installFrameworks(): Promise<string | undefined> {
   // Claude Code, which the Claude Agent SDK would bring along as an optional package, is one of the hosts.
   const missing = (await installHosts()) ?? (await installLocked(FRAMEWORKS, ["--omit=optional"]));
   if (missing !== undefined) return missing;
+  await installPackage();
+  return undefined;
+}
+
+/** Puts this package there as it was built, once for each build: test files run side by side, and each needs it to the end. */
+async function installPackage(): Promise<void> {
+  await using _lock = await installLock(FRAMEWORKS);
+  // A build writes what changed only.
+  const files = await readdir(join(ROOT, "dist"), { recursive: true });
+  const times = await Promise.all(files.map(async (name) => (await stat(join(ROOT, "dist", name))).mtimeMs));
+  const build = String(Math.max(...times));
+  const marker = join(PACKAGE, "installed-build");
+  if ((await readFile(marker, "utf8").catch(() => undefined)) === build) return;
   await rm(PACKAGE, { recursive: true, force: true });
   for (const name of ["bin", "dist", "package.json"])
     await cp(join(ROOT, name), join(PACKAGE, name), { recursive: true, mode: 1 });
   await mkdir(join(PACKAGE, "runtime"), { recursive: true });
   for (const name of ["environments", "runtime/bundle"]) await symlink(join(ROOT, name), join(PACKAGE, name));
-  return undefined;
+  await writeFile(marker, build);
 }
 
 export interface Ended {
@@ -37,14 +50,14 @@ export interface Ended {
 /** Runs a program beside the frameworks, by the newer Node. One that hangs is killed with all it started. */
 async function runBeside(
   file: string,
-  env: Readonly<Record<string, string>> = {},
-  args: readonly string[] = [],
+  env: Readonly<Record<string, string>>,
+  killWhen?: Promise<unknown>,
 ): Promise<Ended> {
   const directory = await mkdtemp(join(FRAMEWORKS, "node_modules/.run-"));
   try {
     const copy = join(directory, basename(file));
     await cp(file, copy);
-    return await ended(join(NODE_BIN, "node"), [copy, ...args], directory, env);
+    return await ended(join(NODE_BIN, "node"), [copy], directory, env, killWhen);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
@@ -64,9 +77,17 @@ export function endpointVariables(modelUrl: string): Readonly<Record<string, str
   };
 }
 
-/** Runs one of examples/frameworks with a state directory and a model's endpoint of the test's own. */
-export async function runExample(name: string, stateDir: string, modelUrl: string): Promise<Ended> {
-  return await runBeside(join(EXAMPLES, `${name}.mjs`), {
+/**
+ * Runs one of examples/frameworks with a state directory and a model's endpoint of the test's own.
+ * @param killWhen kills it once this is so
+ */
+export async function runExample(
+  name: string,
+  stateDir: string,
+  modelUrl: string,
+  killWhen?: Promise<unknown>,
+): Promise<Ended> {
+  const env = {
     ...{ PYRO_STATE_DIR: stateDir, PYRO_POOL: "0", ...endpointVariables(modelUrl) },
     CLAUDE_CODE: join(ROOT, "test/hosts/node_modules/.bin/claude"),
     // It would try again for minutes.
@@ -74,7 +95,8 @@ export async function runExample(name: string, stateDir: string, modelUrl: strin
     CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
     ...{ DISABLE_AUTOUPDATER: "1", DISABLE_TELEMETRY: "1", DISABLE_ERROR_REPORTING: "1" },
     ...{ MASTRA_TELEMETRY_DISABLED: "1", LANGCHAIN_CALLBACKS_BACKGROUND: "false" },
-  });
+  };
+  return await runBeside(join(EXAMPLES, `${name}.mjs`), env, killWhen);
 }
 
 /** Runs a program to its end. */
@@ -83,6 +105,7 @@ export function ended(
   args: readonly string[],
   cwd: string,
   env: Readonly<Record<string, string>>,
+  killWhen?: Promise<unknown>,
 ): Promise<Ended> {
   const child = spawn(program, args, {
     ...{ cwd, detached: true, stdio: ["ignore", "pipe", "pipe"] },
@@ -100,6 +123,7 @@ export function ended(
   }, RUN_MS);
   return new Promise((resolve, reject) => {
     child.once("error", reject);
+    killWhen?.then(() => child.kill("SIGKILL"), reject);
     child.once("close", (code) => {
       clearTimeout(late);
       resolve({ code, stdout, stderr });

@@ -1,9 +1,10 @@
 /** `pyro demo ollama`: what a model calls runs in a machine, and whatever ends the demo leaves none. */
-import { readdir, stat } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { calling, fakeModel, repeating } from "../fakes/fake-model.js";
 import { violations } from "./invariants.js";
+import { aRunHasWritten, unfinishedRuns } from "./started-runs.js";
 import { eventually, json, machinesOf, pyro, start, testState, type TestState } from "./support.js";
 
 let state: TestState;
@@ -15,6 +16,7 @@ afterAll(() => state[Symbol.asyncDispose]());
 const demo = (url: string, ...args: string[]): ReturnType<typeof start> =>
   start(["demo", "ollama", ...args, "--base-url", url], { stateDir: state.path });
 const machines = (): Promise<number[]> => machinesOf(state.path);
+const commandRuns = (): Promise<boolean> => aRunHasWritten(state.path);
 const noMachine = (): Promise<void> =>
   eventually(
     "no machine",
@@ -25,22 +27,6 @@ async function entries(directory: string): Promise<string[]> {
   return await readdir(join(state.path, directory)).catch(() => []);
 }
 
-/** Runs that are not over: what is over can be read for ten minutes. */
-async function unfinishedRuns(): Promise<string[]> {
-  const ids = await entries("runs");
-  const files = await Promise.all(ids.map((id) => entries(`runs/${id}`)));
-  return ids.filter((_, index) => files[index]?.includes("record.json") === false);
-}
-
-/** Whether the command of one has written something: it is in the middle. */
-async function commandRuns(): Promise<boolean> {
-  for (const id of await unfinishedRuns()) {
-    const { size } = await stat(join(state.path, "runs", id, "output/stdout")).catch(() => ({ size: 0 }));
-    if (size > 0) return true;
-  }
-  return false;
-}
-
 async function daemonStatus(): Promise<Record<string, unknown>> {
   return json(await pyro(["daemon", "status", "--json"], { stateDir: state.path }));
 }
@@ -48,7 +34,7 @@ async function daemonStatus(): Promise<Record<string, unknown>> {
 /** A daemon that is not busy leaves, and nothing of it stays. */
 async function expectNothingLeft(): Promise<void> {
   expect((await pyro(["daemon", "stop"], { stateDir: state.path })).code).toBe(0);
-  expect(await unfinishedRuns()).toEqual([]);
+  expect(await unfinishedRuns(state.path)).toEqual([]);
   expect(await violations(state.path)).toEqual([]);
 }
 
