@@ -41,16 +41,17 @@ export async function listen(
   const short = await shortSocketPath(path);
   const sessions = new Set<ServerHttp2Session>();
   const sockets = new Set<Socket>();
+  const handle = connectNodeAdapter({
+    ...{ routes, interceptors, connect: true, grpc: false, grpcWeb: false },
+    readMaxBytes: 2 * LIMITS.argumentsTotalBytes,
+  });
   const server = createServer(
     { settings: { initialWindowSize: WINDOW_BYTES, maxFrameSize: 1024 * 1024 } },
-    connectNodeAdapter({
-      routes,
-      interceptors,
-      connect: true,
-      grpc: false,
-      grpcWeb: false,
-      readMaxBytes: 2 * LIMITS.argumentsTotalBytes,
-    }),
+    (request, response) => {
+      // The adapter waits for "drain" alone (connect-node 2.1): of a caller that is gone it would wait for ever.
+      response.once("close", () => response.emit("drain"));
+      handle(request, response);
+    },
   );
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
