@@ -79,16 +79,6 @@ describe("pyro run", () => {
     await eventually("no machine", async () => (await machinesOf(state.path)).length === 0);
   });
 
-  it("removes the machine of a caller that was killed", async () => {
-    const child = start(["run", "debian:12", "--", "sh", "-c", "echo ready; exec sleep 100"], {
-      stateDir: state.path,
-    });
-    await new Promise((resolve) => child.stdout?.once("data", resolve));
-    child.kill("SIGKILL");
-    await child.done;
-    await eventually("no machine", async () => (await machinesOf(state.path)).length === 0);
-  });
-
   it("exits 127 for a command that does not exist and 126 for one that is not executable", async () => {
     const missing = await run("--", "no-such-command");
     expect({ code: missing.code, stderr: missing.stderr }).toMatchObject({ code: 127 });
