@@ -5,7 +5,7 @@ import {
   type BuildEnvironmentRequest,
   type BuildEnvironmentResponse,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
-import { unreachable } from "./call.js";
+import { resultOf } from "./result-stream.js";
 import { toDetails, toPullProgress, type EnvironmentDetails, type PullProgress } from "./environments.js";
 import { networkRulesOf, type NetworkOptions } from "./network-record.js";
 
@@ -109,7 +109,7 @@ export async function followBuild(
   responses: AsyncIterable<BuildEnvironmentResponse>,
   { onStep, onOutput, onProgress }: Pick<BuildOptions, "onStep" | "onOutput" | "onProgress">,
 ): Promise<BuildResult> {
-  for await (const { event } of responses) {
+  return await resultOf("the build", responses, ({ event }) => {
     if (event.case === "progress") onProgress?.(toPullProgress(event.value));
     else if (event.case === "output") onOutput?.(event.value);
     else if (event.case === "step") {
@@ -120,6 +120,6 @@ export async function followBuild(
       const counts = { reused, stepCount, cachedCount, durationMs: Number(durationMs) };
       return { environment: toDetails(environment), ...counts, warnings: [...warnings] };
     }
-  }
-  throw unreachable(new Error("the daemon ended the build without a result"));
+    return undefined;
+  });
 }

@@ -37,7 +37,7 @@ export function callScope(what: string, options: CallOptions): CallScope {
     [Symbol.dispose]: () => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", onAbort);
-      // A stream that was left at its result, before its end, would stay open and keep this process alive.
+      // A stream that its caller left would stay open, and keep this process alive.
       abort(new PyroError("CANCELLED", `${what} is over`));
     },
   };

@@ -3,7 +3,7 @@ import type {
   DiagnoseResponse,
   DoctorReport as WireReport,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
-import { unreachable } from "./call.js";
+import { resultOf } from "./result-stream.js";
 import { toReadiness, type Readiness } from "./environments.js";
 
 /** One thing that was proven, or needs mending. */
@@ -45,11 +45,10 @@ export async function followDiagnosis(
   responses: AsyncIterable<DiagnoseResponse>,
   onCheck: ((check: DoctorCheck) => void) | undefined,
 ): Promise<DoctorReport> {
-  for await (const { event } of responses) {
+  return await resultOf("the diagnosis", responses, ({ event }) => {
     if (event.case === "check") onCheck?.(toCheck(event.value));
-    else if (event.case === "report") return toReport(event.value);
-  }
-  throw unreachable(new Error("the daemon ended the diagnosis without a report"));
+    return event.case === "report" ? toReport(event.value) : undefined;
+  });
 }
 
 function toCheck({ name, ok, message, hint, fix }: Check): DoctorCheck {

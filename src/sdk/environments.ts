@@ -7,7 +7,7 @@ import type {
   PullProgress as WirePullProgress,
   PushEnvironmentResponse,
 } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
-import { unreachable } from "./call.js";
+import { resultOf } from "./result-stream.js";
 import { requireAbsolute } from "./workspace-source.js";
 
 /** How ready the host is to start machines of an environment: "warm" starts at once. */
@@ -204,14 +204,12 @@ export async function followPull(
   responses: AsyncIterable<PullEnvironmentResponse>,
   onProgress: ((progress: PullProgress) => void) | undefined,
 ): Promise<PullResult> {
-  for await (const { event } of responses) {
+  return await resultOf("the pull", responses, ({ event }) => {
     if (event.case === "progress") onProgress?.(toPullProgress(event.value));
-    else if (event.case === "result" && event.value.environment !== undefined) {
-      const { environment, reused, repaired, durationMs } = event.value;
-      return { environment: toDetails(environment), reused, repaired, durationMs: Number(durationMs) };
-    }
-  }
-  throw unreachable(new Error("the daemon ended the pull without a result"));
+    if (event.case !== "result" || event.value.environment === undefined) return undefined;
+    const { environment, reused, repaired, durationMs } = event.value;
+    return { environment: toDetails(environment), reused, repaired, durationMs: Number(durationMs) };
+  });
 }
 
 /** Follows a push to its result. */
@@ -219,18 +217,16 @@ export async function followPush(
   responses: AsyncIterable<PushEnvironmentResponse>,
   onProgress: ((progress: PullProgress) => void) | undefined,
 ): Promise<PushResult> {
-  for await (const { event } of responses) {
+  return await resultOf("the push", responses, ({ event }) => {
     if (event.case === "progress") onProgress?.(toPullProgress(event.value));
-    else if (event.case === "result") {
-      const { environment, reference, digest, sameImage, ...counts } = event.value;
-      return {
-        ...{ environment, reference, digest, sameImage },
-        sizeBytes: Number(counts.sizeBytes),
-        uploadedBytes: Number(counts.uploadedBytes),
-        leftOut: Number(counts.leftOut),
-        durationMs: Number(counts.durationMs),
-      };
-    }
-  }
-  throw unreachable(new Error("the daemon ended the push without a result"));
+    if (event.case !== "result") return undefined;
+    const { environment, reference, digest, sameImage, ...counts } = event.value;
+    return {
+      ...{ environment, reference, digest, sameImage },
+      sizeBytes: Number(counts.sizeBytes),
+      uploadedBytes: Number(counts.uploadedBytes),
+      leftOut: Number(counts.leftOut),
+      durationMs: Number(counts.durationMs),
+    };
+  });
 }

@@ -1,5 +1,5 @@
 import type { PrepareResponse } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
-import { unreachable } from "./call.js";
+import { resultOf } from "./result-stream.js";
 import { toPullProgress, type PullProgress } from "./environments.js";
 
 export interface PrepareOptions {
@@ -34,18 +34,16 @@ export async function followPrepare(
   responses: AsyncIterable<PrepareResponse>,
   onProgress: ((progress: PullProgress) => void) | undefined,
 ): Promise<PrepareResult> {
-  for await (const { event } of responses) {
+  return await resultOf("the preparation", responses, ({ event }): PrepareResult | undefined => {
     if (event.case === "progress") onProgress?.(toPullProgress(event.value));
-    else if (event.case === "result") {
-      const { environment, reused, steps, durationMs } = event.value;
-      return {
-        ...{ environment, reused, durationMs: Number(durationMs) },
-        steps: steps.map(({ name, what, durationMs: stepMs }) => ({
-          ...{ name, what: what === "reused" ? "reused" : "made" },
-          durationMs: Number(stepMs),
-        })),
-      };
-    }
-  }
-  throw unreachable(new Error("the daemon ended the preparation without a result"));
+    if (event.case !== "result") return undefined;
+    const { environment, reused, steps, durationMs } = event.value;
+    return {
+      ...{ environment, reused, durationMs: Number(durationMs) },
+      steps: steps.map(({ name, what, durationMs: stepMs }) => ({
+        ...{ name, what: what === "reused" ? "reused" : "made" },
+        durationMs: Number(stepMs),
+      })),
+    };
+  });
 }

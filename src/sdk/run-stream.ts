@@ -63,12 +63,11 @@ export class CommandStream<Start, Response, Event> {
     return this.#outbox.put({ request: { case: "signal", value: name } });
   }
 
-  /** What happens, to the result. Leaving the iteration ends the call. */
+  /** What happens, to the result. Who leaves the iteration ends the call, by its scope. */
   async *events(input: RunInput | undefined, scope: CallScope): AsyncGenerator<Event> {
     const { start, open, toEvent, accepted, isResult } = this.protocol;
     void this.#outbox.put({ request: start });
     let started = false;
-    let settled = false;
     let result: Event | undefined;
     try {
       for await (const response of open(this.#outbox, scope.signal)) {
@@ -79,22 +78,17 @@ export class CommandStream<Start, Response, Event> {
         const event = toEvent(response);
         if (event === undefined || result !== undefined) continue;
         if (isResult(event)) {
-          // Read to its end: a stream that was left before that would stay open, and keep this process alive.
+          // It is read to its end, as `resultOf` says.
           result = event;
           this.#outbox.end();
         } else yield event;
       }
-      settled = true;
     } catch (error) {
-      settled = true;
       if (result === undefined) throw error;
     } finally {
       this.#outbox.end();
       this.#lostInput = this.#sentBytes > this.#acceptedBytes;
       this.#accept(Number.MAX_SAFE_INTEGER);
-      // The consumer left early: the daemon sees the stream go.
-      if (!settled)
-        scope.abort(new PyroError("CANCELLED", "the command was left before its end", { retryable: true }));
     }
     if (result === undefined) throw unreachable(new Error("the daemon ended the stream without a result"));
     yield result;

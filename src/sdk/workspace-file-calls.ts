@@ -1,6 +1,7 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { ListFilesResponse, ReadFileResponse } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
 import type { CallOptions } from "./call.js";
+import { resultOf } from "./result-stream.js";
 import { toExport, type ArtifactType, type WorkspaceExport } from "./transfer-result.js";
 import { requireAbsolute } from "./workspace-source.js";
 import { WorkspaceCalls, type WaitOptions } from "./workspace-calls.js";
@@ -156,28 +157,24 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
       const entries: WorkspaceDiffEntry[] = [];
       const kept: Uint8Array[] = [];
       let at = 0;
-      for await (const { event } of workspace.diff(request, { signal })) {
+      const summary = await resultOf("the diff", workspace.diff(request, { signal }), ({ event }) => {
         if (event.case === "entry") entries.push(toDiffEntry(event.value));
         else if (event.case === "patch") {
           const from = Math.max(0, offset - at);
           const to = Math.max(0, offset + maxBytes - at);
           if (from < event.value.length && to > 0) kept.push(event.value.subarray(from, to));
           at += event.value.length;
-        } else if (event.case === "summary") {
-          const patch = Buffer.concat(kept);
-          return {
-            workspaceId: event.value.workspaceId,
-            changed: entries.length > 0,
-            summary: toDiffSummary(event.value),
-            entries,
-            patch,
-            patchBytes: at,
-            offset,
-            truncated: offset + patch.length < at,
-          };
         }
-      }
-      throw new PyroError("INTERNAL", "the diff ended without a summary");
+        return event.case === "summary" ? event.value : undefined;
+      });
+      const patch = Buffer.concat(kept);
+      return {
+        workspaceId: summary.workspaceId,
+        changed: entries.length > 0,
+        summary: toDiffSummary(summary),
+        ...{ entries, patch, patchBytes: at, offset },
+        truncated: offset + patch.length < at,
+      };
     });
   }
 
