@@ -2,7 +2,7 @@
 import type { BaseSandbox, ExecuteResponse, FileDownloadResponse, FileUploadResponse } from "deepagents";
 import type { PyroError } from "../protocol/index.js";
 import type { Pyro } from "../sdk/index.js";
-import { exitStatus, runCommand } from "./shared/streamed-command.js";
+import { exitStatus, runCommand } from "./shared/command.js";
 import { wholeFile } from "./shared/whole-file.js";
 import { checkPeer, missing } from "./shared/peer.js";
 

@@ -4,7 +4,7 @@
  */
 import { shellQuoted } from "../kit/index.js";
 import type { CreateWorkspaceOptions, Pyro } from "../sdk/index.js";
-import { exitStatus, runCommand } from "./shared/streamed-command.js";
+import { exitStatus, runCommand } from "./shared/command.js";
 import { checkPeer } from "./shared/peer.js";
 
 checkPeer("@mastra/core");

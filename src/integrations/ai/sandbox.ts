@@ -2,7 +2,7 @@ import { constants } from "node:os";
 import { posix } from "node:path";
 import { PyroError } from "../../protocol/index.js";
 import type { ExecWorkspaceOptions, Pyro } from "../../sdk/index.js";
-import { commandEvents, exitStatus, runCommand } from "../shared/streamed-command.js";
+import { commandEvents, exitStatus, runCommand } from "../shared/command.js";
 import { fileWindows, nullIfMissing, wholeFile } from "../shared/whole-file.js";
 
 type Kind = "file" | "directory" | "other";

@@ -78,7 +78,7 @@ function localSource(source: string): string {
 }
 
 async function must(pyro: Pyro, workspaceId: string, argv: readonly string[], what: string): Promise<void> {
-  const { exitCode, stderr } = await runCommand(pyro, { workspaceId, argv }, undefined);
+  const { exitCode, stderr } = await runCommand(pyro, { workspaceId, argv });
   if (exitCode !== 0) throw new PyroError("INVALID_ARGUMENT", `${what} failed: ${stderr.trim()}`);
 }
 

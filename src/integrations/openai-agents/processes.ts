@@ -1,7 +1,7 @@
 import type { ExecCommandArgs, SandboxExecResult, WriteStdinArgs } from "@openai/agents/sandbox";
 import { PyroError } from "../../protocol/index.js";
 import type { Pyro, WorkspaceCommandRecord } from "../../sdk/index.js";
-import { toFinished } from "../shared/command.js";
+import { exitStatus } from "../shared/command.js";
 
 const EXEC_YIELD_MS = 10_000;
 const POLL_YIELD_MS = 250;
@@ -130,15 +130,20 @@ function went(
 }
 
 function ended(record: WorkspaceCommandRecord, maxTokens: number | undefined, begun: number): Result {
-  const { stdout, stderr, exitCode } = toFinished(record);
-  // As `timeout` says it.
-  return {
-    ...cut(textOf(record), maxTokens),
-    stdout,
-    stderr,
-    wallTimeSeconds: since(begun),
-    exitCode: exitCode ?? 124,
-  };
+  const { result, interrupted, output } = record;
+  const [stdout, stderr] = [streamText(output?.stdout), streamText(output?.stderr)];
+  const common = { ...cut(textOf(record), maxTokens), stdout, wallTimeSeconds: since(begun) };
+  if (result !== null) return { ...common, stderr, exitCode: exitStatus(result) };
+  return { ...common, stderr: `${stderr}\n[interrupted: ${interrupted ?? "unknown"}]`, exitCode: 1 };
+}
+
+type Stream = NonNullable<WorkspaceCommandRecord["output"]>["stdout"];
+
+/** What was cut of it is said in it. */
+function streamText(stream: Stream | undefined): string {
+  if (stream === undefined) return "";
+  const text = Buffer.from(stream.data).toString();
+  return stream.truncated ? `${text}\n[${stream.data.length} of ${stream.totalBytes} bytes are shown]` : text;
 }
 
 /** Both streams in the order of arrival. */

@@ -164,18 +164,14 @@ export class PyroSandboxSession implements SandboxSession<PyroSandboxState> {
   async #move(from: string, to: string): Promise<void> {
     const line = 'mkdir -p -- "$(dirname -- "$2")" && mv -n -- "$1" "$2"';
     const argv = ["sh", "-c", line, "sh", from, to];
-    const { exitCode, stderr } = await runCommand(
-      this.#pyro,
-      { workspaceId: this.#workspaceId, argv },
-      undefined,
-    );
+    const { exitCode, stderr } = await runCommand(this.#pyro, { workspaceId: this.#workspaceId, argv });
     if (exitCode !== 0) throw new PyroError("GUEST_FILE_REFUSED", stderr.trim());
   }
 
   async #test(flag: string, path: string, runAs: string | undefined): Promise<boolean> {
     const as = runAs === undefined ? [] : ["runuser", "-u", runAs, "--"];
     const argv = [...as, "test", flag, path];
-    return (await runCommand(this.#pyro, { workspaceId: this.#workspaceId, argv }, undefined)).exitCode === 0;
+    return (await runCommand(this.#pyro, { workspaceId: this.#workspaceId, argv })).exitCode === 0;
   }
 }
 

@@ -1,7 +1,7 @@
 import type { OpenAI } from "openai";
 import type { PyroTools } from "../../mcp/index.js";
-import type { Pyro } from "../../sdk/index.js";
-import { runCommand, throwIfAborted, type FinishedCommand } from "../shared/command.js";
+import type { ExecWorkspaceOptions, Pyro } from "../../sdk/index.js";
+import { exitStatus, runCommand, throwIfAborted } from "../shared/command.js";
 import { applyOperation } from "../shared/patch.js";
 import { wordsOf } from "../shared/words.js";
 
@@ -43,6 +43,8 @@ export function functionTools({ tools, call }: Pick<PyroTools, "tools" | "call">
 }
 
 const MOST_SECONDS = 600;
+/** Of each stream of a command, head and tail. */
+const SHOWN_BYTES = 64 * 1024;
 
 /** The API's own tools `shell` and `apply_patch` over one workspace; it also answers the older `local_shell`. */
 export function workspaceTools(pyro: Pyro, workspaceId: string): ResponsesTools {
@@ -71,7 +73,7 @@ async function answerShell(
       command,
       timeoutSeconds: secondsOf(action.timeout_ms),
     };
-    const { stdout, stderr, exitCode } = await finished(() => runCommand(pyro, options, signal), signal);
+    const { stdout, stderr, exitCode } = await finished(pyro, options, signal);
     if (exitCode === null) {
       output.push({ stdout, stderr, outcome: { type: "timeout" } });
       break;
@@ -96,8 +98,7 @@ async function answerLocalShell(
   const { command: argv, env, timeout_ms, user, working_directory } = action;
   const wanted = user == null ? argv : ["runuser", "-u", user, "--", ...argv];
   const at = { cwd: working_directory ?? undefined, env, timeoutSeconds: secondsOf(timeout_ms) };
-  const ended = await finished(() => runCommand(pyro, { workspaceId, argv: wanted, ...at }, signal), signal);
-  const { stdout, stderr, exitCode } = ended;
+  const { stdout, stderr, exitCode } = await finished(pyro, { workspaceId, argv: wanted, ...at }, signal);
   const output = JSON.stringify({ stdout, stderr, exit_code: exitCode, timed_out: exitCode === null });
   return { type: "local_shell_call_output", id: call_id, output };
 }
@@ -117,16 +118,35 @@ async function answerPatch(
   }
 }
 
-/** A command that could not be run at all has words of ours where its own would stand. */
+/** How a command ended, as function calling APIs want it. */
+interface Finished {
+  readonly stdout: string;
+  readonly stderr: string;
+  /** As a shell tells it; null: it timed out. */
+  readonly exitCode: number | null;
+}
+
+/** Runs a command to its end. One that could not be run, or was lost, has words of ours where its own would stand. */
 async function finished(
-  body: () => Promise<FinishedCommand>,
+  pyro: Pyro,
+  command: ExecWorkspaceOptions,
   signal: AbortSignal | undefined,
-): Promise<FinishedCommand> {
+): Promise<Finished> {
   try {
-    return await body();
+    const result = await runCommand(pyro, command, { signal, maxOutputBytes: SHOWN_BYTES });
+    const { stdoutTruncated, stdoutBytes, stderrTruncated, stderrBytes } = result;
+    return {
+      stdout: stdoutTruncated ? cut(result.stdout, stdoutBytes) : result.stdout,
+      stderr: stderrTruncated ? cut(result.stderr, stderrBytes) : result.stderr,
+      exitCode: result.timedOut ? null : exitStatus(result),
+    };
   } catch (error) {
     return { stdout: "", stderr: wordsUnlessAborted(error, signal), exitCode: 126 };
   }
+}
+
+function cut(text: string, totalBytes: number): string {
+  return `${text}\n[${Buffer.byteLength(text)} of ${totalBytes} bytes are shown]`;
 }
 
 /** @throws {PyroError} CANCELLED: nobody waits for the answer any more */

@@ -1,39 +1,65 @@
+import { commandExitCode } from "../../operations/index.js";
 import { PyroError } from "../../protocol/index.js";
-import type { ExecWorkspaceOptions, Pyro, WorkspaceCommandRecord } from "../../sdk/index.js";
-import { exitStatus } from "./streamed-command.js";
+import {
+  collectEvents,
+  type CommandOutcome,
+  type CommandResult,
+  type ExecWorkspaceOptions,
+  type Pyro,
+  type RunEvent,
+} from "../../sdk/index.js";
 
-/** The first look at a command is not cut short by an abort: one whose number nobody learned could not be ended. */
-const FIRST_LOOK_MS = 300;
-const TEXT = new TextDecoder();
-
-/** How a command of a workspace ended, as function calling APIs want it. */
-export interface FinishedCommand {
-  readonly stdout: string;
-  readonly stderr: string;
-  /** 128 and its number where a signal ended it, as shells say it; null: it timed out. */
-  readonly exitCode: number | null;
+/** Who hears a command's output as it comes, and who ends it. */
+export interface CommandHooks {
+  readonly onStdout?: ((data: Uint8Array) => void) | undefined;
+  readonly onStderr?: ((data: Uint8Array) => void) | undefined;
+  /** Kept of each stream, head and tail half each; default 1 MiB. */
+  readonly maxOutputBytes?: number | undefined;
+  /** Ends the command with all that it started. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Runs a command to its end. An abort ends it, with all that it started.
- * @throws {PyroError} CANCELLED, and what `execWorkspace` throws
+ * Runs a command to its end.
+ * @throws the signal's reason once it fired; {@link PyroError} of the workspace
  */
 export async function runCommand(
   pyro: Pyro,
-  options: Omit<ExecWorkspaceOptions, "stdin">,
-  signal: AbortSignal | undefined,
-): Promise<FinishedCommand> {
-  throwIfAborted(signal);
-  const started = await pyro.execWorkspace({ ...options, waitMs: FIRST_LOOK_MS });
-  if (started.state === "done") return toFinished(started);
-  const { workspaceId, sequence } = started;
+  command: ExecWorkspaceOptions,
+  { signal, ...hooks }: CommandHooks = {},
+): Promise<CommandResult> {
+  return await collectEvents(commandEvents(pyro, command, signal), hooks);
+}
+
+/** A command's output and its end. When the signal fires, the command is ended, and its reason thrown after that. */
+export async function* commandEvents(
+  pyro: Pyro,
+  command: ExecWorkspaceOptions,
+  signal?: AbortSignal,
+): AsyncGenerator<RunEvent> {
+  signal?.throwIfAborted();
+  let sequence: number | undefined;
+  const cancel = (): void => {
+    // Where it fails the stream fails as well.
+    if (sequence !== undefined)
+      pyro.cancelWorkspaceCommand(command.workspaceId, sequence).catch(() => undefined);
+  };
+  signal?.addEventListener("abort", cancel, { once: true });
   try {
-    const wait = { workspaceId, sequence, waitMs: Number.POSITIVE_INFINITY };
-    return toFinished(await pyro.logsWorkspace(wait, { signal }));
-  } catch (error) {
-    if (signal?.aborted === true)
-      await pyro.cancelWorkspaceCommand(workspaceId, sequence).catch(() => undefined);
-    throw error;
+    for await (const event of pyro.streamWorkspaceExec(command)) {
+      if (event.type === "started") {
+        ({ sequence } = event);
+        if (signal?.aborted === true) cancel();
+      } else if (event.type === "stdout" || event.type === "stderr") yield event;
+      else if (event.type === "result") {
+        signal?.throwIfAborted();
+        const { result, interrupted } = event.result;
+        if (result === null) throw lost(interrupted);
+        yield { type: "result", result };
+      }
+    }
+  } finally {
+    signal?.removeEventListener("abort", cancel);
   }
 }
 
@@ -44,24 +70,18 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   throw new PyroError("CANCELLED", "the caller ended this", { retryable: true, cause: signal.reason });
 }
 
-/** A command that has ended; what was cut of its output is said in it. */
-export function toFinished({ result, interrupted, output }: WorkspaceCommandRecord): FinishedCommand {
-  const stdout = textOf(output?.stdout);
-  const stderr = textOf(output?.stderr);
-  if (result === null)
-    return { stdout, stderr: `${stderr}\n[interrupted: ${interrupted ?? "unknown"}]`, exitCode: 1 };
-  if (result.timedOut) return { stdout, stderr, exitCode: null };
-  return { stdout, stderr, exitCode: exitStatus(result) };
+/** The exit status as a shell tells it: 124 after a timeout, 128 + n for signal n. */
+export function exitStatus({ exitCode, signal, timedOut }: CommandOutcome): number {
+  return commandExitCode({ exit_code: exitCode, signal, timed_out: timedOut });
 }
 
-interface Stream {
-  readonly data: Uint8Array;
-  readonly truncated: boolean;
-  readonly totalBytes: number;
-}
-
-function textOf(stream: Stream | undefined): string {
-  if (stream === undefined) return "";
-  const text = TEXT.decode(stream.data);
-  return stream.truncated ? `${text}\n[${stream.data.length} of ${stream.totalBytes} bytes are shown]` : text;
+function lost(reason: string | null): PyroError {
+  return new PyroError(
+    "GUEST_DISCONNECTED",
+    `the command was interrupted: ${reason ?? "its machine is gone"}`,
+    {
+      hint: "run it again; a stopped workspace starts by itself then",
+      retryable: true,
+    },
+  );
 }

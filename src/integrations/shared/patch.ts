@@ -31,7 +31,11 @@ export async function applyOperation(
       return `${path}: updated`;
     }
     case "delete_file": {
-      const { exitCode, stderr } = await runCommand(pyro, { workspaceId, argv: ["rm", "--", path] }, signal);
+      const { exitCode, stderr } = await runCommand(
+        pyro,
+        { workspaceId, argv: ["rm", "--", path] },
+        { signal },
+      );
       if (exitCode === 0) return `${path}: deleted`;
       throw new PyroError("GUEST_FILE_REFUSED", stderr.trim(), {
         hint: "list the directory for what is there",

@@ -70,6 +70,12 @@ describe("the Responses API", () => {
     ]);
   });
 
+  it("shows the beginning and the end of what a command wrote, and says how much that is", async () => {
+    const { answers } = await played([() => [shell("seq 1 100000")], () => [say("done")]]);
+    const [{ stdout = "" } = {}] = answers[0]?.[0]?.["output"] as { stdout?: string }[];
+    expect(stdout).toMatch(/^1\n2\n3\n[^]*\n99999\n100000\n\n\[65536 of 588895 bytes are shown\]$/);
+  });
+
   it("answers local_shell, the older one", async () => {
     const action = { type: "exec", command: ["sh", "-c", "echo $WORD"], env: { WORD: "hello" } };
     const { answers } = await played([
