@@ -8,26 +8,21 @@ import {
   type PyroSandboxSession,
 } from "../../../src/integrations/openai-agents.js";
 import { createTools } from "../../../src/mcp/index.js";
-import { Pyro } from "../../../src/sdk/index.js";
-import { serveWorkspaces, WorkspaceHost } from "../../fakes/workspace-host.js";
+import type { Pyro } from "../../../src/sdk/index.js";
+import { pyroOverFakes, type PyroOverFakes } from "../../fakes/pyro-over-fakes.js";
 
 // Real workspaces over fake machines, through the real wire and the SDK's own classes.
 describe("the sandbox of the OpenAI Agents SDK", () => {
-  let host: WorkspaceHost;
-  let served: Awaited<ReturnType<typeof serveWorkspaces>>;
+  let fakes: PyroOverFakes;
+  let served: PyroOverFakes["served"];
   let pyro: Pyro;
   let client: PyroSandboxClient;
   beforeEach(async () => {
-    host = await WorkspaceHost.start();
-    served = await serveWorkspaces(host);
-    pyro = new Pyro({ stateDir: served.stateDir });
+    fakes = await pyroOverFakes();
+    ({ served, pyro } = fakes);
     client = new PyroSandboxClient(pyro, { labels: { by: "agents" } });
   });
-  afterEach(async () => {
-    await pyro[Symbol.asyncDispose]();
-    await served[Symbol.asyncDispose]();
-    await host[Symbol.asyncDispose]();
-  });
+  afterEach(() => fakes[Symbol.asyncDispose]());
   const read = async (session: PyroSandboxSession, path: string): Promise<string> =>
     Buffer.from(await session.readFile({ path })).toString();
   const failure = (body: Promise<unknown>): Promise<unknown> =>

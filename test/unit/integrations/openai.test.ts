@@ -2,7 +2,7 @@ import { OpenAI } from "openai";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { functionTools, runResponses, workspaceTools } from "../../../src/integrations/openai.js";
 import { createTools } from "../../../src/mcp/index.js";
-import { Pyro } from "../../../src/sdk/index.js";
+import type { Pyro } from "../../../src/sdk/index.js";
 import {
   call,
   fakeResponsesApi,
@@ -13,7 +13,7 @@ import {
   type Item,
   type Turn,
 } from "../../fakes/fake-responses-api.js";
-import { serveWorkspaces, WorkspaceHost } from "../../fakes/workspace-host.js";
+import { pyroOverFakes, type PyroOverFakes } from "../../fakes/pyro-over-fakes.js";
 
 const clientOf = ({ url, key }: { url: string; key: string }): OpenAI =>
   new OpenAI({ baseURL: url, apiKey: key, maxRetries: 0 });
@@ -21,19 +21,14 @@ const REQUEST = { model: "scripted", input: "mend it" };
 
 // Real workspaces over fake machines, and the client of OpenAI over real HTTP.
 describe("the Responses API", () => {
-  let host: WorkspaceHost;
-  let served: Awaited<ReturnType<typeof serveWorkspaces>>;
+  let fakes: PyroOverFakes;
+  let served: PyroOverFakes["served"];
   let pyro: Pyro;
   beforeEach(async () => {
-    host = await WorkspaceHost.start();
-    served = await serveWorkspaces(host);
-    pyro = new Pyro({ stateDir: served.stateDir });
+    fakes = await pyroOverFakes();
+    ({ served, pyro } = fakes);
   });
-  afterEach(async () => {
-    await pyro[Symbol.asyncDispose]();
-    await served[Symbol.asyncDispose]();
-    await host[Symbol.asyncDispose]();
-  });
+  afterEach(() => fakes[Symbol.asyncDispose]());
 
   /** Plays the turns in a workspace; the answers to each turn, in order. */
   const played = async (turns: readonly Turn[], signal?: AbortSignal) => {

@@ -5,10 +5,10 @@ import { parseInput } from "../../../src/operations/index.js";
 import { workspaceCreate } from "../../../src/operations/workspace/create.js";
 import { secretSources } from "../../../src/operations/workspace/secrets.js";
 import { PyroError } from "../../../src/protocol/index.js";
-import { Pyro } from "../../../src/sdk/index.js";
+import type { Pyro } from "../../../src/sdk/index.js";
 import { cli, type CliRun } from "../../fakes/cli-host.js";
 import { mcpSession } from "../../fakes/mcp-client.js";
-import { serveWorkspaces, WorkspaceHost } from "../../fakes/workspace-host.js";
+import { pyroOverFakes, type PyroOverFakes } from "../../fakes/pyro-over-fakes.js";
 
 const CANARY = "canary-7be0 &+value";
 const environment = "debian:12";
@@ -18,23 +18,19 @@ const text = (data: Uint8Array | undefined): string => Buffer.from(data ?? []).t
 
 // Real workspaces over fake machines, through the daemon's service, its real wire and each face.
 describe("secrets", () => {
-  let host: WorkspaceHost;
-  let served: Awaited<ReturnType<typeof serveWorkspaces>>;
+  let fakes: PyroOverFakes;
+  let host: PyroOverFakes["host"];
+  let served: PyroOverFakes["served"];
   let pyro: Pyro;
   let tokenFile: string;
   beforeEach(async () => {
-    host = await WorkspaceHost.start();
-    served = await serveWorkspaces(host);
-    pyro = new Pyro({ stateDir: served.stateDir });
+    fakes = await pyroOverFakes();
+    ({ host, served, pyro } = fakes);
     await mkdir(host.path("project"));
     tokenFile = join(host.path("project"), "token");
     await writeFile(tokenFile, `${CANARY}\n`);
   });
-  afterEach(async () => {
-    await pyro[Symbol.asyncDispose]();
-    await served[Symbol.asyncDispose]();
-    await host[Symbol.asyncDispose]();
-  });
+  afterEach(() => fakes[Symbol.asyncDispose]());
 
   const pyroCommand = (...args: string[]): Promise<CliRun> =>
     cli(["--state-dir", served.stateDir, "workspace", ...args]);

@@ -2,26 +2,21 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { PyroError } from "../../../src/protocol/index.js";
-import { Pyro, type WorkspaceRecord } from "../../../src/sdk/index.js";
-import { serveWorkspaces, WorkspaceHost } from "../../fakes/workspace-host.js";
+import { type Pyro, type WorkspaceRecord } from "../../../src/sdk/index.js";
+import { pyroOverFakes, type PyroOverFakes } from "../../fakes/pyro-over-fakes.js";
 
 const text = (data: Uint8Array | undefined): string => Buffer.from(data ?? []).toString();
 
 // Real workspaces over fake machines, through the daemon's service, its real wire and the SDK.
 describe("files of workspaces through the SDK", () => {
-  let host: WorkspaceHost;
-  let served: Awaited<ReturnType<typeof serveWorkspaces>>;
+  let fakes: PyroOverFakes;
+  let host: PyroOverFakes["host"];
   let pyro: Pyro;
   beforeEach(async () => {
-    host = await WorkspaceHost.start();
-    served = await serveWorkspaces(host);
-    pyro = new Pyro({ stateDir: served.stateDir });
+    fakes = await pyroOverFakes();
+    ({ host, pyro } = fakes);
   });
-  afterEach(async () => {
-    await pyro[Symbol.asyncDispose]();
-    await served[Symbol.asyncDispose]();
-    await host[Symbol.asyncDispose]();
-  });
+  afterEach(() => fakes[Symbol.asyncDispose]());
 
   const environment = "debian:12";
   const seedDirectory = async (): Promise<string> => {
