@@ -7,6 +7,7 @@ import type {
 } from "@openai/agents/sandbox";
 import { PyroError } from "../../protocol/index.js";
 import type { CreateWorkspaceOptions, Pyro } from "../../sdk/index.js";
+import { install } from "../shared/peer.js";
 import { applyManifest, checkManifest } from "./manifest.js";
 import { PyroSandboxSession, type PyroSandboxState } from "./session.js";
 
@@ -80,21 +81,16 @@ export class PyroSandboxClient implements SandboxClient<PyroSandboxOptions, Pyro
 
 /** Nothing of it is needed to load this module. @throws {PyroError} CONFIG_INVALID */
 async function agentsSdk(): Promise<Sdk> {
-  const range = "npm install '@openai/agents@>=0.14 <0.21'";
+  const hint = install("@openai/agents");
   const sdk = await import("@openai/agents/sandbox").catch((error: unknown) => {
     throw new PyroError(
       "CONFIG_INVALID",
       `the sandboxes of the Agents SDK cannot be loaded: ${String(error)}`,
-      {
-        hint: range,
-        cause: error,
-      },
+      { hint, cause: error },
     );
   });
   const found: Partial<Sdk> = sdk;
   if (typeof found.normalizeSandboxClientCreateArgs === "function" && typeof found.Manifest === "function")
     return sdk;
-  throw new PyroError("CONFIG_INVALID", "this version of the Agents SDK has other sandboxes", {
-    hint: range,
-  });
+  throw new PyroError("CONFIG_INVALID", "this version of the Agents SDK has other sandboxes", { hint });
 }

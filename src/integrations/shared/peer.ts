@@ -8,6 +8,7 @@ export const PEERS = {
   "@anthropic-ai/sdk": ["1.0.0", "2.0.0"],
   "@langchain/core": ["1.2.9", "2.0.0"],
   "@mastra/core": ["1.71.0", "2.0.0"],
+  "@openai/agents": ["0.14", "0.21"],
   ai: ["7.0.0", "8.0.0"],
   deepagents: ["1.14.0", "2.0.0"],
 } as const;
@@ -41,7 +42,8 @@ function asked(name: PeerName): string {
   return `${name} >=${first} <${end}`;
 }
 
-function install(name: PeerName): string {
+/** What to type. */
+export function install(name: PeerName): string {
   return `npm install "${name}@>=${PEERS[name][0]} <${PEERS[name][1]}"`;
 }
 

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { PEERS } from "../../../src/integrations/shared/peer.js";
 
 const root = join(import.meta.dirname, "../../..");
 const PROGRAM = `
@@ -11,7 +12,8 @@ const PROGRAM = `
   const { PyroSandboxClient } = await import("pyro-mcp/openai-agents");
   const error = await new PyroSandboxClient({}).create().catch((error) => error);
   console.log(JSON.stringify({ name: error.name, code: error.code, message: error.message, hint: error.hint }));`;
-const HINT = "npm install '@openai/agents@>=0.14 <0.21'";
+const [FIRST, END] = PEERS["@openai/agents"];
+const HINT = `npm install "@openai/agents@>=${FIRST} <${END}"`;
 
 // The package as it is installed, beside nothing.
 let directory: string;
