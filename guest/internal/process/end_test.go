@@ -14,6 +14,24 @@ import (
 	"pyro/guest/internal/agenttest"
 )
 
+func TestEveryExitCodeAndSignalIsExact(t *testing.T) {
+	a := newAgent(t)
+	for _, code := range []uint32{0, 1, 2, 100, 126, 127, 128, 130, 255} {
+		if r := a.run(shell(fmt.Sprintf("exit %d", code))); r.exit.Code != code || r.exit.Signal != "" {
+			t.Errorf("%d: %v", code, r.exit)
+		}
+	}
+	for _, name := range []string{"HUP", "INT", "QUIT", "ABRT", "KILL", "SEGV", "PIPE", "TERM", "USR1"} {
+		r := a.run(shell("ulimit -c 0; kill -" + name + " $$"))
+		if r.exit.Signal != "SIG"+name || r.exit.Code != 0 {
+			t.Errorf("%s: %v", name, r.exit)
+		}
+	}
+	if r := a.run(shell("kill -40 $$")); r.exit.Signal != "SIGRTMIN+6" {
+		t.Errorf("%v", r.exit)
+	}
+}
+
 func (a agent) signal(id, name string, wholeTree bool) error {
 	_, err := a.Signal(context.Background(), &guestv1.SignalRequest{ProcessId: id, Signal: name, WholeTree: wholeTree})
 	return err
@@ -187,4 +205,36 @@ func descriptors(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(entries)
+}
+
+func TestTheExitDoesNotWaitForWhoeverElseHoldsThePipes(t *testing.T) {
+	a := newAgent(t)
+	r := a.run(shell("echo before; sleep 1000 & echo after; exit 3"))
+	if string(r.stdout) != "before\nafter\n" || r.exit.Code != 3 {
+		t.Fatalf("%q %v", r.stdout, r.exit)
+	}
+}
+
+func TestWhatLiesInThePipeAtTheEndIsStillDelivered(t *testing.T) {
+	a := newAgent(t)
+	for range 20 {
+		r := a.run(shell("sleep 1000 & head -c 200000 /dev/zero"))
+		if len(r.stdout) != 200000 || r.exit.StdoutBytes != 200000 {
+			t.Fatalf("%d bytes, %v", len(r.stdout), r.exit)
+		}
+	}
+}
+
+func TestADaemonOutlivesItsCommandAndMayGoOnWriting(t *testing.T) {
+	a := newAgent(t)
+	marker := filepath.Join(t.TempDir(), "marker")
+	id := a.start(shell(fmt.Sprintf("(while [ ! -e %s.go ]; do sleep 0.01; done; head -c 1000000 /dev/zero && echo alive > %s) & exit 0", marker, marker)))
+	if r := a.read(id); r.exit.Code != 0 || len(r.stdout) != 0 {
+		t.Fatalf("%v", r)
+	}
+	if err := os.WriteFile(marker+".go", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { content, _ := os.ReadFile(marker); return string(content) == "alive\n" })
+	a.remove(id)
 }
