@@ -189,3 +189,17 @@ export function makeGateway({ flags = {}, names = {}, ...rest }: GatewayScript =
     ...rest,
   });
 }
+
+export interface Started {
+  readonly pipe: FakePipe;
+  readonly over: Promise<void>;
+}
+
+/** A program that connects. */
+export function start(gateway: Gateway, address: string, port: number, openedBy = ""): Started {
+  const pipe = new FakePipe();
+  return { pipe, over: gateway.connect({ address: bytesOf(address), port, openedBy }, pipe) };
+}
+
+/** A server that gives back what it gets. */
+export const echo = (server: { pipe: (to: unknown) => unknown }): unknown => server.pipe(server);
