@@ -21,13 +21,11 @@ import {
   type Logger,
 } from "../kit/index.js";
 import { DEFAULT_MACHINE } from "../protocol/index.js";
-import {
-  DaemonService,
-  DoctorService,
-  EnvironmentService,
-  RunService,
-  WorkspaceService,
-} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { DaemonService } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { DoctorService } from "../protocol/gen/pyro/daemon/v1/doctor_pb.js";
+import { EnvironmentService } from "../protocol/gen/pyro/daemon/v1/environment_pb.js";
+import { RunService } from "../protocol/gen/pyro/daemon/v1/run_pb.js";
+import { WorkspaceService } from "../protocol/gen/pyro/daemon/v1/workspace_pb.js";
 import { NetworkService } from "../protocol/gen/pyro/daemon/v1/network_pb.js";
 import { TopService } from "../protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";

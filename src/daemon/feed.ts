@@ -1,4 +1,4 @@
-import type { RunRequest } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { RunRequest } from "../protocol/gen/pyro/daemon/v1/run_pb.js";
 import type { RunningCommand } from "../workspace/index.js";
 import { InputQueue } from "./input-queue.js";
 

@@ -1,5 +1,5 @@
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
-import { ErrorDetailSchema } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { ErrorDetailSchema } from "../protocol/gen/pyro/daemon/v1/error_pb.js";
 import { PyroError, type ErrorCode } from "../protocol/index.js";
 
 /** Connect's codes for callers that know nothing of ours; everything else is FailedPrecondition. */

@@ -4,7 +4,7 @@ import {
   BuildEnvironmentRequestSchema,
   type BuildEnvironmentRequest,
   type BuildEnvironmentResponse,
-} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../protocol/gen/pyro/daemon/v1/environment_pb.js";
 import { resultOf } from "./result-stream.js";
 import { toDetails, toPullProgress, type EnvironmentDetails, type PullProgress } from "./environments.js";
 import { networkRulesOf, type NetworkOptions } from "./network-record.js";

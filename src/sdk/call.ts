@@ -1,6 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { LIMITS, PyroError, fromWire } from "../protocol/index.js";
-import { ErrorDetailSchema, type ErrorDetail } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { ErrorDetailSchema, type ErrorDetail } from "../protocol/gen/pyro/daemon/v1/error_pb.js";
 
 /** What every call takes. */
 export interface CallOptions {

@@ -2,7 +2,7 @@ import type {
   Check,
   DiagnoseResponse,
   DoctorReport as WireReport,
-} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../protocol/gen/pyro/daemon/v1/doctor_pb.js";
 import { resultOf } from "./result-stream.js";
 import { toReadiness, type Readiness } from "./environments.js";
 

@@ -6,7 +6,7 @@ import type {
   PullEnvironmentResponse,
   PullProgress as WirePullProgress,
   PushEnvironmentResponse,
-} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../protocol/gen/pyro/daemon/v1/environment_pb.js";
 import { resultOf } from "./result-stream.js";
 import { requireAbsolute } from "./workspace-source.js";
 

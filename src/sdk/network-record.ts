@@ -2,9 +2,9 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type {
   GetNetworkResponse,
   NetworkEntry as WireEntry,
-  NetworkRulesSchema,
   PublishedPort as WirePort,
 } from "../protocol/gen/pyro/daemon/v1/network_pb.js";
+import type { NetworkRulesSchema } from "../protocol/gen/pyro/daemon/v1/network_rules_pb.js";
 
 export type NetworkMode = "off" | "egress" | "egress+published-ports";
 

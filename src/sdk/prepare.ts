@@ -1,4 +1,4 @@
-import type { PrepareResponse } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { PrepareResponse } from "../protocol/gen/pyro/daemon/v1/environment_pb.js";
 import { resultOf } from "./result-stream.js";
 import { toPullProgress, type PullProgress } from "./environments.js";
 

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { DEFAULT_MACHINE, LIMITS, PyroError } from "../protocol/index.js";
-import { RunSpecSchema, type RunSpec } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { RunSpecSchema, type RunSpec } from "../protocol/gen/pyro/daemon/v1/run_pb.js";
 import { networkRulesOf, type NetworkOptions } from "./network-record.js";
 
 /** One command in one fresh VM. */

@@ -1,9 +1,6 @@
 import type { PyroError } from "../protocol/index.js";
-import {
-  RunState,
-  type RunOutput,
-  type RunRecord as WireRecord,
-} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { RunOutput } from "../protocol/gen/pyro/daemon/v1/command_pb.js";
+import { RunState, type RunRecord as WireRecord } from "../protocol/gen/pyro/daemon/v1/run_pb.js";
 import { fromDetail } from "./call.js";
 import { toOutcome, type CommandOutcome } from "./run-result.js";
 import { toPhase, type RunPhase } from "./run-stream.js";

@@ -1,4 +1,4 @@
-import type { CommandResult as WireResult } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { CommandResult as WireResult } from "../protocol/gen/pyro/daemon/v1/command_pb.js";
 
 /** How a command ended: exactly one of `exitCode` and `signal` is set, unless it timed out before either. */
 export interface CommandOutcome {

@@ -1,5 +1,5 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { RunResponse, RunSpec } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { RunResponse, RunSpec } from "../protocol/gen/pyro/daemon/v1/run_pb.js";
 import { unreachable, type CallScope } from "./call.js";
 import type { Connection } from "./connection.js";
 import { Outbox } from "./outbox.js";

@@ -1,7 +1,7 @@
 import type {
   ExportResult as WireExport,
   PushResult as WirePush,
-} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../protocol/gen/pyro/daemon/v1/workspace_pb.js";
 
 /** What a push brought into a workspace. */
 export interface WorkspaceSync {

@@ -1,5 +1,5 @@
 import { LIMITS, type PyroError } from "../protocol/index.js";
-import type { Workspace as WireWorkspace } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { Workspace as WireWorkspace } from "../protocol/gen/pyro/daemon/v1/workspace_pb.js";
 import type { CallOptions } from "./call.js";
 import type { Connection } from "./connection.js";
 import { DaemonClient, type DaemonClientOptions } from "./daemon-client.js";

@@ -4,7 +4,7 @@ import {
   CommandSpecSchema,
   type CommandSpec,
   type ExecResponse,
-} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../protocol/gen/pyro/daemon/v1/workspace_command_pb.js";
 import type { Connection } from "./connection.js";
 import { toCommandWords } from "./run-options.js";
 import type { CommandProtocol, RunInput } from "./run-stream.js";

@@ -1,5 +1,8 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { ListFilesResponse, ReadFileResponse } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type {
+  ListFilesResponse,
+  ReadFileResponse,
+} from "../protocol/gen/pyro/daemon/v1/workspace_file_pb.js";
 import type { CallOptions } from "./call.js";
 import { resultOf } from "./result-stream.js";
 import { toExport, type ArtifactType, type WorkspaceExport } from "./transfer-result.js";

@@ -1,9 +1,9 @@
 import type { PyroError } from "../protocol/index.js";
+import type { CommandRecord as WireCommand } from "../protocol/gen/pyro/daemon/v1/workspace_command_pb.js";
 import type {
-  CommandRecord as WireCommand,
   Workspace as WireWorkspace,
   WorkspaceOperation as WireOperation,
-} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../protocol/gen/pyro/daemon/v1/workspace_pb.js";
 import { fromDetail } from "./call.js";
 import { toWindow, type RunWindow } from "./run-record.js";
 import { toExport, toSync, type WorkspaceExport, type WorkspaceSync } from "./transfer-result.js";

@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { isAbsolute } from "node:path";
 import { PyroError } from "../protocol/index.js";
-import type { SeedSourceSchema } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { SeedSourceSchema } from "../protocol/gen/pyro/daemon/v1/workspace_pb.js";
 
 /** Where a workspace's files come from; paths are absolute, of the host. */
 export type WorkspaceSource =

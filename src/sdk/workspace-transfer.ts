@@ -1,9 +1,11 @@
 import type {
   DiffEntry as WireDiffEntry,
   DiffSummary as WireDiffSummary,
+} from "../protocol/gen/pyro/daemon/v1/workspace_file_pb.js";
+import type {
   PushResult as WirePush,
   WorkspaceSummary as WireSummary,
-} from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../protocol/gen/pyro/daemon/v1/workspace_pb.js";
 import { toServiceRecord, type ServiceRecord } from "./service-record.js";
 import { toSync, type ArtifactType, type HostExecutable, type WorkspaceSync } from "./transfer-result.js";
 import {

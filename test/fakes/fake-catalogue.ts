@@ -1,11 +1,10 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
+import type { CheckSchema, DoctorService } from "../../src/protocol/gen/pyro/daemon/v1/doctor_pb.js";
 import type {
-  CheckSchema,
-  DoctorService,
   EnvironmentSchema,
   EnvironmentService,
-} from "../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../../src/protocol/gen/pyro/daemon/v1/environment_pb.js";
 import { PyroError } from "../../src/protocol/index.js";
 import { asWireError } from "./fake-daemon.js";
 

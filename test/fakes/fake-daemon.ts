@@ -10,15 +10,12 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { errorEdge } from "../../src/daemon/wire-error.js";
 import { shortSocketPath } from "../../src/kit/index.js";
-import {
-  DaemonService,
-  DoctorService,
-  EnvironmentService,
-  ErrorDetailSchema,
-  RunService,
-  WorkspaceService,
-  type RunSpec,
-} from "../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { DaemonService } from "../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { DoctorService } from "../../src/protocol/gen/pyro/daemon/v1/doctor_pb.js";
+import { EnvironmentService } from "../../src/protocol/gen/pyro/daemon/v1/environment_pb.js";
+import { ErrorDetailSchema } from "../../src/protocol/gen/pyro/daemon/v1/error_pb.js";
+import { RunService, type RunSpec } from "../../src/protocol/gen/pyro/daemon/v1/run_pb.js";
+import { WorkspaceService } from "../../src/protocol/gen/pyro/daemon/v1/workspace_pb.js";
 import { NetworkService } from "../../src/protocol/gen/pyro/daemon/v1/network_pb.js";
 import { TopService } from "../../src/protocol/gen/pyro/daemon/v1/top_pb.js";
 import { VmService } from "../../src/protocol/gen/pyro/daemon/v1/vm_pb.js";

@@ -4,10 +4,12 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import type {
   CommandRecord,
   CommandRecordSchema,
+} from "../../src/protocol/gen/pyro/daemon/v1/workspace_command_pb.js";
+import type {
   CreateWorkspaceRequest,
   WorkspaceSchema,
   WorkspaceService,
-} from "../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../../src/protocol/gen/pyro/daemon/v1/workspace_pb.js";
 
 /** Plain fields; `undefined` takes one away. */
 type Command = Partial<Record<keyof CommandRecord, unknown>>;

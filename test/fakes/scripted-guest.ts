@@ -6,17 +6,19 @@
  */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
+import type {
+  CommandResultSchema,
+  RunOutputSchema,
+} from "../../src/protocol/gen/pyro/daemon/v1/command_pb.js";
 import {
   RunSpecSchema,
   RunState,
-  type CommandResultSchema,
-  type RunOutputSchema,
   type RunRecordSchema,
   type RunRequest,
   type RunResponseSchema,
   type RunService,
   type RunSpec,
-} from "../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../../src/protocol/gen/pyro/daemon/v1/run_pb.js";
 import { PyroError } from "../../src/protocol/index.js";
 import { asWireError } from "./fake-daemon.js";
 

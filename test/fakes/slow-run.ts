@@ -1,4 +1,4 @@
-import { RunState } from "../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { RunState } from "../../src/protocol/gen/pyro/daemon/v1/run_pb.js";
 import type { FakeScript } from "./fake-daemon.js";
 
 /** A run that goes on for `reads` looks, then ends; `cancelled` has the ids of those that were ended. */

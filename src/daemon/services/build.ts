@@ -6,7 +6,7 @@ import type {
   BuildEnvironmentResponseSchema,
   EnvironmentSchema,
   EnvironmentService,
-} from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../../protocol/gen/pyro/daemon/v1/environment_pb.js";
 import { DEFAULT_MACHINE, LIMITS, PyroError } from "../../protocol/index.js";
 import type { EnvironmentStatus } from "../../image/index.js";
 import { Handoff } from "../handoff.js";

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { DiagnoseResponseSchema, DoctorService } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { DiagnoseResponseSchema, DoctorService } from "../../protocol/gen/pyro/daemon/v1/doctor_pb.js";
 import { diagnose, type Check, type DoctorSources, type Report } from "../doctor.js";
 import { Handoff } from "../handoff.js";
 

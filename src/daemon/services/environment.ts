@@ -17,7 +17,7 @@ import type {
   PullEnvironmentResponseSchema,
   PullProgressSchema,
   PushEnvironmentResponseSchema,
-} from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../../protocol/gen/pyro/daemon/v1/environment_pb.js";
 import { shown } from "../../kit/index.js";
 import { PyroError } from "../../protocol/index.js";
 import type { TemplateReadiness } from "../../vmm/index.js";

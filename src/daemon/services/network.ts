@@ -4,11 +4,10 @@ import { policyFromFlags, policyToText, policyWithFlags, type PolicyFlags } from
 import type {
   GetNetworkResponseSchema,
   NetworkEntrySchema,
-  NetworkRuleList,
-  NetworkRules,
   NetworkService,
   PublishedPortSchema,
 } from "../../protocol/gen/pyro/daemon/v1/network_pb.js";
+import type { NetworkRuleList, NetworkRules } from "../../protocol/gen/pyro/daemon/v1/network_rules_pb.js";
 import type {
   ChangedEvents,
   NetworkEvent,

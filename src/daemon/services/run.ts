@@ -1,5 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { CommandResultSchema } from "../../protocol/gen/pyro/daemon/v1/command_pb.js";
 import {
   RunRecordSchema,
   RunState as WireState,
@@ -7,8 +8,7 @@ import {
   type RunResponseSchema,
   type RunService,
   type RunSpec,
-  type CommandResultSchema,
-} from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../../protocol/gen/pyro/daemon/v1/run_pb.js";
 import { DEFAULT_MACHINE, LIMITS, PyroError } from "../../protocol/index.js";
 import {
   runOneShot,

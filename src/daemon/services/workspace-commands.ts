@@ -1,6 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { CommandRecordSchema, WorkspaceService } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { CommandRecordSchema } from "../../protocol/gen/pyro/daemon/v1/workspace_command_pb.js";
+import type { WorkspaceService } from "../../protocol/gen/pyro/daemon/v1/workspace_pb.js";
 import { LIMITS } from "../../protocol/index.js";
 import {
   cancelCommand,

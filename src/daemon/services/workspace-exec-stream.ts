@@ -6,7 +6,7 @@ import type {
   ExecRequest as WireExec,
   ExecResponseSchema,
   ExecStart,
-} from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../../protocol/gen/pyro/daemon/v1/workspace_command_pb.js";
 import { PyroError } from "../../protocol/index.js";
 import {
   startCommand,

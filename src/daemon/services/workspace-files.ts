@@ -1,5 +1,6 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { WorkspaceService, WriteFileRequest } from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import type { WriteFileRequest } from "../../protocol/gen/pyro/daemon/v1/workspace_file_pb.js";
+import type { WorkspaceService } from "../../protocol/gen/pyro/daemon/v1/workspace_pb.js";
 import { LIMITS, PyroError } from "../../protocol/index.js";
 import {
   absolutePath,

@@ -3,8 +3,8 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import type {
   DiffEntrySchema,
   DiffResponseSchema,
-  WorkspaceService,
-} from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../../protocol/gen/pyro/daemon/v1/workspace_file_pb.js";
+import type { WorkspaceService } from "../../protocol/gen/pyro/daemon/v1/workspace_pb.js";
 import {
   absolutePath,
   diffWorkspace,

@@ -1,13 +1,12 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { CommandResultSchema, RunOutputSchema } from "../../protocol/gen/pyro/daemon/v1/command_pb.js";
+import type { CommandRecordSchema } from "../../protocol/gen/pyro/daemon/v1/workspace_command_pb.js";
 import type {
-  CommandRecordSchema,
-  CommandResultSchema,
   ExportResultSchema,
   PushResultSchema,
-  RunOutputSchema,
   WorkspaceOperationSchema,
   WorkspaceSchema,
-} from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../../protocol/gen/pyro/daemon/v1/workspace_pb.js";
 import { LIMITS, PyroError } from "../../protocol/index.js";
 import {
   NAME_PATTERN,

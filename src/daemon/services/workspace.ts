@@ -5,7 +5,7 @@ import type {
   UpdateWorkspaceRequest,
   WorkspaceSchema,
   WorkspaceService,
-} from "../../protocol/gen/pyro/daemon/v1/daemon_pb.js";
+} from "../../protocol/gen/pyro/daemon/v1/workspace_pb.js";
 import { DEFAULT_MACHINE, LIMITS, PyroError } from "../../protocol/index.js";
 import {
   BASELINE,

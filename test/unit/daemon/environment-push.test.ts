@@ -2,7 +2,7 @@ import { createRouterTransport, createClient } from "@connectrpc/connect";
 import { expect, it } from "vitest";
 import { environmentService, type EnvironmentRooms } from "../../../src/daemon/services/environment.js";
 import { registrySettings } from "../../../src/daemon/registries.js";
-import { EnvironmentService } from "../../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { EnvironmentService } from "../../../src/protocol/gen/pyro/daemon/v1/environment_pb.js";
 import { PyroError } from "../../../src/protocol/index.js";
 
 type Push = EnvironmentRooms["pushes"]["push"];

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { createServer } from "../../../src/mcp/index.js";
 import { PyroError } from "../../../src/protocol/index.js";
-import { RunState } from "../../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { RunState } from "../../../src/protocol/gen/pyro/daemon/v1/run_pb.js";
 import { asWireError, startFakeDaemon, type FakeScript } from "../../fakes/fake-daemon.js";
 import { ERAS, mcpSession, type McpSession } from "../../fakes/mcp-client.js";
 import { slowRun } from "../../fakes/slow-run.js";

@@ -2,7 +2,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { getEventListeners } from "node:events";
 import { expect, test } from "vitest";
 import { PyroError } from "../../../src/protocol/index.js";
-import { ErrorDetailSchema } from "../../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { ErrorDetailSchema } from "../../../src/protocol/gen/pyro/daemon/v1/error_pb.js";
 import { callScope, wireError } from "../../../src/sdk/call.js";
 
 const detailed = (value: { code?: string; detailsJson?: string }): PyroError =>
