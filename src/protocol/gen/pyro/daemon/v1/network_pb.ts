@@ -4,102 +4,15 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { NetworkRules } from "./network_rules_pb.js";
+import { file_pyro_daemon_v1_network_rules } from "./network_rules_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pyro/daemon/v1/network.proto.
  */
 export const file_pyro_daemon_v1_network: GenFile = /*@__PURE__*/
-  fileDesc("ChxweXJvL2RhZW1vbi92MS9uZXR3b3JrLnByb3RvEg5weXJvLmRhZW1vbi52MSKbAgoMTmV0d29ya1J1bGVzEgwKBG1vZGUYASABKAkSLgoFYWxsb3cYAiABKAsyHy5weXJvLmRhZW1vbi52MS5OZXR3b3JrUnVsZUxpc3QSLQoEZGVueRgDIAEoCzIfLnB5cm8uZGFlbW9uLnYxLk5ldHdvcmtSdWxlTGlzdBItCgRmaWxlGAQgASgLMh8ucHlyby5kYWVtb24udjEuTmV0d29ya1J1bGVGaWxlEjQKC2FsbG93X2NpZHJzGAUgASgLMh8ucHlyby5kYWVtb24udjEuTmV0d29ya1J1bGVMaXN0EjkKEGFsbG93X2hvc3RfcG9ydHMYBiABKAsyHy5weXJvLmRhZW1vbi52MS5OZXR3b3JrUnVsZUxpc3QiIAoPTmV0d29ya1J1bGVMaXN0Eg0KBXJ1bGVzGAEgAygJIi0KD05ldHdvcmtSdWxlRmlsZRIMCgRuYW1lGAEgASgJEgwKBHRleHQYAiABKAkiaQoNTmV0d29ya1BvbGljeRIMCgRtb2RlGAEgASgJEg0KBWFsbG93GAIgAygJEgwKBGRlbnkYAyADKAkSEwoLYWxsb3dfY2lkcnMYBCADKAkSGAoQYWxsb3dfaG9zdF9wb3J0cxgFIAMoDSJgChFHZXROZXR3b3JrUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkSDQoFbGltaXQYAiABKA0SGAoQYWZ0ZXJfZ2VuZXJhdGlvbhgDIAEoBBIPCgd3YWl0X21zGAQgASgNIssBChJHZXROZXR3b3JrUmVzcG9uc2USFAoMd29ya3NwYWNlX2lkGAEgASgJEi0KBnBvbGljeRgCIAEoCzIdLnB5cm8uZGFlbW9uLnYxLk5ldHdvcmtQb2xpY3kSLQoGdG90YWxzGAMgASgLMh0ucHlyby5kYWVtb24udjEuTmV0d29ya1RvdGFscxItCgdlbnRyaWVzGAQgAygLMhwucHlyby5kYWVtb24udjEuTmV0d29ya0VudHJ5EhIKCmdlbmVyYXRpb24YBSABKAQifgoNTmV0d29ya1RvdGFscxITCgtjb25uZWN0aW9ucxgBIAEoBBIPCgdyZWZ1c2VkGAIgASgEEg4KBmZhaWxlZBgDIAEoBBIQCghieXRlc191cBgEIAEoBBISCgpieXRlc19kb3duGAUgASgEEhEKCXB1Ymxpc2hlZBgGIAEoBCKEAgoMTmV0d29ya0VudHJ5Eg0KBWF0X21zGAEgASgDEgwKBGtpbmQYAiABKAkSEAoIZGVjaXNpb24YAyABKAkSDAoEbmFtZRgEIAEoCRIPCgdhZGRyZXNzGAUgASgJEgwKBHBvcnQYBiABKA0SEAoIYnl0ZXNfdXAYByABKAQSEgoKYnl0ZXNfZG93bhgIIAEoBBIOCgZyZWFzb24YCSABKAkSDAoEaGludBgKIAEoCRIRCglvcGVuZWRfYnkYCyABKAkSEwoLZHVyYXRpb25fbXMYDCABKAQSCwoDZW5kGA0gASgJEg0KBXRpbWVzGA4gASgNEhAKCHNlcXVlbmNlGA8gASgEImAKEVNldE5ldHdvcmtSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRIrCgVydWxlcxgCIAEoCzIcLnB5cm8uZGFlbW9uLnYxLk5ldHdvcmtSdWxlcxILCgNhZGQYAyABKAgiJQoQTGlzdFBvcnRzUmVxdWVzdBIRCgl3b3Jrc3BhY2UYASABKAkiVwoRTGlzdFBvcnRzUmVzcG9uc2USFAoMd29ya3NwYWNlX2lkGAEgASgJEiwKBXBvcnRzGAIgAygLMh0ucHlyby5kYWVtb24udjEuUHVibGlzaGVkUG9ydCJ5Cg1QdWJsaXNoZWRQb3J0EgwKBGhvc3QYASABKAkSEQoJaG9zdF9wb3J0GAIgASgNEhIKCmd1ZXN0X3BvcnQYAyABKA0SFAoMc2VydmljZV9uYW1lGAQgASgJEg0KBXN0YXRlGAUgASgJEg4KBnJlYXNvbhgGIAEoCTL+AQoOTmV0d29ya1NlcnZpY2USTAoDR2V0EiEucHlyby5kYWVtb24udjEuR2V0TmV0d29ya1JlcXVlc3QaIi5weXJvLmRhZW1vbi52MS5HZXROZXR3b3JrUmVzcG9uc2USTAoDU2V0EiEucHlyby5kYWVtb24udjEuU2V0TmV0d29ya1JlcXVlc3QaIi5weXJvLmRhZW1vbi52MS5HZXROZXR3b3JrUmVzcG9uc2USUAoJTGlzdFBvcnRzEiAucHlyby5kYWVtb24udjEuTGlzdFBvcnRzUmVxdWVzdBohLnB5cm8uZGFlbW9uLnYxLkxpc3RQb3J0c1Jlc3BvbnNlYgZwcm90bzM");
-
-/**
- * What a user says of a network, as it was typed: the daemon reads it.
- *
- * @generated from message pyro.daemon.v1.NetworkRules
- */
-export type NetworkRules = Message<"pyro.daemon.v1.NetworkRules"> & {
-  /**
-   * off, egress or egress+published-ports; empty: not given.
-   *
-   * @generated from field: string mode = 1;
-   */
-  mode: string;
-
-  /**
-   * A list that is given and empty allows nothing.
-   *
-   * @generated from field: pyro.daemon.v1.NetworkRuleList allow = 2;
-   */
-  allow?: NetworkRuleList | undefined;
-
-  /**
-   * @generated from field: pyro.daemon.v1.NetworkRuleList deny = 3;
-   */
-  deny?: NetworkRuleList | undefined;
-
-  /**
-   * Of the user's host.
-   *
-   * @generated from field: pyro.daemon.v1.NetworkRuleFile file = 4;
-   */
-  file?: NetworkRuleFile | undefined;
-
-  /**
-   * @generated from field: pyro.daemon.v1.NetworkRuleList allow_cidrs = 5;
-   */
-  allowCidrs?: NetworkRuleList | undefined;
-
-  /**
-   * @generated from field: pyro.daemon.v1.NetworkRuleList allow_host_ports = 6;
-   */
-  allowHostPorts?: NetworkRuleList | undefined;
-};
-
-/**
- * Describes the message pyro.daemon.v1.NetworkRules.
- * Use `create(NetworkRulesSchema)` to create a new message.
- */
-export const NetworkRulesSchema: GenMessage<NetworkRules> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_network, 0);
-
-/**
- * @generated from message pyro.daemon.v1.NetworkRuleList
- */
-export type NetworkRuleList = Message<"pyro.daemon.v1.NetworkRuleList"> & {
-  /**
-   * @generated from field: repeated string rules = 1;
-   */
-  rules: string[];
-};
-
-/**
- * Describes the message pyro.daemon.v1.NetworkRuleList.
- * Use `create(NetworkRuleListSchema)` to create a new message.
- */
-export const NetworkRuleListSchema: GenMessage<NetworkRuleList> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_network, 1);
-
-/**
- * @generated from message pyro.daemon.v1.NetworkRuleFile
- */
-export type NetworkRuleFile = Message<"pyro.daemon.v1.NetworkRuleFile"> & {
-  /**
-   * @generated from field: string name = 1;
-   */
-  name: string;
-
-  /**
-   * @generated from field: string text = 2;
-   */
-  text: string;
-};
-
-/**
- * Describes the message pyro.daemon.v1.NetworkRuleFile.
- * Use `create(NetworkRuleFileSchema)` to create a new message.
- */
-export const NetworkRuleFileSchema: GenMessage<NetworkRuleFile> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_network, 2);
+  fileDesc("ChxweXJvL2RhZW1vbi92MS9uZXR3b3JrLnByb3RvEg5weXJvLmRhZW1vbi52MSJpCg1OZXR3b3JrUG9saWN5EgwKBG1vZGUYASABKAkSDQoFYWxsb3cYAiADKAkSDAoEZGVueRgDIAMoCRITCgthbGxvd19jaWRycxgEIAMoCRIYChBhbGxvd19ob3N0X3BvcnRzGAUgAygNImAKEUdldE5ldHdvcmtSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCRINCgVsaW1pdBgCIAEoDRIYChBhZnRlcl9nZW5lcmF0aW9uGAMgASgEEg8KB3dhaXRfbXMYBCABKA0iywEKEkdldE5ldHdvcmtSZXNwb25zZRIUCgx3b3Jrc3BhY2VfaWQYASABKAkSLQoGcG9saWN5GAIgASgLMh0ucHlyby5kYWVtb24udjEuTmV0d29ya1BvbGljeRItCgZ0b3RhbHMYAyABKAsyHS5weXJvLmRhZW1vbi52MS5OZXR3b3JrVG90YWxzEi0KB2VudHJpZXMYBCADKAsyHC5weXJvLmRhZW1vbi52MS5OZXR3b3JrRW50cnkSEgoKZ2VuZXJhdGlvbhgFIAEoBCJ+Cg1OZXR3b3JrVG90YWxzEhMKC2Nvbm5lY3Rpb25zGAEgASgEEg8KB3JlZnVzZWQYAiABKAQSDgoGZmFpbGVkGAMgASgEEhAKCGJ5dGVzX3VwGAQgASgEEhIKCmJ5dGVzX2Rvd24YBSABKAQSEQoJcHVibGlzaGVkGAYgASgEIoQCCgxOZXR3b3JrRW50cnkSDQoFYXRfbXMYASABKAMSDAoEa2luZBgCIAEoCRIQCghkZWNpc2lvbhgDIAEoCRIMCgRuYW1lGAQgASgJEg8KB2FkZHJlc3MYBSABKAkSDAoEcG9ydBgGIAEoDRIQCghieXRlc191cBgHIAEoBBISCgpieXRlc19kb3duGAggASgEEg4KBnJlYXNvbhgJIAEoCRIMCgRoaW50GAogASgJEhEKCW9wZW5lZF9ieRgLIAEoCRITCgtkdXJhdGlvbl9tcxgMIAEoBBILCgNlbmQYDSABKAkSDQoFdGltZXMYDiABKA0SEAoIc2VxdWVuY2UYDyABKAQiYAoRU2V0TmV0d29ya1JlcXVlc3QSEQoJd29ya3NwYWNlGAEgASgJEisKBXJ1bGVzGAIgASgLMhwucHlyby5kYWVtb24udjEuTmV0d29ya1J1bGVzEgsKA2FkZBgDIAEoCCIlChBMaXN0UG9ydHNSZXF1ZXN0EhEKCXdvcmtzcGFjZRgBIAEoCSJXChFMaXN0UG9ydHNSZXNwb25zZRIUCgx3b3Jrc3BhY2VfaWQYASABKAkSLAoFcG9ydHMYAiADKAsyHS5weXJvLmRhZW1vbi52MS5QdWJsaXNoZWRQb3J0InkKDVB1Ymxpc2hlZFBvcnQSDAoEaG9zdBgBIAEoCRIRCglob3N0X3BvcnQYAiABKA0SEgoKZ3Vlc3RfcG9ydBgDIAEoDRIUCgxzZXJ2aWNlX25hbWUYBCABKAkSDQoFc3RhdGUYBSABKAkSDgoGcmVhc29uGAYgASgJMv4BCg5OZXR3b3JrU2VydmljZRJMCgNHZXQSIS5weXJvLmRhZW1vbi52MS5HZXROZXR3b3JrUmVxdWVzdBoiLnB5cm8uZGFlbW9uLnYxLkdldE5ldHdvcmtSZXNwb25zZRJMCgNTZXQSIS5weXJvLmRhZW1vbi52MS5TZXROZXR3b3JrUmVxdWVzdBoiLnB5cm8uZGFlbW9uLnYxLkdldE5ldHdvcmtSZXNwb25zZRJQCglMaXN0UG9ydHMSIC5weXJvLmRhZW1vbi52MS5MaXN0UG9ydHNSZXF1ZXN0GiEucHlyby5kYWVtb24udjEuTGlzdFBvcnRzUmVzcG9uc2ViBnByb3RvMw", [file_pyro_daemon_v1_network_rules]);
 
 /**
  * @generated from message pyro.daemon.v1.NetworkPolicy
@@ -136,7 +49,7 @@ export type NetworkPolicy = Message<"pyro.daemon.v1.NetworkPolicy"> & {
  * Use `create(NetworkPolicySchema)` to create a new message.
  */
 export const NetworkPolicySchema: GenMessage<NetworkPolicy> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_network, 3);
+  messageDesc(file_pyro_daemon_v1_network, 0);
 
 /**
  * @generated from message pyro.daemon.v1.GetNetworkRequest
@@ -174,7 +87,7 @@ export type GetNetworkRequest = Message<"pyro.daemon.v1.GetNetworkRequest"> & {
  * Use `create(GetNetworkRequestSchema)` to create a new message.
  */
 export const GetNetworkRequestSchema: GenMessage<GetNetworkRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_network, 4);
+  messageDesc(file_pyro_daemon_v1_network, 1);
 
 /**
  * @generated from message pyro.daemon.v1.GetNetworkResponse
@@ -215,7 +128,7 @@ export type GetNetworkResponse = Message<"pyro.daemon.v1.GetNetworkResponse"> & 
  * Use `create(GetNetworkResponseSchema)` to create a new message.
  */
 export const GetNetworkResponseSchema: GenMessage<GetNetworkResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_network, 5);
+  messageDesc(file_pyro_daemon_v1_network, 2);
 
 /**
  * @generated from message pyro.daemon.v1.NetworkTotals
@@ -259,7 +172,7 @@ export type NetworkTotals = Message<"pyro.daemon.v1.NetworkTotals"> & {
  * Use `create(NetworkTotalsSchema)` to create a new message.
  */
 export const NetworkTotalsSchema: GenMessage<NetworkTotals> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_network, 6);
+  messageDesc(file_pyro_daemon_v1_network, 3);
 
 /**
  * A connection, or a name that was not resolved.
@@ -362,7 +275,7 @@ export type NetworkEntry = Message<"pyro.daemon.v1.NetworkEntry"> & {
  * Use `create(NetworkEntrySchema)` to create a new message.
  */
 export const NetworkEntrySchema: GenMessage<NetworkEntry> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_network, 7);
+  messageDesc(file_pyro_daemon_v1_network, 4);
 
 /**
  * @generated from message pyro.daemon.v1.SetNetworkRequest
@@ -391,7 +304,7 @@ export type SetNetworkRequest = Message<"pyro.daemon.v1.SetNetworkRequest"> & {
  * Use `create(SetNetworkRequestSchema)` to create a new message.
  */
 export const SetNetworkRequestSchema: GenMessage<SetNetworkRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_network, 8);
+  messageDesc(file_pyro_daemon_v1_network, 5);
 
 /**
  * @generated from message pyro.daemon.v1.ListPortsRequest
@@ -408,7 +321,7 @@ export type ListPortsRequest = Message<"pyro.daemon.v1.ListPortsRequest"> & {
  * Use `create(ListPortsRequestSchema)` to create a new message.
  */
 export const ListPortsRequestSchema: GenMessage<ListPortsRequest> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_network, 9);
+  messageDesc(file_pyro_daemon_v1_network, 6);
 
 /**
  * @generated from message pyro.daemon.v1.ListPortsResponse
@@ -430,7 +343,7 @@ export type ListPortsResponse = Message<"pyro.daemon.v1.ListPortsResponse"> & {
  * Use `create(ListPortsResponseSchema)` to create a new message.
  */
 export const ListPortsResponseSchema: GenMessage<ListPortsResponse> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_network, 10);
+  messageDesc(file_pyro_daemon_v1_network, 7);
 
 /**
  * @generated from message pyro.daemon.v1.PublishedPort
@@ -478,7 +391,7 @@ export type PublishedPort = Message<"pyro.daemon.v1.PublishedPort"> & {
  * Use `create(PublishedPortSchema)` to create a new message.
  */
 export const PublishedPortSchema: GenMessage<PublishedPort> = /*@__PURE__*/
-  messageDesc(file_pyro_daemon_v1_network, 11);
+  messageDesc(file_pyro_daemon_v1_network, 8);
 
 /**
  * What workspaces reach, what they reached, and what is reached in them.
