@@ -1,9 +1,8 @@
-import { create } from "@bufbuild/protobuf";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import {
+import type {
   BuildEnvironmentRequestSchema,
-  type BuildEnvironmentRequest,
-  type BuildEnvironmentResponse,
+  BuildEnvironmentResponse,
 } from "../protocol/gen/pyro/daemon/v1/environment_pb.js";
 import { resultOf } from "./result-stream.js";
 import { toDetails, toPullProgress, type EnvironmentDetails, type PullProgress } from "./environments.js";
@@ -73,7 +72,9 @@ export interface BuildResult {
 }
 
 /** @throws {PyroError} INVALID_ARGUMENT */
-export function toBuildRequest(options: BuildOptions): BuildEnvironmentRequest {
+export function toBuildRequest(
+  options: BuildOptions,
+): MessageInitShape<typeof BuildEnvironmentRequestSchema> {
   const { name, file, from = "", env, copy = [], run = [], args, contextPath = "/nonexistent" } = options;
   const timeoutSeconds = options.timeoutSeconds ?? 0;
   if (!(timeoutSeconds >= 0 && timeoutSeconds <= LIMITS.longestSeconds)) {
@@ -81,7 +82,7 @@ export function toBuildRequest(options: BuildOptions): BuildEnvironmentRequest {
       hint: `give a number from 1 to ${LIMITS.longestSeconds}`,
     });
   }
-  return create(BuildEnvironmentRequestSchema, {
+  return {
     ...{ name, from, copy: [...copy], run: [...run], context: contextPath },
     ...(file === undefined ? {} : { file: { name: file.name, text: file.text } }),
     env: entriesOf(env),
@@ -92,7 +93,7 @@ export function toBuildRequest(options: BuildOptions): BuildEnvironmentRequest {
     stepTimeoutMs: Math.min(Math.round(timeoutSeconds * 1000), 2 ** 32 - 1),
     noPull: options.noPull ?? false,
     noCache: options.noCache ?? false,
-  });
+  };
 }
 
 function entriesOf(values: Readonly<Record<string, string>> = {}): string[] {

@@ -4,35 +4,14 @@ import {
   type ClientHttp2Stream,
   type OutgoingHttpHeaders,
 } from "node:http2";
-import { createClient, type Client } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { connectUnix } from "../kit/index.js";
 import { LIMITS } from "../protocol/index.js";
-import { DaemonService } from "../protocol/gen/pyro/daemon/v1/daemon_pb.js";
-import { DoctorService } from "../protocol/gen/pyro/daemon/v1/doctor_pb.js";
-import { EnvironmentService } from "../protocol/gen/pyro/daemon/v1/environment_pb.js";
-import { RunService } from "../protocol/gen/pyro/daemon/v1/run_pb.js";
-import { WorkspaceService } from "../protocol/gen/pyro/daemon/v1/workspace_pb.js";
-import { TopService } from "../protocol/gen/pyro/daemon/v1/top_pb.js";
-import { VmService } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";
-import { SupervisorService } from "../protocol/gen/pyro/daemon/v1/service_pb.js";
-import { WorkspaceDiskService } from "../protocol/gen/pyro/daemon/v1/workspace_disk_pb.js";
-import { NetworkService } from "../protocol/gen/pyro/daemon/v1/network_pb.js";
-import { ShellService } from "../protocol/gen/pyro/daemon/v1/shell_pb.js";
+import { serviceClient, type ServiceClient, type ServiceName } from "./services.js";
 
 /** One HTTP/2 connection to a daemon, with its typed services. */
 export interface Connection extends Disposable {
-  readonly daemon: Client<typeof DaemonService>;
-  readonly run: Client<typeof RunService>;
-  readonly environment: Client<typeof EnvironmentService>;
-  readonly doctor: Client<typeof DoctorService>;
-  readonly workspace: Client<typeof WorkspaceService>;
-  readonly vm: Client<typeof VmService>;
-  readonly top: Client<typeof TopService>;
-  readonly supervisor: Client<typeof SupervisorService>;
-  readonly workspaceDisk: Client<typeof WorkspaceDiskService>;
-  readonly shell: Client<typeof ShellService>;
-  readonly network: Client<typeof NetworkService>;
+  service<Name extends ServiceName>(name: Name): Promise<ServiceClient<Name>>;
   readonly closed: boolean;
 }
 
@@ -74,17 +53,7 @@ export async function openConnection(socketPath: string): Promise<Connection> {
     readMaxBytes: LIMITS.wireMessageBytes,
   });
   return {
-    daemon: createClient(DaemonService, transport),
-    run: createClient(RunService, transport),
-    environment: createClient(EnvironmentService, transport),
-    doctor: createClient(DoctorService, transport),
-    workspace: createClient(WorkspaceService, transport),
-    vm: createClient(VmService, transport),
-    top: createClient(TopService, transport),
-    supervisor: createClient(SupervisorService, transport),
-    workspaceDisk: createClient(WorkspaceDiskService, transport),
-    shell: createClient(ShellService, transport),
-    network: createClient(NetworkService, transport),
+    service: (name) => serviceClient(name, transport),
     get closed() {
       return session.closed || session.destroyed;
     },

@@ -11,6 +11,7 @@ import {
   tryConnect,
   type DaemonProgram,
 } from "./daemon-start.js";
+import { readAhead, type ServiceClient, type ServiceName } from "./services.js";
 import { prepareStateDirectory } from "./state-directory.js";
 
 export interface DaemonClientOptions {
@@ -39,16 +40,17 @@ export class DaemonClient implements AsyncDisposable {
   }
 
   /**
-   * Runs one call on a connection to a daemon that answers.
+   * Runs one call of a service of a daemon that answers.
    * @throws {PyroError} the daemon's own errors; DAEMON_UNREACHABLE, DAEMON_START_FAILED, STATE_NOT_PRIVATE, …
    */
-  async call<T>(
+  async call<Name extends ServiceName, T>(
+    name: Name,
     what: string,
     options: CallOptions,
-    body: (connection: Connection, scope: CallScope) => Promise<T>,
+    body: (service: ServiceClient<Name>, scope: CallScope) => Promise<T>,
   ): Promise<T> {
-    for await (const result of this.stream(what, options, async function* (connection, scope) {
-      yield await body(connection, scope);
+    for await (const result of this.stream(name, what, options, async function* (service, scope) {
+      yield await body(service, scope);
     })) {
       return result;
     }
@@ -60,11 +62,13 @@ export class DaemonClient implements AsyncDisposable {
    * just leaving is carried to the next one: such a daemon has done nothing for it.
    * @throws {PyroError} as `call`
    */
-  async *stream<T>(
+  async *stream<Name extends ServiceName, T>(
+    name: Name,
     what: string,
     options: CallOptions,
-    body: (connection: Connection, scope: CallScope) => AsyncIterable<T>,
+    body: (service: ServiceClient<Name>, scope: CallScope) => AsyncIterable<T>,
   ): AsyncGenerator<T, void, undefined> {
+    readAhead(name);
     using scope = callScope(what, options);
     for (let attempt = 0; ; attempt++) {
       let answered = false;
@@ -72,7 +76,7 @@ export class DaemonClient implements AsyncDisposable {
         scope.signal.throwIfAborted();
         const connection = await this.connect(scope.signal);
         try {
-          for await (const item of body(connection, scope)) {
+          for await (const item of body(await connection.service(name), scope)) {
             answered = true;
             yield item;
           }
@@ -181,7 +185,9 @@ export class DaemonClient implements AsyncDisposable {
       return undefined;
     }
     if (this.#buildId === "" || status.buildId === this.#buildId) return connection;
-    const { stopping, reason } = await connection.daemon.stop({ handOver: true }, { signal });
+    const { stopping, reason } = await (
+      await connection.service("daemon")
+    ).stop({ handOver: true }, { signal });
     if (stopping) {
       await this.#gone(connection, status.pid, signal);
       return undefined;
@@ -216,7 +222,7 @@ function isAlive(pid: number): boolean {
 async function askStatus(connection: Connection, signal: AbortSignal): Promise<StatusResponse> {
   using scope = callScope("the daemon's answer", { signal, timeoutMs: LIMITS.daemonAnswerMs });
   try {
-    return await connection.daemon.status({}, { signal: scope.signal });
+    return await (await connection.service("daemon")).status({}, { signal: scope.signal });
   } catch (error) {
     const known = scope.error(error);
     if (known.code !== "DEADLINE_EXCEEDED") throw known;

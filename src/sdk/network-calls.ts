@@ -25,7 +25,7 @@ export abstract class NetworkCalls extends ShellCalls {
     call: CallOptions = {},
   ): Promise<WorkspaceNetwork> {
     const request = { workspace: options.workspaceId, limit: options.limit ?? 0 };
-    return await this.client.call("asking for the network", call, async ({ network }, { signal }) =>
+    return await this.client.call("network", "asking for the network", call, async (network, { signal }) =>
       toNetwork(await network.get(request, { signal })),
     );
   }
@@ -40,7 +40,7 @@ export abstract class NetworkCalls extends ShellCalls {
     call: Pick<CallOptions, "signal"> = {},
   ): AsyncGenerator<NetworkEntry, void, undefined> {
     const ask = async (request: MessageInitShape<typeof GetNetworkRequestSchema>) =>
-      await this.client.call("watching the network", call, ({ network }, { signal }) =>
+      await this.client.call("network", "watching the network", call, (network, { signal }) =>
         network.get({ workspace: options.workspaceId, ...request }, { signal }),
       );
     let { generation } = await ask({ limit: 1 });
@@ -69,14 +69,14 @@ export abstract class NetworkCalls extends ShellCalls {
   ): Promise<WorkspaceNetwork> {
     const { workspaceId: workspace, add = false } = options;
     const request = { workspace, rules: toNetworkRules(options), add };
-    return await this.client.call("setting the network", call, async ({ network }, { signal }) =>
+    return await this.client.call("network", "setting the network", call, async (network, { signal }) =>
       toNetwork(await network.set(request, { signal })),
     );
   }
 
   /** Ports of a workspace's running services that this host reaches. */
   async listPorts(workspaceId: string, call: CallOptions = {}): Promise<WorkspacePorts> {
-    return await this.client.call("listing the ports", call, async ({ network }, { signal }) => {
+    return await this.client.call("network", "listing the ports", call, async (network, { signal }) => {
       const { ports, workspaceId: id } = await network.listPorts({ workspace: workspaceId }, { signal });
       return {
         workspaceId: id,

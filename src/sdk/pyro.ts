@@ -60,7 +60,7 @@ export class Pyro extends VmCalls implements AsyncDisposable {
   startRun(options: RunInVmOptions, call: CallOptions = {}): Promise<RunRecord> {
     return promised(() => {
       const spec = toRunSpec(options);
-      return this.client.call("starting the run", call, async ({ run }, { signal }) =>
+      return this.client.call("run", "starting the run", call, async (run, { signal }) =>
         toRecord(await run.startRun({ spec }, { signal })),
       );
     });
@@ -87,7 +87,7 @@ export class Pyro extends VmCalls implements AsyncDisposable {
         maxBytes: whole("maxBytes", maxBytes, 65_536),
         waitMs: whole("waitMs", waitMs, LIMITS.mcpBlockMs),
       };
-      return this.client.call("reading the run", call, async ({ run }, { signal }) =>
+      return this.client.call("run", "reading the run", call, async (run, { signal }) =>
         toRecord(await run.readRun(request, { signal })),
       );
     });
@@ -95,7 +95,7 @@ export class Pyro extends VmCalls implements AsyncDisposable {
 
   /** Ends a started run and its VM. */
   cancelRun(runId: string, call: CallOptions = {}): Promise<RunRecord> {
-    return this.client.call("cancelling the run", call, async ({ run }, { signal }) =>
+    return this.client.call("run", "cancelling the run", call, async (run, { signal }) =>
       toRecord(await run.cancelRun({ runId }, { signal })),
     );
   }
@@ -104,16 +104,24 @@ export class Pyro extends VmCalls implements AsyncDisposable {
 
   /** The catalogue, and what of it is on this host. */
   listEnvironments(call: CallOptions = {}): Promise<EnvironmentList> {
-    return this.client.call("listing the environments", call, async ({ environment }, { signal }) => {
-      const { catalogVersion, environments } = await environment.list({}, { signal });
-      return { catalogVersion, environments: environments.map(toSummary) };
-    });
+    return this.client.call(
+      "environment",
+      "listing the environments",
+      call,
+      async (environment, { signal }) => {
+        const { catalogVersion, environments } = await environment.list({}, { signal });
+        return { catalogVersion, environments: environments.map(toSummary) };
+      },
+    );
   }
 
   /** One environment with its packages. */
   inspectEnvironment(name: string, call: CallOptions = {}): Promise<EnvironmentDetails> {
-    return this.client.call("inspecting the environment", call, async ({ environment }, { signal }) =>
-      toDetails(await environment.inspect({ name }, { signal })),
+    return this.client.call(
+      "environment",
+      "inspecting the environment",
+      call,
+      async (environment, { signal }) => toDetails(await environment.inspect({ name }, { signal })),
     );
   }
 
@@ -124,7 +132,7 @@ export class Pyro extends VmCalls implements AsyncDisposable {
   pullEnvironment(name: string, options: PullOptions = {}, call: CallOptions = {}): Promise<PullResult> {
     return promised(() => {
       const request = toPullRequest(name, options);
-      return this.client.call("pulling the environment", call, ({ environment }, { signal }) =>
+      return this.client.call("environment", "pulling the environment", call, (environment, { signal }) =>
         followPull(environment.pull(request, { signal }), options.onProgress),
       );
     });
@@ -138,7 +146,7 @@ export class Pyro extends VmCalls implements AsyncDisposable {
   buildEnvironment(options: BuildOptions, call: CallOptions = {}): Promise<BuildResult> {
     return promised(() => {
       const request = toBuildRequest(options);
-      return this.client.call("building the environment", call, ({ environment }, { signal }) =>
+      return this.client.call("environment", "building the environment", call, (environment, { signal }) =>
         followBuild(environment.build(request, { signal }), options),
       );
     });
@@ -155,7 +163,7 @@ export class Pyro extends VmCalls implements AsyncDisposable {
     options: { readonly onProgress?: ((progress: PullProgress) => void) | undefined } = {},
     call: CallOptions = {},
   ): Promise<PushResult> {
-    return this.client.call("pushing the environment", call, ({ environment }, { signal }) =>
+    return this.client.call("environment", "pushing the environment", call, (environment, { signal }) =>
       followPush(environment.push({ name, reference }, { signal }), options.onProgress),
     );
   }
@@ -164,10 +172,15 @@ export class Pyro extends VmCalls implements AsyncDisposable {
   pruneEnvironments(options: PruneOptions = {}, call: CallOptions = {}): Promise<PruneResult> {
     const { all = false, unused = false, olderThanSeconds = 0, dryRun = false } = options;
     const request = { all, unused, olderThanSeconds: BigInt(olderThanSeconds), dryRun };
-    return this.client.call("pruning the environments", call, async ({ environment }, { signal }) => {
-      const { removed, freedBytes } = await environment.prune(request, { signal });
-      return { removed: [...removed], freedBytes: Number(freedBytes) };
-    });
+    return this.client.call(
+      "environment",
+      "pruning the environments",
+      call,
+      async (environment, { signal }) => {
+        const { removed, freedBytes } = await environment.prune(request, { signal });
+        return { removed: [...removed], freedBytes: Number(freedBytes) };
+      },
+    );
   }
 
   /**
@@ -175,10 +188,15 @@ export class Pyro extends VmCalls implements AsyncDisposable {
    * @throws {PyroError} UNKNOWN_ENVIRONMENT, ENVIRONMENT_NOT_PULLED, ENVIRONMENT_IN_USE, ENVIRONMENT_BUSY
    */
   deleteEnvironment(name: string, call: CallOptions = {}): Promise<DeletedEnvironment> {
-    return this.client.call("deleting the environment", call, async ({ environment }, { signal }) => {
-      const deleted = await environment.delete({ name }, { signal });
-      return { name: deleted.name, freedBytes: Number(deleted.freedBytes) };
-    });
+    return this.client.call(
+      "environment",
+      "deleting the environment",
+      call,
+      async (environment, { signal }) => {
+        const deleted = await environment.delete({ name }, { signal });
+        return { name: deleted.name, freedBytes: Number(deleted.freedBytes) };
+      },
+    );
   }
 
   // ------------------------------------------------------------------ the host and the daemon
@@ -186,8 +204,8 @@ export class Pyro extends VmCalls implements AsyncDisposable {
   /** Warms this host once: what the first machine of an environment would wait for is there afterwards. */
   prepare(options: PrepareOptions = {}, call: CallOptions = {}): Promise<PrepareResult> {
     const { environment = "debian:12", network = false, force = false, onProgress } = options;
-    return this.client.call("preparing this host", call, (daemon, { signal }) =>
-      followPrepare(daemon.environment.prepare({ environment, network, force }, { signal }), onProgress),
+    return this.client.call("environment", "preparing this host", call, (environments, { signal }) =>
+      followPrepare(environments.prepare({ environment, network, force }, { signal }), onProgress),
     );
   }
 
@@ -199,7 +217,7 @@ export class Pyro extends VmCalls implements AsyncDisposable {
     } = {},
     call: CallOptions = {},
   ): Promise<DoctorReport> {
-    return this.client.call("the diagnosis", call, ({ doctor }, { signal }) =>
+    return this.client.call("doctor", "the diagnosis", call, (doctor, { signal }) =>
       followDiagnosis(
         doctor.diagnose({ environment: options.environment ?? "" }, { signal }),
         options.onCheck,
@@ -226,8 +244,12 @@ export class Pyro extends VmCalls implements AsyncDisposable {
     const found = await this.client.running(call);
     if (found === undefined) return { wasRunning: false };
     using connection = found.connection;
-    const { stopping, reason } = await this.client.ask("stopping the daemon", call, connection, (signal) =>
-      connection.daemon.stop({ force: options.force ?? false }, { signal }),
+    const { stopping, reason } = await this.client.ask(
+      "stopping the daemon",
+      call,
+      connection,
+      async (signal) =>
+        (await connection.service("daemon")).stop({ force: options.force ?? false }, { signal }),
     );
     if (!stopping) {
       throw new PyroError("DAEMON_BUSY", `the daemon still works: ${reason}`, {

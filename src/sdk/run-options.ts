@@ -1,6 +1,6 @@
-import { create } from "@bufbuild/protobuf";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { DEFAULT_MACHINE, LIMITS, PyroError } from "../protocol/index.js";
-import { RunSpecSchema, type RunSpec } from "../protocol/gen/pyro/daemon/v1/run_pb.js";
+import type { RunSpecSchema } from "../protocol/gen/pyro/daemon/v1/run_pb.js";
 import { networkRulesOf, type NetworkOptions } from "./network-record.js";
 
 /** One command in one fresh VM. */
@@ -30,6 +30,9 @@ export interface RunInVmOptions {
   readonly noPull?: boolean | undefined;
 }
 
+/** A run as it is said to the wire. */
+export type RunSpecInit = MessageInitShape<typeof RunSpecSchema>;
+
 /** Time that a VM needs besides its command, within its TTL. */
 const TTL_MARGIN_SECONDS = 120;
 const DEFAULTS = { ...DEFAULT_MACHINE, timeoutSeconds: 120, ttlSeconds: 600 };
@@ -38,7 +41,7 @@ const DEFAULTS = { ...DEFAULT_MACHINE, timeoutSeconds: 120, ttlSeconds: 600 };
  * The options as the wire carries them.
  * @throws {PyroError} INVALID_ARGUMENT, ARGUMENT_TOO_LARGE: with the name and the value seen
  */
-export function toRunSpec(options: RunInVmOptions): RunSpec {
+export function toRunSpec(options: RunInVmOptions): RunSpecInit {
   if (typeof options.environment !== "string" || options.environment === "") {
     throw invalid("environment", "is missing", "name one of `pyro env list`, for example debian:12");
   }
@@ -53,7 +56,7 @@ export function toRunSpec(options: RunInVmOptions): RunSpec {
     Math.max(DEFAULTS.ttlSeconds, seconds + TTL_MARGIN_SECONDS),
     LIMITS.longestSeconds,
   );
-  return create(RunSpecSchema, {
+  return {
     ...words,
     environment: options.environment,
     vcpuCount: integer("vcpuCount", options.vcpuCount ?? DEFAULTS.vcpuCount, 1, LIMITS.vcpuCountMax),
@@ -62,7 +65,7 @@ export function toRunSpec(options: RunInVmOptions): RunSpec {
     ttlMs: integer("ttlSeconds", options.ttlSeconds ?? ttlDefault, 1, LIMITS.longestSeconds) * 1000,
     ...networkRulesOf(options.network),
     noPull: options.noPull ?? false,
-  });
+  };
 }
 
 /**

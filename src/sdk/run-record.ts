@@ -1,6 +1,6 @@
 import type { PyroError } from "../protocol/index.js";
 import type { RunOutput } from "../protocol/gen/pyro/daemon/v1/command_pb.js";
-import { RunState, type RunRecord as WireRecord } from "../protocol/gen/pyro/daemon/v1/run_pb.js";
+import type { RunState, RunRecord as WireRecord } from "../protocol/gen/pyro/daemon/v1/run_pb.js";
 import { fromDetail } from "./call.js";
 import { toOutcome, type CommandOutcome } from "./run-result.js";
 import { toPhase, type RunPhase } from "./run-stream.js";
@@ -36,6 +36,9 @@ export type RunRecord = { readonly runId: string; readonly output: RunWindow | n
   | { readonly state: "failed"; readonly error: PyroError }
 );
 
+/** Written out: the enumeration itself would bring the description of the service, whoever calls what. */
+const RUNNING: RunState.RUNNING = 2;
+
 /** The record as the daemon sent it. */
 export function toRecord(record: WireRecord): RunRecord {
   const common = {
@@ -45,7 +48,7 @@ export function toRecord(record: WireRecord): RunRecord {
   if (record.result !== undefined) return { ...common, state: "done", result: toOutcome(record.result) };
   if (record.error !== undefined) return { ...common, state: "failed", error: fromDetail(record.error) };
   const phase = toPhase(record.phase ?? { phase: "queued", message: "", progress: -1 });
-  return { ...common, state: record.state === RunState.RUNNING ? "running" : "starting", phase };
+  return { ...common, state: record.state === RUNNING ? "running" : "starting", phase };
 }
 
 /** A window as the daemon sent it. */

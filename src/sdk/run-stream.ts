@@ -1,8 +1,9 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { RunResponse, RunSpec } from "../protocol/gen/pyro/daemon/v1/run_pb.js";
+import type { RunResponse } from "../protocol/gen/pyro/daemon/v1/run_pb.js";
 import { unreachable, type CallScope } from "./call.js";
-import type { Connection } from "./connection.js";
 import { Outbox } from "./outbox.js";
+import type { RunSpecInit } from "./run-options.js";
+import type { ServiceClient } from "./services.js";
 import { toOutcome, type CommandOutcome } from "./run-result.js";
 
 /** Standard input of a command; leaving it out gives the command an empty one. */
@@ -136,10 +137,10 @@ async function* chunksOf(input: RunInput): AsyncIterable<Uint8Array> {
 const PHASES: readonly string[] = ["queued", "pulling", "booting", "running"];
 
 /** One-shots: leaving the stream ends the command and its VM. */
-export function runProtocol(connection: Connection, spec: RunSpec, openStdin: boolean) {
+export function runProtocol(run: ServiceClient<"run">, spec: RunSpecInit, openStdin: boolean) {
   return {
     start: { case: "start", value: { spec, openStdin } },
-    open: (requests, signal) => connection.run.run(requests, { signal }),
+    open: (requests, signal) => run.run(requests, { signal }),
     toEvent,
     accepted: ({ event }) => (event.case === "stdinAccepted" ? event.value : undefined),
     isResult: ({ type }) => type === "result",
@@ -148,7 +149,7 @@ export function runProtocol(connection: Connection, spec: RunSpec, openStdin: bo
 
 type RunStart = {
   readonly case: "start";
-  readonly value: { readonly spec: RunSpec; readonly openStdin: boolean };
+  readonly value: { readonly spec: RunSpecInit; readonly openStdin: boolean };
 };
 
 function toEvent(response: RunResponse): RunEvent | undefined {

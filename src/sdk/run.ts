@@ -89,8 +89,8 @@ export function streamRun(
   return {
     signal: async (name) => await signal?.(name),
     [Symbol.asyncIterator]: () =>
-      client.stream("the run", call, (connection, scope) => {
-        const stream = new CommandStream(runProtocol(connection, spec, options.stdin !== undefined));
+      client.stream("run", "the run", call, (run, scope) => {
+        const stream = new CommandStream(runProtocol(run, spec, options.stdin !== undefined));
         signal = (name) => stream.signal(name);
         return stream.events(options.stdin, scope);
       }),

@@ -54,7 +54,7 @@ export function attachStream(
   let size = { cols, rows };
   let cursor: bigint | undefined;
   const open = (): AsyncIterable<AttachShellResponse> =>
-    client.stream("the shell", call, async function* ({ shell }, { signal }) {
+    client.stream("shell", "the shell", call, async function* (shell, { signal }) {
       const outbox = new Outbox<Request>();
       requests = outbox;
       const from = cursor === undefined ? {} : { cursor };

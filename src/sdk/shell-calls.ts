@@ -56,14 +56,14 @@ export abstract class ShellCalls extends WorkspaceServiceCalls {
     const { workspaceId: workspace, cwd = "", cols = 0, rows = 0, argv = [] } = options;
     const secretEnv = { ...options.secretEnv };
     const request = { workspace, cwd, cols, rows, argv: argv.map(toBytes), secretEnv };
-    return await this.client.call("opening a shell", call, async ({ shell }, { signal }) =>
+    return await this.client.call("shell", "opening a shell", call, async (shell, { signal }) =>
       toShellRecord(await shell.openShell(request, { signal })),
     );
   }
 
   /** In the order in which they were opened. */
   async listShells(workspaceId: string, call: CallOptions = {}): Promise<readonly ShellRecord[]> {
-    return await this.client.call("listing the shells", call, async ({ shell }, { signal }) =>
+    return await this.client.call("shell", "listing the shells", call, async (shell, { signal }) =>
       (await shell.listShells({ workspace: workspaceId }, { signal })).shells.map(toShellRecord),
     );
   }
@@ -75,7 +75,7 @@ export abstract class ShellCalls extends WorkspaceServiceCalls {
       throw new PyroError("INVALID_ARGUMENT", `cursor is ${cursor}`, { hint: "give 0, or a nextCursor" });
     }
     const request = { ...named(options), cursor: BigInt(cursor), maxChars, plain, waitForIdleMs, waitMs };
-    return await this.client.call("reading the shell", call, async ({ shell }, { signal }) =>
+    return await this.client.call("shell", "reading the shell", call, async (shell, { signal }) =>
       toShellOutput(await shell.readShell(request, { signal }), plain),
     );
   }
@@ -86,7 +86,7 @@ export abstract class ShellCalls extends WorkspaceServiceCalls {
     call: CallOptions = {},
   ): Promise<ShellRecord> {
     const request = { ...named(options), data: toBytes(options.input) };
-    return await this.client.call("writing to the shell", call, async ({ shell }, { signal }) =>
+    return await this.client.call("shell", "writing to the shell", call, async (shell, { signal }) =>
       toShellRecord(await shell.writeShell(request, { signal })),
     );
   }
@@ -97,7 +97,7 @@ export abstract class ShellCalls extends WorkspaceServiceCalls {
     call: CallOptions = {},
   ): Promise<ShellRecord> {
     const request = { ...named(options), signal: options.signalName ?? "INT" };
-    return await this.client.call("signalling the shell", call, async ({ shell }, { signal }) =>
+    return await this.client.call("shell", "signalling the shell", call, async (shell, { signal }) =>
       toShellRecord(await shell.signalShell(request, { signal })),
     );
   }
@@ -107,14 +107,14 @@ export abstract class ShellCalls extends WorkspaceServiceCalls {
     call: CallOptions = {},
   ): Promise<ShellRecord> {
     const request = { ...named(options), cols: options.cols, rows: options.rows };
-    return await this.client.call("resizing the shell", call, async ({ shell }, { signal }) =>
+    return await this.client.call("shell", "resizing the shell", call, async (shell, { signal }) =>
       toShellRecord(await shell.resizeShell(request, { signal })),
     );
   }
 
   /** Ends a shell with all that it started, and forgets its output. */
   async closeShell(options: ShellReference, call: CallOptions = {}): Promise<ShellRecord> {
-    return await this.client.call("closing the shell", call, async ({ shell }, { signal }) =>
+    return await this.client.call("shell", "closing the shell", call, async (shell, { signal }) =>
       toShellRecord(await shell.closeShell(named(options), { signal })),
     );
   }

@@ -1,7 +1,7 @@
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { Vm as WireVm } from "../protocol/gen/pyro/daemon/v1/vm_pb.js";
 import { callScope, type CallOptions } from "./call.js";
-import type { Connection } from "./connection.js";
+import type { ServiceClient } from "./services.js";
 import { toCommandWords, type RunInVmOptions } from "./run-options.js";
 import { toRecord, type RunRecord, type StreamWindow } from "./run-record.js";
 import { toWorkspacesUsage, type WorkspacesUsage } from "./top.js";
@@ -35,7 +35,7 @@ export interface VmWaitOptions {
   readonly onProgress?: ((record: VmRecord) => void) | undefined;
 }
 
-type Begin = (connection: Connection, waitMs: number, signal: AbortSignal) => Promise<WireVm>;
+type Begin = (vm: ServiceClient<"vm">, waitMs: number, signal: AbortSignal) => Promise<WireVm>;
 
 const EXEC_SECONDS = 30;
 /** How long one look waits, where progress is followed. */
@@ -54,21 +54,21 @@ export abstract class VmCalls extends NetworkCalls {
   async createVm(options: CreateVmOptions, call: CallOptions = {}): Promise<VmRecord> {
     const { environment, vcpuCount = 0, memMib = 0, ttlSeconds = 0 } = options;
     const request = { environment, vcpuCount, memMib, ttlSeconds, ...networkRulesOf(options.network) };
-    return await this.client.call("creating the VM", call, async ({ vm }, { signal }) =>
+    return await this.client.call("vm", "creating the VM", call, async (vm, { signal }) =>
       toVmRecord(await vm.create(request, { signal })),
     );
   }
 
   /** Boots it; pulls its environment first where that is missing. One that runs already stays as it is. */
   async startVm(vmId: string, options: VmWaitOptions = {}, call: CallOptions = {}): Promise<VmRecord> {
-    return await this.#follow("starting the VM", options, call, ({ vm }, waitMs, signal) =>
+    return await this.#follow("starting the VM", options, call, (vm, waitMs, signal) =>
       vm.start({ vm: vmId, waitMs }, { signal }),
     );
   }
 
   /** Flushes its disk and powers off; `startVm` goes on from that disk. */
   async stopVm(vmId: string, options: VmWaitOptions = {}, call: CallOptions = {}): Promise<VmRecord> {
-    return await this.#follow("stopping the VM", options, call, ({ vm }, waitMs, signal) =>
+    return await this.#follow("stopping the VM", options, call, (vm, waitMs, signal) =>
       vm.stop({ vm: vmId, waitMs }, { signal }),
     );
   }
@@ -79,7 +79,7 @@ export abstract class VmCalls extends NetworkCalls {
     options: Pick<VmWaitOptions, "waitMs"> = {},
     call: CallOptions = {},
   ): Promise<VmRecord> {
-    return await this.client.call("asking for the VM", call, async ({ vm }, { signal }) =>
+    return await this.client.call("vm", "asking for the VM", call, async (vm, { signal }) =>
       toVmRecord(await vm.status({ vm: vmId, waitMs: options.waitMs ?? 0 }, { signal })),
     );
   }
@@ -92,14 +92,14 @@ export abstract class VmCalls extends NetworkCalls {
 
   /** Ends it and removes its disk. */
   async deleteVm(vmId: string, call: CallOptions = {}): Promise<{ readonly vmId: string }> {
-    return await this.client.call("deleting the VM", call, async ({ vm }, { signal }) => ({
+    return await this.client.call("vm", "deleting the VM", call, async (vm, { signal }) => ({
       vmId: (await vm.delete({ vm: vmId }, { signal })).vmId,
     }));
   }
 
   /** Deletes the VMs past their TTL now, which the daemon does by itself as well; also gives those that are left. */
   async reapExpired(call: CallOptions = {}): Promise<ReapedVms> {
-    return await this.client.call("reaping the VMs", call, async ({ vm }, { signal }) => {
+    return await this.client.call("vm", "reaping the VMs", call, async (vm, { signal }) => {
       const { reaped, vms } = await vm.reapExpired({}, { signal });
       return { reaped: [...reaped], vms: vms.map(toVmRecord) };
     });
@@ -138,26 +138,26 @@ export abstract class VmCalls extends NetworkCalls {
       });
     }
     const request = { vm: vmId, ...toCommandWords(options), timeoutMs: timeoutSeconds * 1000 };
-    return await this.client.call("starting the command", call, async ({ vm }, { signal }) =>
+    return await this.client.call("vm", "starting the command", call, async (vm, { signal }) =>
       toRecord(await vm.exec(request, { signal })),
     );
   }
 
   /** What all workspaces cost the host now, in one call that waits for none of them. */
   async topWorkspaces(call: CallOptions = {}): Promise<WorkspacesUsage> {
-    return await this.client.call("looking at the workspaces", call, async ({ top }, { signal }) =>
+    return await this.client.call("top", "looking at the workspaces", call, async (top, { signal }) =>
       toWorkspacesUsage(await top.look({}, { signal })),
     );
   }
 
   async #readRun(runId: string, waitMs: number, call: CallOptions): Promise<RunRecord> {
-    return await this.client.call("reading the command", call, async ({ run }, { signal }) =>
+    return await this.client.call("run", "reading the command", call, async (run, { signal }) =>
       toRecord(await run.readRun({ runId, offset: 0n, maxBytes: OUTPUT_BYTES, waitMs }, { signal })),
     );
   }
 
   async #cancelRun(runId: string): Promise<void> {
-    await this.client.call("ending the command", { timeoutMs: CANCEL_MS }, async ({ run }, { signal }) => {
+    await this.client.call("run", "ending the command", { timeoutMs: CANCEL_MS }, async (run, { signal }) => {
       await run.cancelRun({ runId }, { signal });
     });
   }
@@ -170,8 +170,8 @@ export abstract class VmCalls extends NetworkCalls {
   ): Promise<VmRecord> {
     const deadline = performance.now() + waitMs;
     const next = (): number => Math.round(Math.max(0, Math.min(LOOK_MS, deadline - performance.now())));
-    let record = await this.client.call(what, call, async (connection, { signal }) =>
-      toVmRecord(await begin(connection, next(), signal)),
+    let record = await this.client.call("vm", what, call, async (vm, { signal }) =>
+      toVmRecord(await begin(vm, next(), signal)),
     );
     while (record.operation?.state === "running" && performance.now() < deadline) {
       onProgress?.(record);

@@ -1,7 +1,7 @@
 import { LIMITS, type PyroError } from "../protocol/index.js";
 import type { Workspace as WireWorkspace } from "../protocol/gen/pyro/daemon/v1/workspace_pb.js";
 import type { CallOptions } from "./call.js";
-import type { Connection } from "./connection.js";
+import type { ServiceClient } from "./services.js";
 import { DaemonClient, type DaemonClientOptions } from "./daemon-client.js";
 import { networkRulesOf, type NetworkOptions } from "./network-record.js";
 import { toCommandSpec, type ExecStream, type ExecWorkspaceOptions } from "./workspace-exec.js";
@@ -60,7 +60,11 @@ export interface LogsOptions {
 const LOOK_MS = 500;
 const NO_BOUND = Number.POSITIVE_INFINITY;
 
-type Begin = (connection: Connection, waitMs: number, signal: AbortSignal) => Promise<WireWorkspace>;
+type Begin = (
+  workspace: ServiceClient<"workspace">,
+  waitMs: number,
+  signal: AbortSignal,
+) => Promise<WireWorkspace>;
 
 /** The calls about workspaces. Wherever a workspace is named, an id, a unique prefix of one or a unique name does. */
 export abstract class WorkspaceCalls {
@@ -92,12 +96,8 @@ export abstract class WorkspaceCalls {
     const secrets = await toSecretValues(options.secrets ?? []);
     const shape = { environment, name, labels, vcpuCount, memMib, ttlSeconds };
     const request = { ...shape, secrets, ...seed, ...networkRulesOf(options.network) };
-    const created = await this.#follow(
-      "creating the workspace",
-      options,
-      call,
-      ({ workspace }, waitMs, signal) =>
-        workspace.create({ ...request, noPull: options.noPull ?? false, waitMs }, { signal }),
+    const created = await this.#follow("creating the workspace", options, call, (workspace, waitMs, signal) =>
+      workspace.create({ ...request, noPull: options.noPull ?? false, waitMs }, { signal }),
     );
     const failure = failureOf(created);
     if (failure === undefined) return created;
@@ -107,8 +107,12 @@ export abstract class WorkspaceCalls {
 
   /** All workspaces, the last active first. */
   async listWorkspaces(call: CallOptions = {}): Promise<readonly WorkspaceRecord[]> {
-    return await this.client.call("listing the workspaces", call, async ({ workspace }, { signal }) =>
-      (await workspace.list({}, { signal })).workspaces.map(toWorkspaceRecord),
+    return await this.client.call(
+      "workspace",
+      "listing the workspaces",
+      call,
+      async (workspace, { signal }) =>
+        (await workspace.list({}, { signal })).workspaces.map(toWorkspaceRecord),
     );
   }
 
@@ -119,8 +123,11 @@ export abstract class WorkspaceCalls {
     call: CallOptions = {},
   ): Promise<WorkspaceRecord> {
     const request = { workspace: workspaceId, waitMs: options.waitMs ?? 0 };
-    return await this.client.call("asking for the workspace", call, async ({ workspace }, { signal }) =>
-      toWorkspaceRecord(await workspace.status(request, { signal })),
+    return await this.client.call(
+      "workspace",
+      "asking for the workspace",
+      call,
+      async (workspace, { signal }) => toWorkspaceRecord(await workspace.status(request, { signal })),
     );
   }
 
@@ -138,17 +145,25 @@ export abstract class WorkspaceCalls {
     const { workspaceId, name, clearName = false, labels = {}, clearLabels = [] } = options;
     const named = name === undefined ? {} : { name };
     const request = { workspace: workspaceId, ...named, clearName, labels, clearLabels: [...clearLabels] };
-    return await this.client.call("updating the workspace", call, async ({ workspace }, { signal }) =>
-      toWorkspaceRecord(await workspace.update(request, { signal })),
+    return await this.client.call(
+      "workspace",
+      "updating the workspace",
+      call,
+      async (workspace, { signal }) => toWorkspaceRecord(await workspace.update(request, { signal })),
     );
   }
 
   /** Ends a workspace and all that runs in it, and removes it. */
   async deleteWorkspace(workspaceId: string, call: CallOptions = {}): Promise<{ workspaceId: string }> {
-    return await this.client.call("deleting the workspace", call, async ({ workspace }, { signal }) => {
-      const deleted = await workspace.delete({ workspace: workspaceId }, { signal });
-      return { workspaceId: deleted.workspaceId };
-    });
+    return await this.client.call(
+      "workspace",
+      "deleting the workspace",
+      call,
+      async (workspace, { signal }) => {
+        const deleted = await workspace.delete({ workspace: workspaceId }, { signal });
+        return { workspaceId: deleted.workspaceId };
+      },
+    );
   }
 
   /** Starts a stopped workspace over what its disk holds, and a suspended one where it was. */
@@ -157,7 +172,7 @@ export abstract class WorkspaceCalls {
     options: WaitOptions = {},
     call: CallOptions = {},
   ): Promise<WorkspaceRecord> {
-    return await this.#begin("starting the workspace", options, call, ({ workspace }, waitMs, signal) =>
+    return await this.#begin("starting the workspace", options, call, (workspace, waitMs, signal) =>
       workspace.start({ workspace: workspaceId, waitMs }, { signal }),
     );
   }
@@ -177,7 +192,7 @@ export abstract class WorkspaceCalls {
     call: CallOptions = {},
   ): Promise<WorkspaceRecord> {
     const { suspend = false, allowSecrets = false } = options;
-    return await this.#begin("stopping the workspace", options, call, ({ workspace }, waitMs, signal) =>
+    return await this.#begin("stopping the workspace", options, call, (workspace, waitMs, signal) =>
       workspace.stop({ workspace: workspaceId, waitMs, suspend, allowSecrets }, { signal }),
     );
   }
@@ -195,7 +210,7 @@ export abstract class WorkspaceCalls {
     call: CallOptions = {},
   ): Promise<WorkspaceRecord> {
     const { snapshot = "" } = options;
-    return await this.#begin("resetting the workspace", options, call, ({ workspace }, waitMs, signal) =>
+    return await this.#begin("resetting the workspace", options, call, (workspace, waitMs, signal) =>
       workspace.reset({ workspace: workspaceId, waitMs, snapshot }, { signal }),
     );
   }
@@ -221,8 +236,12 @@ export abstract class WorkspaceCalls {
   ): Promise<{ readonly sourceWorkspaceId: string; readonly children: readonly WorkspaceRecord[] }> {
     const { count = 1, namePrefix = "", allowSecrets = false, waitMs = NO_BOUND } = options;
     const deadline = performance.now() + waitMs;
-    const forked = await this.client.call("forking the workspace", call, async ({ workspace }, { signal }) =>
-      workspace.fork({ workspace: workspaceId, count, namePrefix, allowSecrets, waitMs: 0 }, { signal }),
+    const forked = await this.client.call(
+      "workspace",
+      "forking the workspace",
+      call,
+      async (workspace, { signal }) =>
+        workspace.fork({ workspace: workspaceId, count, namePrefix, allowSecrets, waitMs: 0 }, { signal }),
     );
     const children = forked.children.map(async (child) => {
       let record = toWorkspaceRecord(child);
@@ -256,7 +275,7 @@ export abstract class WorkspaceCalls {
     const spec = toCommandSpec(options);
     const { waitMs = NO_BOUND, maxBytes = 65_536 } = options;
     const first = Math.min(waitMs, LIMITS.mcpBlockMs);
-    const started = await this.client.call("the command", call, async ({ workspace }, { signal }) =>
+    const started = await this.client.call("workspace", "the command", call, async (workspace, { signal }) =>
       toWorkspaceCommand(await workspace.startCommand({ spec, waitMs: first, maxBytes }, { signal })),
     );
     if (started.state === "done" || waitMs <= first) return started;
@@ -272,8 +291,11 @@ export abstract class WorkspaceCalls {
         ...{ workspace: workspaceId, sequence, offset: BigInt(offset), maxBytes },
         waitMs: Math.max(0, Math.min(left, LIMITS.mcpBlockMs)),
       };
-      const read = await this.client.call("reading the command", call, async ({ workspace }, { signal }) =>
-        toWorkspaceCommand(await workspace.readCommand(request, { signal })),
+      const read = await this.client.call(
+        "workspace",
+        "reading the command",
+        call,
+        async (workspace, { signal }) => toWorkspaceCommand(await workspace.readCommand(request, { signal })),
       );
       if (read.state === "done" || left <= LIMITS.mcpBlockMs) return read;
     }
@@ -284,7 +306,7 @@ export abstract class WorkspaceCalls {
     workspaceId: string,
     call: CallOptions = {},
   ): Promise<readonly WorkspaceCommandRecord[]> {
-    return await this.client.call("listing the commands", call, async ({ workspace }, { signal }) =>
+    return await this.client.call("workspace", "listing the commands", call, async (workspace, { signal }) =>
       (await workspace.listCommands({ workspace: workspaceId }, { signal })).commands.map(toWorkspaceCommand),
     );
   }
@@ -296,8 +318,11 @@ export abstract class WorkspaceCalls {
     call: CallOptions = {},
   ): Promise<WorkspaceCommandRecord> {
     const request = { workspace: workspaceId, sequence };
-    return await this.client.call("cancelling the command", call, async ({ workspace }, { signal }) =>
-      toWorkspaceCommand(await workspace.cancelCommand(request, { signal })),
+    return await this.client.call(
+      "workspace",
+      "cancelling the command",
+      call,
+      async (workspace, { signal }) => toWorkspaceCommand(await workspace.cancelCommand(request, { signal })),
     );
   }
 
@@ -322,8 +347,8 @@ export abstract class WorkspaceCalls {
   ): Promise<WorkspaceRecord> {
     const deadline = performance.now() + waitMs;
     const next = (): number => Math.round(Math.max(0, Math.min(LOOK_MS, deadline - performance.now())));
-    let record = await this.client.call(what, call, async (connection, { signal }) =>
-      toWorkspaceRecord(await begin(connection, next(), signal)),
+    let record = await this.client.call("workspace", what, call, async (workspace, { signal }) =>
+      toWorkspaceRecord(await begin(workspace, next(), signal)),
     );
     while (record.operation?.state === "running" && performance.now() < deadline) {
       onProgress?.(record);

@@ -73,16 +73,25 @@ export abstract class WorkspaceDiskCalls extends WorkspaceFileCalls {
     const { workspaceId, snapshotName, memory = false, allowSecrets = false } = options;
     const waitMs = Math.min(options.waitMs ?? LIMITS.longestWaitMs, LIMITS.longestWaitMs);
     const request = { workspace: workspaceId, name: snapshotName, waitMs, memory, allowSecrets };
-    return await this.client.call("taking the snapshot", call, async ({ workspaceDisk }, { signal }) => {
-      const { snapshot } = await workspaceDisk.createSnapshot(request, { signal });
-      return snapshot === undefined ? null : toSnapshot(snapshot);
-    });
+    return await this.client.call(
+      "workspaceDisk",
+      "taking the snapshot",
+      call,
+      async (workspaceDisk, { signal }) => {
+        const { snapshot } = await workspaceDisk.createSnapshot(request, { signal });
+        return snapshot === undefined ? null : toSnapshot(snapshot);
+      },
+    );
   }
 
   /** The snapshots of a workspace, the oldest first; the baseline is the first of all. */
   async listSnapshots(workspaceId: string, call: CallOptions = {}): Promise<readonly WorkspaceSnapshot[]> {
-    return await this.client.call("listing the snapshots", call, async ({ workspaceDisk }, { signal }) =>
-      (await workspaceDisk.listSnapshots({ workspace: workspaceId }, { signal })).snapshots.map(toSnapshot),
+    return await this.client.call(
+      "workspaceDisk",
+      "listing the snapshots",
+      call,
+      async (workspaceDisk, { signal }) =>
+        (await workspaceDisk.listSnapshots({ workspace: workspaceId }, { signal })).snapshots.map(toSnapshot),
     );
   }
 
@@ -96,10 +105,15 @@ export abstract class WorkspaceDiskCalls extends WorkspaceFileCalls {
   ): Promise<{ readonly workspaceId: string; readonly snapshotName: string }> {
     const { workspaceId, snapshotName } = options;
     const request = { workspace: workspaceId, name: snapshotName };
-    return await this.client.call("deleting the snapshot", call, async ({ workspaceDisk }, { signal }) => ({
-      workspaceId: (await workspaceDisk.deleteSnapshot(request, { signal })).workspaceId,
-      snapshotName,
-    }));
+    return await this.client.call(
+      "workspaceDisk",
+      "deleting the snapshot",
+      call,
+      async (workspaceDisk, { signal }) => ({
+        workspaceId: (await workspaceDisk.deleteSnapshot(request, { signal })).workspaceId,
+        snapshotName,
+      }),
+    );
   }
 
   /**
@@ -123,25 +137,30 @@ export abstract class WorkspaceDiskCalls extends WorkspaceFileCalls {
     const { workspaceId, name, overwrite = false, allowSecrets = false, onProgress } = options;
     const request = { workspace: workspaceId, name, overwrite, allowSecrets, waitMs: LIMITS.longestWaitMs };
     const startedAt = performance.now();
-    return await this.client.call("saving the workspace", call, async ({ workspaceDisk }, { signal }) => {
-      const saving = workspaceDisk.saveEnvironment(request, { signal });
-      const over = saving.then(
-        () => true,
-        () => true,
-      );
-      while (onProgress !== undefined && !(await Promise.race([over, sleep(LOOK_MS).then(() => false)]))) {
-        // It only looks: what fails is told by the call itself.
-        const record = await this.statusWorkspace(workspaceId, {}, call).catch(() => undefined);
-        if (record?.operation?.kind === "save") onProgress(record);
-      }
-      const { workspace, result } = await saving;
-      if (result === undefined) throw unreachable(new Error("the daemon ended the call without a result"));
-      return {
-        ...{ workspaceId: workspace?.workspaceId ?? workspaceId, environment: result.name },
-        ...{ digest: result.digest, sizeBytes: Number(result.sizeBytes) },
-        ...{ entryCount: Number(result.entryCount), durationMs: Math.round(performance.now() - startedAt) },
-      };
-    });
+    return await this.client.call(
+      "workspaceDisk",
+      "saving the workspace",
+      call,
+      async (workspaceDisk, { signal }) => {
+        const saving = workspaceDisk.saveEnvironment(request, { signal });
+        const over = saving.then(
+          () => true,
+          () => true,
+        );
+        while (onProgress !== undefined && !(await Promise.race([over, sleep(LOOK_MS).then(() => false)]))) {
+          // It only looks: what fails is told by the call itself.
+          const record = await this.statusWorkspace(workspaceId, {}, call).catch(() => undefined);
+          if (record?.operation?.kind === "save") onProgress(record);
+        }
+        const { workspace, result } = await saving;
+        if (result === undefined) throw unreachable(new Error("the daemon ended the call without a result"));
+        return {
+          ...{ workspaceId: workspace?.workspaceId ?? workspaceId, environment: result.name },
+          ...{ digest: result.digest, sizeBytes: Number(result.sizeBytes) },
+          ...{ entryCount: Number(result.entryCount), durationMs: Math.round(performance.now() - startedAt) },
+        };
+      },
+    );
   }
 
   /**
@@ -155,8 +174,11 @@ export abstract class WorkspaceDiskCalls extends WorkspaceFileCalls {
   ): Promise<WorkspaceFileList> {
     const { workspaceId, path = "", recursive = false } = options;
     const request = { workspace: workspaceId, path, recursive };
-    return await this.client.call("listing the disk", call, async ({ workspaceDisk }, { signal }) =>
-      toFileList(await workspaceDisk.listDisk(request, { signal })),
+    return await this.client.call(
+      "workspaceDisk",
+      "listing the disk",
+      call,
+      async (workspaceDisk, { signal }) => toFileList(await workspaceDisk.listDisk(request, { signal })),
     );
   }
 
@@ -171,8 +193,11 @@ export abstract class WorkspaceDiskCalls extends WorkspaceFileCalls {
     call: CallOptions = {},
   ): Promise<WorkspaceFileContent> {
     const request = toReadRequest(options);
-    return await this.client.call("reading the disk", call, async ({ workspaceDisk }, { signal }) =>
-      collectFile(workspaceDisk.readDisk(request, { signal }), request),
+    return await this.client.call(
+      "workspaceDisk",
+      "reading the disk",
+      call,
+      async (workspaceDisk, { signal }) => collectFile(workspaceDisk.readDisk(request, { signal }), request),
     );
   }
 
@@ -191,11 +216,20 @@ export abstract class WorkspaceDiskCalls extends WorkspaceFileCalls {
     const { workspaceId, outputPath, overwrite = false } = options;
     const waitMs = Math.min(options.waitMs ?? LIMITS.longestWaitMs, LIMITS.longestWaitMs);
     const request = { workspace: workspaceId, outputPath: requireAbsolute(outputPath), overwrite, waitMs };
-    return await this.client.call("exporting the disk", call, async ({ workspaceDisk }, { signal }) => {
-      const { result } = await workspaceDisk.exportDisk(request, { signal });
-      if (result === undefined) return null;
-      return { outputPath: result.outputPath, diskFormat: "ext4", bytesWritten: Number(result.bytesWritten) };
-    });
+    return await this.client.call(
+      "workspaceDisk",
+      "exporting the disk",
+      call,
+      async (workspaceDisk, { signal }) => {
+        const { result } = await workspaceDisk.exportDisk(request, { signal });
+        if (result === undefined) return null;
+        return {
+          outputPath: result.outputPath,
+          diskFormat: "ext4",
+          bytesWritten: Number(result.bytesWritten),
+        };
+      },
+    );
   }
 }
 

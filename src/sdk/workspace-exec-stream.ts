@@ -34,15 +34,15 @@ export function execStream(
   const seen = { stdout: 0, stderr: 0 };
   /** Starts the command, or goes on with it. */
   const open = (left: CallOptions): AsyncIterable<ExecEvent> =>
-    client.stream("the command", left, (connection, scope) => {
+    client.stream("workspace", "the command", left, (workspace, scope) => {
       if (sequence === undefined) {
-        const starting = new CommandStream(execProtocol(connection, spec, options.stdin !== undefined));
+        const starting = new CommandStream(execProtocol(workspace, spec, options.stdin !== undefined));
         stream = starting;
         return starting.events(options.stdin, scope);
       }
       const from = { stdoutOffset: BigInt(seen.stdout), stderrOffset: BigInt(seen.stderr) };
       const place = { workspace: options.workspaceId, sequence, ...from };
-      const going = new CommandStream(attachProtocol(connection, place));
+      const going = new CommandStream(attachProtocol(workspace, place));
       stream = going;
       return going.events(undefined, scope);
     });

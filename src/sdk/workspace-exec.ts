@@ -1,11 +1,7 @@
-import { create } from "@bufbuild/protobuf";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import {
-  CommandSpecSchema,
-  type CommandSpec,
-  type ExecResponse,
-} from "../protocol/gen/pyro/daemon/v1/workspace_command_pb.js";
-import type { Connection } from "./connection.js";
+import type { CommandSpecSchema, ExecResponse } from "../protocol/gen/pyro/daemon/v1/workspace_command_pb.js";
+import type { ServiceClient } from "./services.js";
 import { toCommandWords } from "./run-options.js";
 import type { CommandProtocol, RunInput } from "./run-stream.js";
 import { toWorkspaceCommand, type WorkspaceCommandRecord } from "./workspace-record.js";
@@ -45,38 +41,45 @@ export interface ExecStream extends AsyncIterable<ExecEvent> {
   signal(name: string): Promise<void>;
 }
 
+/** A command as it is said to the wire. */
+type CommandSpecInit = MessageInitShape<typeof CommandSpecSchema>;
+
 const DEFAULT_TIMEOUT_SECONDS = 600;
 
 /**
  * The options as the wire carries them.
  * @throws {PyroError} INVALID_ARGUMENT, ARGUMENT_TOO_LARGE
  */
-export function toCommandSpec(options: ExecWorkspaceOptions): CommandSpec {
+export function toCommandSpec(options: ExecWorkspaceOptions): CommandSpecInit {
   const { timeoutSeconds = DEFAULT_TIMEOUT_SECONDS } = options;
   if (!Number.isInteger(timeoutSeconds) || timeoutSeconds < 1 || timeoutSeconds > LIMITS.longestSeconds) {
     throw new PyroError("INVALID_ARGUMENT", `timeoutSeconds is ${timeoutSeconds}`, {
       hint: `give a whole number from 1 to ${LIMITS.longestSeconds}`,
     });
   }
-  return create(CommandSpecSchema, {
+  return {
     ...toCommandWords(options),
     workspace: options.workspaceId,
     cwd: options.cwd ?? "",
     timeoutMs: timeoutSeconds * 1000,
     secretEnv: { ...options.secretEnv },
-  });
+  };
 }
 
 type ExecStart = {
   readonly case: "start";
-  readonly value: { readonly spec: CommandSpec; readonly openStdin: boolean };
+  readonly value: { readonly spec: CommandSpecInit; readonly openStdin: boolean };
 };
 
 /** Commands of workspaces: leaving the stream leaves them running. */
-export function execProtocol(connection: Connection, spec: CommandSpec, openStdin: boolean) {
+export function execProtocol(
+  workspace: ServiceClient<"workspace">,
+  spec: CommandSpecInit,
+  openStdin: boolean,
+) {
   return {
     start: { case: "start", value: { spec, openStdin } },
-    open: (requests, signal) => connection.workspace.exec(requests, { signal }),
+    open: (requests, signal) => workspace.exec(requests, { signal }),
     toEvent,
     accepted: ({ event }) => (event.case === "stdinAccepted" ? event.value : undefined),
     isResult: ({ type }) => type === "result",
@@ -94,10 +97,10 @@ type ExecAttach = {
 };
 
 /** A command that was started before, from there on. */
-export function attachProtocol(connection: Connection, value: ExecAttach["value"]) {
+export function attachProtocol(workspace: ServiceClient<"workspace">, value: ExecAttach["value"]) {
   return {
     start: { case: "attach", value },
-    open: (requests, signal) => connection.workspace.exec(requests, { signal }),
+    open: (requests, signal) => workspace.exec(requests, { signal }),
     toEvent,
     accepted: () => undefined,
     isResult: ({ type }) => type === "result",

@@ -54,7 +54,7 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
   ): Promise<WorkspaceFileList> {
     const { workspaceId, path = "", recursive = false } = options;
     const request = { workspace: workspaceId, path, recursive };
-    return await this.client.call("listing files", call, async ({ workspace }, { signal }) =>
+    return await this.client.call("workspace", "listing files", call, async (workspace, { signal }) =>
       toFileList(await workspace.listFiles(request, { signal })),
     );
   }
@@ -70,7 +70,7 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
     call: CallOptions = {},
   ): Promise<WorkspaceFileContent> {
     const request = toReadRequest(options);
-    return await this.client.call("reading the file", call, async ({ workspace }, { signal }) =>
+    return await this.client.call("workspace", "reading the file", call, async (workspace, { signal }) =>
       collectFile(workspace.readFile(request, { signal }), request),
     );
   }
@@ -86,7 +86,7 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
   ): Promise<{ readonly path: string; readonly bytesWritten: number }> {
     const { workspaceId, path, content } = options;
     const bytes = typeof content === "string" ? Buffer.from(content) : content;
-    return await this.client.call("writing the file", call, async ({ workspace }, { signal }) => {
+    return await this.client.call("workspace", "writing the file", call, async (workspace, { signal }) => {
       const written = await workspace.writeFile(pieces(workspaceId, path, bytes), { signal });
       return { path: written.path, bytesWritten: Number(written.bytesWritten) };
     });
@@ -114,7 +114,7 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
   }> {
     const { workspaceId, path, oldText, newText, replaceAll = false } = options;
     const request = { workspace: workspaceId, path, oldText, newText, replaceAll };
-    return await this.client.call("editing the file", call, async ({ workspace }, { signal }) => {
+    return await this.client.call("workspace", "editing the file", call, async (workspace, { signal }) => {
       const { path: edited, replacements, sizeBytes, crlf } = await workspace.editFile(request, { signal });
       return { path: edited, replacements, sizeBytes: Number(sizeBytes), crlf };
     });
@@ -137,7 +137,7 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
   }> {
     const { workspaceId, patch } = options;
     const bytes = typeof patch === "string" ? Buffer.from(patch) : patch;
-    return await this.client.call("applying the patch", call, async ({ workspace }, { signal }) => {
+    return await this.client.call("workspace", "applying the patch", call, async (workspace, { signal }) => {
       const applied = await workspace.applyPatch({ workspace: workspaceId, patch: bytes }, { signal });
       const entries = applied.entries.map(({ path, change, from }) => ({ path, change, from: from || null }));
       return { changed: applied.changed, entries };
@@ -156,29 +156,34 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
   ): Promise<WorkspaceDiff> {
     const { workspaceId, path = "", offset = 0, maxBytes = LIMITS.collectedOutputBytes } = options;
     const request = { workspace: workspaceId, path };
-    return await this.client.call("comparing the workspace", call, async ({ workspace }, { signal }) => {
-      const entries: WorkspaceDiffEntry[] = [];
-      const kept: Uint8Array[] = [];
-      let at = 0;
-      const summary = await resultOf("the diff", workspace.diff(request, { signal }), ({ event }) => {
-        if (event.case === "entry") entries.push(toDiffEntry(event.value));
-        else if (event.case === "patch") {
-          const from = Math.max(0, offset - at);
-          const to = Math.max(0, offset + maxBytes - at);
-          if (from < event.value.length && to > 0) kept.push(event.value.subarray(from, to));
-          at += event.value.length;
-        }
-        return event.case === "summary" ? event.value : undefined;
-      });
-      const patch = Buffer.concat(kept);
-      return {
-        workspaceId: summary.workspaceId,
-        changed: entries.length > 0,
-        summary: toDiffSummary(summary),
-        ...{ entries, patch, patchBytes: at, offset },
-        truncated: offset + patch.length < at,
-      };
-    });
+    return await this.client.call(
+      "workspace",
+      "comparing the workspace",
+      call,
+      async (workspace, { signal }) => {
+        const entries: WorkspaceDiffEntry[] = [];
+        const kept: Uint8Array[] = [];
+        let at = 0;
+        const summary = await resultOf("the diff", workspace.diff(request, { signal }), ({ event }) => {
+          if (event.case === "entry") entries.push(toDiffEntry(event.value));
+          else if (event.case === "patch") {
+            const from = Math.max(0, offset - at);
+            const to = Math.max(0, offset + maxBytes - at);
+            if (from < event.value.length && to > 0) kept.push(event.value.subarray(from, to));
+            at += event.value.length;
+          }
+          return event.case === "summary" ? event.value : undefined;
+        });
+        const patch = Buffer.concat(kept);
+        return {
+          workspaceId: summary.workspaceId,
+          changed: entries.length > 0,
+          summary: toDiffSummary(summary),
+          ...{ entries, patch, patchBytes: at, offset },
+          truncated: offset + patch.length < at,
+        };
+      },
+    );
   }
 
   /** Imports a directory, file or archive of the host into a started workspace: overwrites, never deletes. */
@@ -193,7 +198,7 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
     const { workspaceId, sourcePath, dest = "" } = options;
     const request = { workspace: workspaceId, sourcePath: requireAbsolute(sourcePath), dest };
     const waitMs = Math.min(options.waitMs ?? LIMITS.longestWaitMs, LIMITS.longestWaitMs);
-    return await this.client.call("pushing files", call, async ({ workspace }, { signal }) => {
+    return await this.client.call("workspace", "pushing files", call, async (workspace, { signal }) => {
       const pushed = await workspace.push({ ...request, waitMs }, { signal });
       return toPush(pushed.workspace?.workspaceId ?? workspaceId, pushed.result);
     });
@@ -215,7 +220,7 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
     const { workspaceId, path, outputPath, overwrite = false } = options;
     const request = { workspace: workspaceId, path, outputPath: requireAbsolute(outputPath), overwrite };
     const waitMs = Math.min(options.waitMs ?? LIMITS.longestWaitMs, LIMITS.longestWaitMs);
-    return await this.client.call("exporting", call, async ({ workspace }, { signal }) => {
+    return await this.client.call("workspace", "exporting", call, async (workspace, { signal }) => {
       const { result } = await workspace.export({ ...request, waitMs }, { signal });
       return result === undefined ? null : toExport(result);
     });
@@ -223,11 +228,16 @@ export abstract class WorkspaceFileCalls extends WorkspaceCalls {
 
   /** Everything since the last reset in one view: commands, edits, differences, exports. */
   async summarizeWorkspace(workspaceId: string, call: CallOptions = {}): Promise<WorkspaceSummaryRecord> {
-    return await this.client.call("summarizing the workspace", call, async ({ workspace }, { signal }) => {
-      const summary = toSummary(await workspace.summarize({ workspace: workspaceId }, { signal }));
-      if (summary === undefined) throw new PyroError("INTERNAL", "a summary without its workspace");
-      return summary;
-    });
+    return await this.client.call(
+      "workspace",
+      "summarizing the workspace",
+      call,
+      async (workspace, { signal }) => {
+        const summary = toSummary(await workspace.summarize({ workspace: workspaceId }, { signal }));
+        if (summary === undefined) throw new PyroError("INTERNAL", "a summary without its workspace");
+        return summary;
+      },
+    );
   }
 }
 

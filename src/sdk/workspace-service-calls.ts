@@ -63,15 +63,22 @@ export abstract class WorkspaceServiceCalls extends WorkspaceDiskCalls {
       ...(readiness === undefined ? {} : { readiness: toWireReadiness(readiness, options) }),
       waitMs: Math.min(options.waitMs ?? LIMITS.longestWaitMs, LIMITS.longestWaitMs),
     };
-    return await this.client.call("starting the service", call, async ({ supervisor }, { signal }) =>
-      toServiceRecord(await supervisor.start(request, { signal })),
+    return await this.client.call(
+      "supervisor",
+      "starting the service",
+      call,
+      async (supervisor, { signal }) => toServiceRecord(await supervisor.start(request, { signal })),
     );
   }
 
   /** All services of a workspace, by name; ended ones stay until their name is used again, or the reset. */
   async listServices(workspaceId: string, call: CallOptions = {}): Promise<readonly ServiceRecord[]> {
-    return await this.client.call("listing the services", call, async ({ supervisor }, { signal }) =>
-      (await supervisor.list({ workspace: workspaceId }, { signal })).services.map(toServiceRecord),
+    return await this.client.call(
+      "supervisor",
+      "listing the services",
+      call,
+      async (supervisor, { signal }) =>
+        (await supervisor.list({ workspace: workspaceId }, { signal })).services.map(toServiceRecord),
     );
   }
 
@@ -81,8 +88,11 @@ export abstract class WorkspaceServiceCalls extends WorkspaceDiskCalls {
     call: CallOptions = {},
   ): Promise<ServiceRecord> {
     const request = { workspace: workspaceId, name: serviceName, waitMs };
-    return await this.client.call("asking for the service", call, async ({ supervisor }, { signal }) =>
-      toServiceRecord(await supervisor.status(request, { signal })),
+    return await this.client.call(
+      "supervisor",
+      "asking for the service",
+      call,
+      async (supervisor, { signal }) => toServiceRecord(await supervisor.status(request, { signal })),
     );
   }
 
@@ -102,14 +112,19 @@ export abstract class WorkspaceServiceCalls extends WorkspaceDiskCalls {
       });
     }
     const request = { workspace: workspaceId, name: serviceName, tailLines: all ? 0 : tailLines };
-    return await this.client.call("reading the service's logs", call, async ({ supervisor }, { signal }) => {
-      const logs = await supervisor.logs(request, { signal });
-      return {
-        ...{ workspaceId: logs.workspaceId, serviceName: logs.name, state: logs.state as ServiceState },
-        ...{ stdout: toServiceLog(logs.stdout), stderr: toServiceLog(logs.stderr) },
-        tailLines: all ? null : tailLines,
-      };
-    });
+    return await this.client.call(
+      "supervisor",
+      "reading the service's logs",
+      call,
+      async (supervisor, { signal }) => {
+        const logs = await supervisor.logs(request, { signal });
+        return {
+          ...{ workspaceId: logs.workspaceId, serviceName: logs.name, state: logs.state as ServiceState },
+          ...{ stdout: toServiceLog(logs.stdout), stderr: toServiceLog(logs.stderr) },
+          tailLines: all ? null : tailLines,
+        };
+      },
+    );
   }
 
   /** Ends a service and all that it started; one that has ended stays as it is. @throws {PyroError} SERVICE_NOT_FOUND */
@@ -117,8 +132,12 @@ export abstract class WorkspaceServiceCalls extends WorkspaceDiskCalls {
     { workspaceId, serviceName }: ServiceOptions,
     call: CallOptions = {},
   ): Promise<ServiceRecord> {
-    return await this.client.call("stopping the service", call, async ({ supervisor }, { signal }) =>
-      toServiceRecord(await supervisor.stop({ workspace: workspaceId, name: serviceName }, { signal })),
+    return await this.client.call(
+      "supervisor",
+      "stopping the service",
+      call,
+      async (supervisor, { signal }) =>
+        toServiceRecord(await supervisor.stop({ workspace: workspaceId, name: serviceName }, { signal })),
     );
   }
 }

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { Activity, countCalls } from "../../../src/daemon/activity.js";
 import { listen } from "../../../src/daemon/socket.js";
-import { WorkspaceService } from "../../../src/protocol/gen/pyro/daemon/v1/daemon_pb.js";
+import { WorkspaceService } from "../../../src/protocol/gen/pyro/daemon/v1/workspace_pb.js";
 import { openConnection } from "../../../src/sdk/connection.js";
 import { temporaryState } from "../../fakes/state-directory.js";
 
@@ -28,7 +28,7 @@ test("A caller that goes away while it is waited for to read has its call ended,
     [countCalls(activity)],
   );
   const connection = await openConnection(join(state.path, "daemon.sock"));
-  const answers = connection.workspace.readFile({})[Symbol.asyncIterator]();
+  const answers = (await connection.service("workspace")).readFile({})[Symbol.asyncIterator]();
   await answers.next();
   // It reads no more: soon nothing more is sent.
   for (let before = 0; before !== sent;) {

@@ -75,8 +75,8 @@ test("bytes pass as they are", () => {
     argv: ["x", Buffer.from([0xff, 0x80])],
     env: { A: Buffer.from([0xfe]), B: "=" },
   });
-  expect(argv.map((word) => [...word])).toEqual([[0x78], [0xff, 0x80]]);
-  expect(env.map((entry) => [...entry])).toEqual([
+  expect(argv?.map((word) => [...word])).toEqual([[0x78], [0xff, 0x80]]);
+  expect(env?.map((entry) => [...entry])).toEqual([
     [0x41, 0x3d, 0xfe],
     [0x42, 0x3d, 0x3d],
   ]);
