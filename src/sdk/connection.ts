@@ -1,13 +1,9 @@
-import {
-  connect as connectHttp2,
-  type ClientHttp2Session,
-  type ClientHttp2Stream,
-  type OutgoingHttpHeaders,
-} from "node:http2";
-import { createConnectTransport } from "@connectrpc/connect-node";
+import { connect as connectHttp2, type ClientHttp2Session } from "node:http2";
 import { connectUnix } from "../kit/index.js";
 import { LIMITS } from "../protocol/index.js";
 import { serviceClient, type ServiceClient, type ServiceName } from "./services.js";
+import { daemonTransport } from "./transport.js";
+import type { OpenStream } from "./wire-call.js";
 
 /** One HTTP/2 connection to a daemon, with its typed services. */
 export interface Connection extends Disposable {
@@ -38,20 +34,7 @@ export async function openConnection(socketPath: string): Promise<Connection> {
     if (!session.destroyed) session.setLocalWindowSize(LIMITS.http2WindowBytes);
   });
   const openStream = streamOpener(session);
-  const transport = createConnectTransport({
-    baseUrl: AUTHORITY,
-    httpVersion: "2",
-    sessionManager: {
-      authority: AUTHORITY,
-      request: (method: string, path: string, headers: OutgoingHttpHeaders) =>
-        // A session that ended throws here: the promise carries that to the call.
-        new Promise((resolve) => resolve(openStream({ ...headers, ":method": method, ":path": path }))),
-      notifyResponseByteRead: () => undefined,
-    },
-    // The socket is local: compressing would only cost.
-    acceptCompression: [],
-    readMaxBytes: LIMITS.wireMessageBytes,
-  });
+  const transport = daemonTransport(openStream);
   return {
     service: (name) => serviceClient(name, transport),
     get closed() {
@@ -62,7 +45,7 @@ export async function openConnection(socketPath: string): Promise<Connection> {
 }
 
 /** One call's stream; the process stays alive for as long as one is open. */
-function streamOpener(session: ClientHttp2Session): (headers: OutgoingHttpHeaders) => ClientHttp2Stream {
+function streamOpener(session: ClientHttp2Session): OpenStream {
   let open = 0;
   session.unref();
   return (headers) => {
