@@ -1,7 +1,7 @@
 import { launch } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import { projectSourceIn } from "../mcp/index.js";
-import { doctor, type DoctorRecord } from "../operations/index.js";
+import { doctor, type DoctorRecord } from "../operations/host/doctor.js";
 import { Pyro } from "../sdk/index.js";
 import type { CommandContext } from "./context.js";
 import { anyHostPath, readHostFile } from "./operation.js";

@@ -1,5 +1,6 @@
 import { createServer, listenAddress, type HttpPlace } from "../mcp/index.js";
-import { mcpServe, networkOptions } from "../operations/index.js";
+import { mcpServe } from "../operations/mcp/serve.js";
+import { networkOptions } from "../operations/workspace/network-fields.js";
 import type { CommandContext } from "./context.js";
 import { UsageError } from "./failure.js";
 import { interrupts } from "./interrupts.js";

@@ -1,4 +1,5 @@
-import { networkLine, toNetworkEntryView, visible, workspaceNetwork } from "../operations/index.js";
+import { networkLine, toNetworkEntryView, workspaceNetwork } from "../operations/workspace/network.js";
+import { visible } from "../operations/index.js";
 import { Pyro } from "../sdk/index.js";
 import type { CommandContext } from "./context.js";
 import { reportFailure } from "./failure.js";

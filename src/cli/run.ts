@@ -1,4 +1,4 @@
-import { commandExitCode, toCommandRecord } from "../operations/index.js";
+import { commandExitCode, toCommandRecord } from "../operations/vm/run.js";
 import { collectEvents, Pyro, type CommandOutcome, type RunEvent, type RunStream } from "../sdk/index.js";
 import type { CommandContext } from "./context.js";
 import { sayEmulationOnce } from "./emulation-notice.js";

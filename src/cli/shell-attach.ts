@@ -1,4 +1,4 @@
-import { shellAttach, shellState } from "../operations/index.js";
+import { shellAttach, shellState } from "../operations/workspace/shells.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { Pyro, type ShellAttachment, type ShellRecord } from "../sdk/index.js";
 import type { CommandContext } from "./context.js";

@@ -1,5 +1,5 @@
 import type { Readable } from "node:stream";
-import { topRows, topSummary, toTopView, workspaceTop } from "../operations/index.js";
+import { topRows, topSummary, toTopView, workspaceTop } from "../operations/workspace/top.js";
 import { Pyro, type WorkspacesUsage } from "../sdk/index.js";
 import { sleep } from "../kit/index.js";
 import type { CommandContext } from "./context.js";

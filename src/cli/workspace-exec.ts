@@ -1,4 +1,5 @@
-import { commandExitCode, toExecRecord, workspaceExec } from "../operations/index.js";
+import { commandExitCode } from "../operations/vm/run.js";
+import { toExecRecord, workspaceExec } from "../operations/workspace/exec.js";
 import {
   Pyro,
   type ExecEvent,

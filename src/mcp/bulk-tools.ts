@@ -1,16 +1,12 @@
 import { isUtf8 } from "node:buffer";
 import type { CallToolResult } from "@modelcontextprotocol/server";
 import type * as z from "zod";
-import {
-  parseInput,
-  snakeKeys,
-  toWorkspaceCommandView,
-  workspaceDiff,
-  workspaceDiskRead,
-  workspaceFileRead,
-  workspaceExec,
-  workspaceLogs,
-} from "../operations/index.js";
+import { parseInput, snakeKeys } from "../operations/index.js";
+import { toWorkspaceCommandView } from "../operations/workspace/record.js";
+import { workspaceDiff } from "../operations/workspace/transfers.js";
+import { workspaceDiskRead } from "../operations/workspace/disk.js";
+import { workspaceFileRead } from "../operations/workspace/files.js";
+import { workspaceExec, workspaceLogs } from "../operations/workspace/exec.js";
 import { LIMITS } from "../protocol/index.js";
 import { completeUtf8Prefix, type Pyro, type WorkspaceCommandRecord } from "../sdk/index.js";
 import { commandText, commandKey } from "./command-text.js";

@@ -1,4 +1,4 @@
-import { renderWorkspace, type WorkspaceView } from "../operations/index.js";
+import { renderWorkspace, type WorkspaceView } from "../operations/workspace/record.js";
 import type { JsonRecord } from "./bounded-record.js";
 import { WAIT_SECONDS } from "./window-text.js";
 

@@ -1,4 +1,5 @@
-import { parseInput, toWorkspaceView, type Operation } from "../operations/index.js";
+import { parseInput, type Operation } from "../operations/index.js";
+import { toWorkspaceView } from "../operations/workspace/record.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import { boundedRecord, oneLine, safeRecord, type JsonRecord, type LongList } from "./bounded-record.js";
 import { nextOf, operationText } from "./record-text.js";

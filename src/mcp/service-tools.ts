@@ -1,6 +1,7 @@
 import type { CallToolResult } from "@modelcontextprotocol/server";
 import type * as z from "zod";
-import { parseInput, serviceLogs } from "../operations/index.js";
+import { parseInput } from "../operations/index.js";
+import { serviceLogs } from "../operations/workspace/services.js";
 import type { ServiceLog } from "../sdk/index.js";
 import { fitTail } from "./guest-text.js";
 import { bulkResult } from "./result.js";

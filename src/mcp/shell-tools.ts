@@ -1,5 +1,6 @@
 import type * as z from "zod";
-import { parseInput, shellRead, toShellOutputView } from "../operations/index.js";
+import { parseInput } from "../operations/index.js";
+import { shellRead, toShellOutputView } from "../operations/workspace/shells.js";
 import type { ShellOutput } from "../sdk/index.js";
 import { toGuestText } from "./guest-text.js";
 import { bulkResult } from "./result.js";

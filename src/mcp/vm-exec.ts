@@ -1,5 +1,6 @@
 import type * as z from "zod";
-import { parseInput, vmExec } from "../operations/index.js";
+import { parseInput } from "../operations/index.js";
+import { vmExec } from "../operations/vm/life-cycle.js";
 import type { TimeLimits } from "./time-limits.js";
 import { ANSWER_MS, toolInput, type ToolHandler, type ToolSetting } from "./tool.js";
 import { answerRun, cancelRun, followOwnRun } from "./vm-run.js";

@@ -1,5 +1,6 @@
 import type { CallToolResult } from "@modelcontextprotocol/server";
-import { parseInput, snakeKeys, vmRun } from "../operations/index.js";
+import { parseInput, snakeKeys } from "../operations/index.js";
+import { vmRun } from "../operations/vm/run.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
 import type { RunInVmOptions, RunRecord } from "../sdk/index.js";
 import { bulkResult, windowFields } from "./result.js";

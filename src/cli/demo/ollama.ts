@@ -3,10 +3,10 @@ import {
   DEMO_PROMPT,
   demoOllama,
   demoOllamaText,
-  pullProgress,
-  visible,
   type DemoOllamaRecord,
-} from "../../operations/index.js";
+} from "../../operations/host/demo-ollama.js";
+import { pullProgress } from "../../operations/env/progress.js";
+import { visible } from "../../operations/index.js";
 import { PyroError } from "../../protocol/index.js";
 import { Pyro } from "../../sdk/index.js";
 import type { CommandContext } from "../context.js";

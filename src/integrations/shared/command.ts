@@ -1,4 +1,4 @@
-import { commandExitCode } from "../../operations/index.js";
+import { commandExitCode } from "../../operations/vm/run.js";
 import { PyroError } from "../../protocol/index.js";
 import {
   collectEvents,

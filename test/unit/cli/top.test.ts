@@ -1,7 +1,7 @@
 import { PassThrough } from "node:stream";
 import { expect, test } from "vitest";
 import { screenOf } from "../../../src/cli/top-screen.js";
-import { toTopView } from "../../../src/operations/index.js";
+import { toTopView } from "../../../src/operations/workspace/top.js";
 import type { WorkspacesUsage } from "../../../src/sdk/index.js";
 import { sleep } from "../../../src/kit/index.js";
 import { cli } from "../../fakes/cli-host.js";
