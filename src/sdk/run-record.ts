@@ -36,8 +36,8 @@ export type RunRecord = { readonly runId: string; readonly output: RunWindow | n
   | { readonly state: "failed"; readonly error: PyroError }
 );
 
-/** Written out: the enumeration itself would bring the description of the service, whoever calls what. */
-const RUNNING: RunState.RUNNING = 2;
+/** By number: naming the members would load the description of the service, whatever is called. */
+const UNFINISHED: Partial<Record<RunState, "starting" | "running">> = { 1: "starting", 2: "running" };
 
 /** The record as the daemon sent it. */
 export function toRecord(record: WireRecord): RunRecord {
@@ -48,7 +48,7 @@ export function toRecord(record: WireRecord): RunRecord {
   if (record.result !== undefined) return { ...common, state: "done", result: toOutcome(record.result) };
   if (record.error !== undefined) return { ...common, state: "failed", error: fromDetail(record.error) };
   const phase = toPhase(record.phase ?? { phase: "queued", message: "", progress: -1 });
-  return { ...common, state: record.state === RUNNING ? "running" : "starting", phase };
+  return { ...common, state: UNFINISHED[record.state] ?? "starting", phase };
 }
 
 /** A window as the daemon sent it. */
