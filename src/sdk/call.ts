@@ -1,6 +1,6 @@
-import { Code, ConnectError } from "@connectrpc/connect";
 import { LIMITS, PyroError, fromWire } from "../protocol/index.js";
-import { ErrorDetailSchema, type ErrorDetail } from "../protocol/gen/pyro/daemon/v1/error_pb.js";
+import type { ErrorDetail } from "../protocol/gen/pyro/daemon/v1/error_pb.js";
+import { WireFailure } from "./wire-failure.js";
 
 /** What every call takes. */
 export interface CallOptions {
@@ -56,22 +56,23 @@ function exceeded(what: string, timeoutMs: number): PyroError {
   });
 }
 
+/** Codes of the wire for a daemon that went away, or does not speak as it should. */
+const LOST: readonly string[] = ["unavailable", "aborted", "canceled", "unknown", "internal"];
+
 /** An error of the wire with the code, hint and details that the daemon gave it. */
 export function wireError(thrown: unknown): PyroError {
   if (thrown instanceof PyroError) return thrown;
-  if (!(thrown instanceof ConnectError)) {
+  if (!(thrown instanceof WireFailure)) {
     return isConnectionLoss(thrown) ? unreachable(thrown) : PyroError.from(thrown);
   }
-  const detail = thrown.findDetails(ErrorDetailSchema)[0];
-  if (detail !== undefined) return fromDetail(detail, thrown);
-  if (thrown.code === Code.Unimplemented) {
-    return new PyroError("INTERNAL", `the running daemon does not know this call: ${thrown.rawMessage}`, {
+  if (thrown.detail !== undefined) return fromDetail(thrown.detail, thrown);
+  if (thrown.code === "unimplemented") {
+    return new PyroError("INTERNAL", `the running daemon does not know this call: ${thrown.message}`, {
       hint: "it is of another version: run `pyro daemon stop`, then try again",
       cause: thrown,
     });
   }
-  const lost: readonly Code[] = [Code.Unavailable, Code.Aborted, Code.Canceled, Code.Unknown, Code.Internal];
-  return lost.includes(thrown.code) ? unreachable(thrown) : PyroError.from(thrown);
+  return LOST.includes(thrown.code) ? unreachable(thrown) : PyroError.from(thrown);
 }
 
 /** A detail message as an error; the details are bounded and must be a JSON object, or they are dropped. */
@@ -96,8 +97,7 @@ function parseDetails(json: string): Record<string, unknown> {
 
 /** The daemon went away, or does not answer. */
 export function unreachable(cause: unknown): PyroError {
-  const reason =
-    cause instanceof ConnectError ? cause.rawMessage : cause instanceof Error ? cause.message : String(cause);
+  const reason = cause instanceof Error ? cause.message : String(cause);
   return new PyroError("DAEMON_UNREACHABLE", `the connection to the pyro daemon was lost: ${reason}`, {
     hint: "try again (a new daemon is started by itself); `pyro daemon logs` shows what happened",
     retryable: true,

@@ -2,7 +2,6 @@ import { connect as connectHttp2, type ClientHttp2Session } from "node:http2";
 import { connectUnix } from "../kit/index.js";
 import { LIMITS } from "../protocol/index.js";
 import { serviceClient, type ServiceClient, type ServiceName } from "./services.js";
-import { daemonTransport } from "./transport.js";
 import type { OpenStream } from "./wire-call.js";
 
 /** One HTTP/2 connection to a daemon, with its typed services. */
@@ -34,9 +33,8 @@ export async function openConnection(socketPath: string): Promise<Connection> {
     if (!session.destroyed) session.setLocalWindowSize(LIMITS.http2WindowBytes);
   });
   const openStream = streamOpener(session);
-  const transport = daemonTransport(openStream);
   return {
-    service: (name) => serviceClient(name, transport),
+    service: (name) => serviceClient(name, openStream),
     get closed() {
       return session.closed || session.destroyed;
     },

@@ -23,7 +23,7 @@ export function envelope(message: Uint8Array): Buffer {
 
 /**
  * The messages of a stream, however its bytes are cut.
- * @throws {ConnectError} for one beyond the wire's bound, and for a compressed one
+ * @throws {WireFailure} for one beyond the wire's bound, and for a compressed one
  */
 export async function* envelopes(chunks: AsyncIterable<Buffer>): AsyncGenerator<Envelope> {
   let held: Buffer[] = [];

@@ -1,4 +1,6 @@
-import { createClient, type Client, type Transport } from "@connectrpc/connect";
+import type { Client } from "@connectrpc/connect";
+import type { OpenStream } from "./wire-call.js";
+import { wireClient } from "./wire-client.js";
 
 /**
  * The daemon's services. Each is described in a file of its own, which is read when one is first called: reading all of
@@ -32,7 +34,7 @@ export function readAhead(name: ServiceName): void {
 /** The typed client of one service. */
 export async function serviceClient<Name extends ServiceName>(
   name: Name,
-  transport: Transport,
+  openStream: OpenStream,
 ): Promise<ServiceClient<Name>> {
-  return createClient(await SERVICES[name](), transport) as ServiceClient<Name>;
+  return wireClient(await SERVICES[name](), openStream) as ServiceClient<Name>;
 }

@@ -1,8 +1,7 @@
 import { constants, type ClientHttp2Stream, type OutgoingHttpHeaders } from "node:http2";
 import type { DescMethod } from "@bufbuild/protobuf";
-import { ConnectError } from "@connectrpc/connect";
 import { LIMITS } from "../protocol/index.js";
-import { errorOfAnswer, lost, violation } from "./wire-failure.js";
+import { failureOfAnswer, lost, violation, WireFailure } from "./wire-failure.js";
 
 /** Opens a stream of the session; throws where that has ended. */
 export type OpenStream = (headers: OutgoingHttpHeaders) => ClientHttp2Stream;
@@ -62,13 +61,13 @@ export class WireCall implements Disposable {
 
   /**
    * The bytes of the answer as they come.
-   * @throws {ConnectError} the daemon's own error, or UNAVAILABLE for a daemon that was lost; the signal's reason
+   * @throws {WireFailure} what the daemon told, or that it was lost; the signal's reason
    */
   async *answer(): AsyncGenerator<Buffer> {
     try {
       const status = await this.#status;
       const chunks = this.#stream as AsyncIterable<Buffer>;
-      if (status !== 200) throw await errorOfAnswer(status, await collect(chunks));
+      if (status !== 200) throw failureOfAnswer(status, await collect(chunks));
       yield* chunks;
       // A stream that was reset just ends.
       const { rstCode } = this.#stream;
@@ -93,7 +92,7 @@ export class WireCall implements Disposable {
   #failure(error: unknown): unknown {
     if (this.signal?.aborted === true) return this.signal.reason;
     if (this.#failed !== undefined) return this.#failed.error;
-    if (error instanceof ConnectError) return error;
+    if (error instanceof WireFailure) return error;
     return lost(error instanceof Error ? error.message : String(error), error);
   }
 }

@@ -1,15 +1,18 @@
-import { Code, ConnectError } from "@connectrpc/connect";
+import { create } from "@bufbuild/protobuf";
 import { getEventListeners } from "node:events";
 import { expect, test } from "vitest";
 import { PyroError } from "../../../src/protocol/index.js";
 import { ErrorDetailSchema } from "../../../src/protocol/gen/pyro/daemon/v1/error_pb.js";
 import { callScope, wireError } from "../../../src/sdk/call.js";
+import { WireFailure } from "../../../src/sdk/wire-failure.js";
 
 const detailed = (value: { code?: string; detailsJson?: string }): PyroError =>
   wireError(
-    new ConnectError("raw", Code.FailedPrecondition, undefined, [
-      { desc: ErrorDetailSchema, value: { code: "DISK_FULL", message: "full", hint: "free some", ...value } },
-    ]),
+    new WireFailure(
+      "failed_precondition",
+      "raw",
+      create(ErrorDetailSchema, { code: "DISK_FULL", message: "full", hint: "free some", ...value }),
+    ),
   );
 
 test("the daemon's detail is the error", () => {
@@ -38,10 +41,10 @@ test("a prototype cannot be smuggled in by details", () => {
   expect(Object.getPrototypeOf(error.details)).toBe(Object.prototype);
 });
 
-test.each([Code.Unavailable, Code.Aborted, Code.Canceled, Code.Unknown, Code.Internal])(
-  "a connection error %d without a detail is DAEMON_UNREACHABLE",
+test.each(["unavailable", "aborted", "canceled", "unknown", "internal"])(
+  "a connection error %s without a detail is DAEMON_UNREACHABLE",
   (code) => {
-    expect(wireError(new ConnectError("gone", code))).toMatchObject({
+    expect(wireError(new WireFailure(code, "gone"))).toMatchObject({
       code: "DAEMON_UNREACHABLE",
       retryable: true,
     });
@@ -49,8 +52,8 @@ test.each([Code.Unavailable, Code.Aborted, Code.Canceled, Code.Unknown, Code.Int
 );
 
 test("an unknown call is named as a matter of versions, other errors as defects", () => {
-  expect(wireError(new ConnectError("no such", Code.Unimplemented)).hint).toContain("pyro daemon stop");
-  expect(wireError(new ConnectError("odd", Code.OutOfRange)).code).toBe("INTERNAL");
+  expect(wireError(new WireFailure("unimplemented", "no such")).hint).toContain("pyro daemon stop");
+  expect(wireError(new WireFailure("out_of_range", "odd")).code).toBe("INTERNAL");
   expect(wireError(Object.assign(new Error("x"), { code: "ECONNRESET" })).code).toBe("DAEMON_UNREACHABLE");
   expect(wireError(new TypeError("x")).code).toBe("INTERNAL");
 });
