@@ -29,6 +29,24 @@ module.exports = {
     only("cli", ["protocol", "kit", "sdk", "operations", "mcp"]),
     only("mcp", ["protocol", "kit", "sdk", "operations"]),
     only("integrations", ["protocol", "kit", "sdk", "operations", "mcp"]),
+    // Starting stays quick: what a bundle's index names is loaded by every command, used or not.
+    {
+      name: "table-of-operations-brings-none-along",
+      severity: "error",
+      from: { path: "^src/operations/[^/]+\\.ts$" },
+      to: { path: "^src/operations/[^/]+/", dynamic: false, dependencyTypesNot: ["type-only"] },
+    },
+    {
+      name: "client-reads-descriptions-when-it-calls",
+      severity: "error",
+      from: { path: "^src/sdk/" },
+      to: {
+        path: "^src/protocol/gen/",
+        pathNot: "/error_pb\\.ts$",
+        dynamic: false,
+        dependencyTypesNot: ["type-only"],
+      },
+    },
   ],
   options: {
     tsConfig: { fileName: "tsconfig.json" },

@@ -156,7 +156,7 @@ export const LIMITS = {
   wireMessageBytes: 64 * 1024 * 1024,
   /** HTTP/2 window of a client's connection: bulk streams flow, and nobody buffers more. */
   http2WindowBytes: 1024 * 1024,
-  /** A client sends at most this much standard input beyond what the command took (daemon.proto, stdin_accepted). */
+  /** A client sends at most this much standard input beyond what the command took (run.proto, stdin_accepted). */
   stdinAheadBytes: 1024 * 1024,
   /** Details of an error that a client takes over; longer ones are dropped. */
   errorDetailsBytes: 64 * 1024,
