@@ -2,7 +2,7 @@
 // @generated from file pyro/daemon/v1/shell.proto (package pyro.daemon.v1, syntax proto3)
 /* eslint-disable */
 
-// Shells of workspaces: persistent terminals in their machines (daemon.proto has the rest of the API). Wherever a workspace
+// Shells of workspaces: persistent terminals in their machines (workspace.proto has the rest of them). Wherever a workspace
 // is named, an id, a unique prefix of one or a unique name does; a shell is named by its id or a unique prefix of it.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
