@@ -6,6 +6,8 @@ import { defineConfig } from "vitest/config";
 // tests: `make smoke-real-repos`.
 export default defineConfig({
   test: {
+    // What is waited for comes when a busy host lets it.
+    expect: { poll: { timeout: 10_000 } },
     coverage: {
       provider: "v8",
       include: ["src/**/*.ts"],
