@@ -103,7 +103,8 @@ func (d *Disk) moveTo(ctx context.Context, fd int, bytes int64) (moved int64, er
 			return moved, unexpected(err)
 		}
 		d.onRead(len(part))
-		if err := writeLong(fd, part); err != nil {
+		// Not raw: it waits for the disk, which Go's scheduler is told.
+		if err := writeAll(unix.Write, fd, part); err != nil {
 			return moved, err
 		}
 		moved += int64(len(part))
@@ -122,19 +123,4 @@ func setDirect(fd int, direct bool) bool {
 	}
 	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags)
 	return err == nil
-}
-
-// writeLong writes what waits for a disk: Go's scheduler is told.
-func writeLong(fd int, data []byte) error {
-	for len(data) > 0 {
-		n, err := unix.Write(fd, data)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("write it: %w", err)
-		}
-		data = data[n:]
-	}
-	return nil
 }

@@ -79,7 +79,7 @@ func (u *unpacker) file(ctx context.Context, header *tar.Header, parent *directo
 func (u *unpacker) copy(ctx context.Context, fd int) error {
 	if content := u.tar.small(); content != nil {
 		u.result.Bytes += uint64(len(content))
-		return writeAll(fd, content)
+		return writeAll(writeSome, fd, content)
 	}
 	moved, err := u.tar.moveTo(ctx, fd)
 	u.result.Bytes += uint64(moved)
@@ -89,7 +89,7 @@ func (u *unpacker) copy(ctx context.Context, fd int) error {
 	for {
 		n, err := u.tar.Read(u.buffer)
 		if n > 0 {
-			if err := writeAll(fd, u.buffer[:n]); err != nil {
+			if err := writeAll(writeSome, fd, u.buffer[:n]); err != nil {
 				return err
 			}
 			u.result.Bytes += uint64(n)
@@ -106,9 +106,9 @@ func (u *unpacker) copy(ctx context.Context, fd int) error {
 	}
 }
 
-func writeAll(fd int, data []byte) error {
+func writeAll(write func(fd int, data []byte) (int, error), fd int, data []byte) error {
 	for len(data) > 0 {
-		n, err := writeSome(fd, data)
+		n, err := write(fd, data)
 		if err == unix.EINTR {
 			continue
 		}
