@@ -1,9 +1,8 @@
 import { constants } from "node:fs";
 import { access, mkdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { readFile } from "node:fs/promises";
 import * as z from "zod";
-import { readJsonFile, writeFileAtomic } from "../kit/index.js";
+import { hostBoot, readJsonFile, writeFileAtomic } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 import type { Isolation } from "./driver.js";
 
@@ -170,13 +169,11 @@ function cachedVerdict(value: unknown, key: string): AcceleratorVerdict | undefi
 
 /** Everything the verdict depends on. The device's mode and owner too: a mended permission is noticed at once. */
 async function verdictKey(options: AcceleratorOptions): Promise<string> {
-  const bootId = await readFile(options.bootIdFile ?? "/proc/sys/kernel/random/boot_id", "utf8").catch(
-    () => "",
-  );
+  const boot = (await hostBoot(options.bootIdFile)) ?? "";
   const closed = await whyKvmIsClosed(options.kvmDevice ?? "/dev/kvm");
   return JSON.stringify([
     1,
-    bootId.trim(),
+    boot,
     options.qemuVersion,
     options.bundleDigest,
     options.isolations,
