@@ -68,9 +68,12 @@ export async function dropPartial(directory: string): Promise<void> {
   ]);
   const assembled = assembledSchema.safeParse(await readJsonFile(join(directory, "assembled.json"))).data;
   for (const layer of assembled?.layers ?? []) keep.add(layer.file);
-  if (phaseFileSchema.safeParse(await readJsonFile(join(directory, "unpacked.json"))).success) keep.add(RAW);
-  if (phaseFileSchema.safeParse(await readJsonFile(join(directory, "installed.json"))).success)
-    keep.add(INSTALLED);
+  for (const [record, file] of [
+    ["unpacked.json", RAW],
+    ["installed.json", INSTALLED],
+  ] as const) {
+    if (phaseFileSchema.safeParse(await readJsonFile(join(directory, record))).success) keep.add(file);
+  }
   for (const entry of await namesIn(directory)) {
     if (!keep.has(entry)) await rm(join(directory, entry), { recursive: true, force: true });
   }

@@ -44,7 +44,8 @@ export async function makeEmptyDisk({ place, host, neededBytes, signal }: EmptyD
  */
 export async function unpackLayers(request: UnpackRequest): Promise<string> {
   const { place, builder, logger, inputs, signal, onProgress } = request;
-  if (await isUnpacked(place, inputs)) return place.path(RAW);
+  // Who made the disk ahead has looked.
+  if (request.emptyDisk === undefined && (await isUnpacked(place, inputs))) return place.path(RAW);
   const raw = await (request.emptyDisk ?? makeEmptyDisk(request));
   onProgress(0, 0, "starting the builder VM");
   const output = new TextDecoder();
