@@ -184,6 +184,8 @@ export class ReadyMachines {
     const ready = await this.make(shape, signal, { savable: true });
     try {
       await runFirstCommand(ready.booted.guest, LOGIN_SHELL, signal);
+      // The next identity is a store to memory then: 5 ms instead of 19.
+      await ready.booted.guest.system.rehearse({}, { signal, timeoutMs: LIMITS.agentCallTimeoutMs });
       failpoint("pool.exercised");
       await ready.booted.machine.pause();
       return ready;

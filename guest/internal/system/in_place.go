@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +13,7 @@ import (
 // bootIDPath is where the machine shows its boot id.
 const bootIDPath = "/proc/sys/kernel/random/boot_id"
 
-// unmapAfter is longer than a first command takes; a machine that is to rest for a pool does not rest before.
+// unmapAfter is longer than a first command takes.
 const unmapAfter = 150 * time.Millisecond
 
 // inPlace is a value of the identity in the file that has it, mapped.
@@ -74,8 +74,8 @@ func (s *Service) mapValue(path string, of func(*Service) string) error {
 	return nil
 }
 
-// storeIdentity gives the mapped files the identity, once, and tells whether it did: not where a value has another length.
-// Nobody else has run since they were mapped, so nothing was cut off below the mapping. The caller holds changing.
+// storeIdentity gives the mapped files the identity, once, and tells whether it did: not where a value has another length,
+// or a file was cut below its mapping by what a profile left running. The caller holds changing.
 func (s *Service) storeIdentity() bool {
 	if len(s.inPlace) == 0 {
 		return false
@@ -84,27 +84,45 @@ func (s *Service) storeIdentity() bool {
 	for _, place := range s.inPlace {
 		fits = fits && len(place.of(s)) == len(place.value)
 	}
-	if !fits {
+	if !fits || !s.copyInPlace() {
 		s.unmapIdentity()
 		return false
-	}
-	for _, place := range s.inPlace {
-		copy(place.value, place.of(s))
 	}
 	s.stored, s.inPlace = s.inPlace, nil
 	time.AfterFunc(unmapAfter, func() {
 		s.changing.Lock()
 		defer s.changing.Unlock()
-		s.unmapIdentity()
+		s.unmapStored()
 	})
+	return true
+}
+
+// copyInPlace gives false where memory is not there any more: of a file that was cut.
+func (s *Service) copyInPlace() (done bool) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { done = recover() == nil }()
+	for _, place := range s.inPlace {
+		copy(place.value, place.of(s))
+	}
 	return true
 }
 
 // unmapIdentity lets the files go; the caller holds changing. A root with a mapping that could be written to cannot be made
 // read-only.
 func (s *Service) unmapIdentity() {
-	for _, place := range slices.Concat(s.inPlace, s.stored) {
+	unmap(s.inPlace)
+	s.inPlace = nil
+	s.unmapStored()
+}
+
+// unmapStored leaves those that were mapped for the next identity.
+func (s *Service) unmapStored() {
+	unmap(s.stored)
+	s.stored = nil
+}
+
+func unmap(places []inPlace) {
+	for _, place := range places {
 		_ = unix.Munmap(place.file)
 	}
-	s.inPlace, s.stored = nil, nil
 }

@@ -6,8 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	guestv1 "pyro/guest/gen/pyro/guest/v1"
+	"pyro/guest/internal/system"
 )
 
 func TestAnIdentityThatWasRehearsedIsStoredWhereTheOneBeforeWas(t *testing.T) {
@@ -15,11 +17,13 @@ func TestAnIdentityThatWasRehearsedIsStoredWhereTheOneBeforeWas(t *testing.T) {
 	for _, c := range []struct {
 		name, hostname string
 		unprepared     string
+		cut            string
 		done           string
 	}{
-		{"in place", "machine2", "", ""},
-		{"a name of another length", "box-2", "", ", boot id"},
-		{"a file that is gone", "machine2", "etc/machine-id", ", boot id"},
+		{"in place", "machine2", "", "", ""},
+		{"a name of another length", "box-2", "", "", ", boot id"},
+		{"a file that is gone", "machine2", "etc/machine-id", "", ", boot id"},
+		{"a file that was cut since", "machine2", "", "etc/machine-id", ", boot id"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, m, root := newSystem(t)
@@ -47,6 +51,11 @@ func TestAnIdentityThatWasRehearsedIsStoredWhereTheOneBeforeWas(t *testing.T) {
 			if _, err := s.Rehearse(context.Background(), &guestv1.RehearseRequest{}); err != nil {
 				t.Fatal(err)
 			}
+			if c.cut != "" {
+				if err := os.Truncate(filepath.Join(root, c.cut), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
 			before := m.history()
 			take(c.hostname, strings.Repeat("0a", 16))
 			if got := strings.TrimPrefix(m.history(), before); got != ", entropy, clock, hostname "+c.hostname+c.done {
@@ -68,6 +77,17 @@ func TestAnIdentityThatWasRehearsedIsStoredWhereTheOneBeforeWas(t *testing.T) {
 			take("another1", strings.Repeat("0b", 16))
 			check("another1", strings.Repeat("0b", 16))
 			if !strings.HasSuffix(m.history(), "hostname another1, boot id") {
+				t.Error(m.history())
+			}
+			// Unless it was rehearsed again, which what is still mapped of the one before does not end.
+			if _, err := s.Rehearse(context.Background(), &guestv1.RehearseRequest{}); err != nil {
+				t.Fatal(err)
+			}
+			bootID = content(t, root, bootIDFile)
+			time.Sleep(2 * system.UnmapAfter)
+			take("another2", strings.Repeat("0c", 16))
+			check("another2", strings.Repeat("0c", 16))
+			if !strings.HasSuffix(m.history(), "hostname another2") {
 				t.Error(m.history())
 			}
 		})

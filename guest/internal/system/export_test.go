@@ -1,0 +1,4 @@
+package system
+
+// UnmapAfter is for the tests.
+const UnmapAfter = unmapAfter
