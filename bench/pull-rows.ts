@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
+import { createReadStream } from "node:fs";
 import { mkdir, mkdtemp, open, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { promisify } from "node:util";
@@ -11,8 +12,11 @@ import type { Row } from "./report.js";
 import { openRig, type Subject } from "./rig.js";
 
 const execute = promisify(execFile);
-/** Files that this host has anyway, together about 120 MB as gzip packs them. */
-const FILES = ["/usr/lib/chromium/chromium", process.execPath];
+/** Files that this host has anyway, and how much of them: together about 120 MB as gzip packs them. */
+const CONTENTS = [
+  { path: "/usr/lib/chromium/chromium", bytes: 200e6 },
+  { path: process.execPath, bytes: Infinity },
+];
 const IMAGE = "bench/image";
 
 /**
@@ -21,9 +25,9 @@ const IMAGE = "bench/image";
  */
 export async function pullRows(subject: Subject, rounds: number): Promise<Row[]> {
   await using registry = await startRegistry();
-  await registry.addImage(IMAGE, "1", FILES);
   const scratch = await mkdtemp(join(subject.directory, "pull-"));
   try {
+    await registry.addImage(IMAGE, "1", await filesOf(scratch));
     const samples = {
       pull: [] as number[],
       download: [] as number[],
@@ -57,6 +61,16 @@ export async function pullRows(subject: Subject, rounds: number): Promise<Row[]>
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
+}
+
+async function filesOf(scratch: string): Promise<string[]> {
+  return await Promise.all(
+    CONTENTS.map(async ({ path, bytes }) => {
+      const file = join(scratch, basename(path));
+      await writeFile(file, createReadStream(path, { end: bytes - 1 }));
+      return file;
+    }),
+  );
 }
 
 /** A daemon and a cache of its own: nothing is here yet. */
