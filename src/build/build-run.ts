@@ -168,7 +168,7 @@ async function seal(options: BuildRunOptions, key: string, below: readonly strin
   const used = await Promise.all(files.map(async (file) => allocatedBytes(await stat(file))));
   await sealImage({
     ...{ store, host, directory, inUse, signal },
-    from: { path: below.at(-1) ?? image.path, format: "qcow2" },
+    from: { path: below.at(-1) ?? image.path, by: "copy" },
     usedBytes: used.reduce((sum, bytes) => sum + bytes, 0),
     manifest: {
       ...{ name, source: "build", recipe: `sha256:${key}`, packages: [] },

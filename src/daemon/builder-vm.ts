@@ -30,7 +30,7 @@ export function builderVm(
         if (((await stat(path)).mode & 0o777) !== 0o444) await chmod(path, 0o444);
       }
       const disks: Disk[] = [
-        { path: build.target, format: "raw", readOnly: false },
+        { path: build.target, format: "qcow2", readOnly: false, unflushed: true },
         ...files.map((path) => ({ path, format: "raw", readOnly: true }) as const),
       ];
       const machine = { machines, isolation, log, disks: () => Promise.resolve(disks) };

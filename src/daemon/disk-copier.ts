@@ -54,7 +54,7 @@ export async function copyDisk(
   const machine: BuilderMachine = {
     ...{ machines, isolation, log },
     disks: async (directory) => [
-      { path: target, format: "raw", readOnly: false },
+      { path: target, format: "qcow2", readOnly: false, unflushed: true },
       await overlays.make(source, join(directory, SCRATCH_LAYER)),
       { ...base, readOnly: true },
     ],

@@ -29,7 +29,7 @@ export interface EnvironmentMakerOptions extends DiskCopierOptions {
 
 /** How much of the work is copying; the rest is writing the image. */
 const COPY_SHARE = 0.7;
-const RAW = "disk.raw";
+const DISK = "disk.qcow2";
 
 /** Makes environments of workspaces' disks: a copy of the files in a fresh file system, sealed as an image. */
 export function environmentMaker(options: EnvironmentMakerOptions): WorkspaceDisks["claim"] {
@@ -52,13 +52,13 @@ async function make(
   using _held = inUse.hold(layers.imageDigest);
   const image = imagePath(store.layout, layers.imageDigest);
   const source = activeLayer(layers, image);
-  const raw = place.path(RAW);
+  const disk = place.path(DISK);
   // At most what all layers take, twice: as a disk, and as the image.
   await requireSpace(place.directory, 2 * (await chainBytes(store, layers)), "saving the workspace");
   report({ message: "starting the machine that copies it", progress: 0 });
-  await makeFileSystem(host, raw, signal);
+  await makeFileSystem(host, disk, signal);
   const { entryCount } = await copyDisk(options, {
-    ...{ source, target: raw, base: { path: image, format: "qcow2" }, signal },
+    ...{ source, target: disk, base: { path: image, format: "qcow2" }, signal },
     ...(onContent === undefined
       ? {}
       : { onPart: ({ path, linkTarget, data }) => onContent(partOf(path, linkTarget, data)) }),
@@ -70,8 +70,8 @@ async function make(
   beforeSealing();
   const { digest, size_bytes: sizeBytes } = await sealImage({
     ...{ store, host, signal, directory: place.directory },
-    from: { path: raw, format: "raw" },
-    usedBytes: allocatedBytes(await stat(raw)),
+    from: { path: disk, by: "move" },
+    usedBytes: allocatedBytes(await stat(disk)),
     manifest: {
       ...{ name: place.name, source: "workspace", recipe: layers.imageDigest, packages: [] },
       saved_from: { workspace_id: savedFrom.workspaceId, environment: savedFrom.environment },

@@ -31,7 +31,10 @@ export interface ImageBuild {
   readonly files: readonly string[];
   /** Gives the layers once they are there whole, while the machine starts; where that fails, so does the build. */
   readonly layers: () => Promise<readonly BuildLayer[]>;
-  /** A raw ext4 image, attached with discard so that freed blocks become holes again; owned by this process's user. */
+  /**
+   * What `makeFileSystem` made, attached with discard so that freed blocks become holes again; owned by this process's
+   * user. Nobody has flushed it.
+   */
   readonly target: string;
   /** Run in order after the last layer; the first that fails ends the build. */
   readonly steps: readonly BuildStep[];

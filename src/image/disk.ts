@@ -1,4 +1,4 @@
-import { open, rm } from "node:fs/promises";
+import { chmod, open, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { toolError, type HostPrograms } from "./host-tools.js";
 import { IMAGE_VIRTUAL_BYTES } from "./layout.js";
@@ -54,15 +54,21 @@ export function mke2fsArguments(target: string): string[] {
 }
 
 /**
- * Makes an empty ext4 file system in a sparse file; one that stands there is replaced.
+ * Makes a qcow2 with an empty ext4 file system; one that stands there is replaced. Whoever fills it makes what becomes the
+ * image (seal.ts).
  * @throws {PyroError} HOST_TOOL_NOT_FOUND, ENVIRONMENT_BUILD_FAILED, DISK_FULL
  */
 export async function makeFileSystem(host: HostPrograms, target: string, signal: AbortSignal): Promise<void> {
-  await rm(target, { force: true });
-  await using file = await open(target, "wx", 0o600);
+  // mke2fs knows no qcow2.
+  const raw = `${target}.raw`;
+  await Promise.all([raw, target].map((path) => rm(path, { force: true })));
+  await using file = await open(raw, "wx", 0o600);
   await file.truncate(IMAGE_VIRTUAL_BYTES);
-  const exit = await host.run("mke2fs", mke2fsArguments(target), { signal });
+  const exit = await host.run("mke2fs", mke2fsArguments(raw), { signal });
   if (exit.code !== 0) throw await toolError("mke2fs", exit, dirname(target));
+  await convertImage(host, { path: raw, format: "raw" }, target, signal);
+  await chmod(target, 0o600);
+  await rm(raw);
 }
 
 /**
@@ -75,7 +81,7 @@ export async function convertImage(
   from: { readonly path: string; readonly format: "raw" | "qcow2" },
   target: string,
   signal: AbortSignal,
-  onShare: (share: number) => void,
+  onShare?: (share: number) => void,
 ): Promise<void> {
   const args = [
     "convert",
@@ -93,7 +99,7 @@ export async function convertImage(
     for await (const chunk of stream) {
       // qemu-img rewrites one line: "    (12.34/100%)\r".
       const last = [...chunk.toString("latin1").matchAll(/\(([0-9.]+)\/100%\)/g)].at(-1)?.[1];
-      if (last !== undefined) onShare(Number(last) / 100);
+      if (last !== undefined) onShare?.(Number(last) / 100);
     }
   };
   const exit = await host.run("qemu-img", args, { signal, consume });

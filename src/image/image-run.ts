@@ -52,6 +52,7 @@ export async function runImage(options: ImageRunOptions): Promise<{ readonly reu
     onProgress: (bytesDone, bytesTotal, message) =>
       options.onProgress({ phase: "unpack", bytesDone, bytesTotal, message }),
   });
+  if (options.fresh || (await options.store.manifest(name)) === undefined) unpacking.prepare();
   const image = await options.fetch({
     signal: unpacking.signal,
     onProgress: (progress) => {
@@ -63,13 +64,13 @@ export async function runImage(options: ImageRunOptions): Promise<{ readonly reu
   failpoint("image.fetched");
   if (await isReused(image)) return { reused: true };
   failpoint("image.unpack");
-  const { directory, raw } = await unpacking.finish(image);
+  const { directory, disk } = await unpacking.finish(image);
   failpoint("image.seal");
   await sealImage({
     ...options,
     directory,
-    from: { path: raw, format: "raw" },
-    usedBytes: allocatedBytes(await stat(raw)),
+    from: { path: disk, by: "move" },
+    usedBytes: allocatedBytes(await stat(disk)),
     manifest: { name, source, recipe: image.manifestDigest, packages: [], ...saidOf(image, options) },
     onProgress: (bytesDone, bytesTotal, message) =>
       options.onProgress({ phase: "seal", bytesDone, bytesTotal, message }),

@@ -2,7 +2,9 @@ import { setMaxListeners } from "node:events";
 import { untilAborted } from "../kit/index.js";
 import type { BlobTap, ImagePullProgress, KnownImage, StoredImage } from "../oci/index.js";
 import { LayerTars } from "./layer-tars.js";
+import { requireSpace } from "./host-tools.js";
 import { PullPlace } from "./pull-place.js";
+import { phaseFileSchema } from "./record.js";
 import type { EnvironmentStore } from "./store.js";
 import { dropPartial } from "./sweep.js";
 import { isUnpacked, makeEmptyDisk, unpackLayers, type UnpackRequest } from "./unpack.js";
@@ -24,11 +26,13 @@ export interface ImageUnpackingOptions extends Pick<
 const UNPACKED_RATIO = 8;
 /** The machine is started when the rest of the layers will be here in so long: a boot takes a second or two. */
 const BUILDER_AHEAD_MS = 5_000;
+/** So much comes in that time on most lines: the machine is started at once. */
+const SOON_BYTES = 256 * 1024 ** 2;
 
 /**
- * The way of an image from its layers to a disk. Once its documents are known its place is taken and layers are unpacked as they
- * come; the machine starts shortly before the last of them is here, and reads none of them before all are proven. Disposing
- * of it ends the machine and gives the place back.
+ * The way of an image from its layers to a disk. Once its documents are known its place is taken, unless it was before, and
+ * layers are unpacked as they come; the machine starts before the last of them is here, and reads none of them before all
+ * are proven. Disposing of it ends the machine and gives the place back.
  */
 export class ImageUnpacking implements AsyncDisposable {
   readonly #options: ImageUnpackingOptions;
@@ -36,10 +40,12 @@ export class ImageUnpacking implements AsyncDisposable {
   /** The fetch goes on by this: it ends when the image cannot be unpacked anyway. */
   readonly signal: AbortSignal;
   #known: KnownImage | undefined;
+  #prepared: Promise<void> | undefined;
+  #taking: Promise<PullPlace> | undefined;
   #place: PullPlace | undefined;
   #tars: LayerTars | undefined;
   #emptyDisk: Promise<string> | undefined;
-  #raw: Promise<string> | undefined;
+  #disk: Promise<string> | undefined;
   readonly #image: Promise<StoredImage>;
   #fetched: (image: StoredImage) => void = () => undefined;
   #isFetched = false;
@@ -54,13 +60,35 @@ export class ImageUnpacking implements AsyncDisposable {
     this.#image = new Promise((resolve) => (this.#fetched = resolve));
   }
 
+  /**
+   * Takes the environment's place and makes the disk while the registry is asked: for an image that will have to be
+   * unpacked, whatever it is. What fails here ends the fetch, by the signal.
+   */
+  prepare(): void {
+    this.#prepared = this.#prepare();
+    this.#prepared.catch((error: unknown) => this.#failure.abort(error));
+  }
+
+  async #prepare(): Promise<void> {
+    const place = await this.#take();
+    // What an earlier pull unpacked may be this very image.
+    if ((await place.read("unpacked", phaseFileSchema)) === undefined) this.#makeDisk(place);
+  }
+
+  #makeDisk(place: PullPlace): void {
+    this.#emptyDisk = makeEmptyDisk({ ...this.#options, place, signal: this.signal });
+    this.#emptyDisk.catch((error: unknown) => this.#failure.abort(error));
+  }
+
   /** Told of the image before its layers come. What fails here ends the fetch, by the signal. */
   async begin(image: KnownImage): Promise<(layer: string) => BlobTap | undefined> {
     try {
       const place = await this.#open(image);
       if (!(await isUnpacked(place, image.manifestDigest))) {
-        this.#emptyDisk = makeEmptyDisk({ ...this.#options, ...this.#needs(place, image) });
-        this.#emptyDisk.catch((error: unknown) => this.#failure.abort(error));
+        const { neededBytes } = this.#needs(place, image);
+        await requireSpace(place.directory, neededBytes, "unpacking the image");
+        if (this.#emptyDisk === undefined) this.#makeDisk(place);
+        if (image.sizeBytes <= SOON_BYTES) void this.#start(image);
         return (layer) => this.#tars?.tap(layer);
       }
     } catch (error) {
@@ -79,15 +107,16 @@ export class ImageUnpacking implements AsyncDisposable {
   }
 
   /** Unpacks the image, whose layers are proven. @throws {PyroError} as `unpackLayers` and `LayerTars` */
-  async finish(image: StoredImage): Promise<{ readonly directory: string; readonly raw: string }> {
-    const { directory } = this.#place ?? (await this.#open(image));
+  async finish(image: StoredImage): Promise<{ readonly directory: string; readonly disk: string }> {
+    if (this.#tars === undefined) await this.#open(image);
+    const { directory } = await this.#take();
     this.#isFetched = true;
     this.#fetched(image);
-    const raw = await this.#start(image);
+    const disk = await this.#start(image);
     // The layers' tars are of no use any more, and the image needs room.
     await this.#tars?.[Symbol.asyncDispose]();
     await dropPartial(directory);
-    return { directory, raw };
+    return { directory, disk };
   }
 
   /** The environment is sealed: nothing here is needed any more. */
@@ -96,11 +125,21 @@ export class ImageUnpacking implements AsyncDisposable {
   }
 
   async #open(image: KnownImage): Promise<PullPlace> {
+    await this.#prepared;
+    const place = await this.#take();
+    this.#tars = await LayerTars.open(place, image.layers);
+    this.#known = image;
+    return place;
+  }
+
+  #take(): Promise<PullPlace> {
+    return (this.#taking ??= this.#reallyTake());
+  }
+
+  async #reallyTake(): Promise<PullPlace> {
     const { store, name, requireFree } = this.#options;
     this.#place = await PullPlace.open(store.layout, name, this.#options);
     await requireFree?.();
-    this.#tars = await LayerTars.open(this.#place, image.layers);
-    this.#known = image;
     return this.#place;
   }
 
@@ -109,10 +148,10 @@ export class ImageUnpacking implements AsyncDisposable {
   }
 
   #start(image: KnownImage): Promise<string> {
-    if (this.#raw !== undefined) return this.#raw;
+    if (this.#disk !== undefined) return this.#disk;
     const [place, tars] = [this.#place, this.#tars];
     if (place === undefined || tars === undefined) throw new Error("the image has no place yet");
-    this.#raw = unpackLayers({
+    this.#disk = unpackLayers({
       ...this.#options,
       ...this.#needs(place, image),
       ...(this.#emptyDisk === undefined ? {} : { emptyDisk: this.#emptyDisk }),
@@ -127,8 +166,8 @@ export class ImageUnpacking implements AsyncDisposable {
       inputs: image.manifestDigest,
       onProgress: this.#report.bind(this),
     });
-    this.#raw.catch((error: unknown) => this.#failure.abort(error));
-    return this.#raw;
+    this.#disk.catch((error: unknown) => this.#failure.abort(error));
+    return this.#disk;
   }
 
   /** Until the layers are here, it is they who are told of. */
@@ -138,7 +177,8 @@ export class ImageUnpacking implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#failure.abort(new Error("the pull is over"));
-    await Promise.allSettled([this.#emptyDisk, this.#raw]);
+    await Promise.allSettled([this.#prepared]);
+    await Promise.allSettled([this.#emptyDisk, this.#disk]);
     await this.#tars?.[Symbol.asyncDispose]();
     await this.#place?.[Symbol.asyncDispose]();
   }

@@ -63,7 +63,7 @@ export async function makeOverImage(options: OverImageOptions): Promise<void> {
   await sealImage({
     ...options,
     directory: place.directory,
-    from: { path, format: "qcow2" },
+    from: { path, by: "copy" },
     usedBytes: used.reduce((sum, bytes) => sum + bytes, 0),
     manifest: { name: recipe.name, source: "curated", recipe: recipe.digest, packages },
     onProgress: (bytesDone, bytesTotal, message) =>

@@ -72,9 +72,9 @@ export class PullRun implements AsyncDisposable {
     failpoint("pull.assemble");
     const assembled = await this.#assemble(fetched);
     failpoint("pull.unpack");
-    const raw = await this.#unpack(assembled);
+    const disk = await this.#unpack(assembled);
     failpoint("pull.seal");
-    await this.#seal(fetched, raw);
+    await this.#seal(fetched, assembled, disk);
     failpoint("pull.sealed");
     this.#place.finish();
   }
@@ -164,13 +164,14 @@ export class PullRun implements AsyncDisposable {
     });
   }
 
-  async #seal(fetched: Fetched, raw: string): Promise<void> {
+  async #seal(fetched: Fetched, assembled: Assembled, disk: string): Promise<void> {
     const { recipe } = this.#options;
     await sealImage({
       ...this.#options,
       directory: this.#place.directory,
-      from: { path: raw, format: "raw" },
-      usedBytes: allocatedBytes(await stat(raw)),
+      // Where packages lay on the disk while they were installed, it is longer than what it holds.
+      from: { path: disk, by: assembled.way === "staged" ? "copy" : "move" },
+      usedBytes: allocatedBytes(await stat(disk)),
       manifest: {
         name: recipe.name,
         source: "curated",

@@ -1,17 +1,31 @@
-import { chmod, rename, rm, stat } from "node:fs/promises";
+import { rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { failpoint, fingerprintOf, sha256File, syncDirectory, syncFile } from "../kit/index.js";
+import * as z from "zod";
+import {
+  failpoint,
+  fingerprintOf,
+  readJsonFile,
+  sealFile,
+  sha256File,
+  syncDirectory,
+  syncFile,
+  writeFileAtomic,
+} from "../kit/index.js";
 import { convertImage } from "./disk.js";
 import { requireSpace, type HostPrograms } from "./host-tools.js";
 import { IMAGE_VIRTUAL_BYTES, imagePath } from "./layout.js";
+import { requireStandalone } from "./qcow2-header.js";
 import type { Manifest } from "./record.js";
 import type { EnvironmentStore } from "./store.js";
 
 export interface SealRequest {
   readonly store: EnvironmentStore;
   readonly host: HostPrograms;
-  /** What becomes the image: a raw disk, or the topmost layer of a chain of qcow2 files; nobody writes to it. */
-  readonly from: { readonly path: string; readonly format: "raw" | "qcow2" };
+  /**
+   * What becomes the image, to which nobody writes: a qcow2 that is a disk by itself, which is moved; or one, with what lies
+   * below it, whose content is copied, without the room that freed clusters take.
+   */
+  readonly from: { readonly path: string; readonly by: "move" | "copy" };
   /** About what it holds, for the check of free space and for progress. */
   readonly usedBytes: number;
   /** A directory of the caller's in the cache: the image is written there first. */
@@ -28,27 +42,26 @@ export interface SealRequest {
 }
 
 const SEALING = "image.qcow2";
+/** In the directory of whoever makes an image. */
+export const SEALED_NOTE = "sealed.json";
 
 /**
  * Makes a read-only image of a disk, whose name is its SHA-256, and then the manifest that names it.
  * @throws {PyroError} ENVIRONMENT_BUILD_FAILED, HOST_TOOL_NOT_FOUND, DISK_FULL; the environment is as it was then
  */
 export async function sealImage(request: SealRequest): Promise<Manifest> {
-  const { store, host, from, usedBytes, directory, signal, onProgress } = request;
-  const sealing = join(directory, SEALING);
-  await requireSpace(directory, usedBytes, "sealing the image");
-  await rm(sealing, { force: true });
-  await convertImage(host, from, sealing, signal, (share) =>
-    onProgress(Math.floor(usedBytes * share), usedBytes, "writing the image"),
-  );
+  const { store, from, usedBytes, signal, onProgress } = request;
+  const sealing = from.by === "move" ? from.path : await copyAsOne(request);
+  await requireStandalone(sealing);
   onProgress(usedBytes, usedBytes, "hashing the image");
   const [hash] = await Promise.all([sha256File(sealing, signal), syncFile(sealing)]);
   const digest = `sha256:${hash}`;
-  // As root, QEMU reads it under a uid of its own.
-  await chmod(sealing, 0o444);
-  failpoint("pull.converted");
+  // Of an unpacked disk that was so already its record still holds.
+  if (((await stat(sealing)).mode & 0o777) !== 0o444) await sealFile(sealing);
+  failpoint("pull.hashed");
   const previous = await store.manifest(request.manifest.name);
   const path = imagePath(store.layout, digest);
+  const leftBehind = await noteSealed(request.directory, digest);
   await rename(sealing, path);
   await syncDirectory(store.layout.images);
   failpoint("pull.renamed");
@@ -62,11 +75,42 @@ export async function sealImage(request: SealRequest): Promise<Manifest> {
     fingerprint: await fingerprintOf(path),
   };
   await store.writeManifest(manifest);
-  if (previous !== undefined && previous.digest !== digest) await dropReplaced(request, previous.digest);
+  for (const other of [previous?.digest, leftBehind]) {
+    if (other !== undefined && other !== digest) await dropReplaced(request, other);
+  }
   return manifest;
 }
 
-/** Removes the image that was replaced, unless another environment or a machine uses it. */
+/**
+ * Remembers which image is about to stand among the others without a manifest; gives the one that is left there since an
+ * earlier attempt was killed.
+ */
+async function noteSealed(directory: string, digest: string): Promise<string | undefined> {
+  const path = join(directory, SEALED_NOTE);
+  const { data } = z.object({ digest: z.string() }).safeParse(await readJsonFile(path));
+  await writeFileAtomic(path, JSON.stringify({ digest }));
+  return data?.digest;
+}
+
+/** A disk, or a chain of them, as one file without room for nothing. */
+async function copyAsOne({
+  host,
+  from,
+  usedBytes,
+  directory,
+  signal,
+  onProgress,
+}: SealRequest): Promise<string> {
+  const sealing = join(directory, SEALING);
+  await requireSpace(directory, usedBytes, "sealing the image");
+  await rm(sealing, { force: true });
+  await convertImage(host, { path: from.path, format: "qcow2" }, sealing, signal, (share) =>
+    onProgress(Math.floor(usedBytes * share), usedBytes, "writing the image"),
+  );
+  return sealing;
+}
+
+/** Removes an image whose place was taken, unless another environment or a machine uses it. */
 async function dropReplaced({ store, inUse }: SealRequest, digest: string): Promise<void> {
   if ((await store.manifests()).some((manifest) => manifest.digest === digest)) return;
   if ((await inUse?.())?.has(digest) === true) return;

@@ -7,12 +7,13 @@ import { imagePath, nameOfFile, safeName } from "./layout.js";
 import { removeTree } from "./mmdebstrap.js";
 import { knownName } from "./names.js";
 import { assembledSchema, phaseFileSchema, type Manifest } from "./record.js";
+import { SEALED_NOTE } from "./seal.js";
 import type { EnvironmentStore } from "./store.js";
 
 /** Pulls that nobody came back to are removed after this long. */
 const PULL_KEPT_MS = 7 * 24 * 3600_000;
-/** The raw image in a pull's directory. */
-export const RAW = "image.raw";
+/** The disk that layers are unpacked into, in a pull's directory. */
+export const UNPACKED = "unpacked.qcow2";
 /** There: the layer with the packages, where they are installed over an image. */
 export const INSTALLED = "installed.qcow2";
 
@@ -65,11 +66,12 @@ export async function dropPartial(directory: string): Promise<void> {
     "assembled.json",
     "unpacked.json",
     "installed.json",
+    SEALED_NOTE,
   ]);
   const assembled = assembledSchema.safeParse(await readJsonFile(join(directory, "assembled.json"))).data;
   for (const layer of assembled?.layers ?? []) keep.add(layer.file);
   for (const [record, file] of [
-    ["unpacked.json", RAW],
+    ["unpacked.json", UNPACKED],
     ["installed.json", INSTALLED],
   ] as const) {
     if (phaseFileSchema.safeParse(await readJsonFile(join(directory, record))).success) keep.add(file);

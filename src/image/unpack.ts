@@ -1,20 +1,20 @@
-import { failpoint, type Logger } from "../kit/index.js";
+import { failpoint, sealFile, type Logger } from "../kit/index.js";
 import type { ImageBuild, ImageBuilder } from "./builder.js";
 import { makeFileSystem } from "./disk.js";
 import { requireSpace, type HostPrograms } from "./host-tools.js";
 import { isPhaseFile, recordPhaseFile, type PhaseFile } from "./phase-file.js";
 import type { PullPlace } from "./pull-place.js";
-import { RAW } from "./sweep.js";
+import { UNPACKED } from "./sweep.js";
 
 interface EmptyDiskRequest {
   readonly place: PullPlace;
   readonly host: HostPrograms;
-  /** About what is written, for the check of free space. */
-  readonly neededBytes: number;
   readonly signal: AbortSignal;
 }
 
 export interface UnpackRequest extends EmptyDiskRequest, Pick<ImageBuild, "files" | "layers" | "steps"> {
+  /** About what is written, for the check of free space. */
+  readonly neededBytes: number;
   /** What `makeEmptyDisk` gave, where that was called ahead. */
   readonly emptyDisk?: Promise<string>;
   readonly builder: ImageBuilder;
@@ -29,30 +29,30 @@ export interface UnpackRequest extends EmptyDiskRequest, Pick<ImageBuild, "files
  * @returns the path of the image
  * @throws {PyroError} DISK_FULL, HOST_TOOL_NOT_FOUND, ENVIRONMENT_BUILD_FAILED
  */
-export async function makeEmptyDisk({ place, host, neededBytes, signal }: EmptyDiskRequest): Promise<string> {
-  const raw = place.path(RAW);
+export async function makeEmptyDisk({ place, host, signal }: EmptyDiskRequest): Promise<string> {
+  const disk = place.path(UNPACKED);
   await place.forget("unpacked");
-  await requireSpace(place.directory, neededBytes, "unpacking the image");
-  await makeFileSystem(host, raw, signal);
-  return raw;
+  await makeFileSystem(host, disk, signal);
+  return disk;
 }
 
 /**
- * Unpacks layers into a raw disk image in a builder VM, unless an earlier pull has done it.
+ * Unpacks layers into a disk in a builder VM, unless an earlier pull has done it.
  * @returns the path of the image
  * @throws {PyroError} what the builder throws, and as `makeEmptyDisk`
  */
 export async function unpackLayers(request: UnpackRequest): Promise<string> {
   const { place, builder, logger, inputs, signal, onProgress } = request;
   // Who made the disk ahead has looked.
-  if (request.emptyDisk === undefined && (await isUnpacked(place, inputs))) return place.path(RAW);
-  const raw = await (request.emptyDisk ?? makeEmptyDisk(request));
+  if (request.emptyDisk === undefined && (await isUnpacked(place, inputs))) return place.path(UNPACKED);
+  await requireSpace(place.directory, request.neededBytes, "unpacking the image");
+  const disk = await (request.emptyDisk ?? makeEmptyDisk(request));
   onProgress(0, 0, "starting the builder VM");
   const output = new TextDecoder();
   await builder.build({
     files: request.files,
     layers: request.layers,
-    target: raw,
+    target: disk,
     steps: request.steps,
     onProgress: ({ phase, bytesDone, bytesTotal }) =>
       onProgress(bytesDone, bytesTotal, phase === "unpack" ? phase : "configuring"),
@@ -65,9 +65,11 @@ export async function unpackLayers(request: UnpackRequest): Promise<string> {
     signal,
   });
   signal.throwIfAborted();
+  // As the image will be: as root, QEMU had it under a uid of its own.
+  await sealFile(disk);
   failpoint("pull.unpacked");
   await recordPhaseFile(unpacked(place, inputs));
-  return raw;
+  return disk;
 }
 
 /** Whether an earlier pull has unpacked these inputs. */
@@ -76,7 +78,7 @@ export async function isUnpacked(place: PullPlace, inputs: string): Promise<bool
 }
 
 function unpacked(place: PullPlace, inputs: string): PhaseFile {
-  return { place, phase: "unpacked", path: place.path(RAW), inputs };
+  return { place, phase: "unpacked", path: place.path(UNPACKED), inputs };
 }
 
 /** The last thing that dpkg says it is doing; the rest of its output is for the log. */

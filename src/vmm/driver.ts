@@ -15,6 +15,11 @@ export interface DiskLayer {
 /** A block device of a machine. */
 export interface Disk extends DiskLayer {
   readonly readOnly: boolean;
+  /**
+   * What the guest flushes of it comes into the host's memory and no further: for a disk that whoever made it flushes once, when
+   * it is whole.
+   */
+  readonly unflushed?: boolean;
 }
 
 /** A place for a disk: of a size, full of zeros, read-only, until `Machine.sealDisk` shows something there. */

@@ -109,9 +109,9 @@ describe("an environment that is pushed", () => {
     name: string,
     source: "image" | "workspace",
     layers: readonly BuildLayer[],
-    change: (raw: string) => Promise<unknown> = () => Promise.resolve(),
+    change?: (raw: string) => Promise<unknown>,
   ): Promise<InstalledImage> {
-    const target = join(directory, "work/image.raw");
+    const target = join(directory, "work/unpacked.qcow2");
     await makeFileSystem(host, target, NEVER);
     const builder = builderVm(machines, isolation, silentLogger);
     const { usedBytes } = await builder.build({
@@ -120,10 +120,16 @@ describe("an environment that is pushed", () => {
       target,
       steps: [],
     });
-    await change(target);
+    if (change !== undefined) {
+      const raw = `${target}.raw`;
+      await tool("qemu-img", "convert", "-f", "qcow2", "-O", "raw", target, raw);
+      await change(raw);
+      await tool("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, target);
+      await rm(raw);
+    }
     await sealImage({
       ...{ store, host, usedBytes, signal: NEVER, onProgress: () => undefined },
-      from: { path: target, format: "raw" },
+      from: { path: target, by: "move" },
       directory: join(directory, "work"),
       manifest: { name, source, recipe: "test", packages: [], config: CONFIG },
     });

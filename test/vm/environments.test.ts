@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, stat, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -79,7 +79,8 @@ describe("environments made in a real builder VM", () => {
       way,
     }).pull(NAME, { force: true });
     expect(result.reused).toBe(false);
-    await store.require(NAME);
+    const { uid, mode } = await stat((await store.require(NAME)).path);
+    expect({ uid, mode: mode & 0o777 }).toEqual({ uid: process.getuid?.(), mode: 0o444 });
     expect(await readdir(store.layout.pulls)).toEqual([]);
     expect(await readdir(join(directory, "vms"))).toEqual([]);
     return store;

@@ -35,7 +35,7 @@ export async function addEnvironments(
     await chmod(directory, 0o711);
     const layer = join(directory, "layer.tar");
     await run("tar", ["-C", tree, "--owner=0", "--group=0", "--numeric-owner", "-cf", layer, "."]);
-    const target = join(directory, "image.raw");
+    const target = join(directory, "image.qcow2");
     await makeFileSystem(new HostPrograms(), target, NEVER);
     const usedBytes = await unpack(directory, layer, target);
     for (const [name, config] of Object.entries(configs)) {
@@ -84,7 +84,8 @@ async function seal(
   await sealImage({
     store: new EnvironmentStore(catalogue, layout),
     host: new HostPrograms(),
-    from: { path: image.target, format: "raw" },
+    // Several are made of it.
+    from: { path: image.target, by: "copy" },
     usedBytes: image.usedBytes,
     directory: scratch,
     manifest: {

@@ -95,7 +95,9 @@ describe("layers of images, unpacked in a real builder VM", () => {
 
   /** What debugfs prints of the built file system. */
   async function debugfs(image: string, command: string): Promise<string> {
-    return (await run("debugfs", ["-R", command, image])).stdout;
+    const raw = `${image}.raw`;
+    await run("qemu-img", ["convert", "-f", "qcow2", "-O", "raw", image, raw]);
+    return (await run("debugfs", ["-R", command, raw])).stdout;
   }
 
   it("come to one tree, whatever their compression and the size of their files", async () => {
@@ -113,7 +115,7 @@ describe("layers of images, unpacked in a real builder VM", () => {
     ];
     // No whole number of sectors: what the disk reads behind a blob's end is not the blob's.
     expect(layers.every(({ sizeBytes }) => sizeBytes % 512 === 0)).toBe(false);
-    const target = join(directory, "image.raw");
+    const target = join(directory, "image.qcow2");
     const phases: string[] = [];
     const result = await build(target, layers, phases);
     const total = layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
@@ -134,7 +136,7 @@ describe("layers of images, unpacked in a real builder VM", () => {
     const tar = await tarOf("only", { f: "f" });
     const good = await layer("only.gz", gzipSync(tar), tar, "+gzip");
     const bad = { ...good, blob: { ...good.blob, diffId: good.blob.digest } };
-    const error = await build(join(directory, "bad.raw"), [good, bad]).then(
+    const error = await build(join(directory, "bad.qcow2"), [good, bad]).then(
       () => undefined,
       (reason: unknown) => PyroError.from(reason),
     );
@@ -163,7 +165,7 @@ describe("layers of images, unpacked in a real builder VM", () => {
     ["with a way through a whiteout", ".wh.dev/vdd"],
   ])("are refused for a whiteout %s", async (_, name) => {
     const layers = [await plain("lower", [file("d/f")]), await plain("upper", [file(name)])];
-    const error = await build(join(directory, "refused.raw"), layers).then(
+    const error = await build(join(directory, "refused.qcow2"), layers).then(
       () => undefined,
       (reason: unknown) => PyroError.from(reason),
     );
@@ -193,7 +195,7 @@ describe("layers of images, unpacked in a real builder VM", () => {
     ["of all in a linked directory", [link("l", "/dev")], [file("l/.wh..wh..opq")], ["l", "third"]],
     ["of the whole image", [file("f"), link("l", "/dev")], [file(".wh..wh..opq")], ["third"]],
   ])("have no whiteouts that reach out of the image, %s", async (_, lower, upper, left) => {
-    const target = join(directory, "hostile.raw");
+    const target = join(directory, "hostile.qcow2");
     const third = await plain("third", [file("third")]);
     await build(target, [await plain("lower", lower), await plain("upper", upper), third]);
     expect(await debugfs(target, "cat /third")).toBe("kept\n");
@@ -205,7 +207,7 @@ describe("layers of images, unpacked in a real builder VM", () => {
   it("are unpacked for so long and no longer, whatever they are full of", async () => {
     // As slow as it gets for its bytes: entries without content, each below directories of its own.
     const many = Array.from({ length: 40_000 }, (_, n) => entry(`d/${n % 97}/${n}`, "0", { mode: 0o644 }));
-    const error = await build(join(directory, "slow.raw"), [await plain("slow", many)], [], 300).then(
+    const error = await build(join(directory, "slow.qcow2"), [await plain("slow", many)], [], 300).then(
       () => undefined,
       (reason: unknown) => PyroError.from(reason),
     );

@@ -26,7 +26,7 @@ afterEach(() => pulls[Symbol.asyncDispose]());
 describe("a pull whose daemon is killed", () => {
   const POINTS = [
     ...FAILPOINTS.filter((name) => prefixOf(name) === "image"),
-    ...["pull.unpacked", "pull.converted", "pull.renamed"],
+    ...["pull.unpacked", "pull.hashed", "pull.renamed"],
   ];
   /** The two layers of some megabytes: it is in the middle of them. */
   const WITHIN = [1, 2];

@@ -15,6 +15,7 @@ const targetPath = "/target"
 
 // target is the mounted file system of the image.
 type target struct {
+	device string
 	top    int
 	mounts []string
 }
@@ -33,7 +34,7 @@ func mountTarget(device string) (*target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mount the image's disk %q: %w", device, err)
 	}
-	t := &target{top: -1, mounts: []string{targetPath}}
+	t := &target{device: device, top: -1, mounts: []string{targetPath}}
 	if t.top, err = unix.Open(targetPath, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		_, finishErr := t.finish()
 		return nil, errors.Join(fmt.Errorf("open the image's root: %w", err), finishErr)
@@ -103,5 +104,21 @@ func (t *target) finish() (usedBytes uint64, err error) {
 			failures = append(failures, fmt.Errorf("unmount %q: %w", t.mounts[i], err))
 		}
 	}
+	if err := syncDevice(t.device); err != nil {
+		failures = append(failures, err)
+	}
 	return usedBytes, errors.Join(failures...)
+}
+
+// syncDevice has the VMM write out what it keeps of a disk in its own memory: the mount, without barriers, never asks for that.
+func syncDevice(path string) error {
+	device, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer device.Close()
+	if err := device.Sync(); err != nil {
+		return fmt.Errorf("flush the image's disk: %w", err)
+	}
+	return nil
 }

@@ -198,7 +198,9 @@ export function diskArguments(disk: Disk | DiskSlot, index: number): string[] {
             "read-only": true,
           },
         ]
-      : layerNodes(node, disk, disk.readOnly);
+      : layerNodes(node, disk, disk.readOnly).map((layer) =>
+          disk.unflushed === true ? { ...layer, cache: { "no-flush": true } } : layer,
+        );
   return [
     ...nodes.flatMap((options) => ["-blockdev", JSON.stringify(options)]),
     ...[

@@ -40,7 +40,7 @@ describe("builderVm", () => {
     const result = await builder.build({
       files: layers.map(({ path }) => path),
       layers: () => Promise.resolve(layers),
-      target: join(state.path, "target.raw"),
+      target: join(state.path, "target.qcow2"),
       steps: [{ argv: ["/bin/sh", "finish"], env: [] }],
       onProgress: ({ phase, bytesDone }) => progress.push(`${phase} ${bytesDone}`),
       onOutput: (chunk) => output.push(Buffer.from(chunk).toString()),
@@ -51,7 +51,7 @@ describe("builderVm", () => {
     expect(
       driver.started[0]?.disks.map((disk) => [disk.format, "readOnly" in disk && disk.readOnly]),
     ).toEqual([
-      ["raw", false],
+      ["qcow2", false],
       ["raw", true],
       ["raw", true],
     ]);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { complete } from "../../../src/kit/index.js";
 import { convertImage, makeFileSystem } from "../../../src/image/disk.js";
+import { requireStandalone } from "../../../src/image/qcow2-header.js";
 import { HostPrograms } from "../../../src/image/host-tools.js";
 import { IMAGE_VIRTUAL_BYTES } from "../../../src/image/layout.js";
 
@@ -17,18 +18,53 @@ describe("an environment's disk", () => {
   });
   afterEach(() => rm(directory, { recursive: true }));
 
-  it("is a sparse ext4 of one size whose inode tables no guest has to write", async () => {
+  it("is an ext4 of one size, in a small file, whose inode tables no guest has to write", async () => {
+    const disk = join(directory, "image.qcow2");
+    await makeFileSystem(host, disk, signal);
+    await requireStandalone(disk);
+    expect((await stat(disk)).size).toBeLessThan(32 * 1024 * 1024);
     const raw = join(directory, "image.raw");
-    await makeFileSystem(host, raw, signal);
-    const { size, blocks } = await stat(raw);
-    expect(size).toBe(IMAGE_VIRTUAL_BYTES);
-    expect(blocks * 512).toBeLessThan(32 * 1024 * 1024);
+    await complete("qemu-img", ["convert", "-f", "qcow2", "-O", "raw", disk, raw]);
+    expect((await stat(raw)).size).toBe(IMAGE_VIRTUAL_BYTES);
     const { stdout } = await complete("dumpe2fs", [raw], { maxBytes: 1024 * 1024 });
     expect(stdout).toContain("metadata_csum");
     expect(stdout).not.toMatch(/orphan_file|metadata_csum_seed/);
     const groups = stdout.match(/^Group \d+:.*$/gm) ?? [];
     expect(groups).toHaveLength(128);
     expect(groups.filter((line) => !line.includes("ITABLE_ZEROED"))).toEqual([]);
+  });
+
+  it.each([
+    ["lies on another file", ["-b", "/etc/passwd", "-F", "raw"], "16G"],
+    ["has its data in another file", ["-o", "data_file=/tmp/none.raw,data_file_raw=on"], "16G"],
+    ["is one of an older format", ["-o", "compat=0.10"], "16G"],
+    ["is packed otherwise", ["-o", "compression_type=zstd"], "16G"],
+    ["has another size", [], "17G"],
+  ])("is no image where it %s", async (_, options, size) => {
+    const path = join(directory, "odd.qcow2");
+    const own = options.map((option) => option.replace("/tmp/none.raw", join(directory, "data.raw")));
+    const made = await complete("qemu-img", ["create", "-q", "-f", "qcow2", ...own, path, size]);
+    expect(made).toMatchObject({ code: 0 });
+    await expect(requireStandalone(path)).rejects.toMatchObject({ code: "ENVIRONMENT_BUILD_FAILED" });
+  });
+
+  it("is no image where it was not closed, is encrypted, has states of machines, or is no qcow2", async () => {
+    const path = join(directory, "image.qcow2");
+    await makeFileSystem(host, path, signal);
+    const bytes = await readFile(path);
+    const spoilt = async (change: (header: Buffer) => unknown): Promise<unknown> => {
+      const copy = Buffer.from(bytes);
+      change(copy);
+      await writeFile(path, copy);
+      return await requireStandalone(path).catch((error: unknown) => (error as { code: unknown }).code);
+    };
+    expect(await spoilt(() => undefined)).toBeUndefined();
+    expect(await spoilt((header) => header.writeUInt8(1, 79))).toBe("ENVIRONMENT_BUILD_FAILED");
+    expect(await spoilt((header) => header.writeUInt32BE(2, 32))).toBe("ENVIRONMENT_BUILD_FAILED");
+    expect(await spoilt((header) => header.writeUInt32BE(1, 60))).toBe("ENVIRONMENT_BUILD_FAILED");
+    expect(await spoilt((header) => header.fill(0, 0, 104))).toBe("ENVIRONMENT_BUILD_FAILED");
+    await writeFile(path, "QFI");
+    await expect(requireStandalone(path)).rejects.toMatchObject({ code: "ENVIRONMENT_BUILD_FAILED" });
   });
 
   it("is sealed as a qcow2 of the same virtual size, of the raw bytes as they are, whatever they pretend to be", async () => {

@@ -4,6 +4,9 @@ import type { BuildLayer, ImageBuild, ImageBuilder } from "../../../src/image/in
 /** A build whose layers are there. */
 type BegunBuild = Omit<ImageBuild, "layers"> & { readonly layers: readonly BuildLayer[] };
 
+/** Behind a qcow2's header, as the stand-ins of fake-host.ts make it. */
+const CONTENT_AT = 65_536;
+
 /** Writes what it was given into the target's first bytes, as a builder VM would unpack layers. */
 export class FakeBuilder implements ImageBuilder {
   /** Those whose layers came to be there. */
@@ -25,12 +28,12 @@ export class FakeBuilder implements ImageBuilder {
     this.builds.push(build);
     if (this.#log !== undefined) await appendFile(this.#log, "build\n");
     await using target = await open(build.target, "r+");
-    await target.write("half");
+    await target.write("half", CONTENT_AT);
     build.onProgress?.({ phase: "unpack", bytesDone: 1, bytesTotal: 2 });
     build.onOutput?.(Buffer.from("Setting up alpha\n"));
     await this.during(build);
     build.signal?.throwIfAborted();
-    let position = 0;
+    let position = CONTENT_AT;
     for (const layer of build.layers) {
       await using file = await open(layer.path, "r");
       const bytes = Buffer.alloc(Math.min(1024, layer.sizeBytes));
@@ -38,7 +41,7 @@ export class FakeBuilder implements ImageBuilder {
       await target.write(bytes, 0, bytes.length, position);
       position += bytes.length;
     }
-    return { entryCount: build.layers.length, usedBytes: position };
+    return { entryCount: build.layers.length, usedBytes: position - CONTENT_AT };
   }
 }
 

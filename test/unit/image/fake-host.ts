@@ -3,6 +3,7 @@ import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile, cp, readdir } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { complete } from "../../../src/kit/index.js";
+import { IMAGE_VIRTUAL_BYTES } from "../../../src/image/layout.js";
 import { HostPrograms } from "../../../src/image/host-tools.js";
 
 /** Programs of the real host that the stand-ins, and pyro itself, may use; mmdebstrap is left out on purpose. */
@@ -58,10 +59,13 @@ case "$*" in
     echo "dlstatus:2:100.0:Retrieving" ;;
   *) echo "E: unexpected: $*" >&2; exit 100 ;;
 esac`,
-  mke2fs: `for last; do at=$last; done; echo mke2fs >>"$FAKE/log"; printf ext4 >"$at"`,
+  mke2fs: `for last; do at=$last; done; echo mke2fs >>"$FAKE/log"; { head -c 60000 /dev/zero; cat /proc/sys/kernel/random/uuid; } >"$at"`,
   "qemu-img": `for last; do prev=$at; at=$last; done; echo convert >>"$FAKE/log"
 printf '    (50.00/100%%)\\r    (100.00/100%%)\\r'
-head -c 65536 "$prev" >"$at"`,
+case $(head -c 3 "$prev") in
+  QFI) cat "$prev" ;;
+  *) cat "$FAKE/qcow2-header"; head -c 65536 "$prev" ;;
+esac >"$at"`,
 };
 
 /** mmdebstrap as a stand-in; installed by `withMmdebstrap`. */
@@ -88,6 +92,7 @@ export async function fakeHost(options: { readonly mmdebstrap?: boolean } = {}):
   };
   for (const [name, text] of Object.entries(SCRIPTS)) await script(name, text);
   if (options.mmdebstrap === true) await script("mmdebstrap", MMDEBSTRAP);
+  await writeFile(join(directory, "qcow2-header"), qcow2Header());
   await writeFile(
     join(directory, "sources.d", "debian.sources"),
     "Types: deb\nURIs: http://mirror.test/debian\nSuites: trixie\nComponents: main\n",
@@ -108,6 +113,15 @@ export async function fakeHost(options: { readonly mmdebstrap?: boolean } = {}):
     remove: (program) => rm(join(path, program)),
     [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
   };
+}
+
+/** Of an image as the real qemu-img makes it, up to where content may begin. */
+function qcow2Header(): Buffer {
+  const header = Buffer.alloc(65_536);
+  header.write("QFI\xfb", "latin1");
+  header.writeUInt32BE(3, 4);
+  header.writeBigUInt64BE(BigInt(IMAGE_VIRTUAL_BYTES), 24);
+  return header;
 }
 
 /** Two small packages: one with files in /bin and /lib, hard and symbolic links and a long name. */

@@ -38,7 +38,7 @@ export class FakeLayers implements LayerMaker {
     if (this.log !== undefined) await appendFile(this.log, `${doing}\n`);
     if (files !== undefined) this.unpacked = (await complete("tar", ["xOf", files])).stdout;
     const under = await readFile(below.at(-1) ?? image.path, "latin1");
-    await writeFile(target, `${under.slice(0, 1000)}\n${argv.slice(3).join(" ")}`, { flag: "wx" });
+    await writeFile(target, `over ${under.slice(0, 1000)}\n${argv.slice(3).join(" ")}`, { flag: "wx" });
     if (network === undefined) {
       onOutput({ stream: "stderr", data: Buffer.from("fstrim: no\n") });
       onOutput({ stream: "stdout", data: Buffer.from(PACKAGES) });

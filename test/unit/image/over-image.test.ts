@@ -76,7 +76,7 @@ describe("a curated environment", () => {
     await change();
     expect(await pulls.fetchesPackages(AbortSignal.timeout(5_000))).toBe(false);
     expect(await pulls.pull(NAME)).toMatchObject({ reused: false });
-    expect(await done()).toEqual(["mke2fs", "build", "convert", "install", "settle", "convert"]);
+    expect(await done()).toEqual(["mke2fs", "convert", "build", "install", "settle", "convert"]);
   });
 
   it.each(["mmdebstrap", "none of these"])(

@@ -41,7 +41,7 @@ describe("the place of an environment that is made", () => {
   it("is one maker's at a time, and gone afterwards", async () => {
     {
       await using place = await OwnPlace.open(store, "tools:1", { overwrite: false });
-      await writeFile(place.path("disk.raw"), "x");
+      await writeFile(place.path("disk.qcow2"), "x");
       await expect(OwnPlace.open(store, "tools:1", { overwrite: false })).rejects.toMatchObject({
         code: "ENVIRONMENT_BUSY",
         retryable: true,
@@ -63,7 +63,7 @@ describe("the place of an environment that is made", () => {
 
   it("is removed by the next daemon where its maker was killed", async () => {
     await mkdir(join(store.layout.pulls, "tools_1"), { recursive: true });
-    await writeFile(join(store.layout.pulls, "tools_1", "disk.raw"), "x");
+    await writeFile(join(store.layout.pulls, "tools_1", "disk.qcow2"), "x");
     await sweepPulls(store, new HostPrograms());
     expect(await readdir(store.layout.pulls)).toEqual([]);
   });

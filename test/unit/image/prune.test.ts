@@ -87,7 +87,7 @@ describe("what a start sweeps", () => {
     await pulls.pull("debian:12");
     for (const name of ["debian_12", "unknown_1", "debian_12-base"]) {
       await mkdir(directory(name), { recursive: true });
-      for (const file of ["fetched.json", "content.tar", "image.raw", "image.qcow2"]) {
+      for (const file of ["fetched.json", "content.tar", "unpacked.qcow2", "image.qcow2"]) {
         await writeFile(join(directory(name), file), "{}");
       }
     }

@@ -128,6 +128,14 @@ describe("QEMU's command line", () => {
     `);
   });
 
+  it("keeps a disk's flushes in the host's memory where that is said, and nowhere else", () => {
+    const disk = { path: "/o", format: "qcow2", readOnly: false } as const;
+    const flags = (unflushed: boolean): number =>
+      diskArguments({ ...disk, unflushed }, 0).filter((word) => word.includes('"cache":{"no-flush":true}'))
+        .length;
+    expect([flags(true), flags(false)]).toEqual([2, 0]);
+  });
+
   it("follows no name in the header of an overlay", () => {
     expect(diskArguments({ path: "/o", format: "qcow2", readOnly: false }, 0).join(" ")).toContain(
       '"backing":null',
