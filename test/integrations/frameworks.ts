@@ -59,7 +59,8 @@ async function runBeside(
     await cp(file, copy);
     return await ended(join(NODE_BIN, "node"), [copy], directory, env, killWhen);
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    // What a killed one started may still write to its home.
+    await rm(directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 }
 
