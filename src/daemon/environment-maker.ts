@@ -27,7 +27,7 @@ export interface EnvironmentMakerOptions extends DiskCopierOptions {
   readonly inUse: ImagesInUse;
 }
 
-/** How much of the work is copying; the rest is writing the image. */
+/** How much of the work is copying; the rest is hashing the image. */
 const COPY_SHARE = 0.7;
 const DISK = "disk.qcow2";
 
