@@ -53,7 +53,7 @@ async function make(
   const image = imagePath(store.layout, layers.imageDigest);
   const source = activeLayer(layers, image);
   const disk = place.path(DISK);
-  // At most what all layers take, twice: as a disk, and as the image.
+  // The disk takes what all layers take at most; so much again stays free beside it.
   await requireSpace(place.directory, 2 * (await chainBytes(store, layers)), "saving the workspace");
   report({ message: "starting the machine that copies it", progress: 0 });
   await makeFileSystem(host, disk, signal);

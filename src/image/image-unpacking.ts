@@ -6,7 +6,6 @@ import { requireSpace } from "./host-tools.js";
 import { PullPlace } from "./pull-place.js";
 import { phaseFileSchema } from "./record.js";
 import type { EnvironmentStore } from "./store.js";
-import { dropPartial } from "./sweep.js";
 import { isUnpacked, makeEmptyDisk, unpackLayers, type UnpackRequest } from "./unpack.js";
 
 export interface ImageUnpackingOptions extends Pick<
@@ -108,15 +107,13 @@ export class ImageUnpacking implements AsyncDisposable {
 
   /** Unpacks the image, whose layers are proven. @throws {PyroError} as `unpackLayers` and `LayerTars` */
   async finish(image: StoredImage): Promise<{ readonly directory: string; readonly disk: string }> {
-    if (this.#tars === undefined) await this.#open(image);
+    // Nobody told of it where another pull fetched the same image already.
+    if (this.#known === undefined) await this.begin(image);
+    this.signal.throwIfAborted();
     const { directory } = await this.#take();
     this.#isFetched = true;
     this.#fetched(image);
-    const disk = await this.#start(image);
-    // The layers' tars are of no use any more, and the image needs room.
-    await this.#tars?.[Symbol.asyncDispose]();
-    await dropPartial(directory);
-    return { directory, disk };
+    return { directory, disk: await this.#start(image) };
   }
 
   /** The environment is sealed: nothing here is needed any more. */

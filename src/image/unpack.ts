@@ -44,8 +44,10 @@ export async function makeEmptyDisk({ place, host, signal }: EmptyDiskRequest): 
 export async function unpackLayers(request: UnpackRequest): Promise<string> {
   const { place, builder, logger, inputs, signal, onProgress } = request;
   // Who made the disk ahead has looked.
-  if (request.emptyDisk === undefined && (await isUnpacked(place, inputs))) return place.path(UNPACKED);
-  await requireSpace(place.directory, request.neededBytes, "unpacking the image");
+  if (request.emptyDisk === undefined) {
+    if (await isUnpacked(place, inputs)) return place.path(UNPACKED);
+    await requireSpace(place.directory, request.neededBytes, "unpacking the image");
+  }
   const disk = await (request.emptyDisk ?? makeEmptyDisk(request));
   onProgress(0, 0, "starting the builder VM");
   const output = new TextDecoder();
