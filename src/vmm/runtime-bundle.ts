@@ -1,11 +1,10 @@
 import { createHash } from "node:crypto";
-import { constants, createReadStream, existsSync } from "node:fs";
+import { constants, existsSync } from "node:fs";
 import { open, readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import * as z from "zod";
-import { exists, readJsonFile, writeFileAtomic } from "../kit/index.js";
+import { exists, readJsonFile, sha256File, writeFileAtomic } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 
 /** The kernel and the initramfs every machine boots from and the host's helper, as runtime/build.mjs made them. */
@@ -137,9 +136,7 @@ async function verify(
   const { size } = await stat(path);
   if (size !== expected.size_bytes)
     throw damaged(path, `has ${size} bytes instead of ${expected.size_bytes}`, undefined);
-  const hash = createHash("sha256");
-  await pipeline(createReadStream(path, { highWaterMark: 1024 * 1024 }), hash);
-  const found = hash.digest("hex");
+  const found = await sha256File(path);
   if (found !== expected.sha256)
     throw damaged(path, `has SHA-256 ${found} instead of ${expected.sha256}`, undefined);
 }
