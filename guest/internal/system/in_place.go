@@ -100,7 +100,7 @@ func (s *Service) storeIdentity() bool {
 // copyInPlace gives false where memory is not there any more: of a file that was cut.
 func (s *Service) copyInPlace() (done bool) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() { done = recover() == nil }()
+	defer func() { _ = recover() }()
 	for _, place := range s.inPlace {
 		copy(place.value, place.of(s))
 	}
