@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /**
- * Makes runtime/bundle/: the kernel, the initramfs with the guest agent as its init, the host's helper pyro-hold, and a
- * manifest with the SHA-256 of each. Same inputs, same bytes. Needs Debian's apt (kernel package), dpkg-deb and Go; no root.
+ * Makes runtime/bundle/: the kernel, the initramfs with the guest agent as its init, the host's helper pyro-hold, the disk
+ * that environments begin as, and a manifest with the SHA-256 of each. Same inputs, same bytes. Needs Debian's apt (kernel
+ * package), dpkg-deb, Go, mke2fs and qemu-img; no root.
  *
  *   node runtime/build.mjs            build, or return at once where nothing changed
  *   node runtime/build.mjs --check    build a second time beside it and compare the bytes
@@ -23,6 +24,7 @@ import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { cpioArchive } from "./build/cpio.mjs";
+import { emptyDisk, mke2fsVersion } from "./build/file-system.mjs";
 import { extractKernel } from "./build/kernel-image.mjs";
 import { fetchKernelPackage, resolveKernelPackage, unpackKernelPackage } from "./build/kernel-package.mjs";
 import { selectModules } from "./build/modules.mjs";
@@ -31,7 +33,7 @@ import { BuildError, progress, run } from "./build/progress.mjs";
 const here = dirname(fileURLToPath(import.meta.url));
 const repository = dirname(here);
 const guest = join(repository, "guest");
-const MANIFEST_FORMAT = 2;
+const MANIFEST_FORMAT = 3;
 
 function main() {
   const { values } = parseArgs({
@@ -92,7 +94,7 @@ function replace(out, fresh) {
   rmSync(old, { recursive: true, force: true });
 }
 
-/** Everything that decides the bytes: the kernel package, Go, the agent's sources, these scripts, the version. */
+/** Everything that decides the bytes: the kernel package, Go, mke2fs, the agent's sources, these scripts, the version. */
 function gatherInputs(agent) {
   const kernelPackage = resolveKernelPackage();
   const version = JSON.parse(readFileSync(join(repository, "package.json"), "utf8")).version;
@@ -102,8 +104,9 @@ function gatherInputs(agent) {
   })
     .toString("utf8")
     .trim();
+  const e2fsprogs = mke2fsVersion();
   const hash = createHash("sha256");
-  hash.update(JSON.stringify([MANIFEST_FORMAT, kernelPackage, version, goVersion]));
+  hash.update(JSON.stringify([MANIFEST_FORMAT, kernelPackage, version, goVersion, e2fsprogs]));
   const sources = [
     ...filesBelow(guest).filter((path) => !path.endsWith("_test.go")),
     ...filesBelow(join(here, "build")),
@@ -111,7 +114,7 @@ function gatherInputs(agent) {
   ];
   for (const path of sources) hash.update(`\0${relative(repository, path)}\0`).update(readFileSync(path));
   if (agent !== undefined) hash.update(readFileSync(agent));
-  return { kernelPackage, version, goVersion, agent, digest: hash.digest("hex") };
+  return { kernelPackage, version, goVersion, e2fsprogs, agent, digest: hash.digest("hex") };
 }
 
 function filesBelow(directory) {
@@ -135,11 +138,12 @@ function build(directory, cache, inputs) {
       inputs.agent === undefined
         ? compile(scratch, "pyro-agent", inputs.version)
         : readFileSync(inputs.agent);
-    progress("writing vmlinux, initramfs.cpio, pyro-hold and manifest.json");
+    progress("writing vmlinux, initramfs.cpio, pyro-hold, empty.qcow2 and manifest.json");
     const files = {
       vmlinux: extractKernel(readFileSync(kernel.image)),
       "initramfs.cpio": cpioArchive(initramfs(agent, modules)),
       "pyro-hold": compile(scratch, "pyro-hold", inputs.version),
+      "empty.qcow2": emptyDisk(scratch),
     };
     for (const [name, content] of Object.entries(files)) writeReadOnly(join(directory, name), content);
     chmodSync(join(directory, "pyro-hold"), 0o555);
@@ -218,6 +222,7 @@ function manifestOf(inputs, release, modules, files) {
     initramfs: { file: "initramfs.cpio", modules: modules.lists },
     agent: { version: inputs.version, go: inputs.goVersion },
     holder: { file: "pyro-hold" },
+    empty_disk: { file: "empty.qcow2", e2fsprogs: inputs.e2fsprogs },
     files: Object.fromEntries(described),
     licences: {
       vmlinux:
@@ -225,6 +230,7 @@ function manifestOf(inputs, release, modules, files) {
       "initramfs.cpio":
         "agent: Apache-2.0 with BSD-3-Clause and Apache-2.0 libraries; kernel modules: GPL-2.0, as above",
       "pyro-hold": "Apache-2.0 with BSD-3-Clause libraries",
+      "empty.qcow2": "Apache-2.0: a file system without files",
     },
     inputs: inputs.digest,
   };

@@ -12,6 +12,7 @@ const NEEDED = [
   "runtime/bundle/vmlinux",
   "runtime/bundle/initramfs.cpio",
   "runtime/bundle/pyro-hold",
+  "runtime/bundle/empty.qcow2",
   "runtime/bundle/manifest.json",
   "LICENSE",
   "THIRD-PARTY-NOTICES.md",

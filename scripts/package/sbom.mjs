@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const BUNDLE_FILES = ["runtime/bundle/vmlinux", "runtime/bundle/initramfs.cpio", "runtime/bundle/pyro-hold"];
+const BUNDLE_FILES = ["vmlinux", "initramfs.cpio", "pyro-hold", "empty.qcow2"].map(
+  (name) => `runtime/bundle/${name}`,
+);
 
 /**
  * The bill of materials of the package (CycloneDX 1.5): what `npm sbom` says of the npm packages in it, the Go modules,

@@ -1,7 +1,7 @@
 import { chmod, stat } from "node:fs/promises";
 import type { GuestConnection } from "../guest/index.js";
 import { LIMITS, PyroError } from "../protocol/index.js";
-import type { BuildLayer, ImageBuild, ImageBuilder } from "../image/index.js";
+import { copyEmptyDisk, type BuildLayer, type ImageBuild, type ImageBuilder } from "../image/index.js";
 import type { Logger } from "../kit/index.js";
 import type { Disk, Isolation } from "../vmm/index.js";
 import { watchMachine } from "./machine-watch.js";
@@ -10,17 +10,18 @@ import type { Machines } from "./machines.js";
 /** Unpacking is bound by one core; dpkg in the guest wants some room. */
 const BUILDER_MEM_MIB = 1024;
 
-/**
- * Builds images inside a machine: untrusted archives and what runs as root in them stay off the host.
- * @param unpackMs how long the layers of one image may take, from when they are there; its steps have bounds of their own
- */
-export function builderVm(
-  machines: Machines,
-  isolation: (signal: AbortSignal) => Promise<Isolation>,
-  log: Logger,
-  unpackMs: number = LIMITS.imageUnpackMs,
-): ImageBuilder {
+export interface BuilderVmOptions extends Omit<BuilderMachine, "disks"> {
+  /** The disk that `makeDisk` copies (RuntimeBundle.emptyDiskPath). */
+  readonly emptyDisk: () => Promise<string>;
+  /** How long the layers of one image may take, from when they are there; its steps have bounds of their own. */
+  readonly unpackMs?: number;
+}
+
+/** Builds images inside a machine: untrusted archives and what runs as root in them stay off the host. */
+export function builderVm(options: BuilderVmOptions): ImageBuilder {
+  const { emptyDisk, unpackMs = LIMITS.imageUnpackMs } = options;
   return {
+    makeDisk: async (target) => copyEmptyDisk(await emptyDisk(), target),
     build: async (build) => {
       const { files } = build;
       const failure = new AbortController();
@@ -33,7 +34,7 @@ export function builderVm(
         { path: build.target, format: "qcow2", readOnly: false, unflushed: true },
         ...files.map((path) => ({ path, format: "raw", readOnly: true }) as const),
       ];
-      const machine = { machines, isolation, log, disks: () => Promise.resolve(disks) };
+      const machine = { ...options, disks: () => Promise.resolve(disks) };
       // They become whole while the machine boots.
       const layers = build.layers().catch((error: unknown) => {
         failure.abort(error);

@@ -100,7 +100,7 @@ export interface Room extends AsyncDisposable {
 /** What the daemon stands on; tests put fakes in its place. */
 export interface Drivers {
   readonly driver: VmmDriver;
-  readonly bundle: () => Promise<Pick<RuntimeBundle, "version" | "digest" | "holderPath">>;
+  readonly bundle: () => Promise<Pick<RuntimeBundle, "version" | "digest" | "holderPath" | "emptyDiskPath">>;
   readonly qemuVersion: () => Promise<string>;
   readonly host: HostPrograms;
   /** Where the catalogue's files are. */
@@ -164,10 +164,11 @@ export async function compose(options: ComposeOptions): Promise<Room> {
   const provision = new HostProvision({ settings, variables: networkVariables(), host, log });
   const networks = openNetworks({ log, dial: provision.dial, provision: () => provision.read() });
   const stepMachines = buildMachines({ templates, overlays, isolation, networks, log });
+  const emptyDisk = async () => (await bundle()).emptyDiskPath;
+  const builder = builderVm({ machines, isolation, log, emptyDisk });
   const pulls = new EnvironmentPulls({
-    store,
+    ...{ store, builder },
     images: () => registries.pulls(),
-    builder: builderVm(machines, isolation, log),
     layers: layerMaker(stepMachines, hold),
     aptSources: settings.apt_sources,
     host,
@@ -200,7 +201,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
     machines: workspaceMachines({ ...opening, saved, machines, inUse, overlays, layout: store.layout }),
     disks: workspaceDisks({
       ...{ templates, overlays, inUse, layout: store.layout, isolation },
-      claim: environmentMaker({ machines, overlays, isolation, log, store, host, inUse }),
+      claim: environmentMaker({ builder, machines, overlays, isolation, log, store, host, inUse }),
     }),
     ...{ networks, log, now: () => Date.now() },
   };

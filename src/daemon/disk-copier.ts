@@ -20,7 +20,7 @@ export interface DiskCopierOptions {
 export interface DiskCopy {
   /** Nobody writes to it; its uppermost layer may be ours alone. */
   readonly source: DiskLayer;
-  /** A raw file with an empty ext4 file system. */
+  /** A disk of an empty file system. */
   readonly target: string;
   /** The image that the source lies on: what is the same there is not told. */
   readonly base: DiskLayer;

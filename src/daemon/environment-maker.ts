@@ -3,12 +3,12 @@ import { allocatedBytes } from "../kit/index.js";
 import {
   configRecord,
   imagePath,
-  makeFileSystem,
   OwnPlace,
   requireSpace,
   sealImage,
   type EnvironmentStore,
   type HostPrograms,
+  type ImageBuilder,
 } from "../image/index.js";
 import { PyroError } from "../protocol/index.js";
 import type {
@@ -22,6 +22,7 @@ import type { ImagesInUse } from "./images-in-use.js";
 import { activeLayer } from "./workspace-disk.js";
 
 export interface EnvironmentMakerOptions extends DiskCopierOptions {
+  readonly builder: Pick<ImageBuilder, "makeDisk">;
   readonly store: EnvironmentStore;
   readonly host: HostPrograms;
   readonly inUse: ImagesInUse;
@@ -56,7 +57,7 @@ async function make(
   // The disk takes what all layers take at most; so much again stays free beside it.
   await requireSpace(place.directory, 2 * (await chainBytes(store, layers)), "saving the workspace");
   report({ message: "starting the machine that copies it", progress: 0 });
-  await makeFileSystem(host, disk, signal);
+  await options.builder.makeDisk(disk);
   const { entryCount } = await copyDisk(options, {
     ...{ source, target: disk, base: { path: image, format: "qcow2" }, signal },
     ...(onContent === undefined

@@ -32,7 +32,7 @@ export interface ImageBuild {
   /** Gives the layers once they are there whole, while the machine starts; where that fails, so does the build. */
   readonly layers: () => Promise<readonly BuildLayer[]>;
   /**
-   * What `makeFileSystem` made, attached with discard so that freed blocks become holes again; owned by this process's
+   * What `makeDisk` made, attached with discard so that freed blocks become holes again; owned by this process's
    * user. Nobody has flushed it.
    */
   readonly target: string;
@@ -56,12 +56,15 @@ interface BuildResult {
   readonly usedBytes: number;
 }
 
-/**
- * Unpacks layers onto the target in a builder VM; compose.ts fills this in. When it resolves, everything is flushed to
- * the target and no machine is left; when it rejects or is aborted, no machine is left either and the target is thrown
- * away. Rejects with ENVIRONMENT_BUILD_FAILED, DISK_FULL or what the machine failed with; for layers of images also with
- * IMAGE_LAYER_TYPE_MISMATCH, IMAGE_LAYER_INVALID, IMAGE_LIMIT_EXCEEDED, BLOB_DIGEST_MISMATCH or IMAGE_DIFF_ID_MISMATCH.
- */
+/** Makes images in builder VMs; compose.ts fills this in. */
 export interface ImageBuilder {
+  /** Makes the disk of an empty file system that layers are unpacked onto; what stands there is replaced. */
+  makeDisk(target: string): Promise<void>;
+  /**
+   * Unpacks layers onto the target. When it resolves, everything is flushed to the target and no machine is left; when it
+   * rejects or is aborted, no machine is left either and the target is thrown away. Rejects with ENVIRONMENT_BUILD_FAILED,
+   * DISK_FULL or what the machine failed with; for layers of images also with IMAGE_LAYER_TYPE_MISMATCH,
+   * IMAGE_LAYER_INVALID, IMAGE_LIMIT_EXCEEDED, BLOB_DIGEST_MISMATCH or IMAGE_DIFF_ID_MISMATCH.
+   */
   build(build: ImageBuild): Promise<BuildResult>;
 }

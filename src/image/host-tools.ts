@@ -39,10 +39,6 @@ const HOST_TOOLS: readonly HostTool[] = [
   { program: "apt-config", package: "apt", neededFor: "reading the host's package sources", required: false },
   { program: "dpkg-deb", package: "dpkg", neededFor: "unpacking packages", required: false },
   {
-    ...{ program: "mke2fs", package: "e2fsprogs", elsewhere: { nixos: "nixos.e2fsprogs" } },
-    ...{ neededFor: "making a file system", required: true },
-  },
-  {
     ...{ program: "qemu-img", package: "qemu-utils", elsewhere: { ...QEMU_IMG, nixos: "nixos.qemu" } },
     ...{ neededFor: "sealing an image", required: true },
   },
@@ -282,9 +278,7 @@ export async function toolError(
 /** The lines in which apt, dpkg and mmdebstrap name the cause, or the last line there is. */
 export function reasonOf(said: string): string {
   const lines = said.split("\n").map((line) => line.trim());
-  const errors = lines.filter((line) =>
-    /^(E:|dpkg: error|dpkg-deb: error|qemu-img:|mke2fs:|error:)/.test(line),
-  );
+  const errors = lines.filter((line) => /^(E:|dpkg: error|dpkg-deb: error|qemu-img:|error:)/.test(line));
   const chosen =
     errors.length > 0 ? errors.slice(0, 2).join("; ") : (lines.findLast((line) => line !== "") ?? "");
   return chosen === "" ? "it said nothing" : chosen.slice(0, 500);

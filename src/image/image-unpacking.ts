@@ -10,7 +10,7 @@ import { isUnpacked, makeEmptyDisk, unpackLayers, type UnpackRequest } from "./u
 
 export interface ImageUnpackingOptions extends Pick<
   UnpackRequest,
-  "host" | "builder" | "logger" | "onProgress" | "signal"
+  "builder" | "logger" | "onProgress" | "signal"
 > {
   readonly store: EnvironmentStore;
   /** The environment's name. */
@@ -75,7 +75,7 @@ export class ImageUnpacking implements AsyncDisposable {
   }
 
   #makeDisk(place: PullPlace): void {
-    this.#emptyDisk = makeEmptyDisk({ ...this.#options, place, signal: this.signal });
+    this.#emptyDisk = makeEmptyDisk({ ...this.#options, place });
     this.#emptyDisk.catch((error: unknown) => this.#failure.abort(error));
   }
 

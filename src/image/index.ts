@@ -19,7 +19,7 @@ export type { EnvironmentConfig, EnvironmentStatus, InstalledImage } from "./sta
 export { requireOwnName } from "./names.js";
 export { OwnPlace } from "./own-place.js";
 export { takeDirectory } from "./taken-directory.js";
-export { makeFileSystem } from "./disk.js";
+export { copyEmptyDisk } from "./disk.js";
 export { configRecord } from "./config-record.js";
 export { fingerprintSchema, type EnvironmentSource } from "./record.js";
 export { sealImage, type SealRequest } from "./seal.js";

@@ -1,15 +1,13 @@
 import { failpoint, sealFile, type Logger } from "../kit/index.js";
 import type { ImageBuild, ImageBuilder } from "./builder.js";
-import { makeFileSystem } from "./disk.js";
-import { requireSpace, type HostPrograms } from "./host-tools.js";
+import { requireSpace } from "./host-tools.js";
 import { isPhaseFile, recordPhaseFile, type PhaseFile } from "./phase-file.js";
 import type { PullPlace } from "./pull-place.js";
 import { UNPACKED } from "./sweep.js";
 
 interface EmptyDiskRequest {
   readonly place: PullPlace;
-  readonly host: HostPrograms;
-  readonly signal: AbortSignal;
+  readonly builder: ImageBuilder;
 }
 
 export interface UnpackRequest extends EmptyDiskRequest, Pick<ImageBuild, "files" | "layers" | "steps"> {
@@ -17,22 +15,22 @@ export interface UnpackRequest extends EmptyDiskRequest, Pick<ImageBuild, "files
   readonly neededBytes: number;
   /** What `makeEmptyDisk` gave, where that was called ahead. */
   readonly emptyDisk?: Promise<string>;
-  readonly builder: ImageBuilder;
   readonly logger: Logger;
   /** Digest of all that goes in: an earlier result of the same is taken as it is. */
   readonly inputs: string;
   readonly onProgress: (bytesDone: number, bytesTotal: number, message: string) => void;
+  readonly signal: AbortSignal;
 }
 
 /**
  * Makes the disk that layers are unpacked into; what an earlier pull unpacked is gone then.
  * @returns the path of the image
- * @throws {PyroError} DISK_FULL, HOST_TOOL_NOT_FOUND, ENVIRONMENT_BUILD_FAILED
+ * @throws the system's error, or what the runtime bundle throws
  */
-export async function makeEmptyDisk({ place, host, signal }: EmptyDiskRequest): Promise<string> {
+export async function makeEmptyDisk({ place, builder }: EmptyDiskRequest): Promise<string> {
   const disk = place.path(UNPACKED);
   await place.forget("unpacked");
-  await makeFileSystem(host, disk, signal);
+  await builder.makeDisk(disk);
   return disk;
 }
 

@@ -63,7 +63,7 @@ export function baseEnvironment(): Record<string, string> {
     const value = process.env[name];
     if (value !== undefined) env[name] = value;
   }
-  // An ordinary user's PATH often lacks the directories of mke2fs and its like.
+  // Some distributions keep tools there, and an ordinary user's PATH often lacks them.
   env["PATH"] = `${env["PATH"] ?? "/usr/bin:/bin"}:/usr/local/sbin:/usr/sbin:/sbin`;
   return env;
 }

@@ -7,13 +7,15 @@ import * as z from "zod";
 import { exists, readJsonFile, sha256File, writeFileAtomic } from "../kit/index.js";
 import { PyroError } from "../protocol/index.js";
 
-/** The kernel and the initramfs every machine boots from and the host's helper, as runtime/build.mjs made them. */
+/** What machines boot from, the disk that environments begin as, and the host's helper, as runtime/build.mjs made them. */
 export interface RuntimeBundle {
   readonly directory: string;
   readonly kernelPath: string;
   readonly initramfsPath: string;
   /** The program that holds memory templates (guest/cmd/pyro-hold). */
   readonly holderPath: string;
+  /** A qcow2 with an empty file system, to be copied: what an environment is made in. */
+  readonly emptyDiskPath: string;
   /** Version of pyro that it was built with, and of the agent in it. */
   readonly version: string;
   readonly kernelRelease: string;
@@ -21,7 +23,7 @@ export interface RuntimeBundle {
   readonly digest: string;
 }
 
-const FORMAT = 2;
+const FORMAT = 3;
 
 const fileName = z.string().regex(/^[\w.-]+$/);
 const manifestSchema = z.object({
@@ -30,6 +32,7 @@ const manifestSchema = z.object({
   kernel: z.object({ file: fileName, release: z.string() }),
   initramfs: z.object({ file: fileName }),
   holder: z.object({ file: fileName }),
+  empty_disk: z.object({ file: fileName }),
   files: z.record(fileName, z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/), size_bytes: z.number() })),
 });
 
@@ -71,6 +74,7 @@ export async function locateRuntimeBundle(options: BundleOptions = {}): Promise<
     kernelPath: join(directory, manifest.kernel.file),
     initramfsPath: join(directory, manifest.initramfs.file),
     holderPath: join(directory, manifest.holder.file),
+    emptyDiskPath: join(directory, manifest.empty_disk.file),
     version: manifest.bundle_version,
     kernelRelease: manifest.kernel.release,
     digest: createHash("sha256").update(text).digest("hex"),
@@ -93,7 +97,7 @@ function parseManifest(text: string, directory: string): z.infer<typeof manifest
       error,
     );
   }
-  for (const name of [data.kernel.file, data.initramfs.file, data.holder.file]) {
+  for (const { file: name } of [data.kernel, data.initramfs, data.holder, data.empty_disk]) {
     if (data.files[name] === undefined)
       throw damaged(join(directory, "manifest.json"), `does not describe ${name}`, undefined);
   }

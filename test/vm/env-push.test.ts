@@ -2,13 +2,10 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { builderVm } from "../../src/daemon/builder-vm.js";
 import { ImagesInUse } from "../../src/daemon/images-in-use.js";
-import { Machines } from "../../src/daemon/machines.js";
+import type { Machines } from "../../src/daemon/machines.js";
 import { Overlays } from "../../src/daemon/overlay.js";
 import { packerVm } from "../../src/daemon/packer-vm.js";
-import { connectGuest } from "../../src/guest/index.js";
-import { makeFileSystem } from "../../src/image/disk.js";
 import {
   EnvironmentPushes,
   EnvironmentStore,
@@ -19,12 +16,12 @@ import {
   type BuildLayer,
   type InstalledImage,
 } from "../../src/image/index.js";
-import { packagePath, sha256File, silentLogger, Slots } from "../../src/kit/index.js";
+import { packagePath, sha256File, silentLogger } from "../../src/kit/index.js";
 import { BlobStore, ImagePulls, ImagePushes } from "../../src/oci/index.js";
 import { PyroError } from "../../src/protocol/index.js";
-import { locateRuntimeBundle, QemuDriver } from "../../src/vmm/index.js";
 import { startRegistry, tool, type RealRegistry } from "../registry/real-registry.js";
 import { CAPABILITY, entry } from "./tar-entries.js";
+import { testBuilder, testMachines } from "./test-builder.js";
 
 const NEVER = new AbortController().signal;
 const CONFIG = {
@@ -87,13 +84,7 @@ describe("an environment that is pushed", () => {
       await mkdir(join(directory, name), { mode: 0o711 });
     registry = await startRegistry();
     store = new EnvironmentStore(await loadCatalogue(packagePath("environments")), layoutOf(directory));
-    machines = new Machines({
-      directory: join(directory, "vms"),
-      driver: new QemuDriver({ bundle: () => locateRuntimeBundle() }),
-      slots: new Slots(1),
-      connect: (socket, options) => connectGuest(socket, { hostVersion: "test", ...options }),
-      log: silentLogger,
-    });
+    machines = testMachines(join(directory, "vms"));
     tree = someTree();
     await writeFile(join(directory, "work/tree.tar"), tree);
     await environment("mine", "image", [{ path: join(directory, "work/tree.tar"), sizeBytes: tree.length }]);
@@ -112,8 +103,8 @@ describe("an environment that is pushed", () => {
     change?: (raw: string) => Promise<unknown>,
   ): Promise<InstalledImage> {
     const target = join(directory, "work/unpacked.qcow2");
-    await makeFileSystem(host, target, NEVER);
-    const builder = builderVm(machines, isolation, silentLogger);
+    const builder = testBuilder(machines);
+    await builder.makeDisk(target);
     const { usedBytes } = await builder.build({
       files: layers.map(({ path }) => path),
       layers: () => Promise.resolve(layers),

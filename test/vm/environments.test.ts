@@ -2,9 +2,6 @@ import { chmod, mkdir, mkdtemp, readdir, stat, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { builderVm } from "../../src/daemon/builder-vm.js";
-import { Machines } from "../../src/daemon/machines.js";
-import { connectGuest } from "../../src/guest/index.js";
 import {
   EnvironmentPulls,
   EnvironmentStore,
@@ -14,9 +11,8 @@ import {
 } from "../../src/image/index.js";
 import { mmdebstrapMode } from "../../src/image/mmdebstrap.js";
 import { HostPrograms } from "../../src/image/host-tools.js";
-import { silentLogger, Slots } from "../../src/kit/index.js";
-import { locateRuntimeBundle, QemuDriver } from "../../src/vmm/index.js";
 import { FakeLayers } from "../unit/image/fake-layers.js";
+import { testBuilder, testMachines } from "./test-builder.js";
 
 const NAME = "debian:12-base";
 const TIMEOUT = 900_000;
@@ -48,15 +44,10 @@ describe("environments made in a real builder VM", () => {
   afterAll(() => rm(directory, { recursive: true, force: true }));
 
   async function pull(way: "mmdebstrap" | "staged"): Promise<EnvironmentStore> {
-    await using machines = new Machines({
-      directory: join(directory, "vms"),
-      driver: new QemuDriver({ bundle: () => locateRuntimeBundle() }),
-      slots: new Slots(1),
-      connect: (socket, options) => connectGuest(socket, { hostVersion: "test", ...options }),
-      log: silentLogger,
-    });
-    const real = builderVm(machines, () => Promise.resolve("software"), silentLogger);
+    await using machines = testMachines(join(directory, "vms"));
+    const real = testBuilder(machines);
     const builder: ImageBuilder = {
+      makeDisk: (target) => real.makeDisk(target),
       build: (build) => {
         let output = "";
         return real

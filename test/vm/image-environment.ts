@@ -4,16 +4,11 @@ import { chmod, mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { builderVm } from "../../src/daemon/builder-vm.js";
-import { Machines } from "../../src/daemon/machines.js";
-import { connectGuest } from "../../src/guest/index.js";
-import { makeFileSystem } from "../../src/image/disk.js";
 import { EnvironmentStore, HostPrograms, layoutOf, loadCatalogue, sealImage } from "../../src/image/index.js";
 import { makeCacheDirectory } from "../../src/image/layout.js";
 import type { Manifest } from "../../src/image/record.js";
-import { silentLogger, Slots } from "../../src/kit/index.js";
-import { locateRuntimeBundle, QemuDriver } from "../../src/vmm/index.js";
 import type { TestState } from "./support.js";
+import { testBuilder, testMachines } from "./test-builder.js";
 
 const run = promisify(execFile);
 const NEVER = new AbortController().signal;
@@ -36,7 +31,6 @@ export async function addEnvironments(
     const layer = join(directory, "layer.tar");
     await run("tar", ["-C", tree, "--owner=0", "--group=0", "--numeric-owner", "-cf", layer, "."]);
     const target = join(directory, "image.qcow2");
-    await makeFileSystem(new HostPrograms(), target, NEVER);
     const usedBytes = await unpack(directory, layer, target);
     for (const [name, config] of Object.entries(configs)) {
       await seal(join(state.path, "cache"), { name, config, target, usedBytes });
@@ -49,14 +43,9 @@ export async function addEnvironments(
 async function unpack(directory: string, layer: string, target: string): Promise<number> {
   const vms = join(directory, "vms");
   await makeCacheDirectory(vms);
-  await using machines = new Machines({
-    directory: vms,
-    driver: new QemuDriver({ bundle: () => locateRuntimeBundle() }),
-    slots: new Slots(1),
-    connect: (socket, options) => connectGuest(socket, { hostVersion: "test", ...options }),
-    log: silentLogger,
-  });
-  const builder = builderVm(machines, () => Promise.resolve("software"), silentLogger);
+  await using machines = testMachines(vms);
+  const builder = testBuilder(machines);
+  await builder.makeDisk(target);
   const layers = [{ path: layer, sizeBytes: (await stat(layer)).size }];
   return (
     await builder.build({

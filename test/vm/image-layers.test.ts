@@ -6,15 +6,10 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { builderVm } from "../../src/daemon/builder-vm.js";
-import { Machines } from "../../src/daemon/machines.js";
-import { connectGuest } from "../../src/guest/index.js";
-import { makeFileSystem } from "../../src/image/disk.js";
-import { HostPrograms, type BuildLayer } from "../../src/image/index.js";
-import { silentLogger, Slots } from "../../src/kit/index.js";
+import type { BuildLayer } from "../../src/image/index.js";
 import { PyroError } from "../../src/protocol/index.js";
-import { locateRuntimeBundle, QemuDriver } from "../../src/vmm/index.js";
 import { entry } from "./tar-entries.js";
+import { testBuilder, testMachines } from "./test-builder.js";
 
 const run = promisify(execFile);
 const OCI = "application/vnd.oci.image.layer.v1.tar";
@@ -71,15 +66,9 @@ describe("layers of images, unpacked in a real builder VM", () => {
     phases: string[] = [],
     ...[unpackMs]: number[]
   ) {
-    await using machines = new Machines({
-      directory: join(directory, "vms"),
-      driver: new QemuDriver({ bundle: () => locateRuntimeBundle() }),
-      slots: new Slots(1),
-      connect: (socket, options) => connectGuest(socket, { hostVersion: "test", ...options }),
-      log: silentLogger,
-    });
-    await makeFileSystem(new HostPrograms(), target, AbortSignal.timeout(60_000));
-    const builder = builderVm(machines, () => Promise.resolve("software"), silentLogger, unpackMs);
+    await using machines = testMachines(join(directory, "vms"));
+    const builder = testBuilder(machines, unpackMs);
+    await builder.makeDisk(target);
     const result = builder.build({
       files: layers.map(({ path }) => path),
       layers: () => Promise.resolve(layers),

@@ -27,7 +27,8 @@ describe("the daemon", () => {
   const drivers = (): Drivers => ({
     ...realDrivers(directoriesFor(state.path)),
     driver: vmm,
-    bundle: () => Promise.resolve({ version: "test", digest: "test", holderPath: "pyro-hold" }),
+    bundle: () =>
+      Promise.resolve({ version: "test", digest: "test", holderPath: "pyro-hold", emptyDiskPath: "none" }),
     qemuVersion: () => Promise.resolve("7.2.0"),
   });
   const serve = async (): Promise<void> => {

@@ -37,7 +37,8 @@ describe("prepare", () => {
     const drivers = {
       ...realDrivers(directoriesFor(state.path)),
       driver: vmm,
-      bundle: () => Promise.resolve({ version: "test", digest: "test", holderPath: HOLDER }),
+      bundle: () =>
+        Promise.resolve({ version: "test", digest: "test", holderPath: HOLDER, emptyDiskPath: "none" }),
       qemuVersion: () => Promise.resolve("7.2.0"),
     };
     running = runDaemon({

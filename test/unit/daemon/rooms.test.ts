@@ -36,7 +36,10 @@ describe("builderVm", () => {
     for (const { path } of layers) await writeFile(path, "x".repeat(512));
     const progress: string[] = [];
     const output: string[] = [];
-    const builder = builderVm(machines, () => Promise.resolve("software"), silentLogger);
+    const builder = builderVm({
+      ...{ machines, log: silentLogger, isolation: () => Promise.resolve("software") },
+      emptyDisk: () => Promise.resolve("none"),
+    });
     const result = await builder.build({
       files: layers.map(({ path }) => path),
       layers: () => Promise.resolve(layers),

@@ -24,7 +24,8 @@ describe("workspaces of the daemon", () => {
     const drivers: Drivers = {
       ...realDrivers(directoriesFor(state.path)),
       driver: vmm,
-      bundle: () => Promise.resolve({ version: "test", digest: "test", holderPath: "pyro-hold" }),
+      bundle: () =>
+        Promise.resolve({ version: "test", digest: "test", holderPath: "pyro-hold", emptyDiskPath: "none" }),
       qemuVersion: () => Promise.resolve("7.2.0"),
     };
     const configPath = join(state.path, "config.toml");

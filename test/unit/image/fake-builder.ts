@@ -1,11 +1,13 @@
-import { appendFile, open } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { appendFile, open, writeFile } from "node:fs/promises";
 import type { BuildLayer, ImageBuild, ImageBuilder } from "../../../src/image/index.js";
+import { qcow2Header } from "./qcow2.js";
 
 /** A build whose layers are there. */
 type BegunBuild = Omit<ImageBuild, "layers"> & { readonly layers: readonly BuildLayer[] };
 
-/** Behind a qcow2's header, as the stand-ins of fake-host.ts make it. */
-const CONTENT_AT = 65_536;
+/** Behind the header. */
+const CONTENT_AT = qcow2Header().length;
 
 /** Writes what it was given into the target's first bytes, as a builder VM would unpack layers. */
 export class FakeBuilder implements ImageBuilder {
@@ -19,6 +21,12 @@ export class FakeBuilder implements ImageBuilder {
 
   constructor(log?: string) {
     this.#log = log;
+  }
+
+  /** No two are the same. */
+  async makeDisk(target: string): Promise<void> {
+    if (this.#log !== undefined) await appendFile(this.#log, "disk\n");
+    await writeFile(target, Buffer.concat([qcow2Header(), Buffer.alloc(60_000), Buffer.from(randomUUID())]));
   }
 
   async build(request: ImageBuild): Promise<{ entryCount: number; usedBytes: number }> {

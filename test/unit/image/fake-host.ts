@@ -3,8 +3,8 @@ import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile, cp, readdir } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { complete } from "../../../src/kit/index.js";
-import { IMAGE_VIRTUAL_BYTES } from "../../../src/image/layout.js";
 import { HostPrograms } from "../../../src/image/host-tools.js";
+import { qcow2Header } from "./qcow2.js";
 
 /** Programs of the real host that the stand-ins, and pyro itself, may use; mmdebstrap is left out on purpose. */
 const REAL = [
@@ -24,7 +24,7 @@ const REAL = [
 ];
 
 /**
- * A host whose apt, mmdebstrap, mke2fs and qemu-img are small scripts: they answer from `pool` and append what they did
+ * A host whose apt, mmdebstrap and qemu-img are small scripts: they answer from `pool` and append what they did
  * to `log`. Packages are real ones, made by dpkg-deb.
  */
 export interface FakeHost extends AsyncDisposable {
@@ -59,7 +59,6 @@ case "$*" in
     echo "dlstatus:2:100.0:Retrieving" ;;
   *) echo "E: unexpected: $*" >&2; exit 100 ;;
 esac`,
-  mke2fs: `for last; do at=$last; done; echo mke2fs >>"$FAKE/log"; { head -c 60000 /dev/zero; cat /proc/sys/kernel/random/uuid; } >"$at"`,
   "qemu-img": `for last; do prev=$at; at=$last; done; echo convert >>"$FAKE/log"
 printf '    (50.00/100%%)\\r    (100.00/100%%)\\r'
 case $(head -c 3 "$prev") in
@@ -113,15 +112,6 @@ export async function fakeHost(options: { readonly mmdebstrap?: boolean } = {}):
     remove: (program) => rm(join(path, program)),
     [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
   };
-}
-
-/** Of an image as the real qemu-img makes it, up to where content may begin. */
-function qcow2Header(): Buffer {
-  const header = Buffer.alloc(65_536);
-  header.write("QFI\xfb", "latin1");
-  header.writeUInt32BE(3, 4);
-  header.writeBigUInt64BE(BigInt(IMAGE_VIRTUAL_BYTES), 24);
-  return header;
 }
 
 /** Two small packages: one with files in /bin and /lib, hard and symbolic links and a long name. */

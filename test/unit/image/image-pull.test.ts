@@ -245,12 +245,10 @@ describe("an environment from an image", () => {
     });
   });
 
-  it("needs no package manager of the host", async () => {
+  it("needs no program of the host", async () => {
     registry.addImage("team/tool", "1");
-    for (const program of ["apt-get", "apt-config", "dpkg-deb"]) await host.remove(program);
+    for (const program of await readdir(host.path)) await host.remove(program);
     await pulls.pull(name());
-    await host.remove("mke2fs");
-    await expect(pulls.pull(name(), { force: true })).rejects.toMatchObject({ code: "HOST_TOOL_NOT_FOUND" });
   });
 
   it("that is not there is named by its registry", async () => {

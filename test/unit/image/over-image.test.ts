@@ -76,7 +76,7 @@ describe("a curated environment", () => {
     await change();
     expect(await pulls.fetchesPackages(AbortSignal.timeout(5_000))).toBe(false);
     expect(await pulls.pull(NAME)).toMatchObject({ reused: false });
-    expect(await done()).toEqual(["mke2fs", "convert", "build", "install", "settle", "convert"]);
+    expect(await done()).toEqual(["disk", "build", "install", "settle", "convert"]);
   });
 
   it.each(["mmdebstrap", "none of these"])(
@@ -256,10 +256,10 @@ describe("what fails of it", () => {
   });
 
   it("is a host without what any environment needs, with one command for all of it", async () => {
-    for (const program of ["mke2fs", "qemu-img"]) await host.remove(program);
+    for (const program of ["setpriv", "qemu-img"]) await host.remove(program);
     await expect(pulls.pull(NAME)).rejects.toMatchObject({
       code: "HOST_TOOL_NOT_FOUND",
-      message: "this host lacks mke2fs, qemu-img, needed to make environments",
+      message: "this host lacks qemu-img, setpriv, needed to make environments",
     });
     expect(registry.requests).toEqual([]);
   });

@@ -77,19 +77,19 @@ async function pullInChild(
 }
 
 describe("a pull whose process is killed", () => {
-  const all = ["update", "download", "mmdebstrap", "mke2fs", "convert", "build"];
+  const all = ["update", "download", "mmdebstrap", "disk", "build"];
   const expectations: Readonly<Record<string, readonly string[]>> = {
     "pull.fetch": all,
     // apt keeps what it fetched, so that only the lists are read again.
-    "pull.fetched": ["update", "mmdebstrap", "mke2fs", "convert", "build"],
-    "pull.assemble": ["mmdebstrap", "mke2fs", "convert", "build"],
-    "pull.assembled": ["mmdebstrap", "mke2fs", "convert", "build"],
-    "pull.unpack": ["mke2fs", "convert", "build"],
-    "pull.unpacked": ["mke2fs", "convert", "build"],
+    "pull.fetched": ["update", "mmdebstrap", "disk", "build"],
+    "pull.assemble": ["mmdebstrap", "disk", "build"],
+    "pull.assembled": ["mmdebstrap", "disk", "build"],
+    "pull.unpack": ["disk", "build"],
+    "pull.unpacked": ["disk", "build"],
     "pull.seal": [],
     "pull.hashed": [],
     // The disk has another place already.
-    "pull.renamed": ["mke2fs", "convert", "build"],
+    "pull.renamed": ["disk", "build"],
     "pull.sealed": [],
   };
   // Each that the source has: one that is not expected here fails.
@@ -121,7 +121,7 @@ describe("a pull whose process is killed", () => {
     await writeFile(path, JSON.stringify({ ...record, boot: "an earlier one" }));
     const before = await phases();
     expect((await pullInChild()).code).toBe(0);
-    expect((await phases()).slice(before.length)).toEqual(["mke2fs", "convert", "build"]);
+    expect((await phases()).slice(before.length)).toEqual(["disk", "build"]);
   });
 
   it.each(FAILPOINTS.filter((name) => prefixOf(name) === "image"))(
@@ -261,14 +261,14 @@ describe("several who pull the same environment", () => {
 describe("what goes wrong on the host", () => {
   it("is named with one command that installs all that is missing", async () => {
     await host.remove("qemu-img");
-    await host.remove("mke2fs");
+    await host.remove("setpriv");
     await expect(pulls.pull(NAME)).rejects.toMatchObject({
       code: "HOST_TOOL_NOT_FOUND",
-      message: "this host lacks mke2fs, qemu-img, needed to make environments",
-      hint: toolRemedy(["mke2fs", "qemu-img"], "debian").hint,
+      message: "this host lacks qemu-img, setpriv, needed to make environments",
+      hint: toolRemedy(["qemu-img", "setpriv"], "debian").hint,
     });
     const missing = (await host.programs.check()).filter((tool) => !tool.found);
-    expect(missing.map(({ program }) => program).sort()).toEqual(["mke2fs", "newuidmap", "qemu-img"]);
+    expect(missing.map(({ program }) => program).sort()).toEqual(["newuidmap", "qemu-img", "setpriv"]);
   });
 
   it("is what apt says, when the mirror cannot be reached", async () => {
@@ -301,13 +301,26 @@ describe("what goes wrong on the host", () => {
 
   it.each([
     ["qemu-img", 'echo "qemu-img: error while writing: No space left on device" >&2; exit 1'],
-    ["mke2fs", "exit 153"],
     [
       "apt-get",
       `case "$*" in *--download-only*) echo "E: Write error - write (28: No space left on device)"; exit 100;; esac`,
     ],
   ])("is a full disk that %s met", async (program, script) => {
+    // Only what lay packed on the disk is copied by qemu-img.
+    if (program === "qemu-img") await host.remove("mmdebstrap");
     await host.sabotage(program, script);
+    await meetsFullDisk();
+  });
+
+  it("is a full disk that the environment's own was copied to", async () => {
+    builder.makeDisk = () =>
+      Promise.reject(
+        Object.assign(new Error("ENOSPC: no space left on device, copyfile"), { code: "ENOSPC" }),
+      );
+    await meetsFullDisk();
+  });
+
+  async function meetsFullDisk(): Promise<void> {
     await expect(pulls.pull(NAME)).rejects.toMatchObject({ code: "DISK_FULL", retryable: true });
     await pulls.close();
     // Nothing at all where nothing was finished.
@@ -322,7 +335,7 @@ describe("what goes wrong on the host", () => {
         "unpacked.qcow2",
       ]).toContain(entry);
     }
-  });
+  }
 
   it("is a disk with too little space, noticed before the work", async () => {
     const file = join(host.catalogueDirectory, "debian-12.json");

@@ -192,8 +192,6 @@ describe("mmdebstrap", () => {
       "update",
       "download",
       "mmdebstrap",
-      "mke2fs",
-      "convert",
     ]);
     expect(builder.builds[0]?.steps).toHaveLength(1);
     expect(await trees()).toEqual([]);

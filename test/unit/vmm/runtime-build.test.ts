@@ -1,4 +1,10 @@
-import { describe, expect, it } from "vitest";
+import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { IMAGE_VIRTUAL_BYTES } from "../../../src/image/layout.js";
+import { requireStandalone } from "../../../src/image/qcow2-header.js";
+import { complete } from "../../../src/kit/index.js";
 
 interface Entry {
   readonly path: string;
@@ -12,6 +18,7 @@ const load = (name: string): Promise<unknown> =>
   import(new URL(`../../../runtime/build/${name}`, import.meta.url).href);
 const { cpioArchive } = (await load("cpio.mjs")) as { cpioArchive: (entries: readonly Entry[]) => Buffer };
 const { dependencies } = (await load("modules.mjs")) as { dependencies: (elf: Buffer) => string[] };
+const { emptyDisk } = (await load("file-system.mjs")) as { emptyDisk: (scratch: string) => Buffer };
 const { extractKernel } = (await load("kernel-image.mjs")) as { extractKernel: (image: Buffer) => Buffer };
 
 describe("The initramfs", () => {
@@ -126,3 +133,32 @@ function elfWith(name: string, content: string): Buffer {
     section(1, 64 + names.length, body.length),
   ]);
 }
+
+describe("The disk that environments begin as", () => {
+  let directory: string;
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), "pyro-empty-disk-"));
+  });
+  afterEach(() => rm(directory, { recursive: true }));
+
+  it("has the same bytes each time", () => {
+    expect(emptyDisk(directory).equals(emptyDisk(directory))).toBe(true);
+  });
+
+  it("is an ext4 of one size, in a small file, whose inode tables no guest has to write", async () => {
+    const disk = join(directory, "image.qcow2");
+    await writeFile(disk, emptyDisk(directory));
+    await requireStandalone(disk);
+    expect((await stat(disk)).size).toBeLessThan(8 * 1024 * 1024);
+    const raw = join(directory, "image.raw");
+    await complete("qemu-img", ["convert", "-f", "qcow2", "-O", "raw", disk, raw]);
+    expect((await stat(raw)).size).toBe(IMAGE_VIRTUAL_BYTES);
+    expect(await complete("e2fsck", ["-fn", raw])).toMatchObject({ code: 0 });
+    const { stdout } = await complete("dumpe2fs", [raw], { maxBytes: 1024 * 1024 });
+    expect(stdout).toContain("metadata_csum");
+    expect(stdout).not.toMatch(/orphan_file|metadata_csum_seed/);
+    const groups = stdout.match(/^Group \d+:.*$/gm) ?? [];
+    expect(groups).toHaveLength(128);
+    expect(groups.filter((line) => !line.includes("ITABLE_ZEROED"))).toEqual([]);
+  });
+});

@@ -30,6 +30,7 @@ beforeEach(() => {
   writeFileSync(join(directory, "vmlinux"), "kernel");
   writeFileSync(join(directory, "initramfs.cpio"), "initramfs");
   writeFileSync(join(directory, "pyro-hold"), "holder");
+  writeFileSync(join(directory, "empty.qcow2"), "disk");
   writeManifest({});
 });
 
@@ -37,15 +38,17 @@ afterEach(() => rmSync(root, { recursive: true }));
 
 function writeManifest(more: object): void {
   const manifest = {
-    format: 2,
+    format: 3,
     bundle_version: "0.1.0",
     kernel: { file: "vmlinux", release: "6.1.0" },
     initramfs: { file: "initramfs.cpio" },
     holder: { file: "pyro-hold" },
+    empty_disk: { file: "empty.qcow2" },
     files: {
       vmlinux: described("kernel"),
       "initramfs.cpio": described("initramfs"),
       "pyro-hold": described("holder"),
+      "empty.qcow2": described("disk"),
     },
     ...more,
   };
@@ -82,6 +85,7 @@ describe("The runtime bundle", () => {
       kernelPath: join(directory, "vmlinux"),
       initramfsPath: join(directory, "initramfs.cpio"),
       holderPath: join(directory, "pyro-hold"),
+      emptyDiskPath: join(directory, "empty.qcow2"),
       version: "0.1.0",
       kernelRelease: "6.1.0",
       digest: sha256(readFileSync(join(directory, "manifest.json"), "utf8")),
@@ -128,7 +132,7 @@ describe("The runtime bundle", () => {
   });
 
   it("with a manifest that is none is damaged", async () => {
-    writeManifest({ format: 3 });
+    writeManifest({ format: 2 });
     await expect(locateRuntimeBundle({ directory })).rejects.toThrow("format");
     writeManifest({ files: { vmlinux: described("kernel") } });
     await expect(locateRuntimeBundle({ directory })).rejects.toThrow("does not describe initramfs.cpio");
