@@ -6,12 +6,10 @@ import { ImageUnpacking } from "./image-unpacking.js";
 import type { PullProgress } from "./progress.js";
 import type { EnvironmentSource, Manifest } from "./record.js";
 import { sealImage, type SealRequest } from "./seal.js";
-import type { UnpackRequest } from "./unpack.js";
+import type { FillRequest } from "./unpack.js";
 
 export interface ImageRunOptions
-  extends
-    Pick<SealRequest, "store" | "host" | "inUse" | "signal">,
-    Pick<UnpackRequest, "builder" | "logger"> {
+  extends Pick<SealRequest, "store" | "host" | "inUse" | "signal">, Pick<FillRequest, "builder" | "logger"> {
   /** The environment's name. */
   readonly name: string;
   readonly source: Extract<EnvironmentSource, "image" | "archive">;

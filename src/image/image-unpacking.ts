@@ -1,15 +1,14 @@
 import { setMaxListeners } from "node:events";
 import { untilAborted } from "../kit/index.js";
 import type { BlobTap, ImagePullProgress, KnownImage, StoredImage } from "../oci/index.js";
-import { LayerTars } from "./layer-tars.js";
+import { LayerTars, tarsBytesMost } from "./layer-tars.js";
 import { requireSpace } from "./host-tools.js";
 import { PullPlace } from "./pull-place.js";
-import { phaseFileSchema } from "./record.js";
 import type { EnvironmentStore } from "./store.js";
-import { isUnpacked, makeEmptyDisk, unpackLayers, type UnpackRequest } from "./unpack.js";
+import { fillDisk, hasUnpacked, isUnpacked, keepUnpacked, unpackedDisk, type FillRequest } from "./unpack.js";
 
 export interface ImageUnpackingOptions extends Pick<
-  UnpackRequest,
+  FillRequest,
   "builder" | "logger" | "onProgress" | "signal"
 > {
   readonly store: EnvironmentStore;
@@ -25,13 +24,15 @@ export interface ImageUnpackingOptions extends Pick<
 const UNPACKED_RATIO = 8;
 /** The machine is started when the rest of the layers will be here in so long: a boot takes a second or two. */
 const BUILDER_AHEAD_MS = 5_000;
-/** So much comes in that time on most lines: the machine is started at once. */
+/** So much comes in that time on most lines: the machine is started at once, or was before the image was known. */
 const SOON_BYTES = 256 * 1024 ** 2;
+/** What the tars of so large an image can come to at most, however many layers it has. */
+const SOON_TARS_BYTES = 320 * 1024 ** 3;
 
 /**
- * The way of an image from its layers to a disk. Once its documents are known its place is taken, unless it was before, and
- * layers are unpacked as they come; the machine starts before the last of them is here, and reads none of them before all
- * are proven. Disposing of it ends the machine and gives the place back.
+ * The way of an image from its layers to a disk. Its place is taken and the machine that unpacks is started while the
+ * registry is asked; layers are decompressed as they come, and the machine reads none of them before all are proven. For a
+ * large image, the machine is started again in time. Disposing of it ends the machine and gives the place back.
  */
 export class ImageUnpacking implements AsyncDisposable {
   readonly #options: ImageUnpackingOptions;
@@ -43,8 +44,8 @@ export class ImageUnpacking implements AsyncDisposable {
   #taking: Promise<PullPlace> | undefined;
   #place: PullPlace | undefined;
   #tars: LayerTars | undefined;
-  #emptyDisk: Promise<string> | undefined;
-  #disk: Promise<string> | undefined;
+  #machine: { readonly filled: Promise<void>; readonly ending: AbortController } | undefined;
+  #removal: Promise<void> | undefined;
   readonly #image: Promise<StoredImage>;
   #fetched: (image: StoredImage) => void = () => undefined;
   #isFetched = false;
@@ -60,7 +61,7 @@ export class ImageUnpacking implements AsyncDisposable {
   }
 
   /**
-   * Takes the environment's place and makes the disk while the registry is asked: for an image that will have to be
+   * Takes the environment's place and starts the machine while the registry is asked: for an image that will have to be
    * unpacked, whatever it is. What fails here ends the fetch, by the signal.
    */
   prepare(): void {
@@ -70,24 +71,25 @@ export class ImageUnpacking implements AsyncDisposable {
 
   async #prepare(): Promise<void> {
     const place = await this.#take();
-    // What an earlier pull unpacked may be this very image.
-    if ((await place.read("unpacked", phaseFileSchema)) === undefined) this.#makeDisk(place);
-  }
-
-  #makeDisk(place: PullPlace): void {
-    this.#emptyDisk = makeEmptyDisk({ ...this.#options, place });
-    this.#emptyDisk.catch((error: unknown) => this.#failure.abort(error));
+    // It may be this very image.
+    if (await hasUnpacked(place)) return;
+    this.#tars = await LayerTars.open(place, SOON_TARS_BYTES);
+    this.#start(place, this.#tars);
   }
 
   /** Told of the image before its layers come. What fails here ends the fetch, by the signal. */
   async begin(image: KnownImage): Promise<(layer: string) => BlobTap | undefined> {
     try {
-      const place = await this.#open(image);
+      await this.#prepared;
+      const place = await this.#take();
+      this.#known = image;
       if (!(await isUnpacked(place, image.manifestDigest))) {
-        const { neededBytes } = this.#needs(place, image);
-        await requireSpace(place.directory, neededBytes, "unpacking the image");
-        if (this.#emptyDisk === undefined) this.#makeDisk(place);
-        if (image.sizeBytes <= SOON_BYTES) void this.#start(image);
+        await requireSpace(place.directory, image.sizeBytes * UNPACKED_RATIO, "unpacking the image");
+        const isSoon = image.sizeBytes <= SOON_BYTES;
+        if (!isSoon) await this.#stop();
+        this.#tars ??= await LayerTars.open(place, tarsBytesMost(image.layers));
+        this.#tars.expect(image.layers);
+        if (isSoon) this.#start(place, this.#tars);
         return (layer) => this.#tars?.tap(layer);
       }
     } catch (error) {
@@ -98,35 +100,36 @@ export class ImageUnpacking implements AsyncDisposable {
 
   /** Told how far the fetch is: starts the machine in time. */
   follow({ phase, bytesDone, bytesTotal }: ImagePullProgress): void {
-    if (phase !== "layers" || this.#known === undefined || this.signal.aborted) return;
+    const [place, tars] = [this.#place, this.#tars];
+    if (phase !== "layers" || place === undefined || tars === undefined || this.signal.aborted) return;
     const ms = performance.now();
     this.#since ??= { ms, bytes: bytesDone };
     const perMs = (bytesDone - this.#since.bytes) / (ms - this.#since.ms);
-    if ((bytesTotal - bytesDone) / perMs < BUILDER_AHEAD_MS) void this.#start(this.#known);
+    if ((bytesTotal - bytesDone) / perMs < BUILDER_AHEAD_MS) this.#start(place, tars);
   }
 
-  /** Unpacks the image, whose layers are proven. @throws {PyroError} as `unpackLayers` and `LayerTars` */
+  /** Unpacks the image, whose layers are proven. @throws {PyroError} as `fillDisk` and `LayerTars` */
   async finish(image: StoredImage): Promise<{ readonly directory: string; readonly disk: string }> {
     // Nobody told of it where another pull fetched the same image already.
     if (this.#known === undefined) await this.begin(image);
     this.signal.throwIfAborted();
-    const { directory } = await this.#take();
+    const place = await this.#take();
+    const { directory } = place;
+    // An earlier pull has unpacked it.
+    if (this.#tars === undefined) return { directory, disk: unpackedDisk(place) };
     this.#isFetched = true;
     this.#fetched(image);
-    return { directory, disk: await this.#start(image) };
+    this.#start(place, this.#tars);
+    await this.#machine?.filled;
+    const disk = await keepUnpacked(place, image.manifestDigest);
+    // Beside the hashing of the disk; what does not go now goes with its directory.
+    this.#removal = this.#tars.remove().catch(() => undefined);
+    return { directory, disk };
   }
 
   /** The environment is sealed: nothing here is needed any more. */
   done(): void {
     this.#place?.finish();
-  }
-
-  async #open(image: KnownImage): Promise<PullPlace> {
-    await this.#prepared;
-    const place = await this.#take();
-    this.#tars = await LayerTars.open(place, image.layers);
-    this.#known = image;
-    return place;
   }
 
   #take(): Promise<PullPlace> {
@@ -140,31 +143,34 @@ export class ImageUnpacking implements AsyncDisposable {
     return this.#place;
   }
 
-  #needs(place: PullPlace, image: KnownImage) {
-    return { place, neededBytes: image.sizeBytes * UNPACKED_RATIO, signal: this.signal };
-  }
-
-  #start(image: KnownImage): Promise<string> {
-    if (this.#disk !== undefined) return this.#disk;
-    const [place, tars] = [this.#place, this.#tars];
-    if (place === undefined || tars === undefined) throw new Error("the image has no place yet");
-    this.#disk = unpackLayers({
+  /** Starts the machine, if none is. */
+  #start(place: PullPlace, tars: LayerTars): void {
+    if (this.#machine !== undefined) return;
+    const ending = new AbortController();
+    const signal = AbortSignal.any([this.signal, ending.signal]);
+    const filled = fillDisk({
       ...this.#options,
-      ...this.#needs(place, image),
-      ...(this.#emptyDisk === undefined ? {} : { emptyDisk: this.#emptyDisk }),
-      files: [tars.path],
+      ...{ place, signal, files: [tars.path], steps: [] },
       layers: async () => {
-        const { layers } = await untilAborted(this.#image, this.signal);
-        return await tars.finish(layers, this.signal, (bytesDone) =>
-          this.#report(bytesDone, image.sizeBytes, "decompressing the layers"),
+        const { layers, sizeBytes } = await untilAborted(this.#image, signal);
+        return await tars.finish(layers, signal, (bytesDone) =>
+          this.#report(bytesDone, sizeBytes, "decompressing the layers"),
         );
       },
-      steps: [],
-      inputs: image.manifestDigest,
       onProgress: this.#report.bind(this),
     });
-    this.#disk.catch((error: unknown) => this.#failure.abort(error));
-    return this.#disk;
+    filled.catch((error: unknown) => {
+      if (!ending.signal.aborted) this.#failure.abort(error);
+    });
+    this.#machine = { filled, ending };
+  }
+
+  /** Ends the machine that waits for an image which will not be here soon, and which may have no room in its file. */
+  async #stop(): Promise<void> {
+    this.#machine?.ending.abort(new Error("the image is large"));
+    await Promise.allSettled([this.#machine?.filled]);
+    await this.#tars?.[Symbol.asyncDispose]();
+    this.#machine = this.#tars = undefined;
   }
 
   /** Until the layers are here, it is they who are told of. */
@@ -175,7 +181,7 @@ export class ImageUnpacking implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#failure.abort(new Error("the pull is over"));
     await Promise.allSettled([this.#prepared]);
-    await Promise.allSettled([this.#emptyDisk, this.#disk]);
+    await Promise.allSettled([this.#machine?.filled, this.#removal]);
     await this.#tars?.[Symbol.asyncDispose]();
     await this.#place?.[Symbol.asyncDispose]();
   }

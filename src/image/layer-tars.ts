@@ -32,38 +32,41 @@ interface Region {
  * which that failed, is unpacked from where it lies.
  */
 export class LayerTars implements AsyncDisposable {
+  #regions: ReadonlyMap<string, Region> = new Map();
+  #layers: ReadonlyMap<string, KnownLayer> = new Map();
+
   private constructor(
     readonly path: string,
+    private readonly lengthBytes: number,
     private readonly file: FileHandle,
-    private readonly regions: ReadonlyMap<string, Region>,
-    private readonly layers: ReadonlyMap<string, KnownLayer>,
   ) {}
 
-  static async open(place: PullPlace, layers: readonly KnownLayer[]): Promise<LayerTars> {
+  /** The file for what is not known yet, in which layers have room whose `tarsBytesMost` is no more. */
+  static async open(place: PullPlace, lengthBytes: number): Promise<LayerTars> {
     const path = place.path(FILE);
-    const regions = new Map<string, Region>();
-    let end = ALIGNED_BYTES;
-    for (const [index, layer] of layers.entries()) {
-      if (regions.has(keyOf(layer))) continue;
-      regions.set(keyOf(layer), { number: index + 1, offsetBytes: end, bytes: 0, stream: undefined });
-      end += Math.ceil((tarBytesMost(layer) + 1) / ALIGNED_BYTES) * ALIGNED_BYTES;
-    }
     // An earlier one is read-only.
     await rm(path, { force: true });
     const file = await open(path, "wx", 0o444);
     try {
-      await file.truncate(end);
+      await file.truncate(lengthBytes);
     } catch (error) {
       await file.close();
       throw error;
     }
-    const byDigest = new Map<string, KnownLayer>(layers.map((layer) => [layer.digest, layer]));
-    return new LayerTars(path, file, regions, byDigest);
+    return new LayerTars(path, lengthBytes, file);
+  }
+
+  /** Gives the layers their places; they can come then. */
+  expect(layers: readonly KnownLayer[]): void {
+    const { regions, endBytes } = regionsOf(layers);
+    if (endBytes > this.lengthBytes) throw new Error(`the layers need ${endBytes} bytes at most`);
+    this.#regions = regions;
+    this.#layers = new Map(layers.map((layer) => [layer.digest, layer]));
   }
 
   /** Unpacks a layer as it comes. */
   tap(digest: string): BlobTap | undefined {
-    const layer = this.layers.get(digest);
+    const layer = this.#layers.get(digest);
     return layer === undefined ? undefined : this.#begin(layer);
   }
 
@@ -121,7 +124,7 @@ export class LayerTars implements AsyncDisposable {
   }
 
   #regionOf(layer: KnownLayer): Region {
-    const region = this.regions.get(keyOf(layer));
+    const region = this.#regions.get(keyOf(layer));
     if (region === undefined) throw new Error(`no place for the layer ${layer.digest}`);
     return region;
   }
@@ -131,7 +134,7 @@ export class LayerTars implements AsyncDisposable {
     const { number, offsetBytes } = region;
     const onBytes = (bytes: number): void => {
       region.bytes = bytes;
-      const all = [...this.regions.values()].reduce((sum, each) => sum + each.bytes, 0);
+      const all = [...this.#regions.values()].reduce((sum, each) => sum + each.bytes, 0);
       if (all > TAR_BYTES_MAX) throw tooLarge(number, "image_bytes");
     };
     region.bytes = 0;
@@ -139,10 +142,32 @@ export class LayerTars implements AsyncDisposable {
     return region.stream;
   }
 
+  /** They are of no use any more. */
+  async remove(): Promise<void> {
+    await this[Symbol.asyncDispose]();
+    await rm(this.path, { force: true });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.regions.values()].map(async ({ stream }) => await stream?.close()));
+    await Promise.all([...this.#regions.values()].map(async ({ stream }) => await stream?.close()));
     await this.file.close();
   }
+}
+
+/** How long a file of these layers can become. */
+export function tarsBytesMost(layers: readonly KnownLayer[]): number {
+  return regionsOf(layers).endBytes;
+}
+
+function regionsOf(layers: readonly KnownLayer[]) {
+  const regions = new Map<string, Region>();
+  let endBytes = ALIGNED_BYTES;
+  for (const [index, layer] of layers.entries()) {
+    if (regions.has(keyOf(layer))) continue;
+    regions.set(keyOf(layer), { number: index + 1, offsetBytes: endBytes, bytes: 0, stream: undefined });
+    endBytes += Math.ceil((tarBytesMost(layer) + 1) / ALIGNED_BYTES) * ALIGNED_BYTES;
+  }
+  return { regions, endBytes };
 }
 
 /** The same blob under another diff ID has to be looked at for itself. */

@@ -3,50 +3,46 @@ import type { ImageBuild, ImageBuilder } from "./builder.js";
 import { requireSpace } from "./host-tools.js";
 import { isPhaseFile, recordPhaseFile, type PhaseFile } from "./phase-file.js";
 import type { PullPlace } from "./pull-place.js";
+import { phaseFileSchema } from "./record.js";
 import { UNPACKED } from "./sweep.js";
 
-interface EmptyDiskRequest {
+export interface FillRequest extends Pick<ImageBuild, "files" | "layers" | "steps"> {
   readonly place: PullPlace;
   readonly builder: ImageBuilder;
-}
-
-export interface UnpackRequest extends EmptyDiskRequest, Pick<ImageBuild, "files" | "layers" | "steps"> {
-  /** About what is written, for the check of free space. */
-  readonly neededBytes: number;
-  /** What `makeEmptyDisk` gave, where that was called ahead. */
-  readonly emptyDisk?: Promise<string>;
   readonly logger: Logger;
-  /** Digest of all that goes in: an earlier result of the same is taken as it is. */
-  readonly inputs: string;
   readonly onProgress: (bytesDone: number, bytesTotal: number, message: string) => void;
   readonly signal: AbortSignal;
 }
 
-/**
- * Makes the disk that layers are unpacked into; what an earlier pull unpacked is gone then.
- * @returns the path of the image
- * @throws the system's error, or what the runtime bundle throws
- */
-export async function makeEmptyDisk({ place, builder }: EmptyDiskRequest): Promise<string> {
-  const disk = place.path(UNPACKED);
-  await place.forget("unpacked");
-  await builder.makeDisk(disk);
-  return disk;
+interface UnpackRequest extends FillRequest {
+  /** About what is written, for the check of free space. */
+  readonly neededBytes: number;
+  /** Digest of all that goes in: an earlier result of the same is taken as it is. */
+  readonly inputs: string;
 }
 
 /**
  * Unpacks layers into a disk in a builder VM, unless an earlier pull has done it.
  * @returns the path of the image
- * @throws {PyroError} what the builder throws, and as `makeEmptyDisk`
+ * @throws {PyroError} DISK_FULL; what the builder throws
  */
 export async function unpackLayers(request: UnpackRequest): Promise<string> {
-  const { place, builder, logger, inputs, signal, onProgress } = request;
-  // Who made the disk ahead has looked.
-  if (request.emptyDisk === undefined) {
-    if (await isUnpacked(place, inputs)) return place.path(UNPACKED);
-    await requireSpace(place.directory, request.neededBytes, "unpacking the image");
-  }
-  const disk = await (request.emptyDisk ?? makeEmptyDisk(request));
+  const { place, inputs, neededBytes } = request;
+  if (await isUnpacked(place, inputs)) return unpackedDisk(place);
+  await requireSpace(place.directory, neededBytes, "unpacking the image");
+  await fillDisk(request);
+  return await keepUnpacked(place, inputs);
+}
+
+/**
+ * Unpacks layers into a new disk in a builder VM; what an earlier pull unpacked is gone then. Nothing says yet what it holds.
+ * @throws {PyroError} what the builder throws
+ */
+export async function fillDisk(request: FillRequest): Promise<void> {
+  const { place, builder, logger, signal, onProgress } = request;
+  const disk = unpackedDisk(place);
+  await place.forget("unpacked");
+  await builder.makeDisk(disk);
   onProgress(0, 0, "starting the builder VM");
   const output = new TextDecoder();
   await builder.build({
@@ -65,11 +61,26 @@ export async function unpackLayers(request: UnpackRequest): Promise<string> {
     signal,
   });
   signal.throwIfAborted();
+}
+
+/** Says what the disk was filled with, for this pull and the next; gives its path. */
+export async function keepUnpacked(place: PullPlace, inputs: string): Promise<string> {
+  const disk = unpackedDisk(place);
   // As the image will be: as root, QEMU had it under a uid of its own.
   await sealFile(disk);
   failpoint("pull.unpacked");
   await recordPhaseFile(unpacked(place, inputs));
   return disk;
+}
+
+/** Whether any pull has unpacked anything here. */
+export async function hasUnpacked(place: PullPlace): Promise<boolean> {
+  return (await place.read("unpacked", phaseFileSchema)) !== undefined;
+}
+
+/** The disk that layers are unpacked into. */
+export function unpackedDisk(place: PullPlace): string {
+  return place.path(UNPACKED);
 }
 
 /** Whether an earlier pull has unpacked these inputs. */
@@ -78,7 +89,7 @@ export async function isUnpacked(place: PullPlace, inputs: string): Promise<bool
 }
 
 function unpacked(place: PullPlace, inputs: string): PhaseFile {
-  return { place, phase: "unpacked", path: place.path(UNPACKED), inputs };
+  return { place, phase: "unpacked", path: unpackedDisk(place), inputs };
 }
 
 /** The last thing that dpkg says it is doing; the rest of its output is for the log. */

@@ -13,6 +13,8 @@ const CONTENT_AT = qcow2Header().length;
 export class FakeBuilder implements ImageBuilder {
   /** Those whose layers came to be there. */
   readonly builds: BegunBuild[] = [];
+  /** Builds that began. */
+  started = 0;
   /** Builds that wait for their layers. */
   waiting = 0;
   /** Runs in the middle of each build. */
@@ -30,6 +32,7 @@ export class FakeBuilder implements ImageBuilder {
   }
 
   async build(request: ImageBuild): Promise<{ entryCount: number; usedBytes: number }> {
+    this.started += 1;
     this.waiting += 1;
     const layers = await request.layers().finally(() => (this.waiting -= 1));
     const build = { ...request, layers };

@@ -256,5 +256,19 @@ describe("an environment from an image", () => {
       code: "IMAGE_NOT_FOUND",
     });
     expect(await readdir(store.layout.pulls).catch(() => [])).toEqual([]);
+    expect([builder.waiting, builder.builds]).toEqual([0, []]);
+  });
+
+  it("has its builder started while its registry is asked", async () => {
+    registry.addImage("team/tool", "1");
+    registry.fault = async ({ path }) => {
+      if (path.includes("/manifests/")) await vi.waitFor(() => expect(builder.waiting).toBe(1), 10_000);
+      return false;
+    };
+    expect(await pulls.pull(name())).toMatchObject({ reused: false });
+    // Nor is one started for what may be here already.
+    registry.fault = undefined;
+    expect(await pulls.pull(name())).toMatchObject({ reused: true });
+    expect(builder.started).toBe(1);
   });
 });

@@ -5,7 +5,7 @@ import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { BuildLayer } from "../../../src/image/index.js";
 import { layoutOf } from "../../../src/image/index.js";
-import { LayerTars } from "../../../src/image/layer-tars.js";
+import { LayerTars, tarsBytesMost } from "../../../src/image/layer-tars.js";
 import { PullPlace } from "../../../src/image/pull-place.js";
 import { digestOf, type Compression, type PulledLayer } from "../../../src/oci/index.js";
 import { tarOf } from "../../fakes/fake-registry.js";
@@ -38,6 +38,12 @@ async function layerOf(tar: Buffer, compression: Compression = "gzip"): Promise<
   return { layer: { ...common, digest: digestOf(stored), diffId: digestOf(tar) }, tar, stored };
 }
 
+async function tarsOf(layers: readonly PulledLayer[]): Promise<LayerTars> {
+  const tars = await LayerTars.open(place, tarsBytesMost(layers));
+  tars.expect(layers);
+  return tars;
+}
+
 async function contentOf({ path, offsetBytes = 0, sizeBytes }: BuildLayer): Promise<Buffer> {
   await using file = await open(path, "r");
   return (await file.read(Buffer.alloc(sizeBytes), 0, sizeBytes, offsetBytes)).buffer;
@@ -51,7 +57,7 @@ describe("the tars of an image's layers", () => {
       const [whole, anew, half, none] = given.map(({ layer, stored }) => ({ layer, stored }));
       if (!whole || !anew || !half || !none) throw new Error("four layers");
       const layers = given.map(({ layer }) => layer);
-      await using tars = await LayerTars.open(place, layers);
+      await using tars = await tarsOf(layers);
       const tap = (layer: PulledLayer) => tars.tap(layer.digest) ?? expect.fail("no place for it");
       const first = tap(whole.layer);
       for (let at = 0; at < whole.stored.length; at += 50_000) {
@@ -79,7 +85,7 @@ describe("the tars of an image's layers", () => {
   it("are read from the disk where what came had another sum, which then is told of", async () => {
     const given = await layerOf(tarOf(1));
     const wrong = { ...given.layer, diffId: digestOf(Buffer.from("x")) };
-    await using tars = await LayerTars.open(place, [given.layer, wrong]);
+    await using tars = await tarsOf([given.layer, wrong]);
     await tars.tap(given.layer.digest)?.take(given.stored);
     await expect(tars.finish([given.layer, wrong], NEVER, () => undefined)).rejects.toMatchObject({
       code: "IMAGE_DIFF_ID_MISMATCH",
@@ -89,7 +95,7 @@ describe("the tars of an image's layers", () => {
 
   it("are read no more once nobody waits", async () => {
     const { layer, stored } = await layerOf(tarOf(1, 3_000_000));
-    const tars = await LayerTars.open(place, [layer]);
+    const tars = await tarsOf([layer]);
     const tap = tars.tap(layer.digest);
     await tap?.take(stored.subarray(0, 1_000_000));
     await tars[Symbol.asyncDispose]();

@@ -1,0 +1,102 @@
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { EnvironmentStore, layoutOf, loadCatalogue } from "../../../src/image/index.js";
+import { ImageUnpacking } from "../../../src/image/image-unpacking.js";
+import { packagePath, silentLogger } from "../../../src/kit/index.js";
+import { digestOf, type KnownLayer, type PulledLayer, type StoredImage } from "../../../src/oci/index.js";
+import { LIMITS } from "../../../src/protocol/index.js";
+import { tarOf } from "../../fakes/fake-registry.js";
+import { FakeBuilder } from "./fake-builder.js";
+
+const TAR = tarOf(1);
+const LARGE_BYTES = 300 * 1024 ** 2;
+let directory: string;
+let store: EnvironmentStore;
+let builder: FakeBuilder;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "pyro-unpacking-"));
+  store = new EnvironmentStore(await loadCatalogue(packagePath("environments")), layoutOf(directory));
+  builder = new FakeBuilder();
+});
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+function unpackingOf(): ImageUnpacking {
+  return new ImageUnpacking({
+    ...{ store, builder, logger: silentLogger, name: "team/tool:1", fresh: false },
+    ...{ onProgress: () => undefined, signal: new AbortController().signal },
+  });
+}
+
+/** Of one small layer, whatever it says of its size. */
+async function imageOf(sizeBytes: number): Promise<StoredImage> {
+  const path = join(directory, "layer");
+  await writeFile(path, TAR);
+  const digest = digestOf(TAR);
+  const known = { digest, diffId: digest, sizeBytes: TAR.length, compression: "none" as const };
+  const layers: PulledLayer[] = [{ ...known, path, mediaType: "application/vnd.oci.image.layer.v1.tar" }];
+  const config = { env: [], labels: {} } as unknown as StoredImage["config"];
+  return { manifestDigest: digest, configDigest: digest, config, layers, sizeBytes, reused: false };
+}
+
+describe("an image that is unpacked", () => {
+  it("has its builder before it is known, and the same one then", async () => {
+    await using unpacking = unpackingOf();
+    unpacking.prepare();
+    await vi.waitFor(() => expect(builder.waiting).toBe(1), 10_000);
+    const image = await imageOf(TAR.length);
+    const tap = (await unpacking.begin(image))(digestOf(TAR));
+    await tap?.take(TAR);
+    await unpacking.finish(image);
+    expect(builder.started).toBe(1);
+    expect(builder.builds[0]?.layers).toMatchObject([{ sizeBytes: TAR.length }]);
+  });
+
+  it("has it again when a large one will be here soon, and none meanwhile", async () => {
+    await using unpacking = unpackingOf();
+    unpacking.prepare();
+    await vi.waitFor(() => expect(builder.waiting).toBe(1), 10_000);
+    const image = await imageOf(LARGE_BYTES);
+    const tap = (await unpacking.begin(image))(digestOf(TAR));
+    expect([builder.waiting, unpacking.signal.aborted]).toEqual([0, false]);
+    const progress = { phase: "layers" as const, bytesTotal: LARGE_BYTES, layers: [] };
+    unpacking.follow({ ...progress, bytesDone: 0 });
+    expect(builder.started).toBe(1);
+    await tap?.take(TAR);
+    unpacking.follow({ ...progress, bytesDone: LARGE_BYTES - 1 });
+    await vi.waitFor(() => expect(builder.waiting).toBe(1), 10_000);
+    const { disk } = await unpacking.finish(image);
+    expect([builder.waiting, builder.started, builder.builds.length]).toEqual([0, 2, 1]);
+    expect(disk).toContain("unpacked.qcow2");
+  });
+
+  it("leaves neither a builder nor its tars where it never comes to be known", async () => {
+    {
+      await using unpacking = unpackingOf();
+      unpacking.prepare();
+      await vi.waitFor(() => expect(builder.waiting).toBe(1), 10_000);
+    }
+    expect([builder.waiting, builder.builds]).toEqual([0, []]);
+    expect(await readdir(store.layout.pulls)).toEqual([]);
+  });
+
+  it("has room for its tars before it is known, however many layers it has", async () => {
+    const soon = 256 * 1024 ** 2;
+    const each = soon / LIMITS.imageLayers;
+    const sizes = Array.from({ length: LIMITS.imageLayers }, (_, at) => at);
+    for (const layers of [sizes.map(() => each), [soon], sizes.map((at) => (at === 0 ? soon : 0))]) {
+      await using unpacking = unpackingOf();
+      unpacking.prepare();
+      const image = { ...(await imageOf(soon)), layers: layers.map(packedLayer) };
+      await unpacking.begin(image);
+      expect(unpacking.signal.aborted).toBe(false);
+    }
+  });
+});
+
+function packedLayer(sizeBytes: number, at: number): KnownLayer {
+  const digest = digestOf(Buffer.from(`${at}`));
+  return { digest, diffId: digest, sizeBytes, compression: "gzip", mediaType: "application/x-as-it-is" };
+}
