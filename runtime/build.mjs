@@ -24,7 +24,7 @@ import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { cpioArchive } from "./build/cpio.mjs";
-import { emptyDisk, mke2fsVersion } from "./build/file-system.mjs";
+import { diskTools, emptyDisk } from "./build/file-system.mjs";
 import { extractKernel } from "./build/kernel-image.mjs";
 import { fetchKernelPackage, resolveKernelPackage, unpackKernelPackage } from "./build/kernel-package.mjs";
 import { selectModules } from "./build/modules.mjs";
@@ -94,7 +94,7 @@ function replace(out, fresh) {
   rmSync(old, { recursive: true, force: true });
 }
 
-/** Everything that decides the bytes: the kernel package, Go, mke2fs, the agent's sources, these scripts, the version. */
+/** Everything that decides the bytes: the kernel package, Go, the disk's tools, the agent's sources, these scripts, the version. */
 function gatherInputs(agent) {
   const kernelPackage = resolveKernelPackage();
   const version = JSON.parse(readFileSync(join(repository, "package.json"), "utf8")).version;
@@ -104,9 +104,9 @@ function gatherInputs(agent) {
   })
     .toString("utf8")
     .trim();
-  const e2fsprogs = mke2fsVersion();
+  const disk = diskTools();
   const hash = createHash("sha256");
-  hash.update(JSON.stringify([MANIFEST_FORMAT, kernelPackage, version, goVersion, e2fsprogs]));
+  hash.update(JSON.stringify([MANIFEST_FORMAT, kernelPackage, version, goVersion, disk]));
   const sources = [
     ...filesBelow(guest).filter((path) => !path.endsWith("_test.go")),
     ...filesBelow(join(here, "build")),
@@ -114,7 +114,7 @@ function gatherInputs(agent) {
   ];
   for (const path of sources) hash.update(`\0${relative(repository, path)}\0`).update(readFileSync(path));
   if (agent !== undefined) hash.update(readFileSync(agent));
-  return { kernelPackage, version, goVersion, e2fsprogs, agent, digest: hash.digest("hex") };
+  return { kernelPackage, version, goVersion, disk, agent, digest: hash.digest("hex") };
 }
 
 function filesBelow(directory) {
@@ -222,7 +222,7 @@ function manifestOf(inputs, release, modules, files) {
     initramfs: { file: "initramfs.cpio", modules: modules.lists },
     agent: { version: inputs.version, go: inputs.goVersion },
     holder: { file: "pyro-hold" },
-    empty_disk: { file: "empty.qcow2", e2fsprogs: inputs.e2fsprogs },
+    empty_disk: { file: "empty.qcow2", ...inputs.disk },
     files: Object.fromEntries(described),
     licences: {
       vmlinux:

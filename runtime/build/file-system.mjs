@@ -1,6 +1,6 @@
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { run } from "./progress.mjs";
+import { BuildError, run } from "./progress.mjs";
 
 /** Of every environment's disk (IMAGE_VIRTUAL_BYTES in src/image/layout.ts). */
 const DISK_BYTES = 16 * 1024 ** 3;
@@ -25,12 +25,18 @@ const FEATURES = [
 /** Any would do: nothing finds an environment's disk by it, and a guest may know what its names are hashed with. */
 const IDENTITY = "70797267-656e-4d65-8f6f-726574656e76";
 const E2FSPROGS = "sudo apt-get install -y e2fsprogs";
+const QEMU_UTILS = "sudo apt-get install -y qemu-utils";
 
-/** The release of mke2fs, which decides some of the bytes. */
-export function mke2fsVersion() {
+/** The releases of mke2fs and qemu-img, which decide some of the bytes. */
+export function diskTools() {
   // It says so on standard error.
-  const said = run("sh", ["-c", 'mke2fs -V 2>&1 | head -n 1 | cut -d" " -f2'], { env: withSbin() });
-  return said.toString("utf8").trim();
+  const mke2fs = run("sh", ["-c", "mke2fs -V 2>&1"], { env: environment(), hint: E2FSPROGS });
+  const qemuImg = run("qemu-img", ["--version"], { hint: QEMU_UTILS });
+  const [e2fsprogs, qemu] = [mke2fs, qemuImg].map(
+    (said) => /\d+\.\d[\w.+~:-]*/.exec(said.toString("utf8"))?.[0],
+  );
+  if (e2fsprogs === undefined) throw new BuildError("mke2fs does not say its version", E2FSPROGS);
+  return { e2fsprogs, qemu };
 }
 
 /**
@@ -42,11 +48,9 @@ export function emptyDisk(scratch) {
   const [raw, disk] = [join(directory, "disk.raw"), join(directory, "disk.qcow2")];
   writeFileSync(raw, "");
   truncateSync(raw, DISK_BYTES);
-  // The one release reads the first, later ones the second.
-  const env = { ...withSbin(), E2FSPROGS_FAKE_TIME: "1", SOURCE_DATE_EPOCH: "1" };
-  run("mke2fs", [...mke2fsArguments(), raw], { env, hint: E2FSPROGS });
+  run("mke2fs", [...mke2fsArguments(), raw], { env: environment(), hint: E2FSPROGS });
   const options = ["-f", "raw", "-O", "qcow2", "-o", "compat=1.1,lazy_refcounts=off"];
-  run("qemu-img", ["convert", ...options, raw, disk], { hint: "sudo apt-get install -y qemu-utils" });
+  run("qemu-img", ["convert", ...options, raw, disk], { hint: QEMU_UTILS });
   const bytes = readFileSync(disk);
   rmSync(directory, { recursive: true });
   return bytes;
@@ -67,7 +71,15 @@ function mke2fsArguments() {
   ];
 }
 
-/** An ordinary user's PATH often lacks the directories of mke2fs and its like. */
-function withSbin() {
-  return { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
+function environment() {
+  return {
+    ...process.env,
+    // An ordinary user's often lacks the directories of mke2fs and its like.
+    PATH: `${process.env.PATH}:/usr/sbin:/sbin`,
+    // Nothing of this machine's own.
+    MKE2FS_CONFIG: "/dev/null",
+    // Older releases read the first, later ones the second.
+    E2FSPROGS_FAKE_TIME: "1",
+    SOURCE_DATE_EPOCH: "1",
+  };
 }

@@ -40,7 +40,7 @@ const HOST_TOOLS: readonly HostTool[] = [
   { program: "dpkg-deb", package: "dpkg", neededFor: "unpacking packages", required: false },
   {
     ...{ program: "qemu-img", package: "qemu-utils", elsewhere: { ...QEMU_IMG, nixos: "nixos.qemu" } },
-    ...{ neededFor: "sealing an image", required: true },
+    ...{ neededFor: "making disks", required: true },
   },
   {
     ...{ program: "setpriv", package: "util-linux" },

@@ -31,13 +31,17 @@ export interface FetchOptions {
   readonly onKnown: OnKnownImage;
 }
 
+/** What the machine is started with that unpacks; no other program of the host has a part in it. */
+const IMAGE_TOOLS = ["setpriv"] as const;
+
 /**
  * One pull of an image into an environment: its layers are fetched and proven, unpacked in a builder VM, and the disk is
  * sealed. What was fetched and what was unpacked is kept for the next pull, however this one ends.
  */
 export async function runImage(options: ImageRunOptions): Promise<{ readonly reused: boolean }> {
-  const { name, source } = options;
+  const { host, name, source } = options;
   await options.requireFree?.();
+  await host.require(IMAGE_TOOLS);
   failpoint("image.fetch");
   const isReused = async ({ manifestDigest }: Pick<StoredImage, "manifestDigest">): Promise<boolean> =>
     !options.fresh && (await isThere(options, manifestDigest));

@@ -39,12 +39,15 @@ export class ImageUnpacking implements AsyncDisposable {
   readonly #failure = new AbortController();
   /** The fetch goes on by this: it ends when the image cannot be unpacked anyway. */
   readonly signal: AbortSignal;
-  #known: KnownImage | undefined;
   #prepared: Promise<void> | undefined;
+  #beginning: Promise<unknown> | undefined;
+  #isKnown = false;
   #taking: Promise<PullPlace> | undefined;
   #place: PullPlace | undefined;
   #tars: LayerTars | undefined;
   #machine: { readonly filled: Promise<void>; readonly ending: AbortController } | undefined;
+  /** Of a machine that was started before the image was known: what the registry says of that comes first. */
+  #earlyFailure: Error | undefined;
   #removal: Promise<void> | undefined;
   readonly #image: Promise<StoredImage>;
   #fetched: (image: StoredImage) => void = () => undefined;
@@ -73,35 +76,46 @@ export class ImageUnpacking implements AsyncDisposable {
     const place = await this.#take();
     // It may be this very image.
     if (await hasUnpacked(place)) return;
-    this.#tars = await LayerTars.open(place, SOON_TARS_BYTES);
-    this.#start(place, this.#tars);
+    // No file may be so long on some file systems, or by a limit: its length is known later.
+    this.#tars = await LayerTars.open(place, SOON_TARS_BYTES).catch(() => undefined);
+    if (this.#tars !== undefined) this.#start(place, this.#tars);
   }
 
   /** Told of the image before its layers come. What fails here ends the fetch, by the signal. */
   async begin(image: KnownImage): Promise<(layer: string) => BlobTap | undefined> {
-    try {
-      await this.#prepared;
-      const place = await this.#take();
-      this.#known = image;
-      if (!(await isUnpacked(place, image.manifestDigest))) {
-        await requireSpace(place.directory, image.sizeBytes * UNPACKED_RATIO, "unpacking the image");
-        const isSoon = image.sizeBytes <= SOON_BYTES;
-        if (!isSoon) await this.#stop();
-        this.#tars ??= await LayerTars.open(place, tarsBytesMost(image.layers));
-        this.#tars.expect(image.layers);
-        if (isSoon) this.#start(place, this.#tars);
-        return (layer) => this.#tars?.tap(layer);
-      }
-    } catch (error) {
+    const beginning = this.#begin(image).catch((error: unknown) => {
       this.#failure.abort(error);
+    });
+    this.#beginning = beginning;
+    return (await beginning) ?? (() => undefined);
+  }
+
+  async #begin(image: KnownImage): Promise<((layer: string) => BlobTap | undefined) | undefined> {
+    // Whoever wanted it may have left, while others wait for the same fetch.
+    this.signal.throwIfAborted();
+    await this.#prepared;
+    const place = await this.#take();
+    const isThere = await isUnpacked(place, image.manifestDigest);
+    const isSoon = image.sizeBytes <= SOON_BYTES;
+    if (!isThere) {
+      await requireSpace(place.directory, image.sizeBytes * UNPACKED_RATIO, "unpacking the image");
+      if (!isSoon) await this.#stop();
+      this.#tars ??= await LayerTars.open(place, tarsBytesMost(image.layers));
+      this.#tars.expect(image.layers);
     }
-    return () => undefined;
+    this.signal.throwIfAborted();
+    this.#isKnown = true;
+    if (this.#earlyFailure !== undefined) throw this.#earlyFailure;
+    if (this.#tars === undefined) return undefined;
+    if (isSoon) this.#start(place, this.#tars);
+    return (layer) => this.#tars?.tap(layer);
   }
 
   /** Told how far the fetch is: starts the machine in time. */
   follow({ phase, bytesDone, bytesTotal }: ImagePullProgress): void {
     const [place, tars] = [this.#place, this.#tars];
-    if (phase !== "layers" || place === undefined || tars === undefined || this.signal.aborted) return;
+    if (phase !== "layers" || !this.#isKnown || this.signal.aborted) return;
+    if (place === undefined || tars === undefined) return;
     const ms = performance.now();
     this.#since ??= { ms, bytes: bytesDone };
     const perMs = (bytesDone - this.#since.bytes) / (ms - this.#since.ms);
@@ -111,7 +125,7 @@ export class ImageUnpacking implements AsyncDisposable {
   /** Unpacks the image, whose layers are proven. @throws {PyroError} as `fillDisk` and `LayerTars` */
   async finish(image: StoredImage): Promise<{ readonly directory: string; readonly disk: string }> {
     // Nobody told of it where another pull fetched the same image already.
-    if (this.#known === undefined) await this.begin(image);
+    if (!this.#isKnown) await this.begin(image);
     this.signal.throwIfAborted();
     const place = await this.#take();
     const { directory } = place;
@@ -160,17 +174,19 @@ export class ImageUnpacking implements AsyncDisposable {
       onProgress: this.#report.bind(this),
     });
     filled.catch((error: unknown) => {
-      if (!ending.signal.aborted) this.#failure.abort(error);
+      if (ending.signal.aborted) return;
+      if (this.#isKnown) this.#failure.abort(error);
+      else this.#earlyFailure = error as Error;
     });
     this.#machine = { filled, ending };
   }
 
-  /** Ends the machine that waits for an image which will not be here soon, and which may have no room in its file. */
+  /** Ends the machine: at the end, or where the image will not be here soon, and may have no room in its file. */
   async #stop(): Promise<void> {
-    this.#machine?.ending.abort(new Error("the image is large"));
+    this.#machine?.ending.abort(new Error("nothing waits for this machine any more"));
     await Promise.allSettled([this.#machine?.filled]);
     await this.#tars?.[Symbol.asyncDispose]();
-    this.#machine = this.#tars = undefined;
+    this.#machine = this.#tars = this.#earlyFailure = undefined;
   }
 
   /** Until the layers are here, it is they who are told of. */
@@ -180,9 +196,9 @@ export class ImageUnpacking implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#failure.abort(new Error("the pull is over"));
-    await Promise.allSettled([this.#prepared]);
-    await Promise.allSettled([this.#machine?.filled, this.#removal]);
-    await this.#tars?.[Symbol.asyncDispose]();
+    await Promise.allSettled([this.#prepared, this.#beginning]);
+    await this.#removal;
+    await this.#stop();
     await this.#place?.[Symbol.asyncDispose]();
   }
 }

@@ -40,6 +40,7 @@ export async function unpackLayers(request: UnpackRequest): Promise<string> {
  */
 export async function fillDisk(request: FillRequest): Promise<void> {
   const { place, builder, logger, signal, onProgress } = request;
+  signal.throwIfAborted();
   const disk = unpackedDisk(place);
   await place.forget("unpacked");
   await builder.makeDisk(disk);

@@ -245,10 +245,12 @@ describe("an environment from an image", () => {
     });
   });
 
-  it("needs no program of the host", async () => {
+  it("needs no program of the host but what machines are started with", async () => {
     registry.addImage("team/tool", "1");
-    for (const program of await readdir(host.path)) await host.remove(program);
+    for (const program of await readdir(host.path)) if (program !== "setpriv") await host.remove(program);
     await pulls.pull(name());
+    await host.remove("setpriv");
+    await expect(pulls.pull(name(), { force: true })).rejects.toMatchObject({ code: "HOST_TOOL_NOT_FOUND" });
   });
 
   it("that is not there is named by its registry", async () => {

@@ -1,9 +1,11 @@
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { EnvironmentStore, layoutOf, loadCatalogue } from "../../../src/image/index.js";
 import { ImageUnpacking } from "../../../src/image/image-unpacking.js";
+import { LayerTars } from "../../../src/image/layer-tars.js";
 import { packagePath, silentLogger } from "../../../src/kit/index.js";
 import { digestOf, type KnownLayer, type PulledLayer, type StoredImage } from "../../../src/oci/index.js";
 import { LIMITS } from "../../../src/protocol/index.js";
@@ -59,10 +61,12 @@ describe("an image that is unpacked", () => {
     unpacking.prepare();
     await vi.waitFor(() => expect(builder.waiting).toBe(1), 10_000);
     const image = await imageOf(LARGE_BYTES);
+    const progress = { phase: "layers" as const, bytesTotal: LARGE_BYTES, layers: [] };
+    // Said before the image's configuration is here; what an earlier pull fetched counts after it.
+    unpacking.follow({ ...progress, bytesDone: 0 });
     const tap = (await unpacking.begin(image))(digestOf(TAR));
     expect([builder.waiting, unpacking.signal.aborted]).toEqual([0, false]);
-    const progress = { phase: "layers" as const, bytesTotal: LARGE_BYTES, layers: [] };
-    unpacking.follow({ ...progress, bytesDone: 0 });
+    unpacking.follow({ ...progress, bytesDone: LARGE_BYTES - 100 });
     expect(builder.started).toBe(1);
     await tap?.take(TAR);
     unpacking.follow({ ...progress, bytesDone: LARGE_BYTES - 1 });
@@ -72,14 +76,39 @@ describe("an image that is unpacked", () => {
     expect(disk).toContain("unpacked.qcow2");
   });
 
-  it("leaves neither a builder nor its tars where it never comes to be known", async () => {
-    {
-      await using unpacking = unpackingOf();
-      unpacking.prepare();
-      await vi.waitFor(() => expect(builder.waiting).toBe(1), 10_000);
-    }
+  it("leaves neither a builder nor its tars where it never comes to be known, or when nobody wants it any more", async () => {
+    const unpacking = unpackingOf();
+    unpacking.prepare();
+    await vi.waitFor(() => expect(builder.waiting).toBe(1), 10_000);
+    await unpacking[Symbol.asyncDispose]();
     expect([builder.waiting, builder.builds]).toEqual([0, []]);
     expect(await readdir(store.layout.pulls)).toEqual([]);
+    // Others may wait for the same fetch.
+    await unpacking.begin(await imageOf(TAR.length));
+    expect(builder.started).toBe(1);
+    expect(await readdir(store.layout.pulls)).toEqual([]);
+  });
+
+  it("has its builder once it is known, where no file may be as long as any image's tars", async () => {
+    const tooLong = Object.assign(new Error("EFBIG: file too large, ftruncate"), { code: "EFBIG" });
+    vi.spyOn(LayerTars, "open").mockRejectedValueOnce(tooLong);
+    await using unpacking = unpackingOf();
+    unpacking.prepare();
+    const image = await imageOf(TAR.length);
+    await (await unpacking.begin(image))(digestOf(TAR))?.take(TAR);
+    await unpacking.finish(image);
+    expect([builder.started, builder.builds.length]).toEqual([1, 1]);
+  });
+
+  it("is told of by its registry first, where no machine can be had", async () => {
+    const refused = new Error("no machine today");
+    builder.build = () => Promise.reject(refused);
+    await using unpacking = unpackingOf();
+    unpacking.prepare();
+    await sleep(100);
+    expect(unpacking.signal.aborted).toBe(false);
+    await unpacking.begin(await imageOf(TAR.length));
+    expect(unpacking.signal.reason).toBe(refused);
   });
 
   it("has room for its tars before it is known, however many layers it has", async () => {
