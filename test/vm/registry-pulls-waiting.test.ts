@@ -57,8 +57,8 @@ async function waiting(): Promise<ReturnType<ToolPulls["start"]>> {
   return child;
 }
 
-/** Neither machine nor tars nor disk; what was fetched is kept. */
-async function expectOnlyWhatWasFetched(): Promise<void> {
+/** Neither machine nor tars nor disk; what was fetched is kept, of the last layer so much at least. */
+async function expectOnlyWhatWasFetched(leastBytes = 1): Promise<void> {
   await eventually("the machine is gone", async () => (await machines()).length === 0);
   await eventually("its directory is gone", async () => {
     return (await readdir(join(pulls.state.path, "vms"))).length === 0;
@@ -68,7 +68,7 @@ async function expectOnlyWhatWasFetched(): Promise<void> {
     return left.every((name) => !/\.(raw|qcow2)$/.test(name));
   });
   const part = await pulls.partBytes(last);
-  expect(part).toBeGreaterThan(0);
+  expect(part).toBeGreaterThanOrEqual(leastBytes);
   expect(part).toBeLessThan(last.size);
 }
 
@@ -92,7 +92,8 @@ describe("while the machine of a pull boots or waits for the last layer,", () =>
     expect(await pulls.whole()).not.toContain(last.digest);
     expect(await machines()).toHaveLength(/started|booted/.test(point) ? 1 : 0);
     expect((await pyro(["env", "list"], { stateDir: pulls.state.path })).code).toBe(0);
-    await expectOnlyWhatWasFetched();
+    // It is on its way while the registry is asked: nothing may have come yet.
+    await expectOnlyWhatWasFetched(0);
     await expectTheRest();
   });
 
