@@ -173,7 +173,14 @@ export class TestNetwork implements AsyncDisposable {
       env: { ...process.env, PYRO_POOL: "0" },
       stdio: "ignore",
     });
-    return this.#daemon.pid ?? 0;
+    const pid = this.#daemon.pid ?? 0;
+    // A command that came first would start a daemon of its own, on the host that runs the test.
+    await eventually("the daemon of that host answers", async () => {
+      const words = ["--state-dir", stateDir, "daemon", "status", "--json"];
+      const { stdout } = await complete(process.execPath, [PYRO, ...words], { env: baseEnvironment() });
+      return (JSON.parse(stdout) as { pid: number | null }).pid === pid;
+    });
+    return pid;
   }
 
   /** The built command, run on that host. */
