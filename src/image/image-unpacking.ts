@@ -78,7 +78,7 @@ export class ImageUnpacking implements AsyncDisposable {
     if (await hasUnpacked(place)) return;
     // No file may be so long on some file systems, or by a limit: its length is known later.
     this.#tars = await LayerTars.open(place, SOON_TARS_BYTES).catch(() => undefined);
-    if (this.#tars !== undefined) this.#start(place, this.#tars);
+    this.#start();
   }
 
   /** Told of the image before its layers come. What fails here ends the fetch, by the signal. */
@@ -106,20 +106,18 @@ export class ImageUnpacking implements AsyncDisposable {
     this.signal.throwIfAborted();
     this.#isKnown = true;
     if (this.#earlyFailure !== undefined) throw this.#earlyFailure;
-    if (this.#tars === undefined) return undefined;
-    if (isSoon) this.#start(place, this.#tars);
+    if (isThere) return undefined;
+    if (isSoon) this.#start();
     return (layer) => this.#tars?.tap(layer);
   }
 
   /** Told how far the fetch is: starts the machine in time. */
   follow({ phase, bytesDone, bytesTotal }: ImagePullProgress): void {
-    const [place, tars] = [this.#place, this.#tars];
     if (phase !== "layers" || !this.#isKnown || this.signal.aborted) return;
-    if (place === undefined || tars === undefined) return;
     const ms = performance.now();
     this.#since ??= { ms, bytes: bytesDone };
     const perMs = (bytesDone - this.#since.bytes) / (ms - this.#since.ms);
-    if ((bytesTotal - bytesDone) / perMs < BUILDER_AHEAD_MS) this.#start(place, tars);
+    if ((bytesTotal - bytesDone) / perMs < BUILDER_AHEAD_MS) this.#start();
   }
 
   /** Unpacks the image, whose layers are proven. @throws {PyroError} as `fillDisk` and `LayerTars` */
@@ -133,7 +131,7 @@ export class ImageUnpacking implements AsyncDisposable {
     if (this.#tars === undefined) return { directory, disk: unpackedDisk(place) };
     this.#isFetched = true;
     this.#fetched(image);
-    this.#start(place, this.#tars);
+    this.#start();
     await this.#machine?.filled;
     const disk = await keepUnpacked(place, image.manifestDigest);
     // Beside the hashing of the disk; what does not go now goes with its directory.
@@ -157,9 +155,10 @@ export class ImageUnpacking implements AsyncDisposable {
     return this.#place;
   }
 
-  /** Starts the machine, if none is. */
-  #start(place: PullPlace, tars: LayerTars): void {
-    if (this.#machine !== undefined) return;
+  /** Starts the machine, if none is and it would have what to read of. */
+  #start(): void {
+    const [place, tars] = [this.#place, this.#tars];
+    if (this.#machine !== undefined || place === undefined || tars === undefined) return;
     const ending = new AbortController();
     const signal = AbortSignal.any([this.signal, ending.signal]);
     const filled = fillDisk({

@@ -2,7 +2,7 @@ import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { baseEnvironment, complete, type Completed } from "../../src/kit/index.js";
-import { eventually, PYRO } from "./support.js";
+import { eventually, json, pyro, PYRO } from "./support.js";
 
 /** Where everything listens. */
 export const PORT = 4000;
@@ -176,9 +176,7 @@ export class TestNetwork implements AsyncDisposable {
     const pid = this.#daemon.pid ?? 0;
     // A command that came first would start a daemon of its own, on the host that runs the test.
     await eventually("the daemon of that host answers", async () => {
-      const words = ["--state-dir", stateDir, "daemon", "status", "--json"];
-      const { stdout } = await complete(process.execPath, [PYRO, ...words], { env: baseEnvironment() });
-      return (JSON.parse(stdout) as { pid: number | null }).pid === pid;
+      return json(await pyro(["daemon", "status", "--json"], { stateDir }))["pid"] === pid;
     });
     return pid;
   }
