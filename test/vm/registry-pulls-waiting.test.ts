@@ -72,13 +72,14 @@ async function expectOnlyWhatWasFetched(leastBytes = 1): Promise<void> {
   expect(part).toBeLessThan(last.size);
 }
 
-/** The next pull has the rest, and fetches of no layer more than a chunk twice. */
+/** The next pull has the rest, and fetches of no blob more than a chunk twice. */
 async function expectTheRest(): Promise<void> {
   letGoOn();
-  const twice = await pulls.goOn({ reused: false });
+  const layers = await pulls.goOn({ reused: false });
+  // A daemon that was killed while it wrote the configuration asks for it again.
+  const twice = [...layers, pulls.fetched(image.config) - image.config.size];
   expect(Math.max(...twice)).toBeLessThanOrEqual(LIMITS.registryProgressBytes);
   expect(Math.min(...twice)).toBeGreaterThanOrEqual(0);
-  expect(pulls.fetched(image.config)).toBe(image.config.size);
 }
 
 describe("while the machine of a pull boots or waits for the last layer,", () => {
