@@ -55,11 +55,12 @@ export async function branch(
     await chain.renew();
     const options = { signal, onPhase: report };
     const machine = await context.machines.branch(shape, chain.layers, captured, options);
+    const left = parts.commands.running;
     await slot.attach(machine, { isFresh: false });
     await kept.save({ machineId: machine.id, isolation: machine.isolation, state: "started" });
     failpoint("fork.started");
     parts.watch(machine);
-    await parts.followAll(machine);
+    await parts.followAll(left, machine);
     // Those that the other had run on here; it is told by none of its own files.
     await goOnServing(parts, machine);
   });

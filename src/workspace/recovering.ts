@@ -41,6 +41,7 @@ async function adopt(parts: WorkspaceParts, machineId: string, isolation: "kvm" 
     await parts.crashed({ code, message, hint });
     return;
   }
+  const left = parts.commands.running;
   const attached = parts.slot.attach(machine, { isFresh: false });
   parts.watch(machine);
   // One that cannot be told of its network is let out nowhere; what runs in it goes on all the same.
@@ -48,6 +49,6 @@ async function adopt(parts: WorkspaceParts, machineId: string, isolation: "kvm" 
     const { message } = parts.secrets.error(thrown);
     parts.context.log.warn("workspace.network-not-attached", { workspace: parts.id, error: message });
   });
-  await parts.followAll(machine, LIMITS.attachGraceMs);
+  await parts.followAll(left, machine, LIMITS.attachGraceMs);
   if (!parts.ports.isEmpty) await goOnServing(parts, machine);
 }

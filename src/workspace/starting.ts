@@ -13,6 +13,7 @@ export async function boot(parts: WorkspaceParts, report: Report): Promise<void>
   await chain.settle();
   const wasSuspended = parts.record.state === "suspended";
   const machine = wasSuspended ? await goOn(parts, report) : await open(parts, report);
+  const left = parts.commands.running;
   // Its disk may be that of a machine that had a network.
   await slot.attach(machine, { isFresh: false }).catch(async (error: unknown) => {
     await slot.drop();
@@ -24,7 +25,7 @@ export async function boot(parts: WorkspaceParts, report: Report): Promise<void>
   await memory.remove();
   parts.watch(machine);
   failpoint("workspace.started");
-  await parts.followAll(machine);
+  await parts.followAll(left, machine);
   // A snapshot's memory holds services that nobody here knows.
   if (wasSuspended) await goOnServing(parts, machine);
 }

@@ -204,9 +204,12 @@ export class WorkspaceParts {
       if (interrupted.status === "rejected") throw interrupted.reason;
   }
 
-  /** What runs in a machine, from where each command's output was left. */
-  async followAll(machine: WorkspaceMachine, graceMs = 0): Promise<void> {
-    for (const command of this.commands.running) {
+  /**
+   * What runs in a machine, from where each command's output was left: those that ran before the machine was in its slot.
+   * From then on others begin, which the machine may not know yet and which are followed by whoever starts them.
+   */
+  async followAll(left: readonly WorkspaceCommand[], machine: WorkspaceMachine, graceMs = 0): Promise<void> {
+    for (const command of left) {
       this.holdSecrets(command);
       const running = await machine.follow(command.processId, command.output.position).catch(() => undefined);
       if (running === undefined) await command.interrupt("its machine does not know it any more");

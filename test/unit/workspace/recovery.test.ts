@@ -94,6 +94,33 @@ describe("after a daemon's death", () => {
     expect((await cancelled).facts.exit).toMatchObject({ signal: "SIGKILL" });
   });
 
+  it.each(["adopted", "resumed"] as const)(
+    "a command that begins while its machine is being %s is not taken for one of before",
+    async (how) => {
+      const { id } = await host.create();
+      if (how === "resumed") await again(id).suspend("idle").result;
+      let letOn: () => void = () => undefined;
+      let begin: () => void = () => undefined;
+      const gates = {
+        keepIn: new Promise<void>((resolve) => (letOn = resolve)),
+        start: new Promise<void>((resolve) => (begin = resolve)),
+      };
+      host.machines.before = (step) => (step in gates ? gates[step as keyof typeof gates] : undefined);
+      if (how === "adopted") host.machines.killDaemon();
+      const up = how === "adopted" ? host.next() : again(id).start().result;
+      await vi.waitFor(() => expect(host.machines.steps.at(-1)).toBe("keepIn"));
+      const started = start(again(id), "echo mine; exit 3");
+      await vi.waitFor(() => expect(host.machines.steps).toContain("start"));
+      letOn();
+      await up;
+      begin();
+      const command = await started;
+      await command.done;
+      expect(command.facts).toMatchObject({ exit: { exitCode: 3 } });
+      expect(await written(command)).toBe("mine\n");
+    },
+  );
+
   it("a command that its machine does not know is interrupted", async () => {
     const { id } = await host.create();
     await start(again(id), "sleep 100");
