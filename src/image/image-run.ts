@@ -50,7 +50,7 @@ export async function runImage(options: ImageRunOptions): Promise<{ readonly reu
     onProgress: (bytesDone, bytesTotal, message) =>
       options.onProgress({ phase: "unpack", bytesDone, bytesTotal, message }),
   });
-  if (options.fresh || (await options.store.manifest(name)) === undefined) unpacking.prepare();
+  if (options.fresh || (await options.store.manifest(name)) === undefined) await unpacking.prepare();
   const image = await options.fetch({
     signal: unpacking.signal,
     onProgress: (progress) => {

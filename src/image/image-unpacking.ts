@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import { untilAborted } from "../kit/index.js";
+import { sleep, untilAborted } from "../kit/index.js";
 import type { BlobTap, ImagePullProgress, KnownImage, StoredImage } from "../oci/index.js";
 import { LayerTars, tarsBytesMost } from "./layer-tars.js";
 import { requireSpace } from "./host-tools.js";
@@ -24,6 +24,8 @@ export interface ImageUnpackingOptions extends Pick<
 const UNPACKED_RATIO = 8;
 /** The machine is started when the rest of the layers will be here in so long: a boot takes a second or two. */
 const BUILDER_AHEAD_MS = 5_000;
+/** In this time a machine's process is started, where nothing else is done; a boot takes many times as long. */
+const HEAD_START_MS = 40;
 /** So much comes in that time on most lines: the machine is started at once, or was before the image was known. */
 const SOON_BYTES = 256 * 1024 ** 2;
 /** What the tars of so large an image can come to at most, however many layers it has. */
@@ -64,12 +66,13 @@ export class ImageUnpacking implements AsyncDisposable {
   }
 
   /**
-   * Takes the environment's place and starts the machine while the registry is asked: for an image that will have to be
-   * unpacked, whatever it is. What fails here ends the fetch, by the signal.
+   * Takes the environment's place and starts the machine before the registry is asked: for an image that will have to be
+   * unpacked, whatever it is. The machine has a head start, for a fetch begins by loading its client, which would hold the
+   * machine's start up by 70 ms. What fails here ends the fetch, by the signal.
    */
-  prepare(): void {
+  async prepare(): Promise<void> {
     this.#prepared = this.#prepare();
-    this.#prepared.catch((error: unknown) => this.#failure.abort(error));
+    await this.#prepared.catch((error: unknown) => this.#failure.abort(error));
   }
 
   async #prepare(): Promise<void> {
@@ -79,6 +82,7 @@ export class ImageUnpacking implements AsyncDisposable {
     // No file may be so long on some file systems, or by a limit: its length is known later.
     this.#tars = await LayerTars.open(place, SOON_TARS_BYTES).catch(() => undefined);
     this.#start();
+    if (this.#machine !== undefined) await sleep(HEAD_START_MS, this.signal);
   }
 
   /** Told of the image before its layers come. What fails here ends the fetch, by the signal. */

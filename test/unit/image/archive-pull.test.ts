@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, readdir, rm, truncate, writeFile } from "node:fs
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { EnvironmentPulls, EnvironmentStore, layoutOf, loadCatalogue } from "../../../src/image/index.js";
 import { manifestPath } from "../../../src/image/layout.js";
 import { BlobStore, ImagePulls } from "../../../src/oci/index.js";
@@ -153,15 +153,11 @@ describe("the name of one", () => {
     await installFakeEnvironment(host.cache, "other");
     const other = await store.manifest("other");
     if (other === undefined) expect.fail("it is not there");
-    const late = new EnvironmentPulls({
-      layers: new FakeLayers(),
-      ...{ store, builder, host: host.programs },
-      images: async () => {
-        await store.writeManifest({ ...other, name: NAME, source: "build" });
-        return images;
-      },
-    });
-    await expect(late.pull(NAME, { from: { path } })).rejects.toMatchObject({ code: "ENVIRONMENT_EXISTS" });
+    // Between the first look, which is for all, and the pull's taking its place.
+    vi.spyOn(host.programs, "require").mockImplementationOnce(() =>
+      store.writeManifest({ ...other, name: NAME, source: "build" }),
+    );
+    expect(await failure(path)).toMatchObject({ code: "ENVIRONMENT_EXISTS" });
     expect(await store.manifest(NAME)).toMatchObject({ source: "build" });
     expect(builder.builds).toEqual([]);
   });

@@ -46,7 +46,7 @@ async function imageOf(sizeBytes: number): Promise<StoredImage> {
 describe("an image that is unpacked", () => {
   it("has its builder before it is known, and the same one then", async () => {
     await using unpacking = unpackingOf();
-    unpacking.prepare();
+    await unpacking.prepare();
     await vi.waitFor(() => expect(builder.waiting).toBe(1), 10_000);
     const image = await imageOf(TAR.length);
     const tap = (await unpacking.begin(image))(digestOf(TAR));
@@ -56,9 +56,19 @@ describe("an image that is unpacked", () => {
     expect(builder.builds[0]?.layers).toMatchObject([{ sizeBytes: TAR.length }]);
   });
 
+  it("is asked for once its machine is on its way, and not where there is no place for it", async () => {
+    await using unpacking = unpackingOf();
+    await unpacking.prepare();
+    expect([builder.started, unpacking.signal.aborted]).toEqual([1, false]);
+    await using second = unpackingOf();
+    await second.prepare();
+    expect(second.signal.reason).toMatchObject({ code: "ENVIRONMENT_BUSY" });
+    expect(builder.started).toBe(1);
+  });
+
   it("has it again when a large one will be here soon, and none meanwhile", async () => {
     await using unpacking = unpackingOf();
-    unpacking.prepare();
+    await unpacking.prepare();
     await vi.waitFor(() => expect(builder.waiting).toBe(1), 10_000);
     const image = await imageOf(LARGE_BYTES);
     const progress = { phase: "layers" as const, bytesTotal: LARGE_BYTES, layers: [] };
@@ -78,7 +88,7 @@ describe("an image that is unpacked", () => {
 
   it("leaves neither a builder nor its tars where it never comes to be known, or when nobody wants it any more", async () => {
     const unpacking = unpackingOf();
-    unpacking.prepare();
+    await unpacking.prepare();
     await vi.waitFor(() => expect(builder.waiting).toBe(1), 10_000);
     await unpacking[Symbol.asyncDispose]();
     expect([builder.waiting, builder.builds]).toEqual([0, []]);
@@ -93,7 +103,7 @@ describe("an image that is unpacked", () => {
     const tooLong = Object.assign(new Error("EFBIG: file too large, ftruncate"), { code: "EFBIG" });
     vi.spyOn(LayerTars, "open").mockRejectedValueOnce(tooLong);
     await using unpacking = unpackingOf();
-    unpacking.prepare();
+    await unpacking.prepare();
     const image = await imageOf(TAR.length);
     await (await unpacking.begin(image))(digestOf(TAR))?.take(TAR);
     await unpacking.finish(image);
@@ -104,7 +114,7 @@ describe("an image that is unpacked", () => {
     const refused = new Error("no machine today");
     builder.build = () => Promise.reject(refused);
     await using unpacking = unpackingOf();
-    unpacking.prepare();
+    await unpacking.prepare();
     await sleep(100);
     expect(unpacking.signal.aborted).toBe(false);
     await unpacking.begin(await imageOf(TAR.length));
@@ -117,7 +127,7 @@ describe("an image that is unpacked", () => {
     const sizes = Array.from({ length: LIMITS.imageLayers }, (_, at) => at);
     for (const layers of [sizes.map(() => each), [soon], sizes.map((at) => (at === 0 ? soon : 0))]) {
       await using unpacking = unpackingOf();
-      unpacking.prepare();
+      await unpacking.prepare();
       const image = { ...(await imageOf(soon)), layers: layers.map(packedLayer) };
       await unpacking.begin(image);
       expect(unpacking.signal.aborted).toBe(false);
