@@ -87,7 +87,7 @@ if (wanted("snapshot")) rows.push(...(await group("snapshot", () => snapshotRows
 if (wanted("memory")) rows.push(...(await group("memory", () => memoryRows(state, short ? 3 : 7))));
 // Needs a registry's program on this host, so nobody gets it who does not ask.
 if (options.only?.split(",").includes("pull") === true) {
-  rows.push(...(await group("pull", () => pullRows(subject, short ? 3 : 5))));
+  rows.push(...(await group("pull", () => pullRows(subject, short ? 3 : 9))));
 }
 if (wanted("cycles")) rows.push(...(await group("cycles", () => cycleRows(state, cycles, options.pooled))));
 

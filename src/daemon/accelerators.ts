@@ -1,4 +1,5 @@
-import type { Logger } from "../kit/index.js";
+import { untilAborted, type Logger } from "../kit/index.js";
+import { PyroError } from "../protocol/index.js";
 import {
   chooseAccelerator,
   type AcceleratorVerdict,
@@ -17,13 +18,16 @@ export interface AcceleratorsOptions {
   readonly qemuVersion: () => Promise<string>;
   readonly cacheDirectory: string;
   readonly log: Logger;
+  /** Default: /dev/kvm. */
+  readonly kvmDevice?: string;
 }
 
 /** The probe needs a kernel and the agent, nothing else. */
 const PROBE_MEM_MIB = 256;
 
-/** Which accelerator this host has: probed once, however many ask, and again for the doctor. */
-export class Accelerators {
+/** Which accelerator this host has: probed once, however many ask, and again for the doctor. Disposing of it ends a probe. */
+export class Accelerators implements AsyncDisposable {
+  readonly #closing = new AbortController();
   #verdict: Promise<AcceleratorVerdict> | undefined;
   #known: Isolation | undefined;
 
@@ -37,14 +41,23 @@ export class Accelerators {
   /** @throws {PyroError} NO_ACCELERATOR, QEMU_NOT_FOUND, RUNTIME_BUNDLE_…; a failure is not kept */
   async verdict(signal: AbortSignal): Promise<AcceleratorVerdict> {
     signal.throwIfAborted();
-    // Not the first caller's signal: others wait for the same probe.
-    this.#verdict ??= this.#choose(false);
-    try {
-      return await this.#verdict;
-    } catch (error) {
-      this.#verdict = undefined;
-      throw error;
-    }
+    return await untilAborted((this.#verdict ??= this.#chooseOnce()), signal);
+  }
+
+  /** Not by a caller's signal: others wait for the same probe, and whoever asks next has it made already. */
+  #chooseOnce(): Promise<AcceleratorVerdict> {
+    const verdict = this.#choose(false, this.#closing.signal);
+    verdict.catch(() => {
+      if (this.#verdict === verdict) this.#verdict = undefined;
+    });
+    return verdict;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort(
+      new PyroError("DAEMON_STOPPING", "the daemon stops", { retryable: true, hint: "call again" }),
+    );
+    await Promise.allSettled([this.#verdict]);
   }
 
   /** Probes each accelerator anew. */
@@ -60,16 +73,16 @@ export class Accelerators {
     }));
   }
 
-  async #choose(force: boolean, signal?: AbortSignal): Promise<AcceleratorVerdict> {
-    const { driver, bundle, qemuVersion, cacheDirectory, log } = this.options;
+  async #choose(force: boolean, signal: AbortSignal): Promise<AcceleratorVerdict> {
+    const { driver, bundle, qemuVersion, cacheDirectory, log, kvmDevice } = this.options;
     const verdict = await chooseAccelerator({
       bootProbe: this.#probe,
       isolations: driver.capabilities.isolations,
       cacheDirectory,
       qemuVersion: await qemuVersion(),
       bundleDigest: (await bundle()).digest,
-      force,
-      ...(signal === undefined ? {} : { signal }),
+      ...{ force, signal },
+      ...(kvmDevice === undefined ? {} : { kvmDevice }),
     });
     this.#known = verdict.chosen;
     log.info("accelerator", { ...verdict });

@@ -304,6 +304,7 @@ export async function compose(options: ComposeOptions): Promise<Room> {
       await vms[Symbol.asyncDispose]();
       await pool[Symbol.asyncDispose]();
       await templates[Symbol.asyncDispose]();
+      await accelerators[Symbol.asyncDispose]();
       await machines[Symbol.asyncDispose]();
       await registries[Symbol.asyncDispose]();
     },
