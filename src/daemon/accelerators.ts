@@ -1,5 +1,4 @@
 import { untilAborted, type Logger } from "../kit/index.js";
-import { PyroError } from "../protocol/index.js";
 import {
   chooseAccelerator,
   type AcceleratorVerdict,
@@ -8,6 +7,7 @@ import {
   type RuntimeBundle,
   type VmmDriver,
 } from "../vmm/index.js";
+import { stopping } from "../workspace/index.js";
 import type { AcceleratorFinding } from "./doctor.js";
 import type { Machines } from "./machines.js";
 
@@ -54,9 +54,7 @@ export class Accelerators implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort(
-      new PyroError("DAEMON_STOPPING", "the daemon stops", { retryable: true, hint: "call again" }),
-    );
+    this.#closing.abort(stopping());
     await Promise.allSettled([this.#verdict]);
   }
 

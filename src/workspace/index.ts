@@ -25,6 +25,7 @@ export type { Populate } from "./making.js";
 export { Workspace } from "./workspace.js";
 export { Vms, vmStateOf, type NewVm, type VmCommand, type VmState } from "./vms.js";
 export { asVmError } from "./vm-errors.js";
+export { stopping } from "./workspace-errors.js";
 export { WorkspaceCommand, type CommandFacts, type OutputListener } from "./workspace-command.js";
 export { Operation, type OperationKind, type OperationView, type Report } from "./operation.js";
 export { exportDisk, listDisk, readDisk, type DiskExport } from "./disk-tools.js";

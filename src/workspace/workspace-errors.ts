@@ -74,6 +74,7 @@ export function memorySpent(): PyroError {
   });
 }
 
+/** Of what waits for something that ends with its daemon. */
 export function stopping(): PyroError {
   return new PyroError("DAEMON_STOPPING", "the daemon stops", { retryable: true, hint: "call again" });
 }
